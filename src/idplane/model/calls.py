@@ -1,0 +1,61 @@
+"""The circumstances of one request, passed explicitly: who, from where, when, under which ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from idplane.model.values import JsonObject
+
+__all__ = ["Call", "Caller", "Workload"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """The process that asked a token endpoint, as far as the agent proved it; absent facts are None."""
+
+    pid: int | None = None
+    uid: int | None = None
+    executable: str | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One incoming request. `request_id` is ours and unique; `correlation_id` is the client's if it sent one."""
+
+    request_id: str
+    correlation_id: str
+    received_at: datetime
+    client_address: str | None = None
+    user_agent: str = ""
+    method: str = ""
+    url: str = ""
+    """Without query values that could hold secrets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """A verified bearer of an access token: what authorization, logs and error texts need of it.
+
+    Only the token authenticator makes one, so holding a `Caller` means that the signature, lifetime, audience, principal and
+    host binding were checked.
+    """
+
+    tenant_id: str
+    principal_id: str
+    client_id: str
+    display_name: str
+    token_id: str
+    """The token's `uti`."""
+    host: str | None = None
+    """Resource id key of the host that the token was issued to, for managed identities."""
+    groups: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    """Application roles of the audience that the token carries."""
+    claims: JsonObject = field(default_factory=dict)
+
+    @property
+    def principal_ids(self) -> frozenset[str]:
+        """Everything that role assignments may name to mean this caller."""
+        return frozenset((self.principal_id, *self.groups))

@@ -1,0 +1,166 @@
+"""The directory's values: tenants, subscriptions, principals and what they authenticate with."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+
+__all__ = [
+    "Agent",
+    "AppRole",
+    "Application",
+    "Credential",
+    "CredentialKind",
+    "Principal",
+    "PrincipalType",
+    "Setting",
+    "Subscription",
+    "Tenant",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """A directory. The issuers are settings, apart from the host that serves the keys (design section 7)."""
+
+    id: str
+    display_name: str
+    domain: str
+    issuer_v1: str
+    issuer_v2: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """A billing-less subscription: a scope that belongs to one tenant."""
+
+    id: str
+    tenant_id: str
+    display_name: str
+    state: str = "Enabled"
+
+
+class PrincipalType(enum.StrEnum):
+    """What kind of directory object a principal is; service principals carry Graph's `servicePrincipalType` words."""
+
+    APPLICATION = "Application"
+    MANAGED_IDENTITY = "ManagedIdentity"
+    USER = "User"
+    GROUP = "Group"
+
+    @property
+    def rbac_type(self) -> str:
+        """The `principalType` that role assignments use for it (control-plane.md section 7.3)."""
+        return {"User": "User", "Group": "Group"}.get(self.value, "ServicePrincipal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """A directory object that roles can be assigned to. `id` is the object id, `client_id` the application id.
+
+    A managed identity names its ARM resource in `resource_id` (the host for system-assigned, the identity itself for
+    user-assigned) and its names follow control-plane.md section 8.
+    """
+
+    id: str
+    tenant_id: str
+    client_id: str
+    display_name: str
+    type: PrincipalType
+    created_at: datetime
+    enabled: bool = True
+    resource_id: str | None = None
+    """As written, for claims and logs; compare its lower-case form."""
+    system_assigned: bool = False
+    names: tuple[str, ...] = ()
+    """`servicePrincipalNames`."""
+    alternative_names: tuple[str, ...] = ()
+    graph_roles: tuple[str, ...] = ()
+    """Application roles of Microsoft Graph granted to it; they appear as `roles` in its Graph tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppRole:
+    """A role that an application offers to callers (Graph `appRole`)."""
+
+    id: str
+    value: str
+    display_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """A resource or client application. `token_version` is its `requestedAccessTokenVersion`: the resource decides (MIE section 9.2)."""
+
+    id: str
+    """Object id."""
+    client_id: str
+    tenant_id: str
+    display_name: str
+    created_at: datetime
+    identifier_uris: tuple[str, ...] = ()
+    token_version: int = 1
+    app_roles: tuple[AppRole, ...] = ()
+
+
+class CredentialKind(enum.StrEnum):
+    """What a principal authenticates to the token service with."""
+
+    SECRET = "secret"
+    CERTIFICATE = "certificate"
+    IDENTITY_CERTIFICATE = "identity-certificate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """A credential of a principal. Holds hashes and public parts only; no private key and no secret is ever stored.
+
+    An identity certificate also names the host and the agent that it was issued to; it dies with either's entitlement.
+    """
+
+    id: str
+    principal_id: str
+    client_id: str
+    kind: CredentialKind
+    not_before: datetime
+    not_after: datetime
+    display_name: str = ""
+    secret_hash: bytes | None = None
+    """SHA-256 of a secret that we generated with 256 bits of entropy, so that no stretching is needed."""
+    certificate: bytes | None = None
+    """DER."""
+    thumbprint: str | None = None
+    """Hex SHA-256 of the certificate's DER (RFC 8705 `x5t#S256`, in hex)."""
+    host: str | None = None
+    """Resource id key."""
+    agent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """A host process enrolled to serve token endpoints.
+
+    `hosts` are the resource id keys bound to it; `*` is every resource of the plane, which only the embedded agent has.
+    """
+
+    id: str
+    display_name: str
+    certificate: bytes
+    """DER; the agent signs its requests with the matching key."""
+    thumbprint: str
+    enrolled_at: datetime
+    hosts: tuple[str, ...] = ()
+
+    def serves(self, host_key: str) -> bool:
+        """Whether this agent is bound to the resource with that id key."""
+        return "*" in self.hosts or host_key in self.hosts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A named value of the installation, such as the id of its home tenant."""
+
+    name: str
+    value: str

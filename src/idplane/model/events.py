@@ -1,0 +1,83 @@
+"""What the two append-only logs record. Tokens, secrets and private keys never enter either."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from idplane.model.calls import Workload
+from idplane.model.values import JsonObject
+
+__all__ = ["ActivityEvent", "EventStatus", "SignIn"]
+
+
+class EventStatus(enum.StrEnum):
+    """Outcome of a control-plane operation, in the activity log's own words."""
+
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityEvent:
+    """One control-plane operation: who did what where, how it ended and which role allowed it."""
+
+    id: str
+    at: datetime
+    tenant_id: str
+    subscription_id: str | None
+    resource_id: str
+    operation: str
+    """The action name, such as `Microsoft.Compute/virtualMachines/write`."""
+    status: EventStatus
+    sub_status: str = ""
+    """HTTP reason word, such as `Created`, or the failure's code."""
+    http_status: int = 200
+    caller: str = ""
+    """Display name or client id, as Azure shows it."""
+    caller_id: str = ""
+    """Principal (object) id."""
+    correlation_id: str = ""
+    operation_id: str = ""
+    client_address: str | None = None
+    method: str = ""
+    because: str | None = None
+    """The role assignment that allowed it, or the deny assignment that refused it."""
+    claims: JsonObject = field(default_factory=dict)
+    properties: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignIn:
+    """One attempt to get a token: issued or refused. Written before the token leaves; no durable record, no token."""
+
+    id: str
+    at: datetime
+    tenant_id: str
+    client_id: str
+    principal_id: str | None
+    principal_name: str
+    principal_type: str
+    resource: str
+    """The audience as asked."""
+    resource_name: str
+    error_code: int
+    """0 for success, else the AADSTS number."""
+    failure_reason: str
+    correlation_id: str
+    token_id: str | None
+    """`uti` of the issued token."""
+    credential_kind: str
+    credential_id: str | None = None
+    signing_key: str | None = None
+    """`kid` of the key that signed."""
+    host: str | None = None
+    """ARM id of the host that the token is for, for managed identities."""
+    identity: str | None = None
+    """ARM id of the user-assigned identity, or of the host for a system-assigned one."""
+    system_assigned: bool = False
+    expires_at: datetime | None = None
+    client_address: str | None = None
+    user_agent: str = ""
+    workload: Workload | None = None

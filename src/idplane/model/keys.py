@@ -1,0 +1,47 @@
+"""Keys that sign: token-signing keys and the authorities' keys, with the states they pass through."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+
+__all__ = ["KeyPurpose", "KeyState", "SigningKey"]
+
+
+class KeyPurpose(enum.StrEnum):
+    """What a key may sign."""
+
+    TOKEN = "token"
+    CREDENTIAL_AUTHORITY = "credential-authority"
+    """Identity and agent certificates."""
+    TLS_AUTHORITY = "tls-authority"
+    """The installation's name-constrained CA for its own listener."""
+
+
+class KeyState(enum.StrEnum):
+    """Prepared (published, not yet signing), active (signs), retired (verifies until its last token has died)."""
+
+    PREPARED = "prepared"
+    ACTIVE = "active"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """One key. The private part is sealed by the key custody and never leaves the process that unseals it."""
+
+    id: str
+    """The `kid`: base64url SHA-1 thumbprint of the certificate, as Entra's are."""
+    purpose: KeyPurpose
+    algorithm: str
+    """JOSE name: RS256 or ES256."""
+    state: KeyState
+    certificate: bytes
+    """DER, self-signed: `x5c` of the published key, or the CA's certificate."""
+    sealed: bytes
+    """PKCS#8 DER, sealed."""
+    created_at: datetime
+    activated_at: datetime | None = None
+    retired_at: datetime | None = None
+    tainted: bool = False

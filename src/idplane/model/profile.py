@@ -1,0 +1,56 @@
+"""Profiles: what differs between behaving as Azure does and lifting limits that are only Azure's (design section 1).
+
+A profile is this one table of values. No logic asks which profile is in force; it reads the value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+__all__ = ["AZURE", "OPEN", "PROFILES", "Profile"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """Limits and lifetimes."""
+
+    name: str
+    managed_identity_token_lifetime: timedelta
+    application_token_lifetime: timedelta
+    identity_certificate_lifetime: timedelta
+    signing_key_lifetime: timedelta
+    """How long a key signs before its successor takes over."""
+    signing_key_lead: timedelta
+    """How long a prepared key is published before it signs."""
+    secret_retention: timedelta
+    """How long a deleted secret can be recovered, unless its vault says otherwise."""
+    role_assignments_per_subscription: int | None
+    custom_roles_per_tenant: int | None
+
+
+AZURE = Profile(
+    name="azure",
+    managed_identity_token_lifetime=timedelta(hours=24),
+    application_token_lifetime=timedelta(seconds=3599),
+    identity_certificate_lifetime=timedelta(days=90),
+    signing_key_lifetime=timedelta(days=42),
+    signing_key_lead=timedelta(days=3),
+    secret_retention=timedelta(days=90),
+    role_assignments_per_subscription=4000,
+    custom_roles_per_tenant=5000,
+)
+
+OPEN = Profile(
+    name="open",
+    managed_identity_token_lifetime=timedelta(hours=1),
+    application_token_lifetime=timedelta(hours=1),
+    identity_certificate_lifetime=timedelta(hours=24),
+    signing_key_lifetime=timedelta(days=14),
+    signing_key_lead=timedelta(days=1),
+    secret_retention=timedelta(days=90),
+    role_assignments_per_subscription=None,
+    custom_roles_per_tenant=None,
+)
+
+PROFILES = {profile.name: profile for profile in (AZURE, OPEN)}

@@ -1,0 +1,215 @@
+"""What is stored: every collection and log, with the columns that queries use.
+
+The SQL schema (`idplane/store/migrations`) mirrors this page and adds the constraints: unique columns and references.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from idplane.model.directory import Agent, Application, Credential, Principal, Setting, Subscription, Tenant
+from idplane.model.events import ActivityEvent, SignIn
+from idplane.model.keys import SigningKey
+from idplane.model.resources import IdentityAssignment, Resource
+from idplane.model.roles import DenyAssignment, RoleAssignment, RoleDefinition
+from idplane.model.vault import SecretVersion
+from idplane.ports.store import Collection, Log
+
+__all__ = [
+    "ACTIVITY",
+    "AGENTS",
+    "APPLICATIONS",
+    "COLLECTIONS",
+    "CREDENTIALS",
+    "DENY_ASSIGNMENTS",
+    "IDENTITY_ASSIGNMENTS",
+    "LOGS",
+    "PRINCIPALS",
+    "RESOURCES",
+    "ROLE_ASSIGNMENTS",
+    "ROLE_DEFINITIONS",
+    "SECRETS",
+    "SETTINGS",
+    "SIGNING_KEYS",
+    "SIGN_INS",
+    "SUBSCRIPTIONS",
+    "TENANTS",
+    "microseconds",
+]
+
+
+def microseconds(at: datetime) -> int:
+    """Microseconds since the epoch: how logs order time."""
+    return round(at.timestamp() * 1_000_000)
+
+
+def _group_key(resource: Resource) -> str | None:
+    identifier = resource.id
+    if identifier.resource_group is None:
+        return None
+    return f"/subscriptions/{identifier.subscription}/resourcegroups/{identifier.resource_group.lower()}"
+
+
+def _parent_key(resource: Resource) -> str | None:
+    """The stored resource that must exist for this one: parent resource or group; None at the top of a subscription or tenant."""
+    parent = resource.id.parent
+    if parent is None or not parent.segments or parent.type == "Microsoft.Resources/subscriptions":
+        return None
+    return parent.key
+
+
+TENANTS = Collection(name="tenants", type=Tenant, key=lambda it: it.id, columns={"domain": lambda it: it.domain.lower()})
+SUBSCRIPTIONS = Collection(
+    name="subscriptions", type=Subscription, key=lambda it: it.id, columns={"tenant_id": lambda it: it.tenant_id}
+)
+SETTINGS = Collection(name="settings", type=Setting, key=lambda it: it.name)
+RESOURCES = Collection(
+    name="resources",
+    type=Resource,
+    key=lambda it: it.id.key,
+    columns={
+        "type": lambda it: it.type.lower(),
+        "subscription_id": lambda it: it.id.subscription,
+        "group_key": _group_key,
+        "parent_key": _parent_key,
+        "name": lambda it: it.id.name.lower(),
+        "path": lambda it: it.id.key,
+    },
+    subject=lambda it: it.id.key,
+)
+"""`path` repeats the key so that `under` can select a subtree. `parent_key` references `key`."""
+IDENTITY_ASSIGNMENTS = Collection(
+    name="identity_assignments",
+    type=IdentityAssignment,
+    key=lambda it: it.key,
+    columns={
+        "host_key": lambda it: it.host.key,
+        "principal_id": lambda it: it.principal_id,
+        "identity_key": lambda it: it.identity.key if it.identity else None,
+    },
+    subject=lambda it: it.host.key,
+)
+"""`host_key` references resources, `principal_id` references principals."""
+PRINCIPALS = Collection(
+    name="principals",
+    type=Principal,
+    key=lambda it: it.id,
+    columns={
+        "tenant_id": lambda it: it.tenant_id,
+        "client_id": lambda it: it.client_id,
+        "type": lambda it: it.type.value,
+        "display_name": lambda it: it.display_name.lower(),
+        "resource_key": lambda it: it.resource_id.lower() if it.resource_id else None,
+    },
+    subject=lambda it: it.id,
+)
+"""(tenant_id, client_id) is unique."""
+APPLICATIONS = Collection(
+    name="applications",
+    type=Application,
+    key=lambda it: it.id,
+    columns={"tenant_id": lambda it: it.tenant_id, "client_id": lambda it: it.client_id},
+)
+"""client_id is unique."""
+CREDENTIALS = Collection(
+    name="credentials",
+    type=Credential,
+    key=lambda it: it.id,
+    columns={
+        "principal_id": lambda it: it.principal_id,
+        "client_id": lambda it: it.client_id,
+        "kind": lambda it: it.kind.value,
+        "thumbprint": lambda it: it.thumbprint,
+        "host_key": lambda it: it.host,
+        "agent_id": lambda it: it.agent_id,
+    },
+    subject=lambda it: it.principal_id,
+)
+"""`principal_id` references principals."""
+AGENTS = Collection(name="agents", type=Agent, key=lambda it: it.id, columns={"thumbprint": lambda it: it.thumbprint})
+"""thumbprint is unique."""
+ROLE_DEFINITIONS = Collection(
+    name="role_definitions",
+    type=RoleDefinition,
+    key=lambda it: it.id,
+    columns={"tenant_id": lambda it: it.tenant_id, "role_name": lambda it: it.name.lower()},
+)
+"""Custom roles only; built-ins are data of the package. (tenant_id, role_name) is unique."""
+ROLE_ASSIGNMENTS = Collection(
+    name="role_assignments",
+    type=RoleAssignment,
+    key=lambda it: it.id,
+    columns={
+        "principal_id": lambda it: it.principal_id,
+        "scope_key": lambda it: it.scope_key,
+        "role_id": lambda it: it.role_id,
+    },
+    subject=lambda it: it.principal_id,
+)
+"""(principal_id, role_id, scope_key) is unique; `principal_id` references principals."""
+DENY_ASSIGNMENTS = Collection(
+    name="deny_assignments", type=DenyAssignment, key=lambda it: it.id, columns={"scope_key": lambda it: it.scope_key}
+)
+SIGNING_KEYS = Collection(
+    name="signing_keys",
+    type=SigningKey,
+    key=lambda it: it.id,
+    columns={"purpose": lambda it: it.purpose.value, "state": lambda it: it.state.value},
+)
+"""At most one active key for each purpose (a partial unique index)."""
+SECRETS = Collection(
+    name="secrets",
+    type=SecretVersion,
+    key=lambda it: it.key,
+    columns={
+        "vault_key": lambda it: it.vault,
+        "name": lambda it: it.name.lower(),
+        "sequence": lambda it: it.sequence,
+        "deleted": lambda it: int(it.deleted_at is not None),
+    },
+)
+"""`vault_key` references resources; (vault_key, name, sequence) is unique."""
+
+ACTIVITY = Log(
+    name="activity_log",
+    type=ActivityEvent,
+    columns={
+        "at": lambda it: microseconds(it.at),
+        "tenant_id": lambda it: it.tenant_id,
+        "subscription_id": lambda it: it.subscription_id,
+        "resource_key": lambda it: it.resource_id.lower(),
+        "correlation_id": lambda it: it.correlation_id,
+        "caller_id": lambda it: it.caller_id,
+    },
+)
+SIGN_INS = Log(
+    name="sign_ins",
+    type=SignIn,
+    columns={
+        "at": lambda it: microseconds(it.at),
+        "tenant_id": lambda it: it.tenant_id,
+        "principal_id": lambda it: it.principal_id,
+        "client_id": lambda it: it.client_id,
+        "correlation_id": lambda it: it.correlation_id,
+        "token_id": lambda it: it.token_id,
+        "error_code": lambda it: it.error_code,
+    },
+)
+
+COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # heterogeneous by design; adapters only build tables from it
+    TENANTS,
+    SUBSCRIPTIONS,
+    SETTINGS,
+    RESOURCES,
+    PRINCIPALS,
+    IDENTITY_ASSIGNMENTS,
+    APPLICATIONS,
+    CREDENTIALS,
+    AGENTS,
+    ROLE_DEFINITIONS,
+    ROLE_ASSIGNMENTS,
+    DENY_ASSIGNMENTS,
+    SIGNING_KEYS,
+    SECRETS,
+)
+LOGS: tuple[Log[object], ...] = (ACTIVITY, SIGN_INS)  # type: ignore[assignment]  # as above

@@ -1,0 +1,51 @@
+"""Time, randomness and key custody."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+__all__ = ["Clock", "Entropy", "KeyCustody"]
+
+
+class Clock(Protocol):
+    """Wall time, elapsed time, and sleeping, so that a test owns all three."""
+
+    def now(self) -> datetime:
+        """The current instant, aware, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards, from an arbitrary start."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds` of this clock."""
+        ...
+
+
+class Entropy(Protocol):
+    """Unpredictable values."""
+
+    def bytes(self, count: int) -> bytes:
+        """`count` random bytes."""
+        ...
+
+    def guid(self) -> str:
+        """A random GUID (RFC 9562 version 4), lower case with hyphens."""
+        ...
+
+
+class KeyCustody(Protocol):
+    """Seals secrets at rest with a key-encryption key that the database never holds.
+
+    `context` is bound into the seal: what was sealed for one place cannot be opened as another.
+    """
+
+    def seal(self, plaintext: bytes, *, context: str) -> bytes:
+        """Encrypt and authenticate."""
+        ...
+
+    def unseal(self, sealed: bytes, *, context: str) -> bytes:
+        """The plaintext; raises `Failure(INTERNAL)` if the seal, the context or the key is not the right one."""
+        ...
