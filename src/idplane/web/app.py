@@ -1,0 +1,221 @@
+"""The ASGI edge: reads and bounds a request once, finds the surface that speaks its dialect, and writes the answer.
+
+Order: ids → host → path → surface → query → body → handle. A failure at any step is rendered by the surface that the path
+names, so that a client is always answered in the dialect it speaks. An exception that is not a `Failure` is a bug: it is logged
+with the request id and shown as an opaque internal error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from email.utils import format_datetime
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl, unquote
+
+from idplane.model.calls import Call
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import is_guid
+from idplane.ports.world import Clock, Entropy
+from idplane.web.http import HttpRequest, HttpResponse, Origin, Surface
+from idplane.web.origins import Origins
+
+__all__ = ["ServerApp", "Surfaces"]
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+_MAX_BODY = 4 * 1024 * 1024
+_MAX_PATH = 4096
+_MAX_QUERY = 16 * 1024
+_MAX_PARAMETERS = 100
+_BODY_SECONDS = 30.0
+_CORRELATION_HEADERS = ("x-ms-correlation-request-id", "client-request-id", "x-ms-client-request-id")
+_log = logging.getLogger("idplane.web")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surfaces:
+    """The APIs behind one server, each with its own dialect."""
+
+    authority: Surface
+    management: Surface
+    graph: Surface
+    vault: Surface
+    agents: Surface
+
+    def route(self, path: str, origin: Origin | None) -> Surface:
+        """The surface that a path belongs to; vaults are told by their host."""
+        if origin is not None and origin.vault is not None:
+            return self.vault
+        first = path.lstrip("/").split("/", 1)[0].lower()
+        match first:
+            case "subscriptions" | "providers" | "tenants" | "metadata":
+                return self.management
+            case "agent":
+                return self.agents
+            case "v1.0" | "beta":
+                return self.graph
+            case _:
+                return self.authority
+
+
+class ServerApp:
+    """One listener's ASGI application. Instances differ in `origins` only and share their surfaces."""
+
+    def __init__(self, *, surfaces: Surfaces, origins: Origins, clock: Clock, entropy: Entropy) -> None:
+        self._surfaces = surfaces
+        self._origins = origins
+        self._clock = clock
+        self._entropy = entropy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI request; other scope types are refused."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"unsupported scope type {scope['type']!r}")
+        headers = _headers(scope)
+        origin = self._origins.match(_only(headers, "host"))
+        surface = self._surfaces.route(scope["path"], origin)
+        call = self._call(scope, headers)
+        request = HttpRequest(
+            method=scope["method"],
+            path=scope["path"],
+            query=(),
+            headers=headers,
+            body=b"",
+            origin=origin or next(iter(self._origins.hosts.values())),
+            call=call,
+        )
+        try:
+            if origin is None:
+                raise Failure(FailureKind.FOREIGN_HOST, "the Host header names a host that is not served here")
+            request = await _read(request, scope, headers, receive)
+            response = await surface.handle(request)
+        except Failure as failure:
+            if failure.kind is FailureKind.INTERNAL:
+                _log.error("internal failure in request %s: %s", call.request_id, failure.detail, exc_info=failure)
+            response = surface.refuse(failure, request)
+        except _Disconnected:
+            return
+        except Exception:  # noqa: BLE001 - the last line of defence: whatever a surface lets slip must not reach the caller
+            _log.exception("bug in request %s", call.request_id)
+            response = surface.refuse(Failure(FailureKind.INTERNAL, "an internal error occurred"), request)
+        await self._write(send, response, call)
+
+    def _call(self, scope: Scope, headers: Mapping[str, tuple[str, ...]]) -> Call:
+        request_id = self._entropy.guid()
+        correlation = next((value for name in _CORRELATION_HEADERS if is_guid(value := _only(headers, name) or "")), request_id)
+        client = scope.get("client")
+        return Call(
+            request_id=request_id,
+            correlation_id=correlation.lower(),
+            received_at=self._clock.now(),
+            client_address=client[0] if client else None,
+            user_agent=(_only(headers, "user-agent") or "")[:512],
+            method=scope["method"],
+            url=scope["path"][:2048],
+        )
+
+    async def _write(self, send: Send, response: HttpResponse, call: Call) -> None:
+        headers = [
+            (b"date", format_datetime(self._clock.now(), usegmt=True).encode()),
+            (b"x-ms-request-id", call.request_id.encode()),
+            (b"x-ms-correlation-request-id", call.correlation_id.encode()),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+        names = {name.lower() for name, _ in response.headers}
+        if "cache-control" not in names:
+            headers.append((b"cache-control", b"no-store"))
+        if response.body or response.status != 204:  # noqa: PLR2004 - 204 has neither body nor media type
+            headers.append((b"content-length", str(len(response.body)).encode()))
+        if response.body:
+            headers.append((b"content-type", response.media_type.encode()))
+        headers += [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in response.headers]
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body})
+
+
+class _Disconnected(Exception):  # noqa: N818 - a control signal: nobody is left to answer
+    pass
+
+
+def _headers(scope: Scope) -> dict[str, tuple[str, ...]]:
+    headers: dict[str, tuple[str, ...]] = {}
+    for name, value in scope["headers"]:
+        key = name.decode("latin-1").lower()
+        headers[key] = (*headers.get(key, ()), value.decode("latin-1").strip())
+    return headers
+
+
+def _only(headers: Mapping[str, tuple[str, ...]], name: str) -> str | None:
+    values = headers.get(name, ())
+    return values[0] if len(values) == 1 else None
+
+
+async def _read(request: HttpRequest, scope: Scope, headers: Mapping[str, tuple[str, ...]], receive: Receive) -> HttpRequest:
+    path = _checked_path(scope)
+    query = _parsed_query(scope["query_string"])
+    body = await _bounded_body(headers, receive)
+    return HttpRequest(
+        method=request.method,
+        path=path,
+        query=query,
+        headers=headers,
+        body=body,
+        origin=request.origin,
+        call=request.call,
+    )
+
+
+def _checked_path(scope: Scope) -> str:
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    if len(raw) > _MAX_PATH:
+        raise Failure(FailureKind.URI_TOO_LONG, "the path is too long")
+    lowered = raw.lower()
+    if b"%2f" in lowered or b"%5c" in lowered or b"\\" in lowered:
+        raise Failure(FailureKind.INVALID_PARAMETER, "the path holds an encoded or reversed slash")
+    try:
+        path = unquote(raw.decode("ascii"), errors="strict")
+    except UnicodeError as error:
+        raise Failure(FailureKind.INVALID_PARAMETER, "the path is not valid UTF-8") from error
+    if any(ord(character) < 32 or ord(character) == 127 for character in path):  # noqa: PLR2004 - ASCII controls
+        raise Failure(FailureKind.INVALID_PARAMETER, "the path holds control characters")
+    if any(segment in {".", ".."} for segment in path.split("/")):
+        raise Failure(FailureKind.INVALID_PARAMETER, "the path holds relative segments")
+    return path
+
+
+def _parsed_query(raw: bytes) -> tuple[tuple[str, str], ...]:
+    if len(raw) > _MAX_QUERY:
+        raise Failure(FailureKind.URI_TOO_LONG, "the query string is too long")
+    try:
+        pairs = parse_qsl(
+            raw.decode("ascii"), keep_blank_values=True, strict_parsing=False, errors="strict", max_num_fields=_MAX_PARAMETERS
+        )
+    except ValueError as error:
+        raise Failure(FailureKind.INVALID_PARAMETER, "the query string is malformed") from error
+    return tuple(pairs)
+
+
+async def _bounded_body(headers: Mapping[str, tuple[str, ...]], receive: Receive) -> bytes:
+    declared = _only(headers, "content-length")
+    if declared is not None and declared.isdigit() and int(declared) > _MAX_BODY:
+        raise Failure(FailureKind.BODY_TOO_LARGE, f"the body is larger than {_MAX_BODY} bytes")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _Disconnected
+                body += message.get("body", b"")
+                if len(body) > _MAX_BODY:
+                    raise Failure(FailureKind.BODY_TOO_LARGE, f"the body is larger than {_MAX_BODY} bytes")
+                if not message.get("more_body", False):
+                    return bytes(body)
+    except TimeoutError as error:
+        raise Failure(FailureKind.MALFORMED_BODY, "the body did not arrive in time") from error

@@ -1,0 +1,72 @@
+"""Which hosts this server answers for, and how the outside names it on each listener.
+
+A foreign Host header is refused: it means DNS rebinding or a misconfigured proxy, and answering would put a stranger's name into
+discovery documents and challenges.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from idplane.web.http import Origin
+
+__all__ = ["AZURE_HOSTS", "AZURE_VAULT_DOMAIN", "Origins"]
+
+AZURE_HOSTS = {
+    "authority": ("login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"),
+    "management": ("management.azure.com", "management.core.windows.net"),
+    "graph": ("graph.microsoft.com",),
+}
+AZURE_VAULT_DOMAIN = "vault.azure.net"
+_VAULT_NAME = re.compile(r"[a-z0-9-]{1,127}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origins:
+    """The names of one listener: exact hosts, and the domain below which vaults live."""
+
+    hosts: Mapping[str, Origin]
+    vaults: Mapping[str, Origin]
+    """Vault domain (with the port, if any) → the origin that its vaults belong to."""
+
+    def match(self, host: str | None) -> Origin | None:
+        """The origin that a Host header names; None for a foreign one."""
+        if host is None:
+            return None
+        host = host.lower()
+        known = self.hosts.get(host)
+        if known is not None:
+            return known
+        name, _, domain = host.partition(".")
+        origin = self.vaults.get(domain)
+        if origin is None or _VAULT_NAME.fullmatch(name) is None:
+            return None
+        return replace(origin, vault=name)
+
+    @classmethod
+    def local(cls, port: int) -> Origins:
+        """The installation's own listener: `https://localhost:{port}` and `{vault}.vault.localhost:{port}`."""
+        suffix = "" if port == 443 else f":{port}"  # noqa: PLR2004 - the default port of https is not written
+        hosts = {f"{name}{suffix}": _single(f"https://{name}{suffix}", suffix) for name in ("localhost", "127.0.0.1", "[::1]")}
+        return cls(hosts=hosts, vaults={f"vault.localhost{suffix}": hosts[f"localhost{suffix}"]})
+
+    @classmethod
+    def azure(cls) -> Origins:
+        """Azure's public names, which only the inside of a run resolves to this server."""
+        origin = Origin(
+            authority=f"https://{AZURE_HOSTS['authority'][0]}",
+            management=f"https://{AZURE_HOSTS['management'][0]}",
+            graph=f"https://{AZURE_HOSTS['graph'][0]}",
+            portal="https://portal.azure.com",
+            vault_domain=AZURE_VAULT_DOMAIN,
+        )
+        hosts = {host: origin for group in AZURE_HOSTS.values() for host in group}
+        for host in AZURE_HOSTS["authority"]:
+            hosts[host] = replace(origin, authority=f"https://{host}")
+        return cls(hosts=hosts, vaults={AZURE_VAULT_DOMAIN: origin})
+
+
+def _single(base: str, suffix: str) -> Origin:
+    return Origin(authority=base, management=base, graph=base, portal=f"{base}/portal", vault_domain=f"vault.localhost{suffix}")
