@@ -1,0 +1,59 @@
+# Everything needs only Python 3.11+, make and the package registries; the environment is made from the lock files.
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+BIN := $(VENV)/bin
+
+.PHONY: demo test check lint types layers format fuzz bench lock clean
+
+demo: $(VENV)/.demo ## the main job, live on this terminal
+	@$(BIN)/idplane demo
+
+test: $(VENV)/.dev ## the tests that need nothing but Python
+	$(BIN)/pytest -n auto -q tests
+
+check: lint types layers test fuzz ## everything that CI checks, except what needs other software
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+fuzz: $(VENV)/.dev ## every endpoint against random input
+	$(BIN)/pytest -q fuzz
+
+bench: $(VENV)/.dev ## ratios against limits and peers, side by side
+	@for script in bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(f"idplane needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Set PYTHON=...") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: requirements/demo.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Preparing the environment (once) ..."
+	@$(PIP) install --require-hashes -r requirements/demo.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Preparing the development environment (once) ..."
+	@$(PIP) install --require-hashes -r requirements/dev.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/.demo
+
+lock: ## write the lock files anew (needs uv)
+	uv pip compile pyproject.toml --extra demo --extra postgresql --group dev $(LOCK_FLAGS) -o requirements/dev.lock
+	uv pip compile pyproject.toml --extra demo --group build $(LOCK_FLAGS) -c requirements/dev.lock -o requirements/demo.lock
+LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
