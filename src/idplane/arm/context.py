@@ -1,0 +1,170 @@
+"""What a provider function may use: the circumstances of the request and narrow doors to reads, access checks and identities.
+
+Providers never see a store that can commit: they return operations, and the kernel commits them together with the resource's own
+change and the activity event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from idplane.model.calls import Call, Caller
+from idplane.model.directory import Principal, Subscription, Tenant
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import ResourceId
+from idplane.model.profile import Profile
+from idplane.model.resources import Resource
+from idplane.model.roles import Decision, Permission, RoleDefinition
+from idplane.ports.store import Batch, Collection, ColumnValue, Log, Logged, Order, Page, Versioned
+from idplane.ports.world import Entropy
+
+__all__ = ["Access", "Addresses", "Context", "IdentityDirectory", "Reads"]
+
+T = TypeVar("T")
+
+
+class Reads(Protocol):
+    """The reading half of `ports.store.Store`."""
+
+    async def get(self, collection: Collection[T], key: str, /) -> Versioned[T] | None:
+        """One record."""
+        ...
+
+    async def page(
+        self,
+        collection: Collection[T],
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        under: tuple[str, str] | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> Page[T]:
+        """A keyset page."""
+        ...
+
+    async def all(
+        self,
+        collection: Collection[T],
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        under: tuple[str, str] | None = None,
+    ) -> tuple[Versioned[T], ...]:
+        """Every matching record."""
+        ...
+
+    async def read_log(  # noqa: PLR0913 - mirrors the store's one query
+        self,
+        log: Log[T],
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        position: int | None = None,
+        order: Order = Order.NEWEST_FIRST,
+        limit: int = 100,
+    ) -> tuple[Logged[T], ...]:
+        """Events of a log."""
+        ...
+
+
+class Access(Protocol):
+    """Authorization as the kernel and providers need it; `rbac.AccessControl` is one."""
+
+    async def check(self, caller_ids: frozenset[str], action: str, scope: ResourceId, *, data: bool = False) -> Decision:
+        """Decide without refusing."""
+        ...
+
+    async def require(self, caller: Caller, action: str, scope: ResourceId, *, data: bool = False) -> Decision:
+        """Decide; raises `Failure(FORBIDDEN)` when the answer is no."""
+        ...
+
+    async def definition(self, tenant_id: str, role_id: str) -> RoleDefinition | None:
+        """A built-in or custom role by its GUID."""
+        ...
+
+    async def permissions(self, caller_ids: frozenset[str], scope: ResourceId) -> tuple[Permission, ...]:
+        """What these principals' roles give them at a scope."""
+        ...
+
+
+class IdentityDirectory(Protocol):
+    """How the service principals of managed identities are made and unmade; `directory.identities` is one."""
+
+    def new_system_identity(self, host: Resource, tenant_id: str, entropy: Entropy, now: datetime) -> Principal:
+        """The service principal of a resource's system-assigned identity, with fresh ids."""
+        ...
+
+    def new_user_assigned(
+        self, resource_id: ResourceId, name: str, tenant_id: str, entropy: Entropy, now: datetime
+    ) -> Principal:
+        """The service principal of a user-assigned identity, with fresh ids."""
+        ...
+
+    async def removal_of(self, store: Reads, principal_id: str) -> Batch:
+        """Deletes of a principal and all that hangs on it: credentials, role assignments, identity assignments."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """How the outside names this server on the listener that the request came through; base URLs have no final slash."""
+
+    authority: str
+    management: str
+    graph: str
+    portal: str
+    vault_domain: str
+    """A vault's host is `{name}.{vault_domain}`; it holds the port if there is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """One authorized request as providers see it."""
+
+    caller: Caller
+    call: Call
+    now: datetime
+    api_version: str
+    tenant: Tenant
+    subscription: Subscription | None
+    profile: Profile
+    entropy: Entropy
+    store: Reads
+    access: Access
+    identities: IdentityDirectory
+    addresses: Addresses
+    action: str
+    """What the caller was authorized for, such as `Microsoft.Compute/virtualMachines/write`."""
+    target: ResourceId
+    """The scope at which it was authorized."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    """Query parameters by lower-case name; the first value of each."""
+
+    async def require(self, action: str, scope: ResourceId, *, data: bool = False) -> Decision:
+        """A further check of the same caller; raises `Failure(FORBIDDEN)`."""
+        return await self.access.require(self.caller, action, scope, data=data)
+
+    async def require_linked(self, action: str, scope: ResourceId) -> None:
+        """The check on something that the request refers to; raises `Failure(LINKED_FORBIDDEN)` (control-plane.md section 7.2)."""
+        decision = await self.access.check(self.caller.principal_ids, action, scope)
+        if not decision.allowed:
+            raise self.linked_refusal(action, scope)
+
+    def linked_refusal(self, action: str, scope: ResourceId) -> Failure:
+        """The refusal of a linked scope, whether it is forbidden or does not exist: the two look the same from outside."""
+        return Failure(
+            FailureKind.LINKED_FORBIDDEN,
+            "the caller lacks the action on a linked scope",
+            name=self.caller.display_name or self.caller.client_id,
+            oid=self.caller.principal_id,
+            action=self.action,
+            scope=str(self.target),
+            linked_action=action,
+            linked_scope=str(scope),
+        )
