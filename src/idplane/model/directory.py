@@ -14,6 +14,7 @@ __all__ = [
     "CredentialKind",
     "Principal",
     "PrincipalType",
+    "ResourceApplication",
     "Setting",
     "Subscription",
     "Tenant",
@@ -103,6 +104,17 @@ class Application:
     identifier_uris: tuple[str, ...] = ()
     token_version: int = 1
     app_roles: tuple[AppRole, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceApplication:
+    """What a token is for, as far as issuing one needs to know it: the application behind a resource string."""
+
+    client_id: str
+    """Lower case."""
+    display_name: str
+    token_version: int = 1
+    """1 or 2: the resource decides the form of its tokens (MIE section 9.2)."""
 
 
 class CredentialKind(enum.StrEnum):
