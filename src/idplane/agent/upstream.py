@@ -1,0 +1,38 @@
+"""The way to the server: one narrow door, so that the embedded agent and a remote one differ in nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+__all__ = ["AgentIdentity", "Upstream", "UpstreamResponse"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamResponse:
+    """What the server answered."""
+
+    status: int
+    body: bytes = field(repr=False)
+
+
+class Upstream(Protocol):
+    """Carries one request to the server: over HTTPS in production, through the same application in process when embedded."""
+
+    async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> UpstreamResponse:
+        """One exchange. `path` holds the query. Raises `Failure(UNAVAILABLE)` when the server can't be reached."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentIdentity:
+    """Who this agent is to the server: the id, key and certificate that it was enrolled with."""
+
+    agent_id: str
+    private_key: ec.EllipticCurvePrivateKey = field(repr=False)
+    """P-256."""
+    certificate: bytes = field(repr=False)
+    """DER; the server knows the agent by its thumbprint."""
