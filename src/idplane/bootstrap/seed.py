@@ -1,0 +1,109 @@
+"""The first start: a tenant, a subscription and an owner, in one commit; later starts find them again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from idplane.bootstrap.world import World
+from idplane.directory.clients import certificate_credential, new_application_principal
+from idplane.model.directory import CredentialKind, Principal, Setting, Subscription, Tenant
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.roles import RoleAssignment
+from idplane.ports.collections import CREDENTIALS, PRINCIPALS, ROLE_ASSIGNMENTS, SETTINGS, SUBSCRIPTIONS, TENANTS
+from idplane.ports.store import ABSENT, Batch, Delete, Put
+
+__all__ = ["Installation", "ensure_installation", "trust_operator"]
+
+_OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
+_TENANT = "home-tenant"
+_SUBSCRIPTION = "home-subscription"
+_OPERATOR = "operator"
+_GRAPH_ROLES = ("AuditLog.Read.All", "Directory.Read.All")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """What the first start made."""
+
+    tenant: Tenant
+    subscription: Subscription
+    operator: Principal
+
+
+async def ensure_installation(world: World) -> Installation:
+    """The installation in this store, made now if the store is empty."""
+    found = await _find(world)
+    if found is not None:
+        return found
+    made = _new(world)
+    now = world.clock.now()
+    owner = RoleAssignment(
+        id=world.entropy.guid(),
+        tenant_id=made.tenant.id,
+        scope="/",
+        role_id=_OWNER,
+        principal_id=made.operator.id,
+        principal_type=made.operator.type.rbac_type,
+        created_at=now,
+        changed_at=now,
+        description="The owner of this installation",
+    )
+    await world.store.commit(
+        Batch.of(
+            Put(collection=TENANTS, value=made.tenant, expect=ABSENT),
+            Put(collection=SUBSCRIPTIONS, value=made.subscription, expect=ABSENT),
+            Put(collection=PRINCIPALS, value=made.operator, expect=ABSENT),
+            Put(collection=ROLE_ASSIGNMENTS, value=owner, expect=ABSENT),
+            Put(collection=SETTINGS, value=Setting(name=_TENANT, value=made.tenant.id), expect=ABSENT),
+            Put(collection=SETTINGS, value=Setting(name=_SUBSCRIPTION, value=made.subscription.id), expect=ABSENT),
+            Put(collection=SETTINGS, value=Setting(name=_OPERATOR, value=made.operator.id), expect=ABSENT),
+        )
+    )
+    return made
+
+
+async def trust_operator(world: World, operator: Principal, certificate: bytes) -> None:
+    """Make `certificate` (DER) the operator's only certificate, if it is not already."""
+    held = await world.store.all(CREDENTIALS, where={"principal_id": operator.id, "kind": CredentialKind.CERTIFICATE.value})
+    if any(item.value.certificate == certificate for item in held):
+        return
+    credential = certificate_credential(operator, certificate=certificate, entropy=world.entropy, display_name="operator.pem")
+    await world.store.commit(
+        Batch.of(
+            *(Delete(collection=CREDENTIALS, key=item.value.id, expect=item.version) for item in held),
+            Put(collection=CREDENTIALS, value=credential, expect=ABSENT),
+        )
+    )
+
+
+async def _find(world: World) -> Installation | None:
+    tenant_id = await _setting(world, _TENANT)
+    if tenant_id is None:
+        return None
+    tenant = await world.store.get(TENANTS, tenant_id)
+    subscription = await world.store.get(SUBSCRIPTIONS, await _setting(world, _SUBSCRIPTION) or "")
+    operator = await world.store.get(PRINCIPALS, await _setting(world, _OPERATOR) or "")
+    if tenant is None or subscription is None or operator is None:
+        raise Failure(FailureKind.INTERNAL, "the installation's tenant, subscription or operator is missing from the store")
+    return Installation(tenant=tenant.value, subscription=subscription.value, operator=operator.value)
+
+
+async def _setting(world: World, name: str) -> str | None:
+    found = await world.store.get(SETTINGS, name)
+    return found.value.value if found else None
+
+
+def _new(world: World) -> Installation:
+    now = world.clock.now()
+    tenant_id = world.entropy.guid()
+    tenant = Tenant(
+        id=tenant_id,
+        display_name="idplane",
+        domain="idplane.onmicrosoft.com",
+        issuer_v1=f"https://sts.windows.net/{tenant_id}/",
+        issuer_v2=f"https://login.microsoftonline.com/{tenant_id}/v2.0",
+        created_at=now,
+    )
+    subscription = Subscription(id=world.entropy.guid(), tenant_id=tenant_id, display_name="idplane")
+    operator = new_application_principal(tenant_id=tenant_id, display_name="idplane operator", entropy=world.entropy, now=now)
+    return Installation(tenant=tenant, subscription=subscription, operator=operator)
