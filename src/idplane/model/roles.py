@@ -102,6 +102,8 @@ class AccessCall:
     action: str
     data: bool
     scopes: tuple[str, ...]
+    tenant_id: str | None = None
+    """The tenant that the target lies in, where it is known; assignments of other tenants then count for nothing."""
 
 
 class Reason(enum.StrEnum):

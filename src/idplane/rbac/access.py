@@ -1,0 +1,195 @@
+"""`AccessControl`: the pure decision over what the store holds, with what it read kept until the change feed speaks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from idplane.model.calls import Caller
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import ResourceId
+from idplane.model.roles import AccessCall, Decision, Permission, RoleAssignment, RoleDefinition
+from idplane.ports.collections import DENY_ASSIGNMENTS, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS, SUBSCRIPTIONS
+from idplane.ports.store import Change, Store
+from idplane.rbac.builtin import BUILT_IN_ROLES
+from idplane.rbac.cache import FeedCache
+from idplane.rbac.decision import ByScope, CompiledDeny, by_scope, decide_indexed
+from idplane.rbac.rules import Rules
+
+__all__ = ["AccessControl"]
+
+_PRINCIPALS_KEPT = 20_000
+_SCOPES_KEPT = 20_000
+_ROLES_KEPT = 5_000
+_SUBSCRIPTIONS_KEPT = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What one principal is assigned."""
+
+    index: ByScope
+    custom_roles: frozenset[tuple[str, str]]
+    """Tenant and role of the assignments whose role is not built in."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Role:
+    definition: RoleDefinition
+    rules: Rules
+
+
+class AccessControl:
+    """Answers whether a caller may do something somewhere.
+
+    Assignments are kept per principal, deny assignments per scope, custom roles per role, each until a commit touches it: the
+    store calls its listeners before it acknowledges a commit, so a check that starts after a commit in this process sees it.
+    Reads that the store cannot serve raise `Failure(UNAVAILABLE)`: nothing is ever decided from less than what was asked for.
+    """
+
+    def __init__(self, *, store: Store) -> None:
+        self._store = store
+        self._principals: FeedCache[_Held] = FeedCache(limit=_PRINCIPALS_KEPT)
+        self._denies: FeedCache[tuple[CompiledDeny, ...]] = FeedCache(limit=_SCOPES_KEPT)
+        self._custom: FeedCache[_Role | None] = FeedCache(limit=_ROLES_KEPT)
+        self._tenants: FeedCache[str | None] = FeedCache(limit=_SUBSCRIPTIONS_KEPT)
+        self._built_in: dict[str, Rules] = {}
+        self._unsubscribe = store.subscribe(self._on_changes)
+
+    def close(self) -> None:
+        """Stop listening to the store."""
+        self._unsubscribe()
+
+    async def check(self, caller_ids: frozenset[str], action: str, scope: ResourceId, *, data: bool = False) -> Decision:
+        """Decide whether any of these principal ids may do `action` (a data action with `data`) at `scope`."""
+        call = AccessCall(
+            principal_ids=caller_ids,
+            action=action,
+            data=data,
+            scopes=tuple(one.key for one in scope.lineage()),
+            tenant_id=await self._tenant_of(scope),
+        )
+        held = [await self._principals.get(one, self._load_principal) for one in caller_ids]
+        denies: list[CompiledDeny] = []
+        for key in call.scopes:
+            denies.extend(await self._denies.get(key, self._load_denies))
+        custom = await self._custom_rules(held)
+        return decide_indexed(
+            call, [one.index for one in held], denies, lambda role_id: custom.get(role_id) or self._rules(role_id)
+        )
+
+    async def require(self, caller: Caller, action: str, scope: ResourceId, *, data: bool = False) -> Decision:
+        """The decision that allows the call; raises `Failure(FORBIDDEN)` when there is none.
+
+        The failure's facts are what Azure's texts are made of: `name`, `client_id`, `oid`, `action`, `scope`, `reason` (a
+        `Reason` value) and `because`, the deny assignment's id or nothing.
+        """
+        decision = await self.check(caller.principal_ids, action, scope, data=data)
+        if decision.allowed:
+            return decision
+        raise Failure(
+            FailureKind.FORBIDDEN,
+            f"'{caller.display_name}' may not perform '{action}' over '{scope}'",
+            name=caller.display_name,
+            client_id=caller.client_id,
+            oid=caller.principal_id,
+            action=action,
+            scope=str(scope),
+            reason=decision.reason.value,
+            because=decision.because or "",
+        )
+
+    async def definition(self, tenant_id: str, role_id: str) -> RoleDefinition | None:
+        """A role that exists in the tenant, built-in or its own, by its GUID in any case."""
+        key = role_id.lower()
+        built_in = BUILT_IN_ROLES.get(key)
+        if built_in is not None:
+            return built_in
+        role = await self._custom.get(key, self._load_role)
+        return role.definition if role is not None and role.definition.tenant_id == tenant_id else None
+
+    async def definitions_at(self, tenant_id: str, scope: ResourceId) -> tuple[RoleDefinition, ...]:
+        """The roles that can be assigned at a scope: every built-in one, then the tenant's own by name.
+
+        A custom role can be assigned at its assignable scopes and below them.
+        """
+        stored = await self._store.all(ROLE_DEFINITIONS, where={"tenant_id": tenant_id})
+        custom = (one.value for one in stored if _assignable(one.value, scope))
+        return (*BUILT_IN_ROLES.values(), *sorted(custom, key=lambda it: (it.name.lower(), it.id)))
+
+    async def permissions(self, caller_ids: frozenset[str], scope: ResourceId) -> tuple[Permission, ...]:
+        """The permission blocks that these principals hold at a scope, nearest assignments first, each block once.
+
+        As with Azure's permissions operation, deny assignments are not taken off. Conditional assignments grant nothing and are
+        left out.
+        """
+        tenant_id = await self._tenant_of(scope)
+        held = [await self._principals.get(one, self._load_principal) for one in caller_ids]
+        found: dict[Permission, None] = {}
+        for assignment in _along(scope, held):
+            if assignment.condition is None and tenant_id in {None, assignment.tenant_id}:
+                role = await self.definition(assignment.tenant_id, assignment.role_id)
+                found.update(dict.fromkeys(role.permissions if role else ()))
+        return tuple(found)
+
+    def _rules(self, role_id: str) -> Rules | None:
+        rules = self._built_in.get(role_id)
+        if rules is None and (definition := BUILT_IN_ROLES.get(role_id)) is not None:
+            rules = self._built_in[role_id] = Rules(definition.permissions)
+        return rules
+
+    async def _custom_rules(self, held: Iterable[_Held]) -> Mapping[str, Rules]:
+        rules: dict[str, Rules] = {}
+        for tenant_id, role_id in itertools.chain.from_iterable(one.custom_roles for one in held):
+            role = await self._custom.get(role_id, self._load_role)
+            if role is not None and role.definition.tenant_id == tenant_id:
+                rules[role_id] = role.rules
+        return rules
+
+    async def _tenant_of(self, scope: ResourceId) -> str | None:
+        return None if scope.subscription is None else await self._tenants.get(scope.subscription, self._load_tenant)
+
+    async def _load_principal(self, principal_id: str) -> _Held:
+        stored = await self._store.all(ROLE_ASSIGNMENTS, where={"principal_id": principal_id})
+        assignments = [one.value for one in stored]
+        custom = frozenset((one.tenant_id, one.role_id) for one in assignments if one.role_id not in BUILT_IN_ROLES)
+        return _Held(by_scope(assignments), custom)
+
+    async def _load_denies(self, scope_key: str) -> tuple[CompiledDeny, ...]:
+        stored = await self._store.all(DENY_ASSIGNMENTS, where={"scope_key": scope_key})
+        return tuple(CompiledDeny.of(one.value) for one in stored)
+
+    async def _load_role(self, role_id: str) -> _Role | None:
+        stored = await self._store.get(ROLE_DEFINITIONS, role_id)
+        return None if stored is None else _Role(stored.value, Rules(stored.value.permissions))
+
+    async def _load_tenant(self, subscription_id: str) -> str | None:
+        stored = await self._store.get(SUBSCRIPTIONS, subscription_id)
+        return None if stored is None else stored.value.tenant_id
+
+    def _on_changes(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if change.collection == ROLE_ASSIGNMENTS.name:
+                # A change that does not say whose assignment it was may have been anyone's.
+                self._principals.clear() if change.subject is None else self._principals.drop(change.subject)
+            elif change.collection == DENY_ASSIGNMENTS.name:
+                # The feed does not say at which scope a deny assignment stood. They are few and change rarely.
+                self._denies.clear()
+            elif change.collection == ROLE_DEFINITIONS.name:
+                self._custom.drop(change.key)
+            elif change.collection == SUBSCRIPTIONS.name:
+                self._tenants.drop(change.key)
+
+
+def _along(scope: ResourceId, held: Sequence[_Held]) -> list[RoleAssignment]:
+    """The assignments at a scope and above it, nearest first."""
+    found: list[RoleAssignment] = []
+    for one in scope.lineage():
+        here = itertools.chain.from_iterable(principal.index.get(one.key, ()) for principal in held)
+        found.extend(sorted(here, key=lambda it: it.id))
+    return found
+
+
+def _assignable(definition: RoleDefinition, scope: ResourceId) -> bool:
+    return any(scope.is_within(ResourceId.parse(above)) for above in definition.assignable_scopes)

@@ -1,0 +1,121 @@
+"""The decision: pure, synchronous, and the same for every caller of it (control-plane.md section 9).
+
+1. A deny assignment that covers the call wins over everything, an Owner's role included.
+2. Otherwise one role assignment, at the target or a scope above it, to the caller or one of its groups, whose role holds the
+   action, is enough. Assignments add up; none takes away.
+
+Inheritance follows the scopes that the call lists (the target's id and its ancestors, whole path segments, lower case), never a
+comparison of text prefixes. Assignments that carry a condition never grant: conditions are not evaluated by this release, and an
+unread condition must not widen access. Resource Manager refuses to create such assignments, so none should exist.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from idplane.model.roles import AccessCall, Decision, DenyAssignment, Reason, RoleAssignment, RoleDefinition
+from idplane.rbac.rules import Rules
+
+__all__ = ["EVERYONE", "ByScope", "CompiledDeny", "by_scope", "decide", "decide_indexed"]
+
+EVERYONE = "00000000-0000-0000-0000-000000000000"
+"""The principal id by which a deny assignment names all principals."""
+
+ByScope: TypeAlias = Mapping[str, Sequence[RoleAssignment]]
+"""One principal's assignments under the scope keys where they stand, each in order of id."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledDeny:
+    """A deny assignment with its permissions ready to be asked."""
+
+    assignment: DenyAssignment
+    rules: Rules
+
+    @classmethod
+    def of(cls, assignment: DenyAssignment) -> CompiledDeny:
+        """Compile one."""
+        return cls(assignment, Rules(assignment.permissions))
+
+    def covers(self, call: AccessCall) -> bool:
+        """Whether it refuses the call. The scope must be one of the call's; `by scope chain` loading does not replace this check."""
+        deny = self.assignment
+        if deny.scope_key not in call.scopes[: 1 if deny.do_not_apply_to_child_scopes else None]:
+            return False
+        if _foreign(deny.tenant_id, call) or not call.principal_ids.isdisjoint(deny.exclude_principals):
+            return False
+        named = EVERYONE in deny.principals or not call.principal_ids.isdisjoint(deny.principals)
+        return named and self.rules.hold(call.action, data=call.data)
+
+
+def by_scope(assignments: Iterable[RoleAssignment]) -> ByScope:
+    """The index of one principal's assignments."""
+    index: defaultdict[str, list[RoleAssignment]] = defaultdict(list)
+    for assignment in sorted(assignments, key=lambda it: it.id):
+        index[assignment.scope_key].append(assignment)
+    return dict(index)
+
+
+def decide(
+    call: AccessCall,
+    assignments: Iterable[RoleAssignment],
+    denies: Iterable[DenyAssignment],
+    definitions: Callable[[str], RoleDefinition | None],
+) -> Decision:
+    """Decide a call over assignments of any principals; the readable form of `decide_indexed`, for callers that keep no index.
+
+    `definitions` finds a role by its GUID; an assignment whose role is gone grants nothing.
+    """
+    index = by_scope(one for one in assignments if one.principal_id in call.principal_ids)
+
+    def rules(role_id: str) -> Rules | None:
+        definition = definitions(role_id)
+        return None if definition is None else Rules(definition.permissions)
+
+    return decide_indexed(call, (index,), [CompiledDeny.of(deny) for deny in denies], rules)
+
+
+def decide_indexed(
+    call: AccessCall,
+    indexes: Iterable[ByScope],
+    denies: Sequence[CompiledDeny],
+    rules: Callable[[str], Rules | None],
+) -> Decision:
+    """Decide a call from the indexes of the caller's principal ids, one for each.
+
+    The same assignments give the same answer in any order: the assignment named in `because` is the one nearest to the target,
+    and of several there the one with the smallest id. `considered` is filled for refusals only.
+    """
+    denying = [deny.assignment for deny in denies if deny.covers(call)] if denies else ()
+    if denying:
+        first = min(denying, key=lambda it: (call.scopes.index(it.scope_key), it.id))
+        return Decision(allowed=False, reason=Reason.DENY_ASSIGNMENT, because=first.id)
+    return _granted(call, tuple(index for index in indexes if index), rules)
+
+
+def _granted(call: AccessCall, indexes: Sequence[ByScope], rules: Callable[[str], Rules | None]) -> Decision:
+    considered: list[str] = []
+    for scope in call.scopes:
+        granting: list[str] = []
+        for index in indexes:
+            for assignment in index.get(scope, ()):
+                (granting if _grants(assignment, call, rules) else considered).append(assignment.id)
+        if granting:
+            return Decision(allowed=True, reason=Reason.GRANTED, because=min(granting))
+    reason = Reason.NOT_IN_ROLES if considered else Reason.NO_ASSIGNMENT
+    return Decision(allowed=False, reason=reason, considered=tuple(sorted(considered)))
+
+
+def _grants(assignment: RoleAssignment, call: AccessCall, rules: Callable[[str], Rules | None]) -> bool:
+    if assignment.condition is not None or _foreign(assignment.tenant_id, call):
+        return False
+    role = rules(assignment.role_id)
+    return role is not None and role.hold(call.action, data=call.data)
+
+
+def _foreign(tenant_id: str, call: AccessCall) -> bool:
+    """Whether the target is known to lie in another tenant: `/` is the top of every tenant, and means only its own."""
+    return call.tenant_id is not None and tenant_id != call.tenant_id
