@@ -13,8 +13,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from idplane.model.failure import Failure, FailureKind
+from idplane.ports.world import Clock
+from idplane.store.sqlite import SqliteStore
 
-__all__ = ["FakeClock", "MemoryCustody", "SeededEntropy"]
+__all__ = ["FakeClock", "MemoryCustody", "SeededEntropy", "memory_store"]
 
 _START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -98,3 +100,8 @@ class MemoryCustody:
             return self._cipher.decrypt(sealed[:12], sealed[12:], context.encode())
         except InvalidTag as error:
             raise Failure(FailureKind.INTERNAL, "a sealed value could not be opened") from error
+
+
+async def memory_store(clock: Clock | None = None) -> SqliteStore:
+    """An empty store that ends with its `close`: the real SQLite adapter over a private temporary file that no disk waits for."""
+    return await SqliteStore.open(":memory:", clock=clock or FakeClock())

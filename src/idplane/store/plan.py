@@ -1,0 +1,169 @@
+"""A batch made ready for a writer: encoded on the event loop, so that the transaction itself is only statements.
+
+What no database could keep is refused here, the same way for both: NUL characters and lone surrogates in searchable text, integers beyond
+64 bits, keys longer than an index entry may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias, assert_never
+
+from idplane.model.failure import Failure, FailureKind
+from idplane.ports.store import Append, Batch, Collection, ColumnValue, Delete, Expect, Log, Operation, Put, Require
+from idplane.store.codec import encode
+from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters
+
+__all__ = ["AppendRow", "DeleteRecord", "Plan", "PutRecord", "RequireRecord", "Step", "Tables", "findable"]
+
+_KEY_BYTES = 2600
+"""A B-tree entry of PostgreSQL holds about 2700 bytes; resource ids are at most 2048 characters."""
+_INTEGER = 1 << 63
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutRecord:
+    """Write one record; `parameters` are key, doc and columns."""
+
+    table: CollectionTable[object]
+    key: str
+    expect: int | Expect
+    parameters: Parameters
+    subject: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteRecord:
+    """Remove one record; without a `subject`, `subject_of` reads it from the removed document."""
+
+    table: CollectionTable[object]
+    key: str
+    expect: int | Expect
+    subject: str | None
+    subject_of: Callable[[object], str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequireRecord:
+    """Check one record: a version, `ABSENT`, or `ANY` for one that exists."""
+
+    table: CollectionTable[object]
+    key: str
+    expect: int | Expect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendRow:
+    """Add one event; `parameters` are doc and columns."""
+
+    table: LogTable[object]
+    parameters: Parameters
+
+
+Step: TypeAlias = PutRecord | DeleteRecord | RequireRecord | AppendRow
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The steps of one batch, in order."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def appends(self) -> tuple[AppendRow, ...] | None:
+        """The steps, if all of them are appends: such a batch cannot conflict with anything."""
+        rows = tuple(step for step in self.steps if isinstance(step, AppendRow))
+        return rows if len(rows) == len(self.steps) else None
+
+
+class Tables:
+    """The SQL of every collection and log that a store has met, in its dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._collections: dict[str, CollectionTable[object]] = {}
+        self._logs: dict[str, LogTable[object]] = {}
+
+    def collection(self, collection: Collection[object]) -> CollectionTable[object]:
+        """The table of a collection."""
+        table = self._collections.get(collection.name)
+        if table is None:
+            table = self._collections[collection.name] = CollectionTable(collection, self._dialect)
+        return table
+
+    def log(self, log: Log[object]) -> LogTable[object]:
+        """The table of a log."""
+        table = self._logs.get(log.name)
+        if table is None:
+            table = self._logs[log.name] = LogTable(log, self._dialect)
+        return table
+
+    def plan(self, batch: Batch) -> Plan:
+        """The batch, encoded; raises `Failure(INVALID_PARAMETER)` for a value that cannot be stored."""
+        return Plan(tuple(self._step(one) for one in batch.operations))
+
+    def _step(self, one: Operation) -> Step:
+        match one:
+            case Put():
+                return self._put(one)
+            case Delete():
+                return DeleteRecord(
+                    table=self.collection(one.collection),
+                    key=_text(one.key),
+                    expect=one.expect,
+                    subject=one.subject,
+                    subject_of=one.collection.subject,
+                )
+            case Require():
+                return RequireRecord(table=self.collection(one.collection), key=_text(one.key), expect=one.expect)
+            case Append():
+                log = self.log(one.log)
+                columns = (_column(get(one.event)) for _, get in log.columns)
+                return AppendRow(table=log, parameters=(encode(one.event), *columns))
+            case _:
+                assert_never(one)
+
+    def _put(self, one: Put[object]) -> PutRecord:
+        table = self.collection(one.collection)
+        key = _text(one.collection.key(one.value))
+        columns = (_column(get(one.value)) for _, get in table.columns)
+        subject = one.collection.subject
+        return PutRecord(
+            table=table,
+            key=key,
+            expect=one.expect,
+            parameters=(key, encode(one.value), *columns),
+            subject=subject(one.value) if subject else None,
+        )
+
+
+def findable(value: ColumnValue) -> bool:
+    """Whether a record could have this value in a searchable column; if not, a search for it finds nothing."""
+    if isinstance(value, str):
+        return "\x00" not in value and (value.isascii() or _encodable(value))
+    return value is None or -_INTEGER <= value < _INTEGER
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _column(value: ColumnValue) -> ColumnValue:
+    if isinstance(value, str):
+        return _text(value)
+    if not findable(value):
+        raise Failure(FailureKind.INVALID_PARAMETER, "a number is too large to be stored")
+    return value
+
+
+def _text(text: str) -> str:
+    if not findable(text):
+        raise Failure(FailureKind.INVALID_PARAMETER, "a text with control characters cannot be stored")
+    if len(text) * 4 > _KEY_BYTES and len(text.encode()) > _KEY_BYTES:
+        raise Failure(FailureKind.INVALID_PARAMETER, f"'{text[:40]}...' is too long to be stored")
+    return text

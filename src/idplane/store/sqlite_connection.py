@@ -1,0 +1,108 @@
+"""SQLite connections set up as the store needs them, and what SQLite's errors mean."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from idplane.model.failure import Failure, FailureKind
+from idplane.ports.store import RefusedBecause
+from idplane.store.schema import SCHEMA_VERSION_TABLE, migrations, outstanding
+
+__all__ = ["FEED_END", "failure_of", "migrate", "open_reader", "open_writer", "refusal_of"]
+
+FEED_END = "select coalesce((select seq from sqlite_sequence where name = 'changes'), 0)"
+"""The position of the last change, even if older ones have been removed."""
+
+_OLDEST = (3, 37, 0)  # strict tables; RETURNING came two versions earlier
+_BUSY_SECONDS = 5.0
+_READ_BUSY_SECONDS = 1.0
+"""Readers run on the event loop; in WAL mode only recovery after a crash ever makes one wait."""
+
+
+def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
+    """The one connection that writes; raises `Failure(UNAVAILABLE)` when the file cannot be a database of ours."""
+    if sqlite3.sqlite_version_info < _OLDEST:
+        raise Failure(FailureKind.UNAVAILABLE, f"SQLite {sqlite3.sqlite_version} is too old: idplane needs 3.37")
+    try:
+        _create_private(path)
+        connection = _connect(path, _BUSY_SECONDS)
+        (mode,) = connection.execute("pragma journal_mode = wal").fetchone()
+        connection.execute(f"pragma synchronous = {'full' if durable else 'off'}")
+        connection.execute("pragma foreign_keys = on")
+    except (sqlite3.Error, OSError) as error:
+        raise failure_of(error) from error
+    if mode != "wal":
+        connection.close()
+        raise Failure(FailureKind.UNAVAILABLE, f"the file system of {path} does not support SQLite's write-ahead log")
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that only reads."""
+    try:
+        connection = _connect(path, _READ_BUSY_SECONDS)
+        connection.execute("pragma query_only = on")
+    except sqlite3.Error as error:
+        raise failure_of(error) from error
+    return connection
+
+
+def _create_private(path: Path) -> None:
+    # Readable by its owner only; SQLite gives the log beside it the same mode.
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+
+
+def _connect(path: Path, busy: float) -> sqlite3.Connection:
+    # Opened on the event loop's thread, used by one thread at a time.
+    return sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False, cached_statements=512)
+
+
+def migrate(connection: sqlite3.Connection, now: datetime) -> None:
+    """Bring the schema up to date, in one transaction; raises `Failure(UNAVAILABLE)` for a database newer than the program."""
+    try:
+        connection.execute("begin immediate")
+        connection.execute(SCHEMA_VERSION_TABLE)
+        (applied,) = connection.execute("select coalesce(max(version), 0) from schema_version").fetchone()
+        for one in outstanding(migrations("sqlite"), applied):
+            for statement in _statements(one.sql):
+                connection.execute(statement)
+            connection.execute("insert into schema_version values (?, ?, ?)", (one.version, one.name, now.isoformat()))
+        connection.execute("commit")
+    except sqlite3.Error as error:
+        raise failure_of(error) from error
+    finally:
+        if connection.in_transaction:
+            connection.execute("rollback")
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def failure_of(error: sqlite3.Error | OSError) -> Failure:
+    """What an error that is nobody's fault amounts to: a full disk, or a database that cannot be used."""
+    failure: Failure
+    if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        failure = Failure(FailureKind.STORAGE_FULL, "the disk that holds the database is full")
+    else:
+        failure = Failure(FailureKind.UNAVAILABLE, "the database cannot be used")
+    failure.__cause__ = error
+    return failure
+
+
+def refusal_of(error: sqlite3.IntegrityError) -> RefusedBecause | None:
+    """Which constraint a statement broke; None for one that no valid record can break."""
+    return {
+        sqlite3.SQLITE_CONSTRAINT_UNIQUE: RefusedBecause.UNIQUE,
+        sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY: RefusedBecause.UNIQUE,
+        sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY: RefusedBecause.REFERENCE,
+    }.get(error.sqlite_errorcode)

@@ -1,0 +1,313 @@
+"""The one writer of a SQLite database: a thread that commits whole groups of batches with a single durable commit.
+
+Batches queue up while the disk syncs; the next transaction takes all of them, each in a savepoint, so that a refused one leaves
+the others alone. Encoding happened on the event loop already (`plan`), so the thread holds the interpreter lock only briefly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import assert_never
+
+from idplane.model.failure import Failure, FailureKind
+from idplane.ports.store import Change, CommitRefused, Expect, RefusedBecause
+from idplane.store.listeners import Listeners
+from idplane.store.plan import AppendRow, DeleteRecord, Plan, PutRecord, RequireRecord, Step
+from idplane.store.sqlite_connection import FEED_END, failure_of, refusal_of
+from idplane.store.tables import CollectionTable, LogTable
+
+__all__ = ["SqliteWriter"]
+
+_GROUP = 512
+"""Most batches in one transaction."""
+_CHUNKS = (64, 8, 1)
+"""Rows for each insert statement into a log: few distinct texts, so that all stay prepared."""
+_FEED = "insert into changes (collection, key, subject, deleted) values (?, ?, ?, ?)"
+
+
+@dataclass(slots=True, eq=False)
+class _Work:
+    """One batch on its way: what to do, who waits, and how it went."""
+
+    plan: Plan
+    future: asyncio.Future[int]
+    changes: list[Change] = field(default_factory=list)
+    position: int = 0
+    error: Exception | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Stop:
+    """Close after everything that was queued before."""
+
+    future: asyncio.Future[None]
+
+
+class SqliteWriter:
+    """Owns the writing connection and its thread. `submit` and `stop` are called on the event loop."""
+
+    def __init__(self, connection: sqlite3.Connection, listeners: Listeners) -> None:
+        self._connection = connection
+        self._listeners = listeners
+        self._queue: SimpleQueue[_Work | _Stop] = SimpleQueue()
+        self._inserts: dict[tuple[str, int], str] = {}
+        self._position = _feed_end(connection)
+        self._thread = threading.Thread(target=self._run, name="idplane-store-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, plan: Plan) -> asyncio.Future[int]:
+        """The feed position after the batch, once it is durable and the listeners have heard of it."""
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._queue.put(_Work(plan=plan, future=future))
+        return future
+
+    async def stop(self) -> None:
+        """Return when everything submitted has been settled and the thread has ended."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.put(_Stop(future=future))
+        await future
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            group, stop = self._take()
+            if group:
+                self._commit(group)
+                _call(group[0].future.get_loop(), self._settle, group)
+            if stop is not None:
+                _call(stop.future.get_loop(), _finish, stop.future)
+                return
+
+    def _take(self) -> tuple[list[_Work], _Stop | None]:
+        group: list[_Work] = []
+        item = self._queue.get()
+        while isinstance(item, _Work):
+            group.append(item)
+            if len(group) == _GROUP:
+                return group, None
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                return group, None
+        return group, item
+
+    def _commit(self, group: Sequence[_Work]) -> None:
+        try:
+            self._transact(group)
+        except sqlite3.Error as error:
+            self._undo(group, failure_of(error))
+            if len(group) > 1 and _is_full(error):
+                # What does not fit together may fit alone: one huge batch must not refuse the small ones beside it.
+                for one in group:
+                    self._commit([one])
+        except Exception as error:  # noqa: BLE001 - the thread must outlive any defect: whoever waits gets the failure
+            failure = Failure(FailureKind.INTERNAL, "the commit failed")
+            failure.__cause__ = error
+            self._undo(group, failure)
+
+    def _undo(self, group: Sequence[_Work], failure: Failure) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("rollback")
+        except sqlite3.Error as error:
+            failure.add_note(f"and the rollback failed: {error}")
+        for one in group:
+            one.changes.clear()
+            one.error = failure
+
+    def _transact(self, group: Sequence[_Work]) -> None:
+        execute = self._connection.execute
+        start = self._position
+        for one in group:
+            one.error = None
+        execute("begin immediate")
+        try:
+            if len(group) == 1:
+                self._alone(group[0])
+            else:
+                self._together(group)
+            if self._connection.in_transaction:
+                execute("commit")
+        except BaseException:
+            self._position = start
+            raise
+
+    def _alone(self, one: _Work) -> None:
+        try:
+            self._apply(one)
+        except (CommitRefused, Failure) as refused:
+            self._connection.execute("rollback")
+            self._refuse(one, refused)
+
+    def _together(self, group: Sequence[_Work]) -> None:
+        rows: list[AppendRow] = []
+        for one in group:
+            appends = one.plan.appends
+            if appends is not None:
+                rows.extend(appends)
+                one.position = self._position
+                continue
+            self._append(rows)
+            rows.clear()
+            self._in_savepoint(one)
+        self._append(rows)
+
+    def _in_savepoint(self, one: _Work) -> None:
+        execute = self._connection.execute
+        execute("savepoint batch")
+        try:
+            self._apply(one)
+        except (CommitRefused, Failure) as refused:
+            execute("rollback to batch")
+            self._refuse(one, refused)
+        execute("release batch")
+
+    def _refuse(self, one: _Work, refused: CommitRefused | Failure) -> None:
+        if one.changes:
+            self._position = one.changes[0].position - 1
+        one.changes.clear()
+        one.error = refused
+
+    def _apply(self, one: _Work) -> None:
+        rows: list[AppendRow] = []
+        for step in one.plan.steps:
+            if isinstance(step, AppendRow):
+                rows.append(step)
+            else:
+                self._step(one, step)
+        # Nothing refers to a log row, so they go last, together.
+        self._append(rows)
+        one.position = self._position
+
+    def _step(self, one: _Work, step: Step) -> None:
+        match step:
+            case PutRecord():
+                self._put(step)
+                self._feed(one, step.table.name, step.key, step.subject, deleted=False)
+            case DeleteRecord():
+                self._delete(one, step)
+            case RequireRecord():
+                self._require(step.table, step.key, step.expect)
+            case AppendRow():
+                self._append([step])
+            case _:
+                assert_never(step)
+
+    def _put(self, step: PutRecord) -> None:
+        table, expect = step.table, step.expect
+        parameters = step.parameters
+        if expect is Expect.ABSENT:
+            text = table.insert
+        elif expect is Expect.ANY:
+            text = table.upsert
+        else:
+            text = table.update
+            parameters = (*parameters, expect)
+        try:
+            written = self._connection.execute(text, parameters).fetchall()
+        except sqlite3.IntegrityError as error:
+            raise _refused(error, table, step.key) from error
+        if not written:
+            raise CommitRefused(RefusedBecause.VERSION, table.name, step.key)
+
+    def _delete(self, one: _Work, step: DeleteRecord) -> None:
+        table, expect = step.table, step.expect
+        if expect is Expect.ABSENT:
+            self._require(table, step.key, expect)
+            return
+        try:
+            if expect is Expect.ANY:
+                removed = self._connection.execute(table.delete, (step.key,)).fetchall()
+            else:
+                removed = self._connection.execute(table.delete_version, (step.key, expect)).fetchall()
+        except sqlite3.IntegrityError as error:
+            raise _refused(error, table, step.key) from error
+        if removed:
+            subject = step.subject
+            if subject is None and step.subject_of is not None:
+                subject = step.subject_of(table.decode(removed[0][0]))
+            self._feed(one, table.name, step.key, subject, deleted=True)
+        elif expect is not Expect.ANY:
+            raise CommitRefused(RefusedBecause.VERSION, table.name, step.key)
+
+    def _require(self, table: CollectionTable[object], key: str, expect: int | Expect) -> None:
+        row = self._connection.execute(table.version, (key,)).fetchone()
+        if not _meets(row[0] if row else None, expect):
+            raise CommitRefused(RefusedBecause.VERSION, table.name, key)
+
+    def _append(self, rows: Sequence[AppendRow]) -> None:
+        tables: dict[str, LogTable[object]] = {}
+        by_log: dict[str, list[AppendRow]] = {}
+        for row in rows:
+            tables[row.table.name] = row.table
+            by_log.setdefault(row.table.name, []).append(row)
+        for name, entries in by_log.items():
+            done = 0
+            for size in _CHUNKS:
+                while len(entries) - done >= size:
+                    chunk = entries[done : done + size]
+                    flat = [value for row in chunk for value in row.parameters]
+                    self._connection.execute(self._insert(tables[name], size), flat)
+                    done += size
+
+    def _insert(self, table: LogTable[object], rows: int) -> str:
+        text = self._inserts.get((table.name, rows))
+        if text is None:
+            text = self._inserts[table.name, rows] = table.insert(rows)
+        return text
+
+    def _feed(self, one: _Work, collection: str, key: str, subject: str | None, *, deleted: bool) -> None:
+        position = self._connection.execute(_FEED, (collection, key, subject, int(deleted))).lastrowid
+        assert position is not None
+        self._position = position
+        one.changes.append(Change(position=position, collection=collection, key=key, subject=subject, deleted=deleted))
+
+    def _settle(self, group: Sequence[_Work]) -> None:
+        for one in group:
+            self._listeners.tell(one.changes)
+            if one.future.done():
+                continue  # its committer was cancelled
+            if one.error is not None:
+                one.future.set_exception(one.error)
+            else:
+                one.future.set_result(one.position)
+
+
+def _feed_end(connection: sqlite3.Connection) -> int:
+    (position,) = connection.execute(FEED_END).fetchone()
+    assert isinstance(position, int)
+    return position
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: object) -> None:
+    # A closed loop has nobody left who waits; what was committed stays committed.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, *arguments)
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def _meets(version: int | None, expect: int | Expect) -> bool:
+    if expect is Expect.ABSENT:
+        return version is None
+    if expect is Expect.ANY:
+        return version is not None
+    return version == expect
+
+
+def _refused(error: sqlite3.IntegrityError, table: CollectionTable[object], key: str) -> Exception:
+    because = refusal_of(error)
+    return error if because is None else CommitRefused(because, table.name, key)

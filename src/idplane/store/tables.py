@@ -1,0 +1,173 @@
+"""SQL text that is the same in both databases, built once for each collection and log.
+
+The dialects differ in the parameter marker alone; whatever else differs is in the adapters and the migrations. Every text has
+its parameters in the order that the methods document.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeAlias, TypeVar
+
+from idplane.ports.store import Collection, ColumnValue, Log, Order
+from idplane.store.codec import decoder
+
+__all__ = ["FEED_COLUMNS", "CollectionTable", "Dialect", "LogTable", "Parameters", "Query"]
+
+T = TypeVar("T")
+
+Parameters: TypeAlias = tuple[ColumnValue, ...]
+Query: TypeAlias = tuple[str, Parameters]
+
+FEED_COLUMNS = "position, collection, key, subject, deleted"
+
+# `path` repeats the key so that `under` can name it; reading the key itself keeps subtree pages in index order.
+_ALIASES = {("resources", "path"): "key"}
+
+
+class Dialect(enum.Enum):
+    """How a database marks the n-th parameter."""
+
+    SQLITE = "?"
+    POSTGRESQL = "$"
+
+    def mark(self, number: int) -> str:
+        """The marker of parameter `number`, from 1."""
+        return f"{self.value}{number}"
+
+
+class _Clauses:
+    """Conditions and their parameters, in step."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self.conditions: list[str] = []
+        self.parameters: list[ColumnValue] = []
+
+    def mark(self, value: ColumnValue) -> str:
+        self.parameters.append(value)
+        return self._dialect.mark(len(self.parameters))
+
+    def equal(self, column: str, value: ColumnValue) -> None:
+        self.conditions.append(f"{column} is null" if value is None else f"{column} = {self.mark(value)}")
+
+    def compare(self, left: str, operator: str, value: ColumnValue) -> None:
+        self.conditions.append(f"{left} {operator} {self.mark(value)}")
+
+    def within(self, column: str, prefix: str) -> None:
+        # One index range: "0" follows "/", so everything below the prefix sorts before prefix + "0".
+        self.compare(column, ">=", prefix)
+        self.compare(column, "<", prefix + "0")
+        self.conditions.append(f"({column} = {self.mark(prefix)} or {column} >= {self.mark(prefix + '/')})")
+
+    @property
+    def where(self) -> str:
+        return f" where {' and '.join(self.conditions)}" if self.conditions else ""
+
+
+class CollectionTable(Generic[T]):
+    """The SQL of one collection. Texts: `get`, `insert`, `upsert`, `update`, `delete`, `delete_version`, `version`."""
+
+    def __init__(self, collection: Collection[T], dialect: Dialect) -> None:
+        self.name = collection.name
+        self.decode: Callable[[str | bytes], T] = decoder(collection.type)
+        self._dialect = dialect
+        self._physical = {name: _ALIASES.get((collection.name, name), name) for name in collection.columns}
+        self.columns = tuple((name, get) for name, get in collection.columns.items() if self._physical[name] == name)
+        self._build(self.name, tuple(name for name, _ in self.columns))
+
+    def _build(self, table: str, columns: tuple[str, ...]) -> None:
+        mark = self._dialect.mark
+        names = ", ".join(("key", "version", "doc", *columns))
+        values = ", ".join((mark(1), "1", *(mark(number) for number in range(2, len(columns) + 3))))
+        assigned = ", ".join(f"{name} = {mark(number)}" for number, name in enumerate(("doc", *columns), 2))
+        replaced = ", ".join(f"{name} = excluded.{name}" for name in ("doc", *columns))
+        # The names come from the declarations in ports.collections, never from a request.
+        insert = f"insert into {table} ({names}) values ({values}) on conflict (key) do"  # noqa: S608 - see above
+        self.get = f"select version, doc from {table} where key = {mark(1)}"  # noqa: S608 - see above
+        self.version = f"select version from {table} where key = {mark(1)}"  # noqa: S608 - see above
+        self.insert = f"{insert} nothing returning version"
+        """Parameters: key, doc, columns. No row comes back when the key is taken."""
+        self.upsert = f"{insert} update set version = {table}.version + 1, {replaced} returning version"
+        """Parameters: key, doc, columns."""
+        at_version = f"where key = {mark(1)} and version = {mark(len(columns) + 3)}"
+        self.update = f"update {table} set version = version + 1, {assigned} {at_version} returning version"  # noqa: S608 - see above
+        """Parameters: key, doc, columns, version. No row comes back when the version is another."""
+        self.delete = f"delete from {table} where key = {mark(1)} returning doc"  # noqa: S608 - see above
+        self.delete_version = f"delete from {table} where key = {mark(1)} and version = {mark(2)} returning doc"  # noqa: S608 - see above
+
+    def select(
+        self,
+        where: Mapping[str, ColumnValue] | None,
+        under: tuple[str, str] | None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Query:
+        """Rows (key, version, doc) in key order."""
+        clauses = _Clauses(self._dialect)
+        for column, value in (where or {}).items():
+            clauses.equal(self._physical[column], value)
+        if under is not None:
+            clauses.within(self._physical[under[0]], under[1])
+        if after is not None:
+            clauses.compare("key", ">", after)
+        text = f"select key, version, doc from {self.name}{clauses.where} order by key"  # noqa: S608 - names are declared, values are parameters
+        if limit is not None:
+            text += f" limit {clauses.mark(limit)}"
+        return text, tuple(clauses.parameters)
+
+
+class LogTable(Generic[T]):
+    """The SQL of one log."""
+
+    def __init__(self, log: Log[T], dialect: Dialect) -> None:
+        self.name = log.name
+        self.decode: Callable[[str | bytes], T] = decoder(log.type)
+        self.columns = tuple(log.columns.items())
+        self._dialect = dialect
+        self._names = frozenset(log.columns)
+        self.into = f"{log.name} ({', '.join(('doc', *log.columns))})"
+        self.width = 1 + len(log.columns)
+
+    def insert(self, rows: int) -> str:
+        """Parameters: doc and columns of each row, one row after the other."""
+        mark = self._dialect.mark
+        one = (f"({', '.join(mark(row * self.width + number) for number in range(1, self.width + 1))})" for row in range(rows))
+        return f"insert into {self.into} values {', '.join(one)}"  # noqa: S608 - names are declared in ports.collections
+
+    def select(
+        self,
+        *,
+        where: Mapping[str, ColumnValue] | None,
+        since: int | None,
+        until: int | None,
+        position: int | None,
+        order: Order,
+        limit: int,
+    ) -> Query:
+        """Rows (position, doc).
+
+        Newest first is by time and then position, which is what people list and what the indexes hold. Oldest first is by position
+        alone, the order of commits: whoever follows the log misses nothing, even if a clock was set back.
+        """
+        clauses = _Clauses(self._dialect)
+        for column, value in (where or {}).items():
+            if column not in self._names:
+                raise KeyError(column)
+            clauses.equal(column, value)
+        if since is not None:
+            clauses.compare("at", ">=", since)
+        if until is not None:
+            clauses.compare("at", "<", until)
+        newest = order is Order.NEWEST_FIRST
+        if position is not None and newest:
+            mark = clauses.mark(position)
+            clauses.conditions.append(f"(at, position) < ((select at from {self.name} where position = {mark}), {mark})")  # noqa: S608 - a declared name
+        elif position is not None:
+            clauses.compare("position", ">", position)
+        by = "at desc, position desc" if newest else "position"
+        return (
+            f"select position, doc from {self.name}{clauses.where} order by {by} limit {clauses.mark(limit)}",  # noqa: S608 - as above
+            tuple(clauses.parameters),
+        )
