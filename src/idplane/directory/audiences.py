@@ -1,13 +1,14 @@
 """Which resource application a resource string means (managed-identity-endpoints.md section 9).
 
-Three sources, in this order: the plane's own addresses, Azure's well-known resources, and the tenant's registered applications.
+Three sources, in this order: Azure's well-known resources, the plane's own addresses, and the tenant's registered applications.
 Strings are compared without case and without one final slash; the token keeps the string as it was asked for.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from idplane.model.directory import ResourceApplication
@@ -20,16 +21,18 @@ __all__ = [
     "AUDIENCE_URIS",
     "GRAPH",
     "KEY_VAULT",
+    "LOCAL_HOSTS",
     "RESOURCE_MANAGER",
     "TOKEN_EXCHANGE",
     "WELL_KNOWN",
     "Audiences",
     "WellKnown",
     "audience_key",
-    "own_audiences",
 ]
 
 _MAX_LENGTH = 1024
+_HTTPS_HOST = re.compile(r"https://([a-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
+_GRAPH_ID = "00000003-0000-0000-c000-000000000000"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,9 @@ class WellKnown:
 
 def _known(name: str, client_id: str, *uris: str, suffixes: tuple[str, ...] = (), token_version: int = 1) -> WellKnown:
     return WellKnown(
-        application=ResourceApplication(client_id=client_id, display_name=name, token_version=token_version),
+        application=ResourceApplication(
+            client_id=client_id, display_name=name, token_version=token_version, carries_graph_roles=client_id == _GRAPH_ID
+        ),
         uris=uris,
         suffixes=suffixes,
     )
@@ -62,7 +67,7 @@ _MANAGEMENT: Final = _known(
     "https://management.core.chinacloudapi.cn",
     "https://management.chinacloudapi.cn",
 )
-_GRAPH: Final = _known("Microsoft Graph", "00000003-0000-0000-c000-000000000000", "https://graph.microsoft.com")
+_GRAPH: Final = _known("Microsoft Graph", _GRAPH_ID, "https://graph.microsoft.com")
 _VAULT: Final = _known(
     "Azure Key Vault",
     "cfa8b339-82a2-471a-a3c9-0fc0be7a4093",
@@ -117,12 +122,7 @@ WELL_KNOWN: Final[tuple[WellKnown, ...]] = (
     _known("Azure Key Vault Managed HSM", "589d5083-6f11-4d30-a62a-a4b316a14abf", "https://managedhsm.azure.net"),
     _known("Azure Data Lake", "e9f49c6b-5ce5-44c8-925d-015017e9f7ad", "https://datalake.azure.net"),
     _known("Microsoft Cognitive Services", "7d312290-28c8-473c-a0ed-8e53749b6d6d", "https://cognitiveservices.azure.com"),
-    _known(
-        "Log Analytics API",
-        "ca7f3f0b-7d91-482c-8e09-c5d840d0eac5",
-        "https://api.loganalytics.io",
-        "https://westus2.api.loganalytics.io",
-    ),
+    _known("Log Analytics API", "ca7f3f0b-7d91-482c-8e09-c5d840d0eac5", "https://api.loganalytics.io"),
     _known("Microsoft Azure Batch", "ddbf3205-c6bd-46ae-8127-60eb93363864", "https://batch.core.windows.net"),
     _known("AzureDatabricks", "2ff814a6-3304-4ab8-85cb-cd0e6f879c1d"),
 )
@@ -146,30 +146,29 @@ AUDIENCE_URIS: Final[Mapping[str, tuple[str, ...]]] = {
 _BY_KEY: Final[Mapping[str, ResourceApplication]] = {
     key: it.application for it in WELL_KNOWN for key in (it.application.client_id, *map(audience_key, it.uris))
 }
-_BY_SUFFIX: Final[tuple[tuple[str, ResourceApplication], ...]] = tuple(
-    (suffix, it.application) for it in WELL_KNOWN for suffix in it.suffixes
-)
+_BY_SUFFIX: Final[Mapping[str, ResourceApplication]] = {suffix: it.application for it in WELL_KNOWN for suffix in it.suffixes}
 
 
-def own_audiences(*, management: str, graph: str, vault_domain: str) -> Mapping[str, ResourceApplication]:
-    """The plane's own addresses as resource strings, for `Audiences(own=...)`.
+_PLANE: Final = replace(RESOURCE_MANAGER, carries_graph_roles=True)
 
-    `management` and `graph` are base URLs; `vault_domain` is the host, with the port if there is one, below which vaults live.
-    Where Resource Manager and Graph share one address, it means Resource Manager.
-    """
-    return {
-        audience_key(graph): GRAPH,
-        audience_key(management): RESOURCE_MANAGER,
-        audience_key(f"https://{vault_domain}"): KEY_VAULT,
-    }
+LOCAL_HOSTS: Final[Mapping[str, ResourceApplication]] = {
+    "localhost": _PLANE,
+    "127.0.0.1": _PLANE,
+    "[::1]": _PLANE,
+    "vault.localhost": KEY_VAULT,
+}
+"""The plane's own names on one machine. Resource Manager and Graph share an address, which means the first, with the caller's
+Graph roles in the token.
+"""
 
 
 class Audiences:
-    """The lookup of resource strings; holds the plane's own addresses, which are known only where it runs."""
+    """The lookup of resource strings; holds the plane's own host names, which are known only where it runs."""
 
-    def __init__(self, *, store: Store, own: Mapping[str, ResourceApplication]) -> None:
+    def __init__(self, *, store: Store, own_hosts: Mapping[str, ResourceApplication] = LOCAL_HOSTS) -> None:
+        """`own_hosts` are lower case and without a port: which listener a token is for, its audience says word for word."""
         self._store = store
-        self._fixed = {**_BY_KEY, **own}
+        self._own_hosts = own_hosts
 
     async def resolve(self, resource: str, *, tenant_id: str) -> ResourceApplication:
         """The application that `resource` names in a tenant; raises `Failure(AUDIENCE_UNKNOWN)`.
@@ -178,11 +177,18 @@ class Audiences:
         """
         if 0 < len(resource) <= _MAX_LENGTH:
             key = audience_key(resource)
-            found = self._fixed.get(key) or _account_resource(key) or await self._registered(key, tenant_id)
+            found = _BY_KEY.get(key) or self._by_host(key) or await self._registered(key, tenant_id)
             if found is not None:
                 return found
         shown = resource[:200]
         raise Failure(FailureKind.AUDIENCE_UNKNOWN, f"the resource '{shown}' is not known in the tenant", resource=shown)
+
+    def _by_host(self, key: str) -> ResourceApplication | None:
+        host = _host(key)
+        if host is None:
+            return None
+        account, dot, domain = host.partition(".")
+        return self._own_hosts.get(host) or (_BY_SUFFIX.get(dot + domain) if account else None)
 
     async def _registered(self, key: str, tenant_id: str) -> ResourceApplication | None:
         # A client id, bare or as the default identifier URI, is a column; other URIs are looked for among the tenant's applications.
@@ -199,12 +205,7 @@ class Audiences:
         return None
 
 
-def _account_resource(key: str) -> ResourceApplication | None:
-    if not key.startswith("https://"):
-        return None
-    host = key.removeprefix("https://")
-    account = host.split(".", 1)[0]
-    suffix = host[len(account) :]
-    if not account:
-        return None
-    return next((application for known, application in _BY_SUFFIX if known == suffix), None)
+def _host(key: str) -> str | None:
+    """The host of an https URL without a path, in any port; None for any other key."""
+    matched = _HTTPS_HOST.fullmatch(key)
+    return matched[1] if matched else None

@@ -115,6 +115,8 @@ class ResourceApplication:
     display_name: str
     token_version: int = 1
     """1 or 2: the resource decides the form of its tokens (MIE section 9.2)."""
+    carries_graph_roles: bool = False
+    """Whether its tokens list the caller's Microsoft Graph roles: Graph itself, and an address that Graph shares."""
 
 
 class CredentialKind(enum.StrEnum):

@@ -1,1 +1,17 @@
-"""."""
+"""The token service: who gets which access token, and whether a token that comes back still holds.
+
+    TokenRequest -> tenant -> client authentication -> entitlement -> audience -> claims -> permit -> signature -> sign-in record -> answer
+
+`service` runs these phases for every grant; a grant supplies only its own part (`grants`). `assertions`, `claims` and `scopes` are
+pure. Every attempt whose tenant is known is in the sign-in log, refusals with their code (`refusals`); a token leaves only after
+its record is durable, in a commit that also requires that nothing it was decided upon has changed meanwhile.
+
+`access` is the other direction: it turns a bearer token into a `Caller`, asking each time whether principal and host binding still
+exist. Does not own: keys (`keys`), what a resource string means (`directory`), HTTP (`web.authority`), what a caller may do (`rbac`).
+"""
+
+from idplane.sts.access import TokenAuthenticator
+from idplane.sts.requests import IssuedToken, TokenRequest
+from idplane.sts.service import TokenService
+
+__all__ = ["IssuedToken", "TokenAuthenticator", "TokenRequest", "TokenService"]

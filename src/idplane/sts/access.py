@@ -1,0 +1,163 @@
+"""The other direction: a bearer token that comes back becomes a `Caller`, or a failure that says why not.
+
+The signature is checked once a token and remembered; everything that can change is asked for each time: lifetime, key, principal,
+host binding. A revocation therefore counts at the first request after it was committed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+from idplane.jose import UnverifiedToken, numeric_date, parse, verify
+from idplane.keys import PublicKeyInfo
+from idplane.model.calls import Caller
+from idplane.model.directory import Principal, Tenant
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.resources import identity_assignment_key
+from idplane.model.values import JsonObject
+from idplane.ports.collections import IDENTITY_ASSIGNMENTS, PRINCIPALS, TENANTS
+from idplane.ports.store import Store
+from idplane.ports.world import Clock
+from idplane.sts.bounded import Bounded
+
+__all__ = ["PublishedKeys", "TokenAuthenticator"]
+
+_REMEMBERED: Final = 4096
+
+
+class PublishedKeys(Protocol):
+    """What the authenticator needs of the key ring."""
+
+    def public_key(self, kid: str, /) -> PublicKeyInfo | None:
+        """The key of that id while tokens that it signed may live."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verified:
+    """Claims that a key of ours signed."""
+
+    kid: str
+    claims: JsonObject
+
+
+class TokenAuthenticator:
+    """Authenticates bearers of our own access tokens."""
+
+    def __init__(self, *, store: Store, ring: PublishedKeys, clock: Clock) -> None:
+        self._store = store
+        self._ring = ring
+        self._clock = clock
+        self._remembered: Bounded[bytes, _Verified] = Bounded(_REMEMBERED)
+
+    async def authenticate(self, token: str, audiences: Collection[str]) -> Caller:
+        """The caller that a token for one of `audiences` speaks for.
+
+        Raises `Failure`: TOKEN_MISSING for an empty token, TOKEN_INVALID for anything that this plane did not sign, TOKEN_EXPIRED,
+        TOKEN_AUDIENCE, and TOKEN_REVOKED when the principal is gone or disabled, or its host has lost the identity.
+        """
+        if not token:
+            raise Failure(FailureKind.TOKEN_MISSING, "there is no access token")
+        claims = self._verified(token).claims
+        _check_lifetime(claims, self._clock.now())
+        await self._check_issuer(claims)
+        _check_audience(claims, audiences)
+        principal = await self._principal(claims)
+        host = await self._bound_host(claims, principal)
+        return _caller(claims, principal, host)
+
+    def _verified(self, token: str) -> _Verified:
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        remembered = self._remembered.get(digest)
+        if remembered is not None and self._ring.public_key(remembered.kid) is not None:
+            return remembered
+        unverified = parse(token)
+        verified = _Verified(kid=self._signer_of(unverified), claims=unverified.claims)
+        self._remembered.put(digest, verified)
+        return verified
+
+    def _signer_of(self, unverified: UnverifiedToken) -> str:
+        kid = unverified.key_id
+        key = self._ring.public_key(kid) if kid is not None else None
+        if kid is None or key is None:
+            raise Failure(FailureKind.TOKEN_INVALID, "the token was signed by a key that is not ours")
+        # The key says which algorithm it is for; the token has no say in it.
+        if not verify(unverified, key.key, key.algorithm):
+            raise Failure(FailureKind.TOKEN_INVALID, "the token's signature is not valid")
+        return kid
+
+    async def _check_issuer(self, claims: JsonObject) -> Tenant:
+        tenant = await self._store.get(TENANTS, _text(claims, "tid"))
+        if tenant is None or claims.get("iss") not in (tenant.value.issuer_v1, tenant.value.issuer_v2):
+            raise Failure(FailureKind.TOKEN_INVALID, "the token's issuer is not one of this installation's tenants")
+        return tenant.value
+
+    async def _principal(self, claims: JsonObject) -> Principal:
+        found = await self._store.get(PRINCIPALS, _text(claims, "oid"))
+        if found is None:
+            raise Failure(FailureKind.TOKEN_REVOKED, "the principal that the token was issued to no longer exists")
+        principal = found.value
+        client_id = _text(claims, "appid" if "appid" in claims else "azp")
+        if principal.tenant_id != claims.get("tid") or principal.client_id != client_id:
+            raise Failure(FailureKind.TOKEN_INVALID, "the token does not name its principal consistently")
+        if not principal.enabled:
+            raise Failure(FailureKind.TOKEN_REVOKED, "the principal that the token was issued to is disabled")
+        return principal
+
+    async def _bound_host(self, claims: JsonObject, principal: Principal) -> str | None:
+        """The id key of the host that the token was issued to, which must still be assigned the identity."""
+        named = claims.get("xms_mirid" if principal.system_assigned else "xms_az_rid")
+        if not isinstance(named, str):
+            return None
+        host = named.lower()
+        if await self._store.get(IDENTITY_ASSIGNMENTS, identity_assignment_key(host, principal.id)) is None:
+            raise Failure(
+                FailureKind.TOKEN_REVOKED, "the identity is no longer assigned to the host that the token was issued to"
+            )
+        return host
+
+
+def _check_lifetime(claims: JsonObject, now: datetime) -> None:
+    # Without leeway: the tokens are our own, so is the clock, and `nbf` is backdated.
+    if now < numeric_date(claims.get("nbf")):
+        raise Failure(FailureKind.TOKEN_INVALID, "the token is not valid yet")
+    if now >= numeric_date(claims.get("exp")):
+        raise Failure(FailureKind.TOKEN_EXPIRED, "the token has expired")
+
+
+def _check_audience(claims: JsonObject, audiences: Collection[str]) -> None:
+    audience = _text(claims, "aud")
+    if audience in audiences or _comparable(audience) in map(_comparable, audiences):
+        return
+    raise Failure(
+        FailureKind.TOKEN_AUDIENCE, f"the token is for '{audience[:200]}', not for this resource", audience=audience[:200]
+    )
+
+
+def _comparable(audience: str) -> str:
+    return audience.lower().removesuffix("/")
+
+
+def _caller(claims: JsonObject, principal: Principal, host: str | None) -> Caller:
+    roles = claims.get("roles")
+    return Caller(
+        tenant_id=principal.tenant_id,
+        principal_id=principal.id,
+        client_id=principal.client_id,
+        display_name=principal.display_name,
+        token_id=_text(claims, "uti"),
+        host=host,
+        roles=tuple(it for it in roles if isinstance(it, str)) if isinstance(roles, list) else (),
+        claims=claims,
+    )
+
+
+def _text(claims: JsonObject, name: str) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str):
+        raise Failure(FailureKind.TOKEN_INVALID, f"the token has no '{name}'")
+    return value

@@ -1,0 +1,65 @@
+"""Entitlement: what an authenticated client may have a token for, and everything that the permission rests on.
+
+An application acts for itself. A managed identity acts on a host: the host must still be assigned the identity, and the agent
+that shows the certificate must still be bound to the host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from idplane.model.directory import Agent, CredentialKind
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.resources import IdentityAssignment, identity_assignment_key
+from idplane.ports.collections import AGENTS, CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS
+from idplane.ports.store import Batch, Require, Store, Versioned
+from idplane.sts.clients import AuthenticatedClient
+
+__all__ = ["Entitlement", "entitle"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entitlement:
+    """Permission to issue a token, and the records that it was read from."""
+
+    client: AuthenticatedClient
+    assignment: Versioned[IdentityAssignment] | None = None
+    agent: Versioned[Agent] | None = None
+
+    def requirements(self) -> Batch:
+        """What must still be so in the transaction that makes the token's record durable.
+
+        Because of it there is no gap between check and issue: a token that leaves was entitled at the moment of its record, and
+        a revocation that was acknowledged earlier has won.
+        """
+        principal, credential = self.client.principal, self.client.credential
+        required = Batch.of(
+            Require(collection=PRINCIPALS, key=principal.value.id, expect=principal.version),
+            Require(collection=CREDENTIALS, key=credential.value.id, expect=credential.version),
+        )
+        if self.assignment is not None:
+            required += Batch.of(
+                Require(collection=IDENTITY_ASSIGNMENTS, key=self.assignment.value.key, expect=self.assignment.version)
+            )
+        if self.agent is not None:
+            required += Batch.of(Require(collection=AGENTS, key=self.agent.value.id, expect=self.agent.version))
+        return required
+
+
+async def entitle(store: Store, client: AuthenticatedClient) -> Entitlement:
+    """Decide; raises `Failure(CLIENT_DISABLED)` for a disabled principal, `Failure(NOT_ENTITLED)` for a host that lost the identity."""
+    principal, credential = client.principal.value, client.credential.value
+    if not principal.enabled:
+        raise Failure(
+            FailureKind.CLIENT_DISABLED, "the principal is disabled", client_id=principal.client_id, name=principal.display_name
+        )
+    if credential.kind is not CredentialKind.IDENTITY_CERTIFICATE:
+        return Entitlement(client=client)
+    host = credential.host or ""
+    assignment = await store.get(IDENTITY_ASSIGNMENTS, identity_assignment_key(host, principal.id))
+    if assignment is None:
+        raise Failure(FailureKind.NOT_ENTITLED, f"the identity '{principal.client_id}' is not assigned to the host that asks")
+    agent = await store.get(AGENTS, credential.agent_id or "")
+    if agent is None or not agent.value.serves(host):
+        raise Failure(FailureKind.NOT_ENTITLED, "the agent that asks is not bound to the host that the identity is assigned to")
+    return Entitlement(client=client, assignment=assignment, agent=agent)

@@ -1,0 +1,83 @@
+"""The sign-in log's records: what an attempt had found when it ended, and how it ended. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from idplane.model.calls import Call
+from idplane.model.directory import Principal, PrincipalType, ResourceApplication, Tenant
+from idplane.model.events import SignIn
+from idplane.model.failure import Failure
+from idplane.ports.store import Versioned
+from idplane.sts.claims import TokenFacts
+from idplane.sts.clients import AuthenticatedClient
+from idplane.sts.entitlement import Entitlement
+from idplane.sts.refusals import refusal_of, sentence
+from idplane.sts.requests import TokenRequest
+
+__all__ = ["Attempt", "issued", "refused"]
+
+_MAX_TEXT: Final = 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """One attempt as it proceeds: each phase adds what it found, so that a refusal is recorded with everything known by then."""
+
+    request: TokenRequest
+    call: Call
+    tenant: Tenant
+    principal: Versioned[Principal] | None = None
+    """Claimed; proved only if `client` is there."""
+    client: AuthenticatedClient | None = None
+    entitlement: Entitlement | None = None
+    resource: str | None = None
+    audience: ResourceApplication | None = None
+
+
+def issued(attempt: Attempt, facts: TokenFacts, signing_key: str, at: datetime) -> SignIn:
+    """The record without which a token does not leave."""
+    return replace(
+        _known(attempt, at),
+        token_id=facts.opaque.uti,
+        signing_key=signing_key,
+        expires_at=facts.expires_at,
+    )
+
+
+def refused(attempt: Attempt, failure: Failure, at: datetime) -> SignIn:
+    """The record of a refusal, with Entra's number and sentence for it."""
+    return replace(_known(attempt, at), error_code=refusal_of(failure.kind).code, failure_reason=sentence(failure)[:_MAX_TEXT])
+
+
+def _known(attempt: Attempt, at: datetime) -> SignIn:
+    request, call = attempt.request, attempt.call
+    principal = attempt.principal.value if attempt.principal else None
+    managed = principal if principal and principal.type is PrincipalType.MANAGED_IDENTITY else None
+    credential = attempt.client.credential.value if attempt.client else None
+    host = attempt.entitlement.assignment.value.host if attempt.entitlement and attempt.entitlement.assignment else None
+    return SignIn(
+        id=call.request_id,
+        at=at,
+        tenant_id=attempt.tenant.id,
+        client_id=principal.client_id if principal else (request.client_id or "")[:_MAX_TEXT],
+        principal_id=principal.id if principal else None,
+        principal_name=principal.display_name if principal else "",
+        principal_type=(principal.type if principal else PrincipalType.APPLICATION).value,
+        resource=(attempt.resource or request.audience or "")[:_MAX_TEXT],
+        resource_name=attempt.audience.display_name if attempt.audience else "",
+        error_code=0,
+        failure_reason="",
+        correlation_id=call.correlation_id,
+        token_id=None,
+        credential_kind=credential.kind.value if credential else "",
+        credential_id=credential.id if credential else None,
+        host=str(host) if host else None,
+        identity=managed.resource_id if managed else None,
+        system_assigned=managed.system_assigned if managed else False,
+        client_address=call.client_address,
+        user_agent=call.user_agent,
+        workload=attempt.client.workload if attempt.client else None,
+    )

@@ -1,0 +1,123 @@
+"""Entra's words for failures: the AADSTS number, the OAuth error and the sentence, one row for each kind (MIE section 7.4).
+
+The sign-in log records the number and the sentence, and `web.oauth_errors` puts all three on the wire. Kinds that the token
+service never meets get what their category amounts to, so that the lookup is total.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from idplane.model.failure import Category, Failure, FailureKind
+
+__all__ = ["Refusal", "refusal_of", "sentence"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One row. `text` may name facts of the failure in braces; without it the failure's own detail is the sentence."""
+
+    code: int
+    error: str
+    text: str | None = None
+
+
+def refusal_of(kind: FailureKind) -> Refusal:
+    """The row for a kind; total."""
+    return _BY_KIND.get(kind) or _BY_CATEGORY[kind.category]
+
+
+def sentence(failure: Failure) -> str:
+    """What a person reads: the row's sentence with the failure's facts, or the failure's detail where the row has none."""
+    text = refusal_of(failure.kind).text
+    if text is not None:
+        return text.format_map(_Facts(failure.data))
+    detail = failure.detail or "The request was refused"
+    return f"{detail[0].upper()}{detail[1:]}."
+
+
+class _Facts(dict[str, str]):
+    """A fact that a failure does not carry reads as nothing, never as an error while refusing."""
+
+    def __missing__(self, key: str) -> str:
+        return ""
+
+
+_BY_KIND: Final[Mapping[FailureKind, Refusal]] = {
+    FailureKind.TENANT_NOT_FOUND: Refusal(
+        code=90002,
+        error="invalid_request",
+        text="Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.",
+    ),
+    FailureKind.MISSING_PARAMETER: Refusal(
+        code=900144, error="invalid_request", text="The request body must contain the following parameter: '{parameter}'."
+    ),
+    FailureKind.METHOD_NOT_ALLOWED: Refusal(
+        code=900561,
+        error="invalid_request",
+        text="The endpoint only accepts {allowed} requests. Received a {method} request.",
+    ),
+    FailureKind.GRANT_UNSUPPORTED: Refusal(
+        code=70003, error="unsupported_grant_type", text="The app requested an unsupported grant type '{grant_type}'."
+    ),
+    FailureKind.SCOPE_INVALID: Refusal(
+        code=70011,
+        error="invalid_scope",
+        text="The provided value for the input parameter 'scope' is not valid. The scope {scope} is not valid: client credentials "
+        "take the resource's identifier followed by /.default.",
+    ),
+    FailureKind.AUDIENCE_UNKNOWN: Refusal(
+        code=500011,
+        error="invalid_resource",
+        text="The resource principal named {resource} was not found in the tenant. Check the resource's name, and that its "
+        "application is registered in the tenant that the request was sent to.",
+    ),
+    FailureKind.CLIENT_UNKNOWN: Refusal(
+        code=700016,
+        error="unauthorized_client",
+        text="Application with identifier '{client_id}' was not found in the directory '{tenant}'. You may have sent your "
+        "authentication request to the wrong tenant.",
+    ),
+    FailureKind.CLIENT_DISABLED: Refusal(
+        code=7000112, error="unauthorized_client", text="Application '{client_id}'({name}) is disabled."
+    ),
+    FailureKind.CLIENT_CREDENTIAL_MISSING: Refusal(
+        code=7000218,
+        error="invalid_client",
+        text="The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
+    ),
+    FailureKind.CLIENT_SECRET_INVALID: Refusal(
+        code=7000215,
+        error="invalid_client",
+        text="Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the "
+        "client secret ID, for a secret added to app '{client_id}'.",
+    ),
+    FailureKind.CLIENT_SECRET_EXPIRED: Refusal(
+        code=7000222, error="invalid_client", text="The provided client secret keys for app '{client_id}' are expired."
+    ),
+    FailureKind.ASSERTION_INVALID: Refusal(code=700027, error="invalid_client"),
+    FailureKind.TOKEN_INVALID: Refusal(code=700027, error="invalid_client"),
+    FailureKind.ASSERTION_TIME: Refusal(code=700024, error="invalid_client"),
+    FailureKind.ASSERTION_AUDIENCE: Refusal(code=700023, error="invalid_client"),
+    FailureKind.NOT_ENTITLED: Refusal(code=50105, error="unauthorized_client"),
+    FailureKind.INSTANCE_UNKNOWN: Refusal(code=50049, error="invalid_instance", text="Unknown or invalid instance."),
+    FailureKind.THROTTLED: Refusal(code=90055, error="temporarily_unavailable"),
+}
+
+_INVALID: Final = Refusal(code=90100, error="invalid_request")
+_BY_CATEGORY: Final[Mapping[Category, Refusal]] = {
+    Category.BAD_REQUEST: _INVALID,
+    Category.UNAUTHENTICATED: Refusal(code=700027, error="invalid_client"),
+    Category.FORBIDDEN: Refusal(code=50105, error="unauthorized_client"),
+    Category.NOT_FOUND: _INVALID,
+    Category.METHOD: _INVALID,
+    Category.CONFLICT: _INVALID,
+    Category.PRECONDITION: _INVALID,
+    Category.TOO_LARGE: _INVALID,
+    Category.MEDIA_TYPE: _INVALID,
+    Category.THROTTLED: _INVALID,
+    Category.INTERNAL: Refusal(code=50000, error="server_error", text="There is an issue with the sign-in service."),
+    Category.UNAVAILABLE: Refusal(code=90033, error="temporarily_unavailable"),
+}

@@ -1,0 +1,176 @@
+"""Issuing access tokens: the shared phases, in their one order (design section 5).
+
+1. tenant                 the path names it, or nothing is logged and the request is refused
+2. client authentication  `clients`
+3. entitlement            `entitlement`
+4. audience               the grant reads it, the directory knows it
+5. claims                 `claims`, pure
+6. permit and signature   one permit, one signature
+7. record                 the sign-in is durable, together with the requirement that 2 and 3 still hold
+8. answer
+
+A refusal in phases 2 to 4 is recorded too. If a record cannot be written, the failure to write it is the answer: no durable
+record, no token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from idplane.keys import SignedToken, SigningPermit
+from idplane.model.calls import Call
+from idplane.model.directory import CredentialKind, Principal, PrincipalType, ResourceApplication, Tenant
+from idplane.model.failure import Category, Failure, FailureKind
+from idplane.model.profile import Profile
+from idplane.ports.collections import SIGN_INS
+from idplane.ports.store import Append, Batch, CommitRefused, Store
+from idplane.ports.world import Clock, Entropy
+from idplane.sts.claims import BACKDATED, Opaque, TokenFacts, access_claims
+from idplane.sts.clients import ClientAuthentication
+from idplane.sts.entitlement import Entitlement, entitle
+from idplane.sts.grants import GRANTS, Grant, grant_named
+from idplane.sts.records import Attempt, issued, refused
+from idplane.sts.requests import IssuedToken, TokenRequest
+from idplane.sts.scopes import declared_capabilities
+from idplane.sts.tenants import tenant_named
+
+__all__ = ["AudienceLookup", "PermitSigner", "TokenService"]
+
+_ATTEMPTS: Final = 5
+_NOT_RECORDED: Final = frozenset({Category.INTERNAL, Category.UNAVAILABLE})
+
+
+class AudienceLookup(Protocol):
+    """What the service needs of the directory."""
+
+    async def resolve(self, resource: str, *, tenant_id: str) -> ResourceApplication:
+        """The application that a resource string names; raises `Failure(AUDIENCE_UNKNOWN)`."""
+        ...
+
+
+class PermitSigner(Protocol):
+    """What the service needs of the key ring."""
+
+    def sign(self, permit: SigningPermit, /) -> SignedToken:
+        """The signed token and the id of the key that signed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Authorized:
+    """The outcome of the phases that may refuse."""
+
+    entitlement: Entitlement
+    audience: ResourceApplication
+    resource: str
+    capabilities: tuple[str, ...]
+
+
+class TokenService:
+    """Issues access tokens. Holds no state of its own beyond parsed public keys."""
+
+    def __init__(  # noqa: PLR0913 - its whole world, spelled out
+        self,
+        *,
+        store: Store,
+        ring: PermitSigner,
+        audiences: AudienceLookup,
+        clock: Clock,
+        entropy: Entropy,
+        profile: Profile,
+        grants: Mapping[str, Grant] = GRANTS,
+    ) -> None:
+        self._store = store
+        self._ring = ring
+        self._audiences = audiences
+        self._clock = clock
+        self._entropy = entropy
+        self._profile = profile
+        self._grants = grants
+        self._clients = ClientAuthentication(store=store)
+
+    async def issue(self, request: TokenRequest, call: Call) -> IssuedToken:
+        """A token whose sign-in record is durable, or a `Failure` that says in which phase it ended.
+
+        Kinds: TENANT_NOT_FOUND, MISSING_PARAMETER, INVALID_PARAMETER, GRANT_UNSUPPORTED, CLIENT_*, ASSERTION_*, NOT_ENTITLED,
+        SCOPE_INVALID, AUDIENCE_UNKNOWN; UNAVAILABLE, STORAGE_FULL and INTERNAL for what is not the client's doing.
+        """
+        tenant = await tenant_named(self._store, request.tenant)
+        for _ in range(_ATTEMPTS):
+            attempt = Attempt(request=request, call=call, tenant=tenant)
+            authorized = await self._authorize(attempt)
+            try:
+                return await self._mint(authorized, attempt)
+            except CommitRefused:
+                # Something that the decision rests on changed before the record was durable: decide anew.
+                continue
+        raise Failure(FailureKind.UNAVAILABLE, "the client's records keep changing; try again")
+
+    async def _authorize(self, attempt: Attempt) -> _Authorized:
+        """Phases 2 to 4; a refusal is in the log before it is raised."""
+        try:
+            return await self._decide(attempt)
+        except Failure as failure:
+            if failure.kind.category not in _NOT_RECORDED:
+                await self._store.commit(Batch.of(Append(log=SIGN_INS, event=refused(attempt, failure, self._clock.now()))))
+            raise
+
+    async def _decide(self, attempt: Attempt) -> _Authorized:
+        request, tenant, now = attempt.request, attempt.tenant, self._clock.now()
+        grant = grant_named(request.grant_type, self._grants)
+        attempt.principal = await self._clients.principal(request, tenant)
+        client = await self._clients.authenticate(request, tenant, attempt.principal, now)
+        attempt.client = client
+        entitlement = await entitle(self._store, client)
+        attempt.entitlement = entitlement
+        resource = grant.resource(request)
+        attempt.resource = resource
+        attempt.audience = await self._audiences.resolve(resource, tenant_id=tenant.id)
+        return _Authorized(
+            entitlement=entitlement,
+            audience=attempt.audience,
+            resource=resource,
+            capabilities=declared_capabilities(request.claims),
+        )
+
+    async def _mint(self, authorized: _Authorized, attempt: Attempt) -> IssuedToken:
+        """Phases 5 to 8; raises `CommitRefused` when the decision no longer holds."""
+        now = self._clock.now()
+        facts = self._facts(authorized, attempt.tenant, now)
+        permit = SigningPermit(claims=access_claims(facts), token_version=authorized.audience.token_version)
+        signed = self._ring.sign(permit)
+        record = issued(attempt, facts, signed.kid, now)
+        await self._store.commit(authorized.entitlement.requirements() + Batch.of(Append(log=SIGN_INS, event=record)))
+        return IssuedToken(
+            access_token=signed.token,
+            token_id=facts.opaque.uti,
+            resource=authorized.resource,
+            not_before=facts.issued_at - BACKDATED,
+            expires_at=facts.expires_at,
+            expires_in=int((facts.expires_at - facts.issued_at).total_seconds()) - 1,
+        )
+
+    def _facts(self, authorized: _Authorized, tenant: Tenant, now: datetime) -> TokenFacts:
+        entitlement = authorized.entitlement
+        principal = entitlement.client.principal.value
+        issued_at = now.replace(microsecond=0)
+        return TokenFacts(
+            tenant=tenant,
+            principal=principal,
+            host=entitlement.assignment.value.host if entitlement.assignment else None,
+            by_secret=entitlement.client.credential.value.kind is CredentialKind.SECRET,
+            audience=authorized.audience,
+            resource=authorized.resource,
+            capabilities=authorized.capabilities,
+            opaque=Opaque.fresh(self._entropy),
+            issued_at=issued_at,
+            expires_at=issued_at + self._lifetime(principal),
+        )
+
+    def _lifetime(self, principal: Principal) -> timedelta:
+        if principal.type is PrincipalType.MANAGED_IDENTITY:
+            return self._profile.managed_identity_token_lifetime
+        return self._profile.application_token_lifetime

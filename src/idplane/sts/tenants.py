@@ -1,0 +1,31 @@
+"""Finding the tenant that a path names."""
+
+from __future__ import annotations
+
+from idplane.model.directory import Tenant
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import is_guid
+from idplane.ports.collections import TENANTS
+from idplane.ports.store import Store
+
+__all__ = ["tenant_named"]
+
+_MAX_DOMAIN = 253
+
+
+async def tenant_named(store: Store, name: str) -> Tenant:
+    """The tenant with that GUID or domain, compared without case: JS lower-cases whole URLs, Python does not (MIE section 7.1).
+
+    Raises `Failure(TENANT_NOT_FOUND)`; `common` and `organizations` are nobody's name.
+    """
+    key = name.lower()
+    if is_guid(key):
+        found = await store.get(TENANTS, key)
+        if found is not None:
+            return found.value
+    elif 0 < len(key) <= _MAX_DOMAIN:
+        page = await store.page(TENANTS, where={"domain": key}, limit=1)
+        if page.items:
+            return page.items[0].value
+    shown = name[:_MAX_DOMAIN]
+    raise Failure(FailureKind.TENANT_NOT_FOUND, f"there is no tenant '{shown}'", tenant=shown)

@@ -1,0 +1,153 @@
+"""The OAuth and OpenID authority: token endpoints, discovery, keys and instance discovery (managed-identity-endpoints.md section 7).
+
+    POST /{tenant}/oauth2/v2.0/token    POST /{tenant}/oauth2/token              tokens; the first reads `scope`, the second `resource`
+    GET  /{tenant}/v2.0/.well-known/openid-configuration   GET /{tenant}/.well-known/openid-configuration
+    GET  /{tenant}/discovery/v2.0/keys  GET  /{tenant}/discovery/keys
+    GET  /common/discovery/instance
+
+A tenant is its GUID or its domain in any case; discovery also answers for `common` and `organizations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+
+from idplane.model.calls import Call
+from idplane.model.directory import Tenant
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.values import JsonObject
+from idplane.ports.store import Store
+from idplane.sts.requests import Endpoint, IssuedToken, TokenRequest
+from idplane.sts.tenants import tenant_named
+from idplane.web.discovery import configuration_v1, configuration_v2, instance_discovery
+from idplane.web.http import HttpRequest, HttpResponse
+from idplane.web.oauth_errors import NO_STORE, oauth_error
+from idplane.web.token_form import token_request
+
+__all__ = ["AuthoritySurface", "KeyDocument", "TokenIssuer"]
+
+_PUBLIC: Final = (("Cache-Control", "max-age=86400, private"), ("Access-Control-Allow-Origin", "*"))
+# Shorter than any profile's lead between a key's publication and its first use, so that a cached document always holds the key.
+_KEYS_PUBLIC: Final = (("Cache-Control", "max-age=3600, private"), ("Access-Control-Allow-Origin", "*"))
+_MULTI_TENANT: Final = frozenset({"common", "organizations"})
+
+
+class TokenIssuer(Protocol):
+    """What the token endpoints need; `sts.TokenService` is one."""
+
+    async def issue(self, request: TokenRequest, call: Call) -> IssuedToken:
+        """A token whose sign-in record is durable."""
+        ...
+
+
+class KeyDocument(Protocol):
+    """What the keys endpoint needs; `keys.KeyRing` is one."""
+
+    def jwks(self) -> JsonObject:
+        """The JWK Set of every key that live tokens may be signed with, and of the next one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Route:
+    """What one path, below the tenant's segment, accepts and does."""
+
+    method: str
+    handle: Callable[[str, HttpRequest], Awaitable[HttpResponse]]
+
+
+class AuthoritySurface:
+    """The surface for every path that no other one claims."""
+
+    def __init__(self, *, tokens: TokenIssuer, ring: KeyDocument, store: Store) -> None:
+        self._tokens = tokens
+        self._ring = ring
+        self._store = store
+        self._routes: Mapping[str, _Route] = {
+            "oauth2/v2.0/token": _Route(method="POST", handle=self._token_v2),
+            "oauth2/token": _Route(method="POST", handle=self._token_v1),
+            "v2.0/.well-known/openid-configuration": _Route(method="GET", handle=self._configuration_v2),
+            ".well-known/openid-configuration": _Route(method="GET", handle=self._configuration_v1),
+            "discovery/v2.0/keys": _Route(method="GET", handle=self._keys),
+            "discovery/keys": _Route(method="GET", handle=self._keys),
+            "discovery/instance": _Route(method="GET", handle=self._instance),
+        }
+
+    async def handle(self, request: HttpRequest, /) -> HttpResponse:
+        """Serve one request; raises `Failure(PATH_NOT_FOUND)`, `Failure(METHOD_NOT_ALLOWED)` and what the token service raises."""
+        tenant, _, rest = request.path.removeprefix("/").partition("/")
+        route = self._routes.get(rest.lower())
+        if route is None or not tenant:
+            raise Failure(FailureKind.PATH_NOT_FOUND, "there is no such endpoint")
+        if request.method != route.method:
+            raise Failure(
+                FailureKind.METHOD_NOT_ALLOWED,
+                f"the endpoint takes {route.method} requests only",
+                allowed=route.method,
+                method=request.method[:20],
+            )
+        return await route.handle(tenant, request)
+
+    def refuse(self, failure: Failure, request: HttpRequest, /) -> HttpResponse:
+        """Any failure, as an OAuth error with Entra's number."""
+        return oauth_error(failure, request)
+
+    async def _token_v2(self, tenant: str, request: HttpRequest) -> HttpResponse:
+        token = await self._tokens.issue(token_request(tenant, request, Endpoint.V2), request.call)
+        return _answer(
+            {
+                "token_type": "Bearer",
+                "expires_in": token.expires_in,
+                "ext_expires_in": token.expires_in,
+                "access_token": token.access_token,
+            }
+        )
+
+    async def _token_v1(self, tenant: str, request: HttpRequest) -> HttpResponse:
+        """Entra's v1 endpoint answers with strings, and tells the instants and the resource too."""
+        token = await self._tokens.issue(token_request(tenant, request, Endpoint.V1), request.call)
+        return _answer(
+            {
+                "token_type": "Bearer",
+                "expires_in": str(token.expires_in),
+                "ext_expires_in": str(token.expires_in),
+                "expires_on": str(int(token.expires_at.timestamp())),
+                "not_before": str(int(token.not_before.timestamp())),
+                "resource": token.resource,
+                "access_token": token.access_token,
+            }
+        )
+
+    async def _configuration_v2(self, tenant: str, request: HttpRequest) -> HttpResponse:
+        return _json(configuration_v2(await self._tenant(tenant), request.origin, tenant.lower()), _PUBLIC)
+
+    async def _configuration_v1(self, tenant: str, request: HttpRequest) -> HttpResponse:
+        return _json(configuration_v1(await self._tenant(tenant), request.origin, tenant.lower()), _PUBLIC)
+
+    async def _keys(self, tenant: str, _request: HttpRequest) -> HttpResponse:
+        await self._tenant(tenant)
+        return _json(self._ring.jwks(), _KEYS_PUBLIC)
+
+    async def _instance(self, tenant: str, request: HttpRequest) -> HttpResponse:
+        if tenant.lower() != "common":
+            raise Failure(FailureKind.PATH_NOT_FOUND, "instance discovery is at /common/discovery/instance")
+        document = instance_discovery(
+            request.parameter("authorization_endpoint"), request.parameter("api-version"), request.origin
+        )
+        return _json(document, _PUBLIC)
+
+    async def _tenant(self, name: str) -> Tenant | None:
+        """The tenant that a discovery path names; None for the names that mean any."""
+        return None if name.lower() in _MULTI_TENANT else await tenant_named(self._store, name)
+
+
+def _json(document: JsonObject, headers: tuple[tuple[str, str], ...]) -> HttpResponse:
+    return HttpResponse(status=200, body=msgspec.json.encode(document), headers=headers)
+
+
+def _answer(document: JsonObject) -> HttpResponse:
+    return _json(document, NO_STORE)
