@@ -18,10 +18,10 @@ from idplane.model.ids import ResourceId
 from idplane.model.profile import Profile
 from idplane.model.resources import Resource
 from idplane.model.roles import Decision, Permission, RoleDefinition
-from idplane.ports.store import Batch, Collection, ColumnValue, Log, Logged, Order, Page, Versioned
+from idplane.ports.store import Batch, Collection, ColumnValue, Log, Logged, Order, Page, Store, Versioned
 from idplane.ports.world import Entropy
 
-__all__ = ["Access", "Addresses", "Context", "IdentityDirectory", "Reads"]
+__all__ = ["Access", "Addresses", "Context", "Identities", "IdentityDirectory", "Reads"]
 
 T = TypeVar("T")
 
@@ -94,20 +94,34 @@ class Access(Protocol):
 
 
 class IdentityDirectory(Protocol):
-    """How the service principals of managed identities are made and unmade; `directory.identities` is one."""
+    """How the service principals of managed identities are made and unmade; the module `directory.identities` is one."""
 
-    def new_system_identity(self, host: Resource, tenant_id: str, entropy: Entropy, now: datetime) -> Principal:
+    def new_system_identity(self, host: Resource, *, tenant_id: str, entropy: Entropy, now: datetime) -> Principal:
         """The service principal of a resource's system-assigned identity, with fresh ids."""
         ...
 
-    def new_user_assigned(
-        self, resource_id: ResourceId, name: str, tenant_id: str, entropy: Entropy, now: datetime
-    ) -> Principal:
+    def new_user_assigned(self, resource_id: ResourceId, *, tenant_id: str, entropy: Entropy, now: datetime) -> Principal:
         """The service principal of a user-assigned identity, with fresh ids."""
         ...
 
-    async def removal_of(self, store: Reads, principal_id: str) -> Batch:
+    async def removal_of(self, store: Store, principal_id: str, /) -> Batch:
         """Deletes of a principal and all that hangs on it: credentials, role assignments, identity assignments."""
+        ...
+
+
+class Identities(Protocol):
+    """`IdentityDirectory` for one request: the tenant, the clock and the store are settled."""
+
+    def new_system_identity(self, host: Resource) -> Principal:
+        """The service principal of a resource's system-assigned identity, with fresh ids."""
+        ...
+
+    def new_user_assigned(self, resource_id: ResourceId) -> Principal:
+        """The service principal of a user-assigned identity, with fresh ids."""
+        ...
+
+    async def removal_of(self, principal_id: str) -> Batch:
+        """Deletes of a principal and all that hangs on it, children first; empty if there is no such principal."""
         ...
 
 
@@ -137,7 +151,7 @@ class Context:
     entropy: Entropy
     store: Reads
     access: Access
-    identities: IdentityDirectory
+    identities: Identities
     addresses: Addresses
     action: str
     """What the caller was authorized for, such as `Microsoft.Compute/virtualMachines/write`."""

@@ -45,6 +45,7 @@ __all__ = [
     "Removal",
     "ResourceType",
     "StoredItem",
+    "Visibility",
     "Write",
     "Written",
     "accept",
@@ -64,6 +65,17 @@ class Placement(enum.Enum):
     GROUP = "group"
     RESOURCE = "resource"
     """As an extension of another provider's resource."""
+
+
+class Visibility(enum.Enum):
+    """Who gets an answer to a collection, an action or a view."""
+
+    PERMITTED = "permitted"
+    """Callers with the action at the scope."""
+    FILTERED = "filtered"
+    """Also callers who hold a role somewhere below the scope. Stored types show them what they may read; functions see to it."""
+    OPEN = "open"
+    """Every authenticated caller; the function decides what to show."""
 
 
 ANY_SCOPE = frozenset(Placement)
@@ -156,6 +168,8 @@ class Invocation:
     resource: Resource | None
     body: JsonObject
     """Empty when the request had no body."""
+    argument: str = ""
+    """The namespace, for metadata and actions of a provider."""
 
 
 # What functions return ----------------------------------------------------------------------------------------------
@@ -231,8 +245,8 @@ class Action:
     permission: str | None = None
     """The full action name when it is not the default one."""
     data: bool = False
-    open: bool = False
-    """Any authenticated caller may use it: for questions about the caller itself, or public lists."""
+    visibility: Visibility = Visibility.PERMITTED
+    """`OPEN` is for questions about the caller itself and for public lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +286,9 @@ class ResourceType:
     placements: frozenset[Placement] = frozenset({Placement.GROUP})
     naming: NameRule = NAME
     own: Own | None = None
+    visibility: Visibility = Visibility.PERMITTED
+    keep: Callable[[Context], Callable[[Resource], bool]] | None = None
+    """Stored types: reads the list's `$filter` and says which resources pass; without it `$filter` is ignored."""
     located: bool = True
     """Stored types: `location` is required when created and cannot change."""
     taggable: bool = True
@@ -282,6 +299,8 @@ class ResourceType:
     """Serves PUT, and PATCH too. None makes the type read-only."""
     patchable: bool = True
     deletable: bool = True
+    delete_missing: int = 204
+    """The answer to deleting what does not exist: 204, or 404 where clients know no 204 (control-plane.md section 6)."""
     remove: Callable[[Removal], Awaitable[Batch]] = _nothing
     """Operations ahead of the record's own delete. Children, and role assignments at or below, are the kernel's business."""
     render: Callable[[Resource, Context], JsonObject] = default_members

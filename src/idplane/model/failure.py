@@ -57,12 +57,14 @@ class FailureKind(enum.Enum):
     TOKEN_EXPIRED = "token_expired", Category.UNAUTHENTICATED
     TOKEN_AUDIENCE = "token_audience", Category.UNAUTHENTICATED
     TOKEN_REVOKED = "token_revoked", Category.UNAUTHENTICATED
+    TOKEN_TENANT = "token_tenant", Category.UNAUTHENTICATED
     FORBIDDEN = "forbidden", Category.FORBIDDEN
     LINKED_FORBIDDEN = "linked_forbidden", Category.FORBIDDEN
 
     # Resource Manager
     MISSING_API_VERSION = "missing_api_version", Category.BAD_REQUEST
     INVALID_API_VERSION = "invalid_api_version", Category.BAD_REQUEST
+    API_VERSION_NOT_REGISTERED = "api_version_not_registered", Category.BAD_REQUEST
     UNKNOWN_NAMESPACE = "unknown_namespace", Category.NOT_FOUND
     UNKNOWN_TYPE = "unknown_type", Category.NOT_FOUND
     SUBSCRIPTION_NOT_FOUND = "subscription_not_found", Category.NOT_FOUND

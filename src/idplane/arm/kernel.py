@@ -1,0 +1,355 @@
+"""`ResourceManager`: the order of steps that every management request goes through (design section 5).
+
+1. the bearer token is verified; 2. the path and method are resolved to a declared type and the api-version is checked; 3. the
+caller is authorized, so that nothing is revealed about what exists; 4. the storage shape and the provider make a plan; 5. the plan
+and its activity event are committed together; 6. the answer leaves.
+
+A write that loses a race is planned again from fresh reads, unless the client pinned a version with `If-Match`. Everything that a
+caller attempts to change is in the activity log, refusals included; refusals are recorded on their own, before they are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from idplane.arm import actions, owned, stored
+from idplane.arm.bodies import parse_object
+from idplane.arm.context import Access, Addresses, Context, IdentityDirectory
+from idplane.arm.declare import Visibility
+from idplane.arm.paths import parse_target
+from idplane.arm.preconditions import Preconditions
+from idplane.arm.registry import ActionRoute, CollectionRoute, InstanceRoute, OperationsRoute, Registry, Route, Verb
+from idplane.arm.task import Plan, Task
+from idplane.model.calls import Call, Caller
+from idplane.model.directory import Principal, Subscription, Tenant
+from idplane.model.events import ActivityEvent
+from idplane.model.failure import Category, Failure, FailureKind
+from idplane.model.ids import ResourceId
+from idplane.model.profile import Profile
+from idplane.model.resources import Resource
+from idplane.model.roles import Decision
+from idplane.ports.collections import ACTIVITY, ROLE_ASSIGNMENTS, SUBSCRIPTIONS, TENANTS
+from idplane.ports.store import Append, Batch, CommitRefused, Store
+from idplane.ports.world import Clock, Entropy
+
+__all__ = ["Authenticator", "Dependencies", "ManagementRequest", "ManagementResponse", "Recorder", "ResourceManager"]
+
+_ATTEMPTS = 16
+"""How often a write is planned before a storm of other writers is told to the caller."""
+_MEDIA_TYPES = frozenset({"", "application/json", "text/json"})
+
+
+class Authenticator(Protocol):
+    """Verifies bearer tokens; `sts.TokenAuthenticator` is one."""
+
+    async def authenticate(self, token: str, audiences: Collection[str]) -> Caller:
+        """Who bears the token; raises `Failure` of the `TOKEN_*` kinds."""
+        ...
+
+
+class Recorder(Protocol):
+    """Makes activity events; `audit.activity.activity_event` is one."""
+
+    def __call__(  # noqa: PLR0913 - an event has this many sides
+        self,
+        *,
+        event_id: str,
+        at: datetime,
+        call: Call,
+        caller: Caller,
+        resource_id: ResourceId,
+        operation: str,
+        decision: Decision | None,
+        http_status: int,
+        failure_code: str | None,
+    ) -> ActivityEvent:
+        """The event of one attempt: it succeeded when there is no failure code."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagementRequest:
+    """A management request after HTTP has been read. Header values are None when absent or repeated."""
+
+    method: str
+    path: str
+    """Percent-decoded."""
+    query: tuple[tuple[str, str], ...]
+    body: bytes
+    call: Call
+    addresses: Addresses
+    authorization: str | None = field(default=None, repr=False)
+    content_type: str | None = None
+    if_match: str | None = None
+    if_none_match: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagementResponse:
+    """A finished answer. `body` is a JSON object or array, None for an empty one."""
+
+    status: int
+    body: object = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _BoundIdentities:
+    """The identity directory for one request."""
+
+    directory: IdentityDirectory
+    store: Store
+    tenant_id: str
+    entropy: Entropy
+    now: datetime
+
+    def new_system_identity(self, host: Resource) -> Principal:
+        return self.directory.new_system_identity(host, tenant_id=self.tenant_id, entropy=self.entropy, now=self.now)
+
+    def new_user_assigned(self, resource_id: ResourceId) -> Principal:
+        return self.directory.new_user_assigned(resource_id, tenant_id=self.tenant_id, entropy=self.entropy, now=self.now)
+
+    async def removal_of(self, principal_id: str) -> Batch:
+        return await self.directory.removal_of(self.store, principal_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempt:
+    """A resolved request of a known caller: what the activity log would say of it."""
+
+    request: ManagementRequest
+    verb: Verb
+    caller: Caller
+    route: Route
+    api_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependencies:
+    """What a `ResourceManager` works with: doors to the world, and the narrow interfaces of its neighbours."""
+
+    store: Store
+    clock: Clock
+    entropy: Entropy
+    profile: Profile
+    registry: Registry
+    authenticator: Authenticator
+    audiences: frozenset[str]
+    """`aud` values of Resource Manager tokens, beside the address that is asked."""
+    access: Access
+    identities: IdentityDirectory
+    record: Recorder
+    describe: Callable[[Failure], tuple[int, str]]
+    """A failure's HTTP status and error code, for the activity log."""
+
+
+class ResourceManager:
+    """Serves management requests. Holds no state of its own: everything durable is in the store."""
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._k = dependencies
+
+    async def handle(self, request: ManagementRequest) -> ManagementResponse:
+        """Serve one request; raises `Failure` for everything that the caller must be told."""
+        caller = await self._authenticate(request)
+        verb = _verb(request.method)
+        route = self._k.registry.resolve(verb, parse_target(request.path))
+        query = _first_values(request.query)
+        version = self._k.registry.version(route, query.get("api-version"))
+        attempt = _Attempt(request=request, verb=verb, caller=caller, route=route, api_version=version)
+        if not verb.writes:
+            await self._authorize(attempt)
+            plan = await self._plan(attempt, query)
+        else:
+            plan = await self._write(attempt, query)
+        return ManagementResponse(status=plan.status, body=plan.body, headers=plan.headers)
+
+    async def _authenticate(self, request: ManagementRequest) -> Caller:
+        scheme, _, token = (request.authorization or "").strip().partition(" ")
+        if not scheme:
+            raise Failure(FailureKind.TOKEN_MISSING, "the Authorization header is missing")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Failure(FailureKind.TOKEN_INVALID, "the Authorization header must hold a bearer token")
+        base = request.addresses.management
+        return await self._k.authenticator.authenticate(token.strip(), self._k.audiences | {base, f"{base}/"})
+
+    # Authorization --------------------------------------------------------------------------------------------------
+
+    async def _authorize(self, attempt: _Attempt) -> Decision | None:
+        """The decision that lets the caller in; None where every authenticated caller may ask."""
+        route = attempt.route
+        await self._require_same_tenant(attempt)
+        visibility = _visibility(route)
+        if visibility is Visibility.OPEN:
+            return None
+        data = isinstance(route, ActionRoute) and route.action.data
+        try:
+            return await self._k.access.require(attempt.caller, route.permission, route.id, data=data)
+        except Failure as failure:
+            filtered = failure.kind is FailureKind.FORBIDDEN and visibility is Visibility.FILTERED
+            if filtered and await self._holds_role_below(attempt.caller, route.id):
+                return None
+            raise
+
+    async def _require_same_tenant(self, attempt: _Attempt) -> None:
+        """Roles of one tenant say nothing about the subscriptions of another, whatever the token's own tenant grants."""
+        subscription = attempt.route.id.subscription
+        found = await self._k.store.get(SUBSCRIPTIONS, subscription) if subscription else None
+        if found is not None and found.value.tenant_id != attempt.caller.tenant_id:
+            raise Failure(FailureKind.TOKEN_TENANT, "the access token is from the wrong tenant for the subscription")
+
+    async def _holds_role_below(self, caller: Caller, scope: ResourceId) -> bool:
+        for principal_id in caller.principal_ids:
+            where = {"principal_id": principal_id}
+            page = await self._k.store.page(ROLE_ASSIGNMENTS, where=where, under=("scope_key", scope.key), limit=1)
+            if page.items:
+                return True
+        return False
+
+    # Writing --------------------------------------------------------------------------------------------------------
+
+    async def _write(self, attempt: _Attempt, query: Mapping[str, str]) -> Plan:
+        """Plan and commit until it holds; a refusal is recorded before it is told.
+
+        Callers of another tenant than the target's are not: their attempt belongs to no log that they or the owners could read.
+        """
+        decision: Decision | None = None
+        try:
+            decision = await self._authorize(attempt)
+            return await self._commit(attempt, decision, query)
+        except Failure as failure:
+            if failure.kind.category is Category.UNAUTHENTICATED:
+                raise
+            status, code = self._k.describe(failure)
+            event = self._event(attempt, decision, status, code)
+            await self._k.store.commit(Batch.of(Append(log=ACTIVITY, event=event)))
+            raise
+
+    async def _commit(self, attempt: _Attempt, decision: Decision | None, query: Mapping[str, str]) -> Plan:
+        pinned = Preconditions(if_match=attempt.request.if_match).pins_version
+        for _ in range(_ATTEMPTS):
+            plan = await self._plan(attempt, query)
+            event = self._event(attempt, decision, plan.status, None)
+            try:
+                await self._k.store.commit(plan.batch + Batch.of(Append(log=ACTIVITY, event=event)))
+            except CommitRefused:
+                # Fresh reads tell what has changed; with If-Match they tell that the client's version has gone.
+                continue
+            return plan
+        kind = FailureKind.PRECONDITION_FAILED if pinned else FailureKind.CONFLICT
+        raise Failure(kind, "other changes to the same resources kept coming first; try again", id=str(attempt.route.id))
+
+    def _event(self, attempt: _Attempt, decision: Decision | None, status: int, code: str | None) -> ActivityEvent:
+        return self._k.record(
+            event_id=self._k.entropy.guid(),
+            at=self._k.clock.now(),
+            call=attempt.request.call,
+            caller=attempt.caller,
+            resource_id=attempt.route.id,
+            operation=attempt.route.permission,
+            decision=decision,
+            http_status=status,
+            failure_code=code,
+        )
+
+    # Planning -------------------------------------------------------------------------------------------------------
+
+    async def _plan(self, attempt: _Attempt, query: Mapping[str, str]) -> Plan:
+        request, route = attempt.request, attempt.route
+        task = Task(
+            verb=attempt.verb,
+            context=await self._context(attempt, query),
+            registry=self._k.registry,
+            body=_body(attempt),
+            preconditions=Preconditions(if_match=request.if_match, if_none_match=request.if_none_match),
+            path=request.path,
+            query=request.query,
+        )
+        return await _dispatch(task, route)
+
+    async def _context(self, attempt: _Attempt, query: Mapping[str, str]) -> Context:
+        k, now = self._k, self._k.clock.now()
+        tenant = await self._tenant(attempt.caller)
+        return Context(
+            caller=attempt.caller,
+            call=attempt.request.call,
+            now=now,
+            api_version=attempt.api_version,
+            tenant=tenant,
+            subscription=await self._subscription(attempt.route.id),
+            profile=k.profile,
+            entropy=k.entropy,
+            store=k.store,
+            access=k.access,
+            identities=_BoundIdentities(k.identities, k.store, tenant.id, k.entropy, now),
+            addresses=attempt.request.addresses,
+            action=attempt.route.permission,
+            target=attempt.route.id,
+            query=query,
+        )
+
+    async def _tenant(self, caller: Caller) -> Tenant:
+        found = await self._k.store.get(TENANTS, caller.tenant_id)
+        if found is None:
+            raise Failure(FailureKind.TOKEN_TENANT, "the access token is from a tenant that no longer exists")
+        return found.value
+
+    async def _subscription(self, identifier: ResourceId) -> Subscription | None:
+        """The subscription that the target lies in; only authorized callers hear that there is none."""
+        if identifier.subscription is None:
+            return None
+        found = await self._k.store.get(SUBSCRIPTIONS, identifier.subscription)
+        if found is None:
+            subscription = identifier.segments[1]
+            raise Failure(FailureKind.SUBSCRIPTION_NOT_FOUND, "the subscription was not found", subscription=subscription)
+        return found.value
+
+
+async def _dispatch(task: Task, route: Route) -> Plan:
+    if isinstance(route, InstanceRoute):
+        own = route.type.own
+        return await (stored.instance(task, route) if own is None else owned.instance(task, route, own))
+    if isinstance(route, CollectionRoute):
+        own = route.type.own
+        return await (stored.collection(task, route) if own is None else owned.collection(task, route, own))
+    if isinstance(route, ActionRoute):
+        return await actions.invoke(task, route)
+    return actions.operations(task, route)
+
+
+def _visibility(route: Route) -> Visibility:
+    if isinstance(route, OperationsRoute):
+        return Visibility.OPEN
+    if isinstance(route, CollectionRoute):
+        return route.type.visibility
+    return route.action.visibility if isinstance(route, ActionRoute) else Visibility.PERMITTED
+
+
+def _verb(method: str) -> Verb:
+    try:
+        return Verb[method]
+    except KeyError as error:
+        raise Failure(FailureKind.METHOD_NOT_ALLOWED, f"{method[:20]} is not supported", method=method[:20]) from error
+
+
+def _first_values(query: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for name, value in query:
+        values.setdefault(name.lower(), value)
+    return values
+
+
+def _body(attempt: _Attempt) -> Mapping[str, object]:
+    """The body of methods that have one; GET, HEAD and DELETE bodies mean nothing."""
+    request = attempt.request
+    if attempt.verb not in (Verb.PUT, Verb.PATCH, Verb.POST):
+        return {}
+    media_type = (request.content_type or "").split(";", 1)[0].strip().lower()
+    if request.body and media_type not in _MEDIA_TYPES:
+        raise Failure(FailureKind.UNSUPPORTED_MEDIA_TYPE, "the request content must be JSON", media_type=media_type[:100])
+    if attempt.verb is not Verb.POST and not request.body.strip():
+        raise Failure(FailureKind.MALFORMED_BODY, "the request content is empty: a JSON object is needed")
+    return parse_object(request.body)
