@@ -1,0 +1,272 @@
+"""Runs: workloads that were started as a resource, and what serves them until they end (design section 4).
+
+Owns the lifetime. A run begins with the sockets that its launcher made inside a new network namespace (or with a loopback port of its
+own) and ends when its process does, when it is revoked, or with the plane; everything that was opened for it is closed then. Does
+not decide which identities a run may have: its listener names the resource, and the host agent does the rest. So a run whose resource
+is deleted keeps its listeners, and they answer that there is no identity.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from idplane.agent.host import Dialect, HostAgentApi
+from idplane.agent.network import NamespaceHandles, Network
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import ResourceId
+from idplane.ports.world import Clock, Entropy
+
+__all__ = [
+    "Hosts",
+    "Isolation",
+    "NamespaceSockets",
+    "Opened",
+    "Process",
+    "PublicNames",
+    "PublicNamesServing",
+    "Run",
+    "Runs",
+    "choose_host",
+]
+
+_MOST_RUNS = 512
+_SECRET_BYTES = 32
+_ID_BYTES = 6
+_BACKLOG = 128
+_MOST_CANDIDATES = 10
+_APP_SERVICE_PATH = "/msi/token"
+
+
+class Isolation(enum.StrEnum):
+    """How a workload is told apart from everything else on the machine."""
+
+    NAMESPACE = "namespace"
+    """By its own network namespace."""
+    ENVIRONMENT = "env"
+    """By a secret in its environment only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A workload being served."""
+
+    id: str
+    resource: ResourceId
+    isolation: Isolation
+    network: bool
+    """Whether it reaches beyond its own namespace."""
+    pid: int | None
+    """None for variables that were handed out without a process (`idplane env`)."""
+    opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A new run, and what its launcher needs."""
+
+    run: Run
+    authority: bytes | None = None
+    """The certificate authority, PEM, behind Azure's public names inside this run; None outside namespaces."""
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    nameservers: tuple[str, ...] = ()
+    """Resolvers for other names than ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """The process that a run lives and dies with. Whoever holds it owns the descriptor."""
+
+    pid: int
+    descriptor: int
+    """A pidfd (pidfd_open(2))."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceSockets:
+    """What a launcher bound inside its namespace. `plane` is None when the plane's port is that of `https`."""
+
+    imds: socket.socket
+    names_udp: socket.socket
+    names_tcp: socket.socket
+    https: socket.socket
+    plane: socket.socket | None
+
+    def close(self) -> None:
+        """Close those that nobody took over."""
+        for one in (self.imds, self.names_udp, self.names_tcp, self.https, self.plane):
+            if one is not None:
+                one.close()
+
+
+class PublicNamesServing(Protocol):
+    """The server as it is found inside one run."""
+
+    @property
+    def ca_pem(self) -> bytes:
+        """The authority behind its certificates, which lives and dies with the run."""
+        ...
+
+    async def close(self) -> None:
+        """Stop serving."""
+        ...
+
+
+class PublicNames(Protocol):
+    """Serves Azure's public names (and, on `plane`, the installation's own) over TLS; takes the sockets over."""
+
+    async def open(self, https: socket.socket, plane: socket.socket | None, /) -> PublicNamesServing:
+        """Start serving with a new certificate authority."""
+        ...
+
+
+class Hosts(Protocol):
+    """Finds the resource that a person means."""
+
+    async def resolve(self, text: str, /) -> ResourceId:
+        """A full id or a unique name → the id of an existing resource; raises `Failure`. `choose_host` has the rules."""
+        ...
+
+
+def choose_host(text: str, named: Iterable[ResourceId]) -> ResourceId:
+    """The one resource that a short name means, out of those that bear it. Pure.
+
+    Raises `Failure` RESOURCE_NOT_FOUND for none, and CONFLICT for several, naming them.
+    """
+    found = sorted(set(named), key=lambda one: one.key)
+    if not found:
+        raise Failure(FailureKind.RESOURCE_NOT_FOUND, f"there is no resource named '{text[:200]}'", name=text[:200])
+    if len(found) > 1:
+        shown = ", ".join(str(one) for one in found[:_MOST_CANDIDATES])
+        more = f" and {len(found) - _MOST_CANDIDATES} more" if len(found) > _MOST_CANDIDATES else ""
+        raise Failure(
+            FailureKind.CONFLICT, f"'{text[:200]}' may mean any of these; use a full id: {shown}{more}", name=text[:200]
+        )
+    return found[0]
+
+
+class Runs:
+    """All runs of one plane. Invariant: what a run opened is closed exactly once, whichever way it ends."""
+
+    def __init__(
+        self, *, agent: HostAgentApi, public: PublicNames, clock: Clock, entropy: Entropy, network: Network | None = None
+    ) -> None:
+        self._agent = agent
+        self._public = public
+        self.clock = clock
+        self._entropy = entropy
+        self._network = network or Network()
+        self._open: dict[str, tuple[Run, AsyncExitStack]] = {}
+        self._endings: set[asyncio.Task[None]] = set()
+
+    def listing(self) -> tuple[Run, ...]:
+        """The runs being served, oldest first."""
+        return tuple(run for run, _ in self._open.values())
+
+    async def open_namespace(
+        self, resource: ResourceId, sockets: NamespaceSockets, process: Process, network: NamespaceHandles | None
+    ) -> Opened:
+        """Serve a network namespace; takes over the sockets and the process' descriptor, even when it raises.
+
+        Raises `Failure` UNAVAILABLE when a network was asked for and there is no program to make one, LIMIT_EXCEEDED.
+        """
+        run = self._new(resource, Isolation.NAMESPACE, pid=process.pid, network=network is not None)
+        async with AsyncExitStack() as stack:
+            stack.callback(os.close, process.descriptor)
+            stack.callback(sockets.close)
+            self._check_room()
+            nameservers = await self._connect(stack, network)
+            listening = await self._agent.listen(sockets.imds, host=resource, dialect=Dialect.IMDS, run_id=run.id)
+            stack.push_async_callback(listening.close)
+            await self._serve_names(stack, sockets, network=run.network)
+            serving = await self._public.open(sockets.https, sockets.plane)
+            stack.push_async_callback(serving.close)
+            self._keep(run, stack, process)
+            return Opened(run=run, authority=serving.ca_pem, nameservers=nameservers)
+
+    async def open_environment(self, resource: ResourceId, process: Process | None) -> Opened:
+        """Serve variables: a loopback port and a secret. Without a process they last until revoked, or as long as the plane."""
+        run = self._new(resource, Isolation.ENVIRONMENT, pid=process.pid if process else None, network=True)
+        secret = self._entropy.bytes(_SECRET_BYTES).hex()
+        async with AsyncExitStack() as stack:
+            if process is not None:
+                stack.callback(os.close, process.descriptor)
+            self._check_room()
+            listening = await self._listen_on_loopback(stack, run, secret)
+            self._keep(run, stack, process)
+        address, port = listening
+        endpoint = f"http://{address}:{port}{_APP_SERVICE_PATH}"
+        return Opened(run=run, variables={"IDENTITY_ENDPOINT": endpoint, "IDENTITY_HEADER": secret})
+
+    async def revoke(self, run_id: str) -> None:
+        """End a run's service; its process goes on without identity. Raises `Failure(RESOURCE_NOT_FOUND)`."""
+        if run_id not in self._open:
+            raise Failure(FailureKind.RESOURCE_NOT_FOUND, f"there is no run '{run_id[:64]}'")
+        await self._end(run_id)
+
+    async def close(self) -> None:
+        """End all runs."""
+        await asyncio.gather(*(self._end(run_id) for run_id in tuple(self._open)))
+        await asyncio.gather(*self._endings)
+
+    def _new(self, resource: ResourceId, isolation: Isolation, *, pid: int | None, network: bool) -> Run:
+        return Run(
+            id=self._entropy.bytes(_ID_BYTES).hex(),
+            resource=resource,
+            isolation=isolation,
+            network=network,
+            pid=pid,
+            opened_at=self.clock.now(),
+        )
+
+    def _check_room(self) -> None:
+        if len(self._open) >= _MOST_RUNS:
+            raise Failure(FailureKind.LIMIT_EXCEEDED, f"{_MOST_RUNS} runs are being served already")
+
+    async def _connect(self, stack: AsyncExitStack, network: NamespaceHandles | None) -> tuple[str, ...]:
+        if network is None:
+            return ()
+        link = await self._network.connect(network)
+        stack.push_async_callback(link.close)
+        return link.nameservers
+
+    async def _serve_names(self, stack: AsyncExitStack, sockets: NamespaceSockets, *, network: bool) -> None:
+        # dnspython takes a tenth of a second to import, which a plane without runs need not pay.
+        from idplane.agent.names import Names, NameServer  # noqa: PLC0415
+
+        server = await NameServer.open(sockets.names_udp, sockets.names_tcp, Names(network=network))
+        stack.push_async_callback(server.close)
+
+    async def _listen_on_loopback(self, stack: AsyncExitStack, run: Run, secret: str) -> tuple[str, int]:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        stack.callback(sock.close)
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(_BACKLOG)
+        listening = await self._agent.listen(sock, host=run.resource, dialect=Dialect.APP_SERVICE, secret=secret, run_id=run.id)
+        stack.push_async_callback(listening.close)
+        return listening.address
+
+    def _keep(self, run: Run, stack: AsyncExitStack, process: Process | None) -> None:
+        kept = stack.pop_all()
+        self._open[run.id] = (run, kept)
+        if process is not None:
+            loop = asyncio.get_running_loop()
+            kept.callback(loop.remove_reader, process.descriptor)
+            loop.add_reader(process.descriptor, self._process_ended, run.id)
+
+    def _process_ended(self, run_id: str) -> None:
+        task = asyncio.ensure_future(self._end(run_id))
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+
+    async def _end(self, run_id: str) -> None:
+        _, stack = self._open.pop(run_id, (None, None))
+        if stack is not None:
+            await stack.aclose()
