@@ -84,7 +84,7 @@ def public_key_of(certificate_der: bytes) -> PublicKey:
     """The public key in a certificate; raises `Failure(INVALID_PARAMETER)` if there is none that we deal in."""
     try:
         key = x509.load_der_x509_certificate(certificate_der).public_key()
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise Failure(FailureKind.INVALID_PARAMETER, "the certificate could not be read") from error
     if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) or not is_acceptable_key(key):
         raise Failure(FailureKind.INVALID_PARAMETER, "the certificate's key is neither P-256 nor RSA of at least 2048 bits")

@@ -1,0 +1,105 @@
+"""The authorities' own keys: made once for an installation, sealed in the store, shared by its replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from idplane.jose import Algorithm, new_ec_key
+from idplane.keys.certificates import Issuer, Validity, authority_certificate, key_id, name_of, new_serial
+from idplane.keys.sealing import sealed_private_key, unsealed_private_key
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.keys import KeyPurpose, KeyState, SigningKey
+from idplane.ports.collections import SIGNING_KEYS
+from idplane.ports.store import ABSENT, Batch, CommitRefused, Put, Store, Versioned
+from idplane.ports.world import Clock, Entropy, KeyCustody
+
+__all__ = ["Root", "new_root", "open_root"]
+
+_LIFETIME = timedelta(days=10 * 365)
+_BACKDATE = timedelta(days=1)
+_RENEWAL = timedelta(days=400)
+"""An authority is replaced when its certificate could not enclose a whole leaf's any more."""
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Root:
+    """What an authority's certificate is to say."""
+
+    purpose: KeyPurpose
+    name: str
+    extensions: tuple[tuple[x509.ExtensionType, bool], ...] = field(default=())
+    """Extensions with their criticality, besides those that every authority has."""
+    suits: Callable[[x509.Certificate], bool] = field(default=lambda _: True, repr=False)
+    """Whether a certificate made earlier still says enough."""
+
+
+async def open_root(root: Root, *, store: Store, custody: KeyCustody, clock: Clock, entropy: Entropy) -> Issuer:
+    """The installation's authority for a purpose: the stored one, or a new one if there is none that will do.
+
+    A replaced authority stays in the store, retired; it signs nothing any more. Raises `Failure(INTERNAL)` if the stored key cannot
+    be unsealed, `Failure(UNAVAILABLE)` if it keeps changing.
+    """
+    for _ in range(_ATTEMPTS):
+        current = await _active(store, root.purpose)
+        now = clock.now()
+        if current is not None:
+            issuer = _issuer(current.value, custody)
+            if root.suits(issuer.certificate) and issuer.certificate.not_valid_after_utc - _RENEWAL > now:
+                return issuer
+        fresh = new_root(root, now, entropy, lifetime=_LIFETIME)
+        with suppress(CommitRefused):  # another replica was first: take what it made
+            await store.commit(_retirement(current, now) + _creation(root, fresh, now, custody))
+    raise Failure(FailureKind.UNAVAILABLE, f"the {root.purpose.value} keeps changing")
+
+
+def new_root(root: Root, now: datetime, entropy: Entropy, *, lifetime: timedelta) -> Issuer:
+    """A new authority, in memory. Its name is its own, so that trust stores can tell two installations apart."""
+    private_key = new_ec_key()
+    serial = new_serial(entropy)
+    subject = name_of(f"{root.name} {serial & 0xFFFFFFFF:08x}")
+    validity = Validity.starting(now, lifetime, backdate=_BACKDATE)
+    certificate = authority_certificate(private_key, subject, validity, serial, root.extensions)
+    return Issuer(certificate=certificate, private_key=private_key)
+
+
+async def _active(store: Store, purpose: KeyPurpose) -> Versioned[SigningKey] | None:
+    where = {"purpose": purpose.value, "state": KeyState.ACTIVE.value}
+    return next(iter(await store.all(SIGNING_KEYS, where=where)), None)
+
+
+def _issuer(key: SigningKey, custody: KeyCustody) -> Issuer:
+    private_key = unsealed_private_key(key, custody)
+    if not isinstance(private_key, ec.EllipticCurvePrivateKey):
+        raise Failure(FailureKind.INTERNAL, "a stored authority has a key of another kind")
+    return Issuer(certificate=x509.load_der_x509_certificate(key.certificate), private_key=private_key)
+
+
+def _retirement(current: Versioned[SigningKey] | None, now: datetime) -> Batch:
+    if current is None:
+        return Batch()
+    retired = replace(current.value, state=KeyState.RETIRED, retired_at=now)
+    return Batch.of(Put(collection=SIGNING_KEYS, value=retired, expect=current.version))
+
+
+def _creation(root: Root, issuer: Issuer, now: datetime, custody: KeyCustody) -> Batch:
+    certificate = issuer.certificate.public_bytes(Encoding.DER)
+    kid = key_id(certificate)
+    key = SigningKey(
+        id=kid,
+        purpose=root.purpose,
+        algorithm=Algorithm.ES256.value,
+        state=KeyState.ACTIVE,
+        certificate=certificate,
+        sealed=sealed_private_key(issuer.private_key, kid, custody),
+        created_at=now,
+        activated_at=now,
+    )
+    return Batch.of(Put(collection=SIGNING_KEYS, value=key, expect=ABSENT))

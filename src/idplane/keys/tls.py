@@ -1,0 +1,178 @@
+"""The authorities for listeners: one for each installation, and one for each run.
+
+Both can sign only the names they are for, by critical name constraints, so that trusting them gives nobody more than that. The
+installation's can sign nothing but this machine's own names and those configured for it. A run's signs Azure's public names, is
+trusted inside the run only, and is never written down (design section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from idplane.jose import new_ec_key
+from idplane.keys.certificates import Issuer, Leaf, Validity, new_serial
+from idplane.keys.names import LOOPBACK, PermittedNames, general_name
+from idplane.keys.roots import Root, new_root, open_root
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.keys import KeyPurpose
+from idplane.ports.store import Store
+from idplane.ports.world import Clock, Entropy, KeyCustody
+
+__all__ = ["AZURE_DOMAINS", "RunAuthority", "TlsAuthority", "TlsIdentity"]
+
+AZURE_DOMAINS = (
+    "azure.com",
+    "azure.net",
+    "microsoft.com",
+    "microsoftonline.com",
+    "windows.net",
+    "azure-api.net",
+    "azurewebsites.net",
+    "azurecr.io",
+)
+"""What Azure's public host names end in, as far as programs inside a run meet them."""
+
+# Apple's limit for certificates under public roots is 398 days; under roots that users add it is laxer, but why depend on it.
+_LEAF_LIFETIME = timedelta(days=396)
+_SUBJECT = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "idplane")])
+_SERVER_ONLY = (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsIdentity:
+    """What a TLS listener shows and proves."""
+
+    certificate_chain_pem: bytes
+    key_pem: bytes = field(repr=False)
+    not_after: datetime
+    """When it has to have been replaced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ServerCertificates:
+    """Makes listeners' certificates, for permitted names only: clients would refuse others, so we do it at once."""
+
+    issuer: Issuer = field(repr=False)
+    permitted: PermittedNames
+    clock: Clock = field(repr=False)
+    entropy: Entropy = field(repr=False)
+
+    def issue(self, names: Sequence[str]) -> TlsIdentity:
+        private_key = new_ec_key()
+        leaf = Leaf(
+            public_key=private_key.public_key(),
+            subject=_SUBJECT,
+            names=self._checked(names),
+            usage=ExtendedKeyUsageOID.SERVER_AUTH,
+            validity=Validity.starting(self.clock.now(), _LEAF_LIFETIME),
+        )
+        certificate = self.issuer.sign(leaf, new_serial(self.entropy))
+        return TlsIdentity(
+            certificate_chain_pem=certificate.public_bytes(Encoding.PEM),
+            key_pem=private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+            not_after=certificate.not_valid_after_utc,
+        )
+
+    def _checked(self, names: Sequence[str]) -> list[x509.GeneralName]:
+        if not names:
+            raise ValueError("a listener's certificate needs a name")
+        checked: list[x509.GeneralName] = []
+        for text in dict.fromkeys(names):
+            name = general_name(text)
+            if not self.permitted.permit(name):
+                raise Failure(FailureKind.INVALID_PARAMETER, f"'{text[:100]}' is not a name of this authority", name=text[:100])
+            checked.append(name)
+        return checked
+
+
+class TlsAuthority:
+    """The installation's own CA for its listeners, sealed in the store; users may trust it."""
+
+    def __init__(self, certificates: _ServerCertificates) -> None:
+        self._certificates = certificates
+
+    @classmethod
+    async def open(
+        cls, *, store: Store, custody: KeyCustody, clock: Clock, entropy: Entropy, hosts: Sequence[str] = ()
+    ) -> TlsAuthority:
+        """The stored authority, or a new one on first use and when it may not sign one of `hosts`.
+
+        `hosts` are names and addresses beyond the machine's own that servers are reached by. Raises `Failure(INVALID_PARAMETER)`
+        for one that is neither a name nor an address, and as `open_root` does.
+        """
+        permitted = LOOPBACK.with_hosts(hosts)
+        wanted = permitted.extension()
+        root = Root(
+            purpose=KeyPurpose.TLS_AUTHORITY,
+            name="local TLS authority",
+            extensions=((wanted, True), _SERVER_ONLY),
+            suits=lambda certificate: _covers(certificate, wanted),
+        )
+        issuer = await open_root(root, store=store, custody=custody, clock=clock, entropy=entropy)
+        return cls(_ServerCertificates(issuer=issuer, permitted=permitted, clock=clock, entropy=entropy))
+
+    def __repr__(self) -> str:
+        return f"TlsAuthority({self._certificates.permitted!r})"
+
+    @property
+    def ca_pem(self) -> bytes:
+        """The CA's certificate, for trust stores."""
+        return self._certificates.issuer.pem
+
+    def issue(self, names: Sequence[str]) -> TlsIdentity:
+        """A certificate and key for a listener with these host names and addresses.
+
+        Raises `Failure(INVALID_PARAMETER)` for a name that the authority may not sign.
+        """
+        return self._certificates.issue(names)
+
+
+class RunAuthority:
+    """The CA of one run, in memory: Azure's public names, for the processes inside and for a few days."""
+
+    LIFETIME: ClassVar = timedelta(days=7)
+
+    def __init__(self, certificates: _ServerCertificates) -> None:
+        self._certificates = certificates
+
+    @classmethod
+    def create(
+        cls, clock: Clock, entropy: Entropy, *, domains: Sequence[str] = AZURE_DOMAINS, lifetime: timedelta = LIFETIME
+    ) -> RunAuthority:
+        """A new authority for names at and below `domains`, and for no address at all."""
+        permitted = PermittedNames(domains=()).with_hosts(domains)
+        if permitted.networks or not permitted.domains:
+            raise ValueError("a run's authority is for host names")
+        root = Root(
+            purpose=KeyPurpose.TLS_AUTHORITY, name="run authority", extensions=((permitted.extension(), True), _SERVER_ONLY)
+        )
+        issuer = new_root(root, clock.now(), entropy, lifetime=lifetime)
+        return cls(_ServerCertificates(issuer=issuer, permitted=permitted, clock=clock, entropy=entropy))
+
+    def __repr__(self) -> str:
+        return f"RunAuthority({self._certificates.permitted!r})"
+
+    @property
+    def ca_pem(self) -> bytes:
+        """The CA's certificate, to be trusted inside the run only."""
+        return self._certificates.issuer.pem
+
+    def issue(self, names: Sequence[str]) -> TlsIdentity:
+        """A certificate and key for a listener inside the run; raises `Failure(INVALID_PARAMETER)` for a foreign name."""
+        return self._certificates.issue(names)
+
+
+def _covers(certificate: x509.Certificate, wanted: x509.NameConstraints) -> bool:
+    """Whether the authority may sign all the wanted names. More is fine: a new authority would have to be trusted anew."""
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return False
+    return set(wanted.permitted_subtrees or ()) <= set(constraints.permitted_subtrees or ())
