@@ -81,3 +81,5 @@ class SignIn:
     client_address: str | None = None
     user_agent: str = ""
     workload: Workload | None = None
+    resource_client_id: str = ""
+    """Client id of the resource application, once it is known."""

@@ -68,6 +68,7 @@ def _known(attempt: Attempt, at: datetime) -> SignIn:
         principal_type=(principal.type if principal else PrincipalType.APPLICATION).value,
         resource=(attempt.resource or request.audience or "")[:_MAX_TEXT],
         resource_name=attempt.audience.display_name if attempt.audience else "",
+        resource_client_id=attempt.audience.client_id if attempt.audience else "",
         error_code=0,
         failure_reason="",
         correlation_id=call.correlation_id,
