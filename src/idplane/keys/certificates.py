@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from idplane.jose import PrivateKey, PublicKey, b64url
 from idplane.ports.world import Entropy
 
-__all__ = ["Issuer", "Leaf", "Validity", "authority_certificate", "key_id", "name_of", "new_serial", "self_signed"]
+__all__ = ["Authority", "Issuer", "Leaf", "Validity", "key_id", "name_of", "new_serial", "root_certificate", "self_signed"]
 
 _BACKDATE = timedelta(minutes=5)
 _SERIAL_BYTES = 16
@@ -64,22 +64,31 @@ def self_signed(private_key: PrivateKey, subject: x509.Name, validity: Validity,
     return builder.sign(private_key, SHA256()).public_bytes(Encoding.DER)
 
 
-def authority_certificate(
-    private_key: ec.EllipticCurvePrivateKey,
-    subject: x509.Name,
-    validity: Validity,
-    serial: int,
-    extensions: Sequence[tuple[x509.ExtensionType, bool]],
-) -> x509.Certificate:
-    """A root that signs leaves and nothing else; `extensions` (with their criticality) narrow it further."""
-    public = private_key.public_key()
-    builder = _builder(subject, subject, public, validity, serial)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(_key_usage(authority=True), critical=True)
-    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-    for extension, critical in extensions:
-        builder = builder.add_extension(extension, critical=critical)
-    return builder.sign(private_key, SHA256())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """What an authority's certificate is to say. `extensions` (with their criticality) narrow what it can sign."""
+
+    subject: x509.Name
+    validity: Validity
+    serial: int
+    path_length: int = 0
+    extensions: Sequence[tuple[x509.ExtensionType, bool]] = ()
+
+    def extend(self, builder: x509.CertificateBuilder, public_key: PublicKey) -> x509.CertificateBuilder:
+        """The builder with everything that makes a certificate an authority's."""
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=self.path_length), critical=True)
+        builder = builder.add_extension(_key_usage(authority=True), critical=True)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        for extension, critical in self.extensions:
+            builder = builder.add_extension(extension, critical=critical)
+        return builder
+
+
+def root_certificate(private_key: ec.EllipticCurvePrivateKey, authority: Authority) -> x509.Certificate:
+    """An authority that vouches for itself."""
+    public_key = private_key.public_key()
+    builder = _builder(authority.subject, authority.subject, public_key, authority.validity, authority.serial)
+    return authority.extend(builder, public_key).sign(private_key, SHA256())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,15 +104,27 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issuer:
-    """A certificate authority: its certificate and the key that belongs to it."""
+    """A certificate authority: its certificate, the key that belongs to it, and the certificate above it if there is one."""
 
     certificate: x509.Certificate
     private_key: ec.EllipticCurvePrivateKey = field(repr=False)
+    anchor: x509.Certificate | None = None
 
     @property
     def pem(self) -> bytes:
-        """The certificate, for trust stores."""
-        return self.certificate.public_bytes(Encoding.PEM)
+        """What others are to trust, for trust stores."""
+        return (self.anchor or self.certificate).public_bytes(Encoding.PEM)
+
+    @property
+    def chain(self) -> tuple[x509.Certificate, ...]:
+        """What has to be sent after a leaf, so that whoever trusts `pem` can verify it."""
+        return (self.certificate,) if self.anchor else ()
+
+    def sign_authority(self, public_key: ec.EllipticCurvePublicKey, authority: Authority) -> x509.Certificate:
+        """A subordinate authority's certificate."""
+        builder = _builder(authority.subject, self.certificate.subject, public_key, authority.validity, authority.serial)
+        builder = authority.extend(builder, public_key).add_extension(self._own_key(), critical=False)
+        return builder.sign(self.private_key, SHA256())
 
     def sign(self, leaf: Leaf, serial: int) -> x509.Certificate:
         """The leaf's certificate, which never outlives the authority."""
@@ -115,15 +136,18 @@ class Issuer:
         return builder.sign(self.private_key, SHA256())
 
     def _leaf_extensions(self, leaf: Leaf) -> tuple[tuple[x509.ExtensionType, bool], ...]:
-        own_key = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         return (
             (x509.BasicConstraints(ca=False, path_length=None), True),
             (_key_usage(authority=False), True),
             (x509.ExtendedKeyUsage([leaf.usage]), False),
             (x509.SubjectAlternativeName(leaf.names), False),
             (x509.SubjectKeyIdentifier.from_public_key(leaf.public_key), False),
-            (x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own_key), False),
+            (self._own_key(), False),
         )
+
+    def _own_key(self) -> x509.AuthorityKeyIdentifier:
+        own_key = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own_key)
 
 
 def _builder(

@@ -56,12 +56,22 @@ class KeyRing:
     that it signed has died, unless it is tainted. Has a lifetime: `open`, then `run` as a task (or `turn` by hand), then `close`.
     """
 
-    def __init__(self, *, store: Store, custody: KeyCustody, clock: Clock, entropy: Entropy, profile: Profile) -> None:
+    def __init__(  # noqa: PLR0913 - the four ports and what to make of them
+        self,
+        *,
+        store: Store,
+        custody: KeyCustody,
+        clock: Clock,
+        entropy: Entropy,
+        profile: Profile,
+        algorithm: Algorithm = Algorithm.RS256,
+    ) -> None:
         self._store = store
         self._custody = custody
         self._clock = clock
         self._entropy = entropy
         self._profile = profile
+        self._algorithm = algorithm
         self._state = _State()
         self._signed_until: dict[str, float] = {}
         self._stale = asyncio.Event()
@@ -70,12 +80,21 @@ class KeyRing:
         self._unsubscribe: Callable[[], None] | None = None
 
     @classmethod
-    async def open(cls, *, store: Store, custody: KeyCustody, clock: Clock, entropy: Entropy, profile: Profile) -> KeyRing:
+    async def open(  # noqa: PLR0913 - as above
+        cls,
+        *,
+        store: Store,
+        custody: KeyCustody,
+        clock: Clock,
+        entropy: Entropy,
+        profile: Profile,
+        algorithm: Algorithm = Algorithm.RS256,
+    ) -> KeyRing:
         """A ring that is ready to sign, following the store's feed; the very first one makes the first key.
 
-        Raises `Failure(INTERNAL)` if the stored keys cannot be unsealed.
+        New keys are for `algorithm`; clients of Entra force RS256. Raises `Failure(INTERNAL)` if the stored keys cannot be unsealed.
         """
-        ring = cls(store=store, custody=custody, clock=clock, entropy=entropy, profile=profile)
+        ring = cls(store=store, custody=custody, clock=clock, entropy=entropy, profile=profile, algorithm=algorithm)
         ring._unsubscribe = store.subscribe(ring.apply)
         try:
             await ring.turn()
@@ -246,8 +265,8 @@ class KeyRing:
 
     async def _creation(self, state: KeyState, now: datetime) -> Batch:
         # Made before the commit and off the loop: RSA takes 44 ms in the median, and nothing may wait for it.
-        private_key = await asyncio.to_thread(new_private_key, Algorithm.RS256)
-        key = new_signing_key(private_key, Algorithm.RS256, state, now, (self._custody, self._entropy))
+        private_key = await asyncio.to_thread(new_private_key, self._algorithm)
+        key = new_signing_key(private_key, self._algorithm, state, now, (self._custody, self._entropy))
         return Batch.of(Put(collection=SIGNING_KEYS, value=key, expect=ABSENT))
 
     async def _replacement(self) -> Batch:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from idplane.jose import Algorithm, new_ec_key
-from idplane.keys.certificates import Issuer, Validity, authority_certificate, key_id, name_of, new_serial
+from idplane.keys.certificates import Authority, Issuer, Validity, key_id, name_of, new_serial, root_certificate
 from idplane.keys.sealing import sealed_private_key, unsealed_private_key
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
@@ -37,6 +38,11 @@ class Root:
     name: str
     extensions: tuple[tuple[x509.ExtensionType, bool], ...] = field(default=())
     """Extensions with their criticality, besides those that every authority has."""
+    constrained: bool = False
+    """Put the authority below a root whose key is forgotten at once, because `extensions` must bind it everywhere.
+
+    Java takes no notice of name constraints in the very certificate that it is told to trust, only in those below.
+    """
     suits: Callable[[x509.Certificate], bool] = field(default=lambda _: True, repr=False)
     """Whether a certificate made earlier still says enough."""
 
@@ -62,12 +68,30 @@ async def open_root(root: Root, *, store: Store, custody: KeyCustody, clock: Clo
 
 def new_root(root: Root, now: datetime, entropy: Entropy, *, lifetime: timedelta) -> Issuer:
     """A new authority, in memory. Its name is its own, so that trust stores can tell two installations apart."""
+    if not root.constrained:
+        return _self_made(root, now, entropy, lifetime)
+    anchor = _self_made(root, now, entropy, lifetime)
     private_key = new_ec_key()
+    authority = _authority(replace(root, name=f"{root.name} issuing"), now, entropy, lifetime, path_length=0)
+    certificate = anchor.sign_authority(private_key.public_key(), authority)
+    return Issuer(certificate=certificate, private_key=private_key, anchor=anchor.certificate)
+
+
+def _self_made(root: Root, now: datetime, entropy: Entropy, lifetime: timedelta) -> Issuer:
+    private_key = new_ec_key()
+    authority = _authority(root, now, entropy, lifetime, path_length=1 if root.constrained else 0)
+    return Issuer(certificate=root_certificate(private_key, authority), private_key=private_key)
+
+
+def _authority(root: Root, now: datetime, entropy: Entropy, lifetime: timedelta, *, path_length: int) -> Authority:
     serial = new_serial(entropy)
-    subject = name_of(f"{root.name} {serial & 0xFFFFFFFF:08x}")
-    validity = Validity.starting(now, lifetime, backdate=_BACKDATE)
-    certificate = authority_certificate(private_key, subject, validity, serial, root.extensions)
-    return Issuer(certificate=certificate, private_key=private_key)
+    return Authority(
+        subject=name_of(f"{root.name} {serial & 0xFFFFFFFF:08x}"),
+        validity=Validity.starting(now, lifetime, backdate=_BACKDATE),
+        serial=serial,
+        path_length=path_length,
+        extensions=root.extensions,
+    )
 
 
 async def _active(store: Store, purpose: KeyPurpose) -> Versioned[SigningKey] | None:
@@ -79,7 +103,23 @@ def _issuer(key: SigningKey, custody: KeyCustody) -> Issuer:
     private_key = unsealed_private_key(key, custody)
     if not isinstance(private_key, ec.EllipticCurvePrivateKey):
         raise Failure(FailureKind.INTERNAL, "a stored authority has a key of another kind")
-    return Issuer(certificate=x509.load_der_x509_certificate(key.certificate), private_key=private_key)
+    certificate = x509.load_der_x509_certificate(key.certificate)
+    return Issuer(certificate=certificate, private_key=private_key, anchor=_anchor(key, certificate))
+
+
+def _anchor(key: SigningKey, certificate: x509.Certificate) -> x509.Certificate | None:
+    """The stored root, if it did sign the authority's certificate, whose own integrity the seal has proved.
+
+    A root of somebody else's, written into the database, must never be handed out for people to trust.
+    """
+    if key.anchor is None:
+        return None
+    try:
+        anchor = x509.load_der_x509_certificate(key.anchor)
+        certificate.verify_directly_issued_by(anchor)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+        raise Failure(FailureKind.INTERNAL, "a stored authority does not belong to its root") from error
+    return anchor
 
 
 def _retirement(current: Versioned[SigningKey] | None, now: datetime) -> Batch:
@@ -101,5 +141,6 @@ def _creation(root: Root, issuer: Issuer, now: datetime, custody: KeyCustody) ->
         sealed=sealed_private_key(issuer.private_key, kid, custody),
         created_at=now,
         activated_at=now,
+        anchor=issuer.anchor.public_bytes(Encoding.DER) if issuer.anchor else None,
     )
     return Batch.of(Put(collection=SIGNING_KEYS, value=key, expect=ABSENT))

@@ -1,7 +1,7 @@
 """The authorities for listeners: one for each installation, and one for each run.
 
-Both can sign only the names they are for, by critical name constraints, so that trusting them gives nobody more than that. The
-installation's can sign nothing but this machine's own names and those configured for it. A run's signs Azure's public names, is
+Both can sign only the names they are for, by critical name constraints, so that trusting them gives nobody more than that: the
+constraints stand in the root and in the authority below it, which is the only one whose key exists. The installation's can sign nothing but this machine's own names and those configured for it. A run's signs Azure's public names, is
 trusted inside the run only, and is never written down (design section 4).
 """
 
@@ -75,7 +75,7 @@ class _ServerCertificates:
         )
         certificate = self.issuer.sign(leaf, new_serial(self.entropy))
         return TlsIdentity(
-            certificate_chain_pem=certificate.public_bytes(Encoding.PEM),
+            certificate_chain_pem=b"".join(one.public_bytes(Encoding.PEM) for one in (certificate, *self.issuer.chain)),
             key_pem=private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
             not_after=certificate.not_valid_after_utc,
         )
@@ -113,6 +113,7 @@ class TlsAuthority:
             purpose=KeyPurpose.TLS_AUTHORITY,
             name="local TLS authority",
             extensions=((wanted, True), _SERVER_ONLY),
+            constrained=True,
             suits=lambda certificate: _covers(certificate, wanted),
         )
         issuer = await open_root(root, store=store, custody=custody, clock=clock, entropy=entropy)
@@ -151,7 +152,10 @@ class RunAuthority:
         if permitted.networks or not permitted.domains:
             raise ValueError("a run's authority is for host names")
         root = Root(
-            purpose=KeyPurpose.TLS_AUTHORITY, name="run authority", extensions=((permitted.extension(), True), _SERVER_ONLY)
+            purpose=KeyPurpose.TLS_AUTHORITY,
+            name="run authority",
+            extensions=((permitted.extension(), True), _SERVER_ONLY),
+            constrained=True,
         )
         issuer = new_root(root, clock.now(), entropy, lifetime=lifetime)
         return cls(_ServerCertificates(issuer=issuer, permitted=permitted, clock=clock, entropy=entropy))

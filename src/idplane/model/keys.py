@@ -45,3 +45,5 @@ class SigningKey:
     activated_at: datetime | None = None
     retired_at: datetime | None = None
     tainted: bool = False
+    anchor: bytes | None = None
+    """DER of the self-signed certificate above an authority's own, if there is one: what others are asked to trust."""
