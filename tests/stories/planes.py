@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 from idplane.bootstrap.operator import OPERATOR_FILE, OperatorKey
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 
-IDPLANE = (sys.executable, "-m", "idplane.cli.main")
+IDPLANE = (str(Path(sys.executable).with_name("idplane")),)
 
 
 class Up:

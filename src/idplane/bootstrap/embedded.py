@@ -18,6 +18,10 @@ class InProcessUpstream:
         self._app = app
         self._host = host.encode()
 
+    def for_host(self, host: str) -> InProcessUpstream:
+        """The same server under another Host header, such as a vault's."""
+        return InProcessUpstream(self._app, host=host)
+
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> UpstreamResponse:
         """One exchange; raises nothing of its own, since the application answers everything."""
         raw_path, _, query = path.partition("?")

@@ -15,41 +15,85 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+from idplane.jose import Algorithm, Signer, b64url, certificate_thumbprint, new_rsa_key
 from idplane.ports.world import Clock, Entropy
 
-__all__ = ["OPERATOR_FILE", "make_operator_pem", "operator_certificate", "write_private_file"]
+__all__ = ["OPERATOR_FILE", "OperatorKey", "write_private_file"]
 
 OPERATOR_FILE = "operator.pem"
 _VALIDITY = timedelta(days=3650)
 _BACKDATE = timedelta(minutes=5)
+_ASSERTION_SECONDS = 300
 
 
-def make_operator_pem(clock: Clock, entropy: Entropy) -> bytes:
-    """A new RSA-2048 key with a self-signed certificate, PEM: the form that `CertificateCredential` and the Azure CLI read."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "idplane operator")])
-    now = clock.now()
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(int.from_bytes(entropy.bytes(16)) >> 1)
-        .not_valid_before(now - _BACKDATE)
-        .not_valid_after(now + _VALIDITY)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return private + certificate.public_bytes(serialization.Encoding.PEM)
+class OperatorKey:
+    """An RSA-2048 key with its self-signed certificate, parsed once. RSA, because `CertificateCredential` and `az` read no other."""
 
+    def __init__(self, key: rsa.RSAPrivateKey, certificate: x509.Certificate) -> None:
+        self._key = key
+        self._certificate = certificate
+        self.certificate = certificate.public_bytes(serialization.Encoding.DER)
+        thumbprint = b64url(bytes.fromhex(certificate_thumbprint(self.certificate)))
+        self._signer = Signer(key, Algorithm.RS256, {"typ": "JWT", "alg": "RS256", "x5t#S256": thumbprint})
 
-def operator_certificate(path: Path) -> bytes | None:
-    """The certificate in an operator file, DER; None if there is no usable file."""
-    try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return certificate.public_bytes(serialization.Encoding.DER)
+    def __repr__(self) -> str:
+        return f"OperatorKey({certificate_thumbprint(self.certificate)[:16]})"
+
+    @classmethod
+    def create(cls, clock: Clock, entropy: Entropy) -> OperatorKey:
+        """A new key and certificate."""
+        key = new_rsa_key()
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "idplane operator")])
+        now = clock.now()
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(int.from_bytes(entropy.bytes(16)) >> 1)
+            .not_valid_before(now - _BACKDATE)
+            .not_valid_after(now + _VALIDITY)
+            .sign(key, hashes.SHA256())
+        )
+        return cls(key, certificate)
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> OperatorKey:
+        """The key in an operator file. Raises `ValueError` if it holds none."""
+        key = serialization.load_pem_private_key(pem, password=None)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise ValueError("the operator's key is not an RSA key")  # noqa: TRY004 - the file is wrong, not a caller's type
+        return cls(key, x509.load_pem_x509_certificate(pem))
+
+    def pem(self) -> bytes:
+        """Private key and certificate, PEM: the form that `CertificateCredential` and the Azure CLI read."""
+        private = self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return private + self._certificate.public_bytes(serialization.Encoding.PEM)
+
+    def token_request(
+        self, *, client_id: str, token_endpoint: str, resource: str, clock: Clock, entropy: Entropy
+    ) -> dict[str, str]:
+        """The form that asks the token service for a token as the operator (RFC 7523 section 2.2)."""
+        now = int(clock.now().timestamp())
+        assertion = self._signer.sign(
+            {
+                "aud": token_endpoint,
+                "iss": client_id,
+                "sub": client_id,
+                "jti": entropy.guid(),
+                "nbf": now,
+                "exp": now + _ASSERTION_SECONDS,
+            }
+        )
+        return {
+            "grant_type": "client_credentials",
+            "client_id": client_id,
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": assertion,
+            "scope": f"{resource}/.default",
+        }
 
 
 def write_private_file(path: Path, content: bytes) -> None:

@@ -10,16 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from idplane.model.azure import PUBLIC_HOSTS, VAULT_DOMAIN
 from idplane.web.http import Origin
 
-__all__ = ["AZURE_HOSTS", "AZURE_VAULT_DOMAIN", "Origins"]
+__all__ = ["Origins"]
 
-AZURE_HOSTS = {
-    "authority": ("login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"),
-    "management": ("management.azure.com", "management.core.windows.net"),
-    "graph": ("graph.microsoft.com",),
-}
-AZURE_VAULT_DOMAIN = "vault.azure.net"
 _VAULT_NAME = re.compile(r"[a-z0-9-]{1,127}")
 
 
@@ -56,16 +51,16 @@ class Origins:
     def azure(cls) -> Origins:
         """Azure's public names, which only the inside of a run resolves to this server."""
         origin = Origin(
-            authority=f"https://{AZURE_HOSTS['authority'][0]}",
-            management=f"https://{AZURE_HOSTS['management'][0]}",
-            graph=f"https://{AZURE_HOSTS['graph'][0]}",
+            authority=f"https://{PUBLIC_HOSTS['authority'][0]}",
+            management=f"https://{PUBLIC_HOSTS['management'][0]}",
+            graph=f"https://{PUBLIC_HOSTS['graph'][0]}",
             portal="https://portal.azure.com",
-            vault_domain=AZURE_VAULT_DOMAIN,
+            vault_domain=VAULT_DOMAIN,
         )
-        hosts = {host: origin for group in AZURE_HOSTS.values() for host in group}
-        for host in AZURE_HOSTS["authority"]:
+        hosts = {host: origin for group in PUBLIC_HOSTS.values() for host in group}
+        for host in PUBLIC_HOSTS["authority"]:
             hosts[host] = replace(origin, authority=f"https://{host}")
-        return cls(hosts=hosts, vaults={AZURE_VAULT_DOMAIN: origin})
+        return cls(hosts=hosts, vaults={VAULT_DOMAIN: origin})
 
 
 def _single(base: str, suffix: str) -> Origin:

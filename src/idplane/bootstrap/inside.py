@@ -1,0 +1,64 @@
+"""What runs need of the server: Azure's public names over TLS inside a namespace, and finding a resource by its short name."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from idplane.agent.runs import choose_host
+from idplane.bootstrap.plane import Plane, context_for
+from idplane.keys import RunAuthority
+from idplane.model.azure import PUBLIC_HOSTS, VAULT_DOMAIN
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import ResourceId
+from idplane.ports.collections import RESOURCES
+from idplane.web.origins import Origins
+from idplane.web.serving import Listener
+
+__all__ = ["PlaneHosts", "PlanePublicNames"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Serving:
+    ca_pem: bytes
+    listeners: Sequence[Listener]
+
+    async def close(self) -> None:
+        for listener in self.listeners:
+            await listener.close()
+
+
+class PlanePublicNames:
+    """Serves the plane under Azure's names, with a certificate authority of the run's own."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    async def open(self, https: socket.socket, plane: socket.socket | None, /) -> _Serving:
+        """Start both listeners. The installation's own names keep the installation's own certificate."""
+        authority = RunAuthority.create(self._plane.world.clock, self._plane.world.entropy)
+        names = [host for hosts in PUBLIC_HOSTS.values() for host in hosts]
+        listener = Listener(self._plane.app(Origins.azure()))
+        await listener.listen(https, context_for(authority.issue([*names, f"*.{VAULT_DOMAIN}"])))
+        listeners = [listener]
+        if plane is not None:
+            listeners.append(await self._plane.listen(plane))
+        return _Serving(ca_pem=authority.ca_pem + self._plane.tls.ca_pem, listeners=listeners)
+
+
+class PlaneHosts:
+    """Finds resources in the plane's store."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._store = plane.world.store
+
+    async def resolve(self, text: str, /) -> ResourceId:
+        """A full id as it is stored, or the one resource of that name. Raises RESOURCE_NOT_FOUND, CONFLICT."""
+        if text.startswith("/"):
+            found = await self._store.get(RESOURCES, ResourceId.parse(text).key)
+            if found is None:
+                raise Failure(FailureKind.RESOURCE_NOT_FOUND, f"there is no resource '{text[:200]}'", name=text[:200])
+            return found.value.id
+        named = await self._store.all(RESOURCES, where={"name": text.lower()})
+        return choose_host(text, (item.value.id for item in named))

@@ -1,0 +1,186 @@
+"""One plane: the server's surfaces and the embedded agent, composed for a world. Straight-line; nothing here decides anything."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from idplane.agent.host import AgentIdentity
+from idplane.agent.serving import HostAgent
+from idplane.arm.kernel import ResourceManager
+from idplane.bootstrap.embedded import InProcessUpstream
+from idplane.bootstrap.seed import Installation, ensure_installation
+from idplane.bootstrap.world import World
+from idplane.directory.hosts import HostDirectory
+from idplane.jose import certificate_thumbprint, make_csr, new_ec_key
+from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
+from idplane.model.directory import Agent
+from idplane.model.failure import Failure
+from idplane.ports.collections import AGENTS, CREDENTIALS
+from idplane.ports.store import ANY, Batch, Delete, Put
+from idplane.providers import PROVIDERS
+from idplane.rbac import AccessControl
+from idplane.sts import TokenAuthenticator, TokenService
+from idplane.vault import SecretVault
+from idplane.web.agents import AgentSurface
+from idplane.web.app import ServerApp, Surfaces
+from idplane.web.authority import AuthoritySurface
+from idplane.web.graph import GraphSurface
+from idplane.web.management import ManagementSurface
+from idplane.web.origins import Origins
+from idplane.web.serving import Listener, tls_context
+from idplane.web.vault import VaultSurface
+
+__all__ = ["EMBEDDED_AGENT", "Plane", "context_for"]
+
+EMBEDDED_AGENT = "embedded"
+_TLS_NAMES = ("localhost", "*.vault.localhost", "127.0.0.1", "::1")
+_TURN_AT_MOST_EVERY = 30.0
+"""Seconds between looks at what is due: wall clocks jump, so nobody sleeps until a far instant."""
+_log = logging.getLogger("idplane.bootstrap")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plane:
+    """A running composition. `close` leaves the store to whoever opened it."""
+
+    world: World
+    installation: Installation
+    ring: KeyRing
+    tls: TlsAuthority
+    vault: SecretVault
+    surfaces: Surfaces
+    agent: HostAgent
+    stop_listening: tuple[Callable[[], None], ...]
+
+    @classmethod
+    async def open(cls, world: World) -> Plane:
+        """Compose a plane over a store that may be empty or hold an installation."""
+        installation = await ensure_installation(world)
+        parts = {"store": world.store, "custody": world.custody, "clock": world.clock, "entropy": world.entropy}
+        ring = await KeyRing.open(**parts, profile=world.profile)
+        authority = await CredentialAuthority.open(**parts, profile=world.profile)
+        tls = await TlsAuthority.open(**parts)
+        access = AccessControl(store=world.store)
+        authenticator = TokenAuthenticator(store=world.store, ring=ring, clock=world.clock)
+        tokens = TokenService(store=world.store, ring=ring, clock=world.clock, entropy=world.entropy, profile=world.profile)
+        manager = ResourceManager(
+            providers=PROVIDERS,
+            store=world.store,
+            authenticator=authenticator,
+            access=access,
+            clock=world.clock,
+            entropy=world.entropy,
+            profile=world.profile,
+        )
+        vault = SecretVault(
+            store=world.store,
+            custody=world.custody,
+            access=access,
+            clock=world.clock,
+            entropy=world.entropy,
+            profile=world.profile,
+        )
+        hosts = HostDirectory(store=world.store, authority=authority, clock=world.clock, entropy=world.entropy)
+        surfaces = Surfaces(
+            authority=AuthoritySurface(tokens=tokens, ring=ring, store=world.store),
+            management=ManagementSurface(manager=manager),
+            graph=GraphSurface(store=world.store, authenticator=authenticator),
+            vault=VaultSurface(vault=vault, authenticator=authenticator, store=world.store),
+            agents=AgentSurface(hosts=hosts, store=world.store, clock=world.clock),
+        )
+        agent = await _embedded_agent(world, authority, surfaces, installation)
+        subscriptions = (world.store.subscribe(ring.apply), world.store.subscribe(agent.apply))
+        return cls(
+            world=world,
+            installation=installation,
+            ring=ring,
+            tls=tls,
+            vault=vault,
+            surfaces=surfaces,
+            agent=agent,
+            stop_listening=subscriptions,
+        )
+
+    def app(self, origins: Origins) -> ServerApp:
+        """The server as one listener shows it."""
+        return ServerApp(surfaces=self.surfaces, origins=origins, clock=self.world.clock, entropy=self.world.entropy)
+
+    async def listen(self, sock: socket.socket) -> Listener:
+        """Serve the installation's own names on a bound socket, over TLS from the installation's CA."""
+        listener = Listener(self.app(Origins.local(sock.getsockname()[1])))
+        await listener.listen(sock, context_for(self.tls.issue(_TLS_NAMES)))
+        return listener
+
+    async def duties(self) -> None:
+        """What happens by itself, until cancelled: keys rotate, deleted secrets are purged when their time has come."""
+        await asyncio.gather(
+            _repeat(self.world, "key rotation", self.ring.turn),
+            _repeat(self.world, "purge of deleted secrets", lambda: self.vault.purge_due(self.world.clock.now())),
+        )
+
+    async def close(self) -> None:
+        """End the agent's listeners and forget its keys."""
+        for stop in self.stop_listening:
+            stop()
+        await self.agent.close()
+
+
+async def _embedded_agent(
+    world: World, authority: CredentialAuthority, surfaces: Surfaces, installation: Installation
+) -> HostAgent:
+    """Enroll this process's agent under a key born now; certificates that its predecessor held are gone with its key."""
+    key = new_ec_key()
+    certificate = authority.issue_agent(make_csr(key, EMBEDDED_AGENT), EMBEDDED_AGENT)
+    enrolled = Agent(
+        id=EMBEDDED_AGENT,
+        display_name="The agent inside this process",
+        certificate=certificate,
+        thumbprint=certificate_thumbprint(certificate),
+        enrolled_at=world.clock.now(),
+        hosts=("*",),
+    )
+    orphans = await world.store.all(CREDENTIALS, where={"agent_id": EMBEDDED_AGENT})
+    await world.store.commit(
+        Batch.of(
+            *(Delete(collection=CREDENTIALS, key=item.value.id, expect=ANY) for item in orphans),
+            Put(collection=AGENTS, value=enrolled, expect=ANY),
+        )
+    )
+    origins = Origins.local(443)
+    app = ServerApp(surfaces=surfaces, origins=origins, clock=world.clock, entropy=world.entropy)
+    return HostAgent(
+        upstream=InProcessUpstream(app, host="localhost"),
+        clock=world.clock,
+        entropy=world.entropy,
+        identity=AgentIdentity(agent_id=EMBEDDED_AGENT, private_key=key, certificate=certificate),
+    )
+
+
+async def _repeat(world: World, name: str, duty: Callable[[], Awaitable[datetime | None]]) -> None:
+    """Run `duty` now and whenever it next says; a failure is logged and tried again."""
+    while True:
+        pause = _TURN_AT_MOST_EVERY
+        try:
+            due = await duty()
+            if due is not None:
+                pause = min(max((due - world.clock.now()).total_seconds(), 1.0), _TURN_AT_MOST_EVERY)
+        except Failure as failure:
+            _log.warning("%s failed and will be tried again: %s", name, failure)
+        await world.clock.sleep(pause)
+
+
+def context_for(identity: TlsIdentity) -> ssl.SSLContext:
+    """A server context with this certificate. The key passes through a private file that exists for a moment: `ssl` reads only files."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "listener.pem"
+        path.touch(mode=0o600)
+        path.write_bytes(identity.key_pem + identity.certificate_chain_pem)
+        return tls_context(str(path))

@@ -1,0 +1,147 @@
+"""The process of `idplane up`: a data folder, a plane over it, and everything that lives as long as the process."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from idplane import __version__
+from idplane.agent.control import ControlServer
+from idplane.agent.runs import Runs
+from idplane.bootstrap.inside import PlaneHosts, PlanePublicNames
+from idplane.bootstrap.operator import OPERATOR_FILE, OperatorKey, write_private_file
+from idplane.bootstrap.plane import Plane
+from idplane.bootstrap.seed import trust_operator
+from idplane.bootstrap.settings import UpSettings
+from idplane.bootstrap.world import SystemClock, SystemEntropy, World
+from idplane.store.custody import FileCustody
+from idplane.store.datafolder import DataFolder
+from idplane.store.sqlite import SqliteStore
+
+__all__ = ["CA_FILE", "CONTROL_SOCKET", "DESCRIPTION_FILE", "PlaneInfo", "PortTaken", "serve"]
+
+CA_FILE = "ca.pem"
+CONTROL_SOCKET = "control.sock"
+DESCRIPTION_FILE = "plane.json"
+
+
+class PortTaken(Exception):  # noqa: N818 - it is what the person at the terminal reads
+    """The port cannot be listened on; the text is one sentence that says so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneInfo:
+    """What others need to find a running plane; the content of `plane.json`. Holds nothing secret."""
+
+    ready: bool
+    arm: str
+    authority: str
+    graph: str
+    portal: str
+    ca_file: str
+    tenant_id: str
+    subscription_id: str
+    operator_client_id: str
+    vault_suffix: str
+    port: int
+    pid: int
+    profile: str
+    version: str
+
+
+async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> None:
+    """Run a plane until SIGINT or SIGTERM. Raises `DataFolderProblem`, `PortTaken`, and `Failure` of a store that cannot be opened."""
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(DataFolder.open(settings.data))
+        sock = stack.enter_context(_bind(settings.port))
+        clock, entropy = SystemClock(), SystemEntropy()
+        store = await SqliteStore.open(folder.database, clock=clock)
+        stack.push_async_callback(store.close)
+        custody = FileCustody.open(folder.key_file, entropy=entropy)
+        world = World(clock=clock, entropy=entropy, store=store, custody=custody, profile=settings.profile)
+        plane = await Plane.open(world)
+        stack.push_async_callback(plane.close)
+        await trust_operator(world, plane.installation.operator, _operator_certificate(folder.path, world))
+        (folder.path / CA_FILE).write_bytes(plane.tls.ca_pem)
+
+        listener = await plane.listen(sock)
+        stack.push_async_callback(listener.close)
+        runs = Runs(agent=plane.agent, public=PlanePublicNames(plane), clock=clock, entropy=entropy)
+        stack.push_async_callback(runs.close)
+        control = ControlServer(path=folder.path / CONTROL_SOCKET, agent=plane.agent, runs=runs, hosts=PlaneHosts(plane))
+        await control.start()
+        stack.push_async_callback(control.close)
+
+        info = _describe(plane, folder.path, port=sock.getsockname()[1])
+        description = folder.path / DESCRIPTION_FILE
+        write_private_file(description, json.dumps(asdict(info), indent=2).encode())
+        stack.callback(description.unlink, missing_ok=True)
+        ready(info)
+        await _until_told_to_stop(plane)
+
+
+def _bind(port: int) -> socket.socket:
+    try:
+        return socket.create_server(("127.0.0.1", port), backlog=512)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(f"port {port} is taken by another program: stop it, or choose another with --port") from error
+        raise PortTaken(f"port {port} cannot be listened on: {error.strerror}") from error
+    except OverflowError as error:
+        raise PortTaken(f"{port} is not a port: choose one from 0 to 65535") from error
+
+
+def _operator_certificate(folder: Path, world: World) -> bytes:
+    """The certificate of the operator's key file, which is made anew when it is missing or unreadable."""
+    path = folder / OPERATOR_FILE
+    try:
+        return OperatorKey.from_pem(path.read_bytes()).certificate
+    except (OSError, ValueError):
+        key = OperatorKey.create(world.clock, world.entropy)
+        write_private_file(path, key.pem())
+        return key.certificate
+
+
+def _describe(plane: Plane, folder: Path, *, port: int) -> PlaneInfo:
+    base = "https://localhost" if port == 443 else f"https://localhost:{port}"  # noqa: PLR2004 - the default port of https
+    return PlaneInfo(
+        ready=True,
+        arm=base,
+        authority=base,
+        graph=base,
+        portal=f"{base}/portal",
+        ca_file=str(folder / CA_FILE),
+        tenant_id=plane.installation.tenant.id,
+        subscription_id=plane.installation.subscription.id,
+        operator_client_id=plane.installation.operator.client_id,
+        vault_suffix=base.removeprefix("https://").replace("localhost", "vault.localhost"),
+        port=port,
+        pid=os.getpid(),
+        profile=plane.world.profile.name,
+        version=__version__,
+    )
+
+
+async def _until_told_to_stop(plane: Plane) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    duties = loop.create_task(plane.duties())
+    waiting = loop.create_task(stop.wait())
+    try:
+        done, _ = await asyncio.wait({duties, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if duties in done:
+            duties.result()  # A bug in a duty ends the process with its traceback, rather than leave it half alive.
+    finally:
+        for task in (duties, waiting):
+            task.cancel()
+        await asyncio.gather(duties, waiting, return_exceptions=True)
