@@ -11,3 +11,9 @@ a `Decision` and what decided it.
 Modules: `patterns` (what an action pattern matches), `rules` (compiled permission blocks), `builtin` (roles shipped as data),
 `decision` (the pure decision), `cache` (values kept until the feed says otherwise), `access` (`AccessControl`).
 """
+
+from idplane.rbac.access import AccessControl
+from idplane.rbac.builtin import BUILT_IN_ROLES
+from idplane.rbac.decision import EVERYONE, decide
+
+__all__ = ["BUILT_IN_ROLES", "EVERYONE", "AccessControl", "decide"]

@@ -93,20 +93,28 @@ def decide_indexed(
     if denying:
         first = min(denying, key=lambda it: (call.scopes.index(it.scope_key), it.id))
         return Decision(allowed=False, reason=Reason.DENY_ASSIGNMENT, because=first.id)
-    return _granted(call, tuple(index for index in indexes if index), rules)
+    return _granted(call, tuple(filter(None, indexes)), rules)
 
 
 def _granted(call: AccessCall, indexes: Sequence[ByScope], rules: Callable[[str], Rules | None]) -> Decision:
+    if not indexes:
+        return _NO_ASSIGNMENT
     considered: list[str] = []
     for scope in call.scopes:
         granting: list[str] = []
         for index in indexes:
-            for assignment in index.get(scope, ()):
-                (granting if _grants(assignment, call, rules) else considered).append(assignment.id)
+            # The loop that every check runs, mostly to find nothing: a default would cost an iteration each time.
+            if (here := index.get(scope)) is not None:
+                for assignment in here:
+                    (granting if _grants(assignment, call, rules) else considered).append(assignment.id)
         if granting:
             return Decision(allowed=True, reason=Reason.GRANTED, because=min(granting))
-    reason = Reason.NOT_IN_ROLES if considered else Reason.NO_ASSIGNMENT
-    return Decision(allowed=False, reason=reason, considered=tuple(sorted(considered)))
+    if not considered:
+        return _NO_ASSIGNMENT
+    return Decision(allowed=False, reason=Reason.NOT_IN_ROLES, considered=tuple(sorted(considered)))
+
+
+_NO_ASSIGNMENT = Decision(allowed=False, reason=Reason.NO_ASSIGNMENT)
 
 
 def _grants(assignment: RoleAssignment, call: AccessCall, rules: Callable[[str], Rules | None]) -> bool:
