@@ -23,22 +23,9 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
-__all__ = ["AZURE_NAMES", "AZURE_SUFFIXES", "NameServer", "Names"]
+from idplane.agent.azure_names import AZURE_NAMES, AZURE_SUFFIXES
 
-AZURE_NAMES = frozenset(
-    {
-        "graph.microsoft.com",
-        "login.microsoft.com",
-        "login.microsoftonline.com",
-        "login.windows.net",
-        "management.azure.com",
-        "management.core.windows.net",
-        "sts.windows.net",
-    }
-)
-"""Public host names that idplane serves."""
-AZURE_SUFFIXES = ("vault.azure.net", "localhost")
-"""Domains whose every name is served; `localhost` for `{vault}.vault.localhost`, which glibc does not resolve by itself."""
+__all__ = ["NameServer", "Names"]
 
 _METADATA = "metadata.azure.internal"
 _METADATA_ADDRESS = "169.254.169.254"

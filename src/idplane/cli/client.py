@@ -1,0 +1,106 @@
+"""HTTPS to the running plane, for commands: bounded, with its own authority and no other, and with words for what goes wrong."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+from idplane.cli.output import CommandError
+from idplane.model.values import JsonObject
+
+__all__ = ["PlaneAnswer", "PlaneClient"]
+
+_SECONDS = 20.0
+_LARGEST = 32 * 1024 * 1024
+_OK = range(200, 300)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneAnswer:
+    """One answer."""
+
+    status: int
+    body: JsonObject = field(repr=False)
+
+
+class PlaneClient:
+    """Talks to one plane. The system's authorities are not trusted here: only the installation's own."""
+
+    def __init__(self, ca_file: Path, *, seconds: float = _SECONDS) -> None:
+        """Raises `CommandError` when the authority's file can't be read."""
+        self._seconds = seconds
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            self._context.load_verify_locations(cafile=ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise CommandError(f"{ca_file} can't be read as a certificate authority") from error
+
+    def get(self, url: str, *, token: str | None = None, query: Mapping[str, str] | None = None) -> JsonObject:
+        """The answer to a GET; raises `CommandError` with the plane's words when it refuses."""
+        target = f"{url}?{urlencode(query)}" if query else url
+        return _accepted(self.request("GET", target, headers=_bearer(token)))
+
+    def post_form(self, url: str, form: Mapping[str, str]) -> JsonObject:
+        """The answer to a posted form; raises `CommandError` with the plane's words when it refuses."""
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return _accepted(self.request("POST", url, headers=headers, body=urlencode(form).encode()))
+
+    def request(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> PlaneAnswer:
+        """One exchange on a connection of its own. Raises `CommandError` when the plane can't be reached or answers nonsense."""
+        parts = urlsplit(url)
+        connection = http.client.HTTPSConnection(
+            parts.hostname or "", parts.port or 443, context=self._context, timeout=self._seconds
+        )
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        try:
+            connection.request(method, target, body=body, headers={"Accept": "application/json", **(headers or {})})
+            response = connection.getresponse()
+            content = response.read(_LARGEST + 1)
+        except (OSError, http.client.HTTPException) as error:
+            raise CommandError(f"the plane at {parts.scheme}://{parts.netloc} does not answer: {_reason(error)}") from error
+        finally:
+            connection.close()
+        return PlaneAnswer(status=response.status, body=_parsed(content))
+
+
+def _bearer(token: str | None) -> dict[str, str]:
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not this installation's ({error.verify_message})"
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "it does not speak HTTP"
+
+
+def _parsed(content: bytes) -> JsonObject:
+    if len(content) > _LARGEST:
+        raise CommandError("the plane's answer is too large")
+    try:
+        value = json.loads(content) if content else {}
+    except (ValueError, RecursionError) as error:
+        raise CommandError("the plane's answer is not JSON") from error
+    return value if isinstance(value, dict) else {"value": value}
+
+
+def _accepted(answer: PlaneAnswer) -> JsonObject:
+    if answer.status not in _OK:
+        raise CommandError(_words(answer))
+    return answer.body
+
+
+def _words(answer: PlaneAnswer) -> str:
+    """The message of an OAuth, Resource Manager or Graph error, up to its trace lines."""
+    error = answer.body.get("error")
+    words = error.get("message") if isinstance(error, dict) else answer.body.get("error_description", error)
+    return str(words).split("\r\n")[0] if words else f"the plane answered {answer.status}"

@@ -1,0 +1,125 @@
+"""What a workload finds around it: variables and files as they are on an Azure machine. Pure, but for becoming the workload.
+
+What would lead it to another source of tokens than the one of its run is taken away; everything else stays as the caller has it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Final, NoReturn
+
+from idplane.agent.azure_names import AZURE_NAMES
+from idplane.cli.isolation import DNS_ADDRESS, IMDS_ADDRESS
+from idplane.cli.output import CommandError
+from idplane.cli.trust import bundle_variables
+
+__all__ = [
+    "OTHER_TOKEN_SOURCES",
+    "become",
+    "hosts_file",
+    "name_service_switch",
+    "resolver_file",
+    "without_locale_coercion",
+    "workload_environment",
+]
+
+OTHER_TOKEN_SOURCES: Final = (
+    "IDENTITY_ENDPOINT",
+    "IDENTITY_HEADER",
+    "IDENTITY_SERVER_THUMBPRINT",
+    "IMDS_ENDPOINT",
+    "MSI_ENDPOINT",
+    "MSI_SECRET",
+    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+    "AZURE_FEDERATED_TOKEN_FILE",
+)
+"""Variables by which SDKs choose a token source (MIE sections 1.5, 2 to 6)."""
+
+_AUTHORITY: Final = "AZURE_AUTHORITY_HOST"
+_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY")
+_NO_PROXY: Final = ("NO_PROXY", "no_proxy")
+_CANNOT_EXECUTE: Final = 126
+_NOT_FOUND: Final = 127
+
+
+def workload_environment(
+    base: Mapping[str, str], *, given: Mapping[str, str], bundle: str, inside: bool, network: bool
+) -> dict[str, str]:
+    """The workload's variables: the caller's, without other token sources, with those that are `given` and a trusted `bundle`.
+
+    `inside` tells a namespace, where Azure's public names are ours and an authority or a proxy of the caller's would lead around
+    them. With a `network`, the caller's proxies stay but are not asked for what is served here.
+    """
+    dropped = set(OTHER_TOKEN_SOURCES)
+    if inside:
+        dropped.add(_AUTHORITY)
+        if not network:
+            dropped.update(_PROXIES, (name.lower() for name in _PROXIES))
+    kept = {name: value for name, value in base.items() if name not in dropped}
+    return {**kept, **_not_proxied(kept, inside=inside), **bundle_variables(bundle), **given}
+
+
+def _not_proxied(kept: Mapping[str, str], *, inside: bool) -> dict[str, str]:
+    """`NO_PROXY` with what is served on this machine, if there is any proxy to keep it from."""
+    if not any(name in kept or name.lower() in kept for name in _PROXIES):
+        return {}
+    here = ["localhost", "127.0.0.1"]
+    if inside:
+        here += [IMDS_ADDRESS, *sorted(AZURE_NAMES), ".vault.azure.net", ".localhost"]
+    return {name: ",".join(filter(None, (kept.get(name, ""), *here))) for name in _NO_PROXY}
+
+
+def without_locale_coercion(base: Mapping[str, str], initial: bytes) -> dict[str, str]:
+    """`base` without the `LC_CTYPE` that Python itself put there (PEP 538); `initial` is the process' first environment block."""
+    if any(entry.startswith(b"LC_CTYPE=") for entry in initial.split(b"\0")):
+        return dict(base)
+    return {name: value for name, value in base.items() if name != "LC_CTYPE"}
+
+
+def hosts_file(existing: str) -> str:
+    """`/etc/hosts` with Azure's fixed names, for programs that look no further. Vault names have no end and come from DNS."""
+    names = " ".join(sorted(AZURE_NAMES))
+    line_end = "" if not existing or existing.endswith("\n") else "\n"
+    return f"{existing}{line_end}127.0.0.1 {names}\n{IMDS_ADDRESS} metadata.azure.internal\n"
+
+
+def resolver_file(nameservers: Sequence[str]) -> str:
+    """`/etc/resolv.conf`: our name server first, then the network's, if there is one."""
+    servers = "".join(f"nameserver {address}\n" for address in (DNS_ADDRESS, *nameservers))
+    return f"{servers}options timeout:2 attempts:2\n"
+
+
+def name_service_switch(existing: str) -> str:
+    """`/etc/nsswitch.conf` without the host services that ask a resolver outside the namespace, such as systemd-resolved."""
+    lines = [line for line in existing.splitlines() if not line.lstrip().startswith("hosts:")]
+    return "\n".join((*lines, "hosts: files dns")) + "\n"
+
+
+def become(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    """Replace this process by the workload; on failure raises `CommandError` with the exit code that env(1) gives."""
+    # Python ignores these two, and an ignored signal stays ignored after exec.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        _execute(command, environment)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CommandError(f"{command[0]}: {os.strerror(errno.ENOENT)}", exit_code=_NOT_FOUND) from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise CommandError(f"{command[0]}: {reason}", exit_code=_CANNOT_EXECUTE) from error
+
+
+def _execute(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    try:
+        os.execvpe(command[0], list(command), environment)  # noqa: S606 - what the user asked to be run
+    except OSError as error:
+        if error.errno != errno.ENOEXEC:
+            raise
+    # A script without an interpreter line is the shell's, as execvp(3) has it.
+    import shutil  # noqa: PLC0415 - needed for this rare case only
+
+    script = shutil.which(command[0], path=environment.get("PATH", os.defpath)) or command[0]
+    os.execve("/bin/sh", ["/bin/sh", script, *command[1:]], environment)  # noqa: S606 - as above

@@ -1,0 +1,46 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from idplane.bootstrap.settings import default_data_folder
+
+__all__ = ["data_option", "json_option", "resource_option"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _absolute(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path:
+    return (value or default_data_folder()).expanduser().absolute()
+
+
+def data_option(function: _F) -> _F:
+    """`--data`: which plane."""
+    return click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        callback=_absolute,
+        help="The plane's data folder.  [default: $XDG_DATA_HOME/idplane or ~/.local/share/idplane]",
+    )(function)
+
+
+def json_option(function: _F) -> _F:
+    """`--json`: for scripts."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(function)
+
+
+def resource_option(function: _F) -> _F:
+    """`--as`: which resource."""
+    return click.option(
+        "--as",
+        "resource",
+        required=True,
+        metavar="RESOURCE",
+        help="The resource's full id, or its name if no other resource has the same one.",
+    )(function)

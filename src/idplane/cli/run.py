@@ -1,0 +1,195 @@
+"""`idplane run`: become a workload of a resource (design section 4).
+
+    connect → the plane accepts this process → namespaces → sockets → hand them over → files, variables → seal → exec
+
+This process is the workload: its id, terminal, working folder, open files, signals and exit code are the command's own, as with env(1).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from idplane.bootstrap.settings import environment
+from idplane.cli import isolation
+from idplane.cli.description import read_plane
+from idplane.cli.launch import (
+    become,
+    hosts_file,
+    name_service_switch,
+    resolver_file,
+    without_locale_coercion,
+    workload_environment,
+)
+from idplane.cli.link import ControlLink
+from idplane.cli.options import data_option, json_option, resource_option
+from idplane.cli.output import CommandError
+from idplane.cli.trust import SYSTEM_BUNDLES, bundle_with, keep_bundle, read_system_bundle
+from idplane.model.values import JsonObject
+
+__all__ = ["command"]
+
+_NAMESPACE = "namespace"
+_ENV = "env"
+_BUNDLE = "ca-bundle.pem"
+_OUTSIDE_RESOLVERS = ("/run/nscd", "/run/systemd/resolve")
+"""Folders with sockets of resolvers that live outside the namespace and would answer for it."""
+
+
+_EXAMPLES = """\b
+Examples:
+  idplane run --as stock-vm -- python app.py
+  idplane run --as stock-vm --isolation env -- ./app --port 8080
+"""
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False}, epilog=_EXAMPLES)
+@data_option
+@resource_option
+@click.option(
+    "--isolation",
+    "mode",
+    type=click.Choice([_NAMESPACE, _ENV]),
+    help="namespace: own network namespace with 169.254.169.254 and Azure's names inside (Linux). env: variables only."
+    "  [default: namespace on Linux, else env]",
+)
+@click.option(
+    "--network/--no-network", default=False, help="In a namespace: let the command reach other networks.  [default: no]"
+)
+@json_option
+@click.argument("arguments", metavar="-- COMMAND [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
+def command(*, data: Path, resource: str, mode: str | None, network: bool, as_json: bool, arguments: tuple[str, ...]) -> None:
+    """Run COMMAND as a resource: code inside gets tokens for the resource's managed identities, and for nothing else.
+
+    In a namespace, code for production runs unmodified: the metadata endpoint answers at 169.254.169.254, and
+    login.microsoftonline.com, management.azure.com, graph.microsoft.com and *.vault.azure.net lead here.
+    The exit code is COMMAND's own; 127 if it is not found, 126 if it can't be executed. With --json, one line about the
+    run goes to standard error first.
+    """
+    _die_by_interrupt()
+    chosen = mode or (_NAMESPACE if sys.platform == "linux" else _ENV)
+    if network and chosen != _NAMESPACE:
+        raise click.UsageError("--network is for --isolation namespace: with env, the command has this machine's network")
+    plane_port, ca_file = _plane(data)
+    base = _initial_environment()
+    with ControlLink.open(data) as link:
+        if chosen == _NAMESPACE:
+            opened, variables = _enter(link, data, resource, base, plane_port=plane_port, network=network)
+        else:
+            opened, variables = _redirect(link, data, resource, base, ca_file=ca_file)
+    if as_json:
+        _describe(opened)
+    become(arguments, variables)
+
+
+def _plane(data: Path) -> tuple[int, Path]:
+    plane = read_plane(data)
+    return plane.port, Path(plane.ca_file)
+
+
+def _die_by_interrupt() -> None:
+    """Until the command runs, Ctrl-C ends this process as it would end the command."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _initial_environment() -> dict[str, str]:
+    try:
+        return without_locale_coercion(environment(), Path("/proc/self/environ").read_bytes())
+    except OSError:
+        return environment()
+
+
+def _enter(
+    link: ControlLink, data: Path, resource: str, base: Mapping[str, str], *, plane_port: int, network: bool
+) -> tuple[JsonObject, dict[str, str]]:
+    """Namespace mode, up to the point where only exec is left."""
+    _refuse_folder(data)
+    files = _existing_files(base)
+    try:
+        isolation.enter()
+        opened = _hand_over(link, resource, plane_port=plane_port, network=network)
+        bundle = _furnish(data, files, opened)
+        isolation.seal()
+    except isolation.IsolationForbidden as error:
+        raise CommandError(
+            f"this system does not let its users make namespaces ({error}): run with --isolation env instead"
+        ) from error
+    return opened, workload_environment(base, given={}, bundle=bundle, inside=True, network=network)
+
+
+def _refuse_folder(data: Path) -> None:
+    """The data folder is hidden from the workload, which can't work if it is already in it."""
+    if Path.cwd().is_relative_to(data.resolve()):
+        raise CommandError("a command can't be run from within the plane's data folder: change to another folder first")
+
+
+def _existing_files(base: Mapping[str, str]) -> dict[str, bytes]:
+    files = {"bundle": read_system_bundle(base)}
+    for path in ("/etc/hosts", "/etc/nsswitch.conf"):
+        try:
+            files[path] = Path(path).read_bytes()
+        except OSError:
+            files[path] = b""
+    return files
+
+
+def _hand_over(link: ControlLink, resource: str, *, plane_port: int, network: bool) -> JsonObject:
+    """Give the agent the sockets that answer inside; our own copies are closed, so that it alone holds them."""
+    with ExitStack() as ours:
+        sockets = isolation.listen(plane_port)
+        for sock in sockets.named().values():
+            ours.enter_context(sock)
+        descriptors = {name: sock.fileno() for name, sock in sockets.named().items()}
+        if network:
+            for name, path in (("user_namespace", "/proc/self/ns/user"), ("network_namespace", "/proc/self/ns/net")):
+                descriptors[name] = os.open(path, os.O_RDONLY)
+                ours.callback(os.close, descriptors[name])
+        return link.ask({"operation": "run", "resource": resource, "isolation": _NAMESPACE}, descriptors)
+
+
+def _furnish(data: Path, files: Mapping[str, bytes], opened: JsonObject) -> str:
+    """Put the files of the run in place; the path of the bundle that trusts it."""
+    nameservers = [str(one) for one in opened["nameservers"]] if isinstance(opened["nameservers"], list) else []
+    contents = {
+        _BUNDLE: bundle_with(files["bundle"], str(opened["authority"]).encode()),
+        "hosts": hosts_file(_text(files["/etc/hosts"])).encode(errors="surrogateescape"),
+        "resolv.conf": resolver_file(nameservers).encode(),
+        "nsswitch.conf": name_service_switch(_text(files["/etc/nsswitch.conf"])).encode(errors="surrogateescape"),
+    }
+    masked = {
+        "/etc/hosts": "hosts",
+        "/etc/resolv.conf": "resolv.conf",
+        "/etc/nsswitch.conf": "nsswitch.conf",
+        **dict.fromkeys(SYSTEM_BUNDLES, _BUNDLE),
+        **dict.fromkeys(_OUTSIDE_RESOLVERS, ""),
+    }
+    isolation.cover(data, contents, masked)
+    return str(data / _BUNDLE)
+
+
+def _text(content: bytes) -> str:
+    return content.decode(errors="surrogateescape")
+
+
+def _redirect(
+    link: ControlLink, data: Path, resource: str, base: Mapping[str, str], *, ca_file: Path
+) -> tuple[JsonObject, dict[str, str]]:
+    """Env mode: variables that lead to a port of this run's own."""
+    opened = link.ask({"operation": "run", "resource": resource, "isolation": _ENV})
+    given = opened["variables"] if isinstance(opened["variables"], dict) else {}
+    bundle = keep_bundle(data, bundle_with(read_system_bundle(base), ca_file.read_bytes()))
+    return opened, workload_environment(base, given=given, bundle=str(bundle), inside=False, network=True)
+
+
+def _describe(opened: JsonObject) -> None:
+    import json  # noqa: PLC0415 - for --json only
+
+    shown = {name: opened[name] for name in ("id", "resource", "isolation", "network", "pid", "openedAt")}
+    click.echo(json.dumps(shown), err=True)

@@ -1,0 +1,80 @@
+"""`idplane up`: run a plane in the foreground, and say what to do with it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from idplane.bootstrap.settings import DEFAULT_PORT, UpSettings
+from idplane.cli.options import data_option, json_option
+from idplane.cli.output import CommandError, say_json
+from idplane.model.profile import PROFILES
+
+if TYPE_CHECKING:
+    from idplane.bootstrap.up import PlaneInfo
+
+__all__ = ["command", "ready_screen"]
+
+_LARGEST_PORT = 65535
+
+
+@click.command("up")
+@data_option
+@click.option(
+    "--port",
+    type=click.IntRange(0, _LARGEST_PORT),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="The port of https://localhost; 0 takes any free one.",
+)
+@click.option(
+    "--profile",
+    type=click.Choice(sorted(PROFILES)),
+    default="azure",
+    show_default=True,
+    help="azure: Azure's limits and lifetimes. open: without those that are only Azure's.",
+)
+@json_option
+def command(*, data: Path, port: int, profile: str, as_json: bool) -> None:
+    """Run a plane on this machine, until Ctrl-C: identities, tokens, roles, vaults and logs, kept in the data folder.
+
+    With --json, one line when it is ready: the same document that `idplane status --json` prints.
+    """
+    # The server's imports take longest; wrong options should not wait for them.
+    from idplane.bootstrap.up import PortTaken, serve  # noqa: PLC0415 - see above
+    from idplane.store.datafolder import DataFolderProblem  # noqa: PLC0415 - see above
+
+    def ready(info: PlaneInfo) -> None:
+        if as_json:
+            say_json({**asdict(info), "data": str(data)})
+        else:
+            click.echo(ready_screen(info, data))
+
+    try:
+        asyncio.run(serve(UpSettings(data=data, port=port, profile=PROFILES[profile]), ready))
+    except (PortTaken, DataFolderProblem) as problem:
+        raise CommandError(str(problem)) from problem
+
+
+def ready_screen(info: PlaneInfo, data: Path) -> str:
+    """What to do next. Names files, never what is in them."""
+    heading = click.style("idplane is up", bold=True, fg="green")
+    mark = click.style("$", dim=True)
+    return f"""\
+{heading} at {click.style(info.arm, bold=True)} (profile {info.profile}); Ctrl-C stops it, and nothing is lost.
+
+  data          {data}
+  authority     {info.ca_file}
+  tenant        {info.tenant_id}
+  subscription  {info.subscription_id}
+
+Try next, in another terminal:
+
+  {mark} idplane token --operator --resource https://management.azure.com   {click.style("who you are here", dim=True)}
+  {mark} idplane run --as MY-VM -- python app.py    {click.style("code as a machine, with its identities and nothing else", dim=True)}
+  {mark} idplane log signins --follow               {click.style("every token, as it is issued", dim=True)}
+"""
