@@ -1,0 +1,359 @@
+"""Microsoft.Authorization/roleAssignments: giving and taking roles (control-plane.md sections 5.5, 6, 7.3 and 9).
+
+Whoever holds `roleAssignments/write` at a scope may give any role there, as in Azure; nothing here widens or narrows that. An
+assignment never changes its principal, role or scope, so what a PUT may update is its description alone.
+
+Two races are closed by versions: assigning a custom role raises the role's version, so that a concurrent delete or change of the role
+starts again and sees the assignment; and the batch requires the resource that is its scope to be as it was when it was looked up. The
+store's own constraints settle the rest: the principal must exist, and (principal, role, scope) is unique.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from idplane.arm.context import Context
+from idplane.arm.declare import ANY_SCOPE, Deleted, Item, Listed, Listing, Lookup, Own, OwnWrite, ResourceType, StoredItem
+from idplane.arm.envelope import timestamp
+from idplane.model.directory import Principal
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import ROOT, ResourceId, is_guid
+from idplane.model.roles import RoleAssignment, RoleDefinition
+from idplane.model.values import JsonObject
+from idplane.ports.collections import PRINCIPALS, RESOURCES, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
+from idplane.ports.store import ABSENT, Batch, ColumnValue, Delete, Put, Require, Versioned
+from idplane.providers.fields import Fields
+from idplane.providers.filters import Condition, FunctionCall, invalid_filter, parse_filter
+from idplane.providers.role_definitions import assignable_at, custom_role
+from idplane.providers.scopes import ScopedQuery, definition_scope, require_scope, scoped_page
+from idplane.rbac.builtin import BUILT_IN_ROLES
+
+__all__ = ["ROLE_ASSIGNMENTS_TYPE"]
+
+_TYPE = "Microsoft.Authorization/roleAssignments"
+_DESCRIPTION_LIMIT = 2048
+_OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
+_ROLE_ID = re.compile(r"(?:/.*)?/providers/Microsoft\.Authorization/roleDefinitions/([^/]+)", re.IGNORECASE)
+# What clients may call a principal's type. The answer always carries the real one: azure-mgmt-authorization sends "User" for
+# everything unless told otherwise (control-plane.md section 6).
+_PRINCIPAL_TYPES = frozenset({"user", "group", "serviceprincipal", "foreigngroup", "device", "msi", "application", "unknown"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """A PUT's body, read."""
+
+    role_id: str
+    principal_id: str
+    description: str | None
+    delegated_identity: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    principal_id: str | None = None
+    below: bool = True
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+async def _find(context: Context, identifier: ResourceId) -> Versioned[RoleAssignment] | None:
+    """The assignment with that name, if it stands at exactly that scope in the caller's tenant."""
+    found = await context.store.get(ROLE_ASSIGNMENTS, identifier.name.lower())
+    if found is None or found.value.tenant_id != context.tenant.id or found.value.scope_key != identifier.scope.key:
+        return None
+    return found
+
+
+async def _get(lookup: Lookup) -> Item | None:
+    found = await _find(lookup.context, lookup.id)
+    return Item(body=_render(found.value)) if found is not None else None
+
+
+async def _list(listing: Listing) -> Listed:
+    context = listing.context
+    wanted = _filter(context.query.get("$filter"))
+    await require_scope(context, listing.scope)
+    where: dict[str, ColumnValue] = {} if wanted.principal_id is None else {"principal_id": wanted.principal_id}
+    query = ScopedQuery(
+        collection=ROLE_ASSIGNMENTS,
+        scope=listing.scope,
+        below=wanted.below,
+        where=where,
+        keep=lambda one: one.tenant_id == context.tenant.id,
+    )
+    found, after = await scoped_page(context.store, query, after=listing.after, top=listing.top)
+    return Listed(items=tuple(_render(one) for one in found), after=after)
+
+
+def _filter(text: str | None) -> _Filter:
+    wanted = _Filter()
+    for condition in parse_filter(text):
+        wanted = _narrowed(wanted, condition, text or "")
+    return wanted
+
+
+def _narrowed(wanted: _Filter, condition: Condition, text: str) -> _Filter:
+    principal: str | None = None
+    if isinstance(condition, FunctionCall):
+        if condition.name == "atscope" and condition.argument is None:
+            return replace(wanted, below=False)
+        if condition.name == "assignedto":
+            principal = condition.argument
+    elif (condition.field, condition.operator) == ("principalid", "eq"):
+        principal = condition.value
+    # Groups have no stored members: what is assigned to a principal is what names it.
+    if principal is None or wanted.principal_id not in {None, principal.lower()}:
+        raise invalid_filter(text)
+    return replace(wanted, principal_id=principal.lower())
+
+
+# Creating ------------------------------------------------------------------------------------------------------------
+
+
+async def _put(write: OwnWrite) -> StoredItem:
+    context, scope, name = write.context, write.id.scope, write.id.name.lower()
+    if not is_guid(name):
+        raise _refused(
+            f"The role assignment ID '{name[:100]}' is not valid. The role assignment ID must be a GUID.",
+            "InvalidRoleAssignmentId",
+        )
+    wanted = _wanted(write.body)
+    proof = await require_scope(context, scope)
+    old = await context.store.get(ROLE_ASSIGNMENTS, name)
+    if old is not None:
+        return _updated(old, wanted, scope, context)
+    role = await _role(context, wanted.role_id, scope)
+    principal = await _principal(context, wanted.principal_id)
+    await _require_new(context, wanted, scope)
+    await _require_room(context, scope)
+    value = RoleAssignment(
+        id=name,
+        tenant_id=context.tenant.id,
+        scope=str(scope),
+        role_id=wanted.role_id,
+        principal_id=principal.id,
+        principal_type=principal.type.rbac_type,
+        created_at=context.now,
+        changed_at=context.now,
+        created_by=context.caller.principal_id,
+        changed_by=context.caller.principal_id,
+        description=wanted.description,
+        delegated_identity=wanted.delegated_identity,
+    )
+    batch = Batch.of(Put(collection=ROLE_ASSIGNMENTS, value=value, expect=ABSENT))
+    if role is not None:
+        batch += Batch.of(Put(collection=ROLE_DEFINITIONS, value=role.value, expect=role.version))
+    if proof is not None:
+        batch += Batch.of(Require(collection=RESOURCES, key=proof.value.id.key, expect=proof.version))
+    return StoredItem(body=_render(value), created=True, batch=batch)
+
+
+def _wanted(body: JsonObject) -> _Wanted:
+    fields = Fields(body).inner("properties")
+    role = _ROLE_ID.fullmatch(fields.required_text("roleDefinitionId"))
+    if role is None or not is_guid(role[1]):
+        raise _refused(
+            "The role definition ID is not valid. It must end with /providers/Microsoft.Authorization/roleDefinitions/{GUID}.",
+            "InvalidRoleDefinitionId",
+        )
+    principal_id = fields.required_text("principalId")
+    if not is_guid(principal_id):
+        raise _refused("A valid principal ID must be provided for role assignment.", "InvalidPrincipalId")
+    _check_principal_type(fields.text("principalType"))
+    if fields.has("condition"):
+        # A condition that nobody evaluates would give more than was asked for.
+        raise _refused(
+            "Role assignment conditions are not supported by this server. Assign the role without a condition, or a narrower role.",
+            "RoleAssignmentConditionNotSupported",
+        )
+    return _Wanted(
+        role_id=role[1].lower(),
+        principal_id=principal_id.lower(),
+        description=fields.text("description", limit=_DESCRIPTION_LIMIT),
+        delegated_identity=fields.text("delegatedManagedIdentityResourceId"),
+    )
+
+
+def _check_principal_type(sent: str | None) -> None:
+    if sent is not None and sent.lower() not in _PRINCIPAL_TYPES:
+        raise Failure(
+            FailureKind.PRINCIPAL_TYPE,
+            f"The principal type '{sent[:100]}' is not valid. It must be User, Group, ServicePrincipal, ForeignGroup or Device.",
+            type=sent[:100],
+        )
+
+
+def _updated(old: Versioned[RoleAssignment], wanted: _Wanted, scope: ResourceId, context: Context) -> StoredItem:
+    value = old.value
+    same = (value.tenant_id, value.principal_id, value.role_id, value.scope_key) == (
+        context.tenant.id,
+        wanted.principal_id,
+        wanted.role_id,
+        scope.key,
+    )
+    if not same:
+        raise Failure(
+            FailureKind.ROLE_ASSIGNMENT_UPDATE,
+            "Tenant ID, application ID, principal ID, and scope are not allowed to be updated.",
+            id=value.id,
+        )
+    if value.description == wanted.description:
+        return StoredItem(body=_render(value), created=False, batch=Batch())
+    value = replace(value, description=wanted.description, changed_at=context.now, changed_by=context.caller.principal_id)
+    batch = Batch.of(Put(collection=ROLE_ASSIGNMENTS, value=value, expect=old.version))
+    return StoredItem(body=_render(value), created=False, batch=batch)
+
+
+async def _role(context: Context, role_id: str, scope: ResourceId) -> Versioned[RoleDefinition] | None:
+    """Check that the role exists and is assignable here; the stored one if it is a custom role."""
+    if role_id in BUILT_IN_ROLES:
+        return None
+    role = await custom_role(context, role_id)
+    if role is None:
+        raise Failure(
+            FailureKind.ROLE_DEFINITION_NOT_FOUND,
+            f"The specified role definition with ID '{role_id.replace('-', '')}' does not exist.",
+            id=role_id,
+        )
+    if not assignable_at(role.value, scope):
+        raise _refused(
+            f"The role definition '{role.value.name}' is not assignable at scope '{scope}'.",
+            "RoleAssignmentScopeNotAssignableToRoleDefinition",
+        )
+    return role
+
+
+async def _principal(context: Context, principal_id: str) -> Principal:
+    found = await context.store.get(PRINCIPALS, principal_id)
+    if found is None or found.value.tenant_id != context.tenant.id:
+        # The CLI looks for " does not exist in the directory " to decide whether to try again.
+        shown, tenant = principal_id.replace("-", ""), context.tenant.id
+        raise Failure(
+            FailureKind.PRINCIPAL_NOT_FOUND,
+            f"Principal {shown} does not exist in the directory {tenant}. Check that you have the correct principal ID.",
+            principal=principal_id,
+            tenant=tenant,
+        )
+    return found.value
+
+
+async def _require_new(context: Context, wanted: _Wanted, scope: ResourceId) -> None:
+    where: dict[str, ColumnValue] = {
+        "principal_id": wanted.principal_id,
+        "role_id": wanted.role_id,
+        "scope_key": scope.key,
+    }
+    same = await context.store.page(ROLE_ASSIGNMENTS, where=where, limit=1)
+    if same.items:
+        existing = same.items[0].value.id
+        raise Failure(
+            FailureKind.ROLE_ASSIGNMENT_EXISTS,
+            f"The role assignment already exists. The ID of the existing role assignment is {existing.replace('-', '')}.",
+            id=existing,
+        )
+
+
+async def _require_room(context: Context, scope: ResourceId) -> None:
+    limit = context.profile.role_assignments_per_subscription
+    if limit is None or scope.subscription is None:
+        return
+    subscription = f"/subscriptions/{scope.subscription}"
+    held = await context.store.all(ROLE_ASSIGNMENTS, under=("scope_key", subscription))
+    if len(held) >= limit:
+        raise Failure(
+            FailureKind.LIMIT_EXCEEDED,
+            f"No more role assignments can be created: the subscription has reached its limit of {limit}.",
+            code="RoleAssignmentLimitExceeded",
+            limit=str(limit),
+        )
+
+
+# Deleting ------------------------------------------------------------------------------------------------------------
+
+
+async def _delete(lookup: Lookup) -> Deleted | None:
+    context = lookup.context
+    old = await _find(context, lookup.id)
+    if old is None:
+        return None
+    batch = await _require_other_owner(context, old.value)
+    batch += Batch.of(Delete(collection=ROLE_ASSIGNMENTS, key=old.value.id, expect=old.version))
+    return Deleted(batch=batch, body=_render(old.value))
+
+
+async def _require_other_owner(context: Context, leaving: RoleAssignment) -> Batch:
+    """Keep the last Owner of the tenant or a subscription: without one nobody could ever grant anything again.
+
+    The batch pins the other Owner's assignment, so that two deletes cannot each count on what the other takes away.
+    """
+    scope = ResourceId.parse(leaving.scope)
+    if leaving.role_id != _OWNER or scope.resource_group is not None or scope.namespace is not None:
+        return Batch()
+    for one in scope.lineage():
+        where: dict[str, ColumnValue] = {"scope_key": one.key, "role_id": _OWNER}
+        for other in await context.store.all(ROLE_ASSIGNMENTS, where=where):
+            if other.value.id != leaving.id and other.value.tenant_id == context.tenant.id:
+                return Batch.of(Require(collection=ROLE_ASSIGNMENTS, key=other.value.id, expect=other.version))
+    raise Failure(
+        FailureKind.PRECONDITION_FAILED,
+        "Cannot delete the last RBAC admin assignment",
+        code="CannotDeleteLastRbacAdminAssignment",
+    )
+
+
+# Words ---------------------------------------------------------------------------------------------------------------
+
+
+def _refused(detail: str, code: str) -> Failure:
+    return Failure(FailureKind.INVALID_PARAMETER, detail, code=code)
+
+
+def _render(one: RoleAssignment) -> JsonObject:
+    scope = ResourceId.parse(one.scope)
+    prefix = "" if scope == ROOT else str(scope)
+    return {
+        "id": f"{prefix}/providers/{_TYPE}/{one.id}",
+        "type": _TYPE,
+        "name": one.id,
+        "properties": {
+            "roleDefinitionId": f"{definition_scope(scope)}/providers/Microsoft.Authorization/roleDefinitions/{one.role_id}",
+            "principalId": one.principal_id,
+            "principalType": one.principal_type,
+            "scope": one.scope,
+            "condition": one.condition,
+            "conditionVersion": one.condition_version,
+            "createdOn": timestamp(one.created_at),
+            "updatedOn": timestamp(one.changed_at),
+            "createdBy": one.created_by or None,
+            "updatedBy": one.changed_by or None,
+            "delegatedManagedIdentityResourceId": one.delegated_identity,
+            "description": one.description,
+        },
+    }
+
+
+ROLE_ASSIGNMENTS_TYPE = ResourceType(
+    name=_TYPE,
+    api_versions=(
+        "2022-04-01",
+        "2021-04-01-preview",
+        "2020-10-01-preview",
+        "2020-08-01-preview",
+        "2020-04-01-preview",
+        "2020-03-01-preview",
+        "2018-09-01-preview",
+        "2018-07-01",
+        "2018-01-01-preview",
+        "2017-10-01-preview",
+        "2015-07-01",
+    ),
+    placements=ANY_SCOPE,
+    own=Own(get=_get, list=_list, put=_put, delete=_delete),
+    located=False,
+    taggable=False,
+    system_data=False,
+    patchable=False,
+)

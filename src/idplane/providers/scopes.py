@@ -1,0 +1,132 @@
+"""What hangs on scopes: whether a scope exists, and lists of records at, above and below one.
+
+Role assignments and deny assignments are inherited downwards, so their lists look both ways (control-plane.md section 9):
+`atScope()` means at or above the scope, without it everything below is listed too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from idplane.arm.context import Context, Reads
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import ROOT, ResourceId
+from idplane.model.resources import Resource
+from idplane.ports.collections import RESOURCES, SUBSCRIPTIONS
+from idplane.ports.store import Collection, ColumnValue, Versioned
+
+__all__ = ["ScopedQuery", "definition_scope", "require_scope", "scoped_page"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopedQuery(Generic[T]):
+    """Which records of a collection with a `scope_key` column to list."""
+
+    collection: Collection[T]
+    scope: ResourceId
+    below: bool
+    where: Mapping[str, ColumnValue]
+    keep: Callable[[T], bool]
+    """What no column can tell."""
+
+
+async def require_scope(context: Context, scope: ResourceId) -> Versioned[Resource] | None:
+    """Refuse a scope that does not exist in the caller's tenant; the stored resource or group that proves it, if there is one.
+
+    A child of a stored resource need not be stored itself: roles are assigned to single secrets of a vault, which are no resources.
+    Raises `Failure(SUBSCRIPTION_NOT_FOUND, GROUP_NOT_FOUND, RESOURCE_NOT_FOUND)`.
+    """
+    if scope == ROOT:
+        return None
+    if scope.subscription is not None:
+        await _require_subscription(context, scope.subscription)
+    if len(scope.segments) == 2 and scope.subscription is not None:  # noqa: PLR2004 - /subscriptions/{id}
+        return None
+    if scope.resource_group is not None:
+        await _require_group(context, scope)
+    found = await _nearest_resource(context.store, scope)
+    if found is None:
+        raise _missing(scope)
+    return found
+
+
+def definition_scope(scope: ResourceId) -> str:
+    """What role definition ids start with when they are shown at `scope`: its subscription, or nothing (control-plane.md section 7.3)."""
+    return f"/subscriptions/{scope.subscription}" if scope.subscription else ""
+
+
+async def scoped_page(store: Reads, query: ScopedQuery[T], *, after: str | None, top: int) -> tuple[tuple[T, ...], str | None]:
+    """One page of a query and the cursor of the next: first what stands above the scope, from the tenant down, then the rest.
+
+    Pages hold at most `top` records and may hold fewer, even none, before the end. Raises `Failure(INVALID_PARAMETER)` for a
+    cursor that is not ours.
+    """
+    above = [one.key for one in reversed(tuple(query.scope.lineage()))][:-1]
+    stage, key = _cursor(after, stages=len(above) + 1)
+    found: list[T] = []
+    room = top
+    while room > 0:
+        where: dict[str, ColumnValue] = dict(query.where)
+        under: tuple[str, str] | None = None
+        if stage < len(above) or not query.below:
+            where["scope_key"] = (*above, query.scope.key)[stage]
+        elif query.scope != ROOT:
+            under = ("scope_key", query.scope.key)
+        page = await store.page(query.collection, where=where, under=under, after=key, limit=room)
+        found.extend(one.value for one in page.items if query.keep(one.value))
+        room -= len(page.items)
+        key = page.after
+        if key is None:
+            stage += 1
+            if stage > len(above):
+                return tuple(found), None
+    return tuple(found), f"{stage}|{key or ''}"
+
+
+def _cursor(after: str | None, *, stages: int) -> tuple[int, str | None]:
+    if after is None:
+        return 0, None
+    stage, _, key = after.partition("|")
+    if not stage.isascii() or not stage.isdigit() or int(stage[:6]) >= stages:
+        raise Failure(FailureKind.INVALID_PARAMETER, "The continuation token is not valid.", parameter="$skipToken")
+    return int(stage), key or None
+
+
+async def _require_subscription(context: Context, subscription_id: str) -> None:
+    found = await context.store.get(SUBSCRIPTIONS, subscription_id)
+    if found is None or found.value.tenant_id != context.tenant.id:
+        raise Failure(FailureKind.SUBSCRIPTION_NOT_FOUND, "the subscription was not found", subscription=subscription_id)
+
+
+async def _require_group(context: Context, scope: ResourceId) -> None:
+    group = ResourceId(scope.segments[:4])
+    if await context.store.get(RESOURCES, group.key) is None:
+        raise Failure(FailureKind.GROUP_NOT_FOUND, "the resource group was not found", group=group.name, id=str(group))
+
+
+def _missing(scope: ResourceId) -> Failure:
+    """The facts are those of the kernel's own refusal."""
+    return Failure(
+        FailureKind.RESOURCE_NOT_FOUND,
+        "the resource was not found",
+        id=str(scope),
+        type=scope.type,
+        name=scope.name,
+        group=scope.resource_group or "",
+    )
+
+
+async def _nearest_resource(store: Reads, scope: ResourceId) -> Versioned[Resource] | None:
+    """The stored resource that the scope is, or is a child of; the group itself for a group, but never for what is in it."""
+    group_depth = 4 if scope.resource_group is not None else 2 if scope.subscription is not None else 0
+    for one in scope.lineage():
+        if len(one.segments) <= group_depth and one != scope:
+            return None
+        found = await store.get(RESOURCES, one.key)
+        if found is not None:
+            return found
+    return None
