@@ -6,20 +6,44 @@ What no database could keep is refused here, the same way for both: NUL characte
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeAlias, assert_never
 
 from idplane.model.failure import Failure, FailureKind
 from idplane.ports.store import Append, Batch, Collection, ColumnValue, Delete, Expect, Log, Operation, Put, Require
 from idplane.store.codec import encode
-from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters
+from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters, Query
 
-__all__ = ["AppendRow", "DeleteRecord", "Plan", "PutRecord", "RequireRecord", "Step", "Tables", "findable"]
+__all__ = [
+    "AppendRow",
+    "DeleteRecord",
+    "Plan",
+    "PutRecord",
+    "RequireRecord",
+    "Step",
+    "Tables",
+    "Written",
+    "findable",
+    "log_statements",
+]
 
 _KEY_BYTES = 2600
 """A B-tree entry of PostgreSQL holds about 2700 bytes; resource ids are at most 2048 characters."""
 _INTEGER = 1 << 63
+_CHUNKS = (64, 8, 1)
+"""Rows for each insert statement into a log: few distinct texts, so that all stay prepared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What the feed is told of a record, before it has a position."""
+
+    collection: str
+    key: str
+    subject: str | None
+    deleted: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +56,20 @@ class PutRecord:
     parameters: Parameters
     subject: str | None
 
+    @property
+    def query(self) -> Query:
+        """The statement; no row comes back when the record is not as expected."""
+        if self.expect is Expect.ABSENT:
+            return self.table.insert, self.parameters
+        if self.expect is Expect.ANY:
+            return self.table.upsert, self.parameters
+        return self.table.update, (*self.parameters, self.expect)
+
+    @property
+    def written(self) -> Written:
+        """What the feed is told."""
+        return Written(collection=self.table.name, key=self.key, subject=self.subject, deleted=False)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteRecord:
@@ -39,9 +77,24 @@ class DeleteRecord:
 
     table: CollectionTable[object]
     key: str
-    expect: int | Expect
+    version: int | None
+    """None for any, an absent record included."""
     subject: str | None
     subject_of: Callable[[object], str] | None
+
+    @property
+    def query(self) -> Query:
+        """The statement; the removed document comes back, or no row."""
+        if self.version is None:
+            return self.table.delete, (self.key,)
+        return self.table.delete_version, (self.key, self.version)
+
+    def written(self, doc: str) -> Written:
+        """What the feed is told; `doc` is the document that was removed."""
+        subject = self.subject
+        if subject is None and self.subject_of is not None:
+            subject = self.subject_of(self.table.decode(doc))
+        return Written(collection=self.table.name, key=self.key, subject=subject, deleted=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +104,19 @@ class RequireRecord:
     table: CollectionTable[object]
     key: str
     expect: int | Expect
+
+    @property
+    def query(self) -> Query:
+        """The statement; the version comes back, or no row."""
+        return self.table.version, (self.key,)
+
+    def met_by(self, version: int | None) -> bool:
+        """Whether a record at this version, None for an absent one, is as required."""
+        if self.expect is Expect.ABSENT:
+            return version is None
+        if self.expect is Expect.ANY:
+            return version is not None
+        return version == self.expect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,13 +174,7 @@ class Tables:
             case Put():
                 return self._put(one)
             case Delete():
-                return DeleteRecord(
-                    table=self.collection(one.collection),
-                    key=_text(one.key),
-                    expect=one.expect,
-                    subject=one.subject,
-                    subject_of=one.collection.subject,
-                )
+                return self._delete(one)
             case Require():
                 return RequireRecord(table=self.collection(one.collection), key=_text(one.key), expect=one.expect)
             case Append():
@@ -123,6 +183,13 @@ class Tables:
                 return AppendRow(table=log, parameters=(encode(one.event), *columns))
             case _:
                 assert_never(one)
+
+    def _delete(self, one: Delete[object]) -> Step:
+        table, key = self.collection(one.collection), _text(one.key)
+        if one.expect is Expect.ABSENT:
+            return RequireRecord(table=table, key=key, expect=one.expect)
+        version = one.expect if isinstance(one.expect, int) else None
+        return DeleteRecord(table=table, key=key, version=version, subject=one.subject, subject_of=one.collection.subject)
 
     def _put(self, one: Put[object]) -> PutRecord:
         table = self.collection(one.collection)
@@ -136,6 +203,18 @@ class Tables:
             parameters=(key, encode(one.value), *columns),
             subject=subject(one.value) if subject else None,
         )
+
+
+def log_statements(rows: Sequence[AppendRow]) -> Iterator[Query]:
+    """The fewest statements that append all rows, each log in the order given."""
+    tables = {row.table.name: row.table for row in rows}
+    for name, table in tables.items():
+        entries = [row.parameters for row in rows if row.table.name == name]
+        done = 0
+        for size in _CHUNKS:
+            while len(entries) - done >= size:
+                yield table.insert(size), tuple(chain.from_iterable(entries[done : done + size]))
+                done += size
 
 
 def findable(value: ColumnValue) -> bool:

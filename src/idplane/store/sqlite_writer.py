@@ -16,18 +16,15 @@ from queue import Empty, SimpleQueue
 from typing import assert_never
 
 from idplane.model.failure import Failure, FailureKind
-from idplane.ports.store import Change, CommitRefused, Expect, RefusedBecause
+from idplane.ports.store import Change, CommitRefused, RefusedBecause
 from idplane.store.listeners import Listeners
-from idplane.store.plan import AppendRow, DeleteRecord, Plan, PutRecord, RequireRecord, Step
+from idplane.store.plan import AppendRow, DeleteRecord, Plan, PutRecord, RequireRecord, Written, log_statements
 from idplane.store.sqlite_connection import FEED_END, failure_of, refusal_of
-from idplane.store.tables import CollectionTable, LogTable
 
 __all__ = ["SqliteWriter"]
 
 _GROUP = 512
 """Most batches in one transaction."""
-_CHUNKS = (64, 8, 1)
-"""Rows for each insert statement into a log: few distinct texts, so that all stay prepared."""
 _FEED = "insert into changes (collection, key, subject, deleted) values (?, ?, ?, ?)"
 
 
@@ -56,7 +53,6 @@ class SqliteWriter:
         self._connection = connection
         self._listeners = listeners
         self._queue: SimpleQueue[_Work | _Stop] = SimpleQueue()
-        self._inserts: dict[tuple[str, int], str] = {}
         self._position = _feed_end(connection)
         self._thread = threading.Thread(target=self._run, name="idplane-store-writer", daemon=True)
         self._thread.start()
@@ -178,95 +174,53 @@ class SqliteWriter:
         rows: list[AppendRow] = []
         for step in one.plan.steps:
             if isinstance(step, AppendRow):
-                rows.append(step)
-            else:
-                self._step(one, step)
-        # Nothing refers to a log row, so they go last, together.
+                rows.append(step)  # nothing refers to a log row, so they go last, together
+            elif (written := self._step(step)) is not None:
+                self._feed(one, written)
         self._append(rows)
         one.position = self._position
 
-    def _step(self, one: _Work, step: Step) -> None:
+    def _step(self, step: PutRecord | DeleteRecord | RequireRecord) -> Written | None:
+        refused = CommitRefused(RefusedBecause.VERSION, step.table.name, step.key)
+        try:
+            rows = self._connection.execute(*step.query).fetchall()
+        except sqlite3.IntegrityError as error:
+            because = refusal_of(error)
+            raise error if because is None else CommitRefused(because, step.table.name, step.key) from error
         match step:
             case PutRecord():
-                self._put(step)
-                self._feed(one, step.table.name, step.key, step.subject, deleted=False)
+                if not rows:
+                    raise refused
+                return step.written
             case DeleteRecord():
-                self._delete(one, step)
+                if not rows and step.version is not None:
+                    raise refused
+                return step.written(rows[0][0]) if rows else None
             case RequireRecord():
-                self._require(step.table, step.key, step.expect)
-            case AppendRow():
-                self._append([step])
+                if not step.met_by(rows[0][0] if rows else None):
+                    raise refused
+                return None
             case _:
                 assert_never(step)
 
-    def _put(self, step: PutRecord) -> None:
-        table, expect = step.table, step.expect
-        parameters = step.parameters
-        if expect is Expect.ABSENT:
-            text = table.insert
-        elif expect is Expect.ANY:
-            text = table.upsert
-        else:
-            text = table.update
-            parameters = (*parameters, expect)
-        try:
-            written = self._connection.execute(text, parameters).fetchall()
-        except sqlite3.IntegrityError as error:
-            raise _refused(error, table, step.key) from error
-        if not written:
-            raise CommitRefused(RefusedBecause.VERSION, table.name, step.key)
-
-    def _delete(self, one: _Work, step: DeleteRecord) -> None:
-        table, expect = step.table, step.expect
-        if expect is Expect.ABSENT:
-            self._require(table, step.key, expect)
-            return
-        try:
-            if expect is Expect.ANY:
-                removed = self._connection.execute(table.delete, (step.key,)).fetchall()
-            else:
-                removed = self._connection.execute(table.delete_version, (step.key, expect)).fetchall()
-        except sqlite3.IntegrityError as error:
-            raise _refused(error, table, step.key) from error
-        if removed:
-            subject = step.subject
-            if subject is None and step.subject_of is not None:
-                subject = step.subject_of(table.decode(removed[0][0]))
-            self._feed(one, table.name, step.key, subject, deleted=True)
-        elif expect is not Expect.ANY:
-            raise CommitRefused(RefusedBecause.VERSION, table.name, step.key)
-
-    def _require(self, table: CollectionTable[object], key: str, expect: int | Expect) -> None:
-        row = self._connection.execute(table.version, (key,)).fetchone()
-        if not _meets(row[0] if row else None, expect):
-            raise CommitRefused(RefusedBecause.VERSION, table.name, key)
-
     def _append(self, rows: Sequence[AppendRow]) -> None:
-        tables: dict[str, LogTable[object]] = {}
-        by_log: dict[str, list[AppendRow]] = {}
-        for row in rows:
-            tables[row.table.name] = row.table
-            by_log.setdefault(row.table.name, []).append(row)
-        for name, entries in by_log.items():
-            done = 0
-            for size in _CHUNKS:
-                while len(entries) - done >= size:
-                    chunk = entries[done : done + size]
-                    flat = [value for row in chunk for value in row.parameters]
-                    self._connection.execute(self._insert(tables[name], size), flat)
-                    done += size
+        for text, parameters in log_statements(rows):
+            self._connection.execute(text, parameters)
 
-    def _insert(self, table: LogTable[object], rows: int) -> str:
-        text = self._inserts.get((table.name, rows))
-        if text is None:
-            text = self._inserts[table.name, rows] = table.insert(rows)
-        return text
-
-    def _feed(self, one: _Work, collection: str, key: str, subject: str | None, *, deleted: bool) -> None:
-        position = self._connection.execute(_FEED, (collection, key, subject, int(deleted))).lastrowid
+    def _feed(self, one: _Work, written: Written) -> None:
+        values = (written.collection, written.key, written.subject, int(written.deleted))
+        position = self._connection.execute(_FEED, values).lastrowid
         assert position is not None
         self._position = position
-        one.changes.append(Change(position=position, collection=collection, key=key, subject=subject, deleted=deleted))
+        one.changes.append(
+            Change(
+                position=position,
+                collection=written.collection,
+                key=written.key,
+                subject=written.subject,
+                deleted=written.deleted,
+            )
+        )
 
     def _settle(self, group: Sequence[_Work]) -> None:
         for one in group:
@@ -298,16 +252,3 @@ def _finish(future: asyncio.Future[None]) -> None:
 
 def _is_full(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-
-
-def _meets(version: int | None, expect: int | Expect) -> bool:
-    if expect is Expect.ABSENT:
-        return version is None
-    if expect is Expect.ANY:
-        return version is not None
-    return version == expect
-
-
-def _refused(error: sqlite3.IntegrityError, table: CollectionTable[object], key: str) -> Exception:
-    because = refusal_of(error)
-    return error if because is None else CommitRefused(because, table.name, key)

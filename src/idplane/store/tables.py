@@ -126,15 +126,21 @@ class LogTable(Generic[T]):
         self.decode: Callable[[str | bytes], T] = decoder(log.type)
         self.columns = tuple(log.columns.items())
         self._dialect = dialect
-        self._names = frozenset(log.columns)
-        self.into = f"{log.name} ({', '.join(('doc', *log.columns))})"
-        self.width = 1 + len(log.columns)
+        self._names = tuple(log.columns)
+        self._inserts: dict[int, str] = {}
 
     def insert(self, rows: int) -> str:
         """Parameters: doc and columns of each row, one row after the other."""
-        mark = self._dialect.mark
-        one = (f"({', '.join(mark(row * self.width + number) for number in range(1, self.width + 1))})" for row in range(rows))
-        return f"insert into {self.into} values {', '.join(one)}"  # noqa: S608 - names are declared in ports.collections
+        text = self._inserts.get(rows)
+        if text is None:
+            text = self._inserts[rows] = self._build_insert(rows)
+        return text
+
+    def _build_insert(self, rows: int) -> str:
+        names = ("doc", *self._names)
+        numbers = iter(range(1, rows * len(names) + 1))
+        values = (f"({', '.join(self._dialect.mark(next(numbers)) for _ in names)})" for _ in range(rows))
+        return f"insert into {self.name} ({', '.join(names)}) values {', '.join(values)}"  # noqa: S608 - names are declared
 
     def select(
         self,

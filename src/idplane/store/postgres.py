@@ -1,0 +1,334 @@
+"""The distributed store: PostgreSQL through asyncpg, one transaction for each commit.
+
+Commits of records take turns on the feed's end (one locked row), which makes every version check hold until the commit and gives
+feed positions in the order of commits. Commits that only append to a log take no turn, so token issuance scales with the
+replicas.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, assert_never, cast
+
+import asyncpg
+
+from idplane.model.failure import Failure, FailureKind
+from idplane.ports.store import (
+    Batch,
+    Change,
+    Collection,
+    ColumnValue,
+    CommitRefused,
+    Listener,
+    Log,
+    Logged,
+    Order,
+    Page,
+    RefusedBecause,
+    Versioned,
+)
+from idplane.ports.world import Clock
+from idplane.store.listeners import Listeners
+from idplane.store.plan import (
+    AppendRow,
+    DeleteRecord,
+    Plan,
+    PutRecord,
+    RequireRecord,
+    Tables,
+    Written,
+    findable,
+    log_statements,
+)
+from idplane.store.postgres_connections import ERRORS, Connections, connect, failure_of
+from idplane.store.postgres_feed import CHANNEL, PostgresFeed, read_changes
+from idplane.store.schema import SCHEMA_VERSION_TABLE, migrations, outstanding
+from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters
+
+__all__ = ["PostgresStore"]
+
+T = TypeVar("T")
+
+_CONNECTIONS = 8
+_BEAT_SECONDS = 1.0
+_MIGRATING = 7163812340178
+"""Advisory lock: replicas that start together migrate one after the other."""
+_END = "select position from feed_end"
+_BEGIN = "begin; select position from feed_end for update"
+_FEED = f"""
+with feed as (update feed_end set position = position + cardinality($1::text[]) returning position),
+  fed as (
+    insert into changes (position, collection, key, subject, deleted)
+    select feed.position - cardinality($1::text[]) + row.number, row.collection, row.key, row.subject, row.deleted
+    from feed, unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) with ordinality
+      as row (collection, key, subject, deleted, number)
+  )
+select position, pg_notify('{CHANNEL}', '') from feed
+"""  # noqa: S608 - the channel is a constant
+_TURN = "begin; select pg_advisory_xact_lock(1768190060, hashtext('{log}'))"
+"""Waits until every event of a log that has a position is committed; see `take_turn_in_log` in the migrations."""
+
+
+class PostgresStore:
+    """A `ports.store.Store` over a PostgreSQL database. Make one with `open`; one event loop uses it."""
+
+    def __init__(self, connections: Connections, feed: PostgresFeed, listeners: Listeners, *, beat: float) -> None:
+        self._connections = connections
+        self._listeners = listeners
+        self._feed = feed
+        self._tables = Tables(Dialect.POSTGRESQL)
+        self._commits: set[asyncio.Task[int]] = set()
+        self._closed = False
+        self._following = asyncio.ensure_future(feed.follow(beat))
+
+    @classmethod
+    async def open(
+        cls, url: str, *, clock: Clock, connections: int = _CONNECTIONS, beat_seconds: float = _BEAT_SECONDS
+    ) -> PostgresStore:
+        """Connect, bring the schema up to date and follow the feed.
+
+        `beat_seconds` is how often the feed is read even if no notification came. Raises `Failure(UNAVAILABLE)` when the server cannot be
+        reached or the database belongs to a newer program.
+        """
+        try:
+            await _migrate(url, clock)
+        except ERRORS as error:
+            raise failure_of(error) from error
+        pool = Connections(url, limit=connections)
+        listeners = Listeners()
+        ((end,),) = await pool.fetch(_END)
+        feed = PostgresFeed(url, pool, listeners, clock=clock, heard=end)
+        await feed.listen()
+        return cls(pool, feed, listeners, beat=beat_seconds)
+
+    @property
+    def heard_at(self) -> float:
+        """When this replica last knew the feed's end (`Clock.monotonic`); one that is too far behind must not issue tokens."""
+        return self._feed.heard_at
+
+    async def get(self, collection: Collection[T], key: str, /) -> Versioned[T] | None:
+        """One record."""
+        table = self._table(collection)
+        rows = await self._rows(table.get, (key,))
+        return Versioned(table.decode(rows[0][1]), rows[0][0]) if rows else None
+
+    async def page(
+        self,
+        collection: Collection[T],
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        under: tuple[str, str] | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> Page[T]:
+        """Records in key order; see the port."""
+        if limit < 1:
+            raise ValueError("a page has at least one record")
+        table = self._table(collection)
+        rows = await self._rows(*table.select(where, under, after, limit + 1))
+        shown = rows[:limit]
+        return Page(
+            tuple(Versioned(table.decode(doc), version) for _, version, doc in shown),
+            shown[-1][0] if len(rows) > limit else None,
+        )
+
+    async def all(
+        self,
+        collection: Collection[T],
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        under: tuple[str, str] | None = None,
+    ) -> tuple[Versioned[T], ...]:
+        """Every matching record, in key order."""
+        table = self._table(collection)
+        rows = await self._rows(*table.select(where, under))
+        return tuple(Versioned(table.decode(doc), version) for _, version, doc in rows)
+
+    async def commit(self, batch: Batch, /) -> int:
+        """Apply all or nothing, durably. A caller that is cancelled while it waits does not undo the commit.
+
+        `Failure(UNAVAILABLE)` from a connection that broke during the commit leaves open whether it was applied: read again.
+        """
+        plan = self._tables.plan(batch)
+        if not plan.steps:
+            return await self.position()
+        if self._closed:
+            raise Failure(FailureKind.UNAVAILABLE, "the store is closed")
+        task = asyncio.ensure_future(self._commit(plan))
+        self._commits.add(task)
+        task.add_done_callback(self._settled)
+        return await asyncio.shield(task)
+
+    def _settled(self, task: asyncio.Task[int]) -> None:
+        self._commits.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, in case nobody waits any more
+
+    async def read_log(  # noqa: PLR0913 - the port's query, spelled out
+        self,
+        log: Log[T],
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        position: int | None = None,
+        order: Order = Order.NEWEST_FIRST,
+        limit: int = 100,
+    ) -> tuple[Logged[T], ...]:
+        """Events; newest first is by time, then position; oldest first is by position, and never skips one that is still being written."""
+        table = cast("LogTable[T]", self._tables.log(cast("Log[object]", log)))
+        text, parameters = table.select(where=where, since=since, until=until, position=position, order=order, limit=limit)
+        if not all(findable(value) for value in parameters):
+            return ()
+        if order is Order.OLDEST_FIRST:
+            rows = await self._in_turn(table.name, text, parameters)
+        else:
+            rows = await self._rows(text, parameters)
+        return tuple(Logged(at, table.decode(doc)) for at, doc in rows)
+
+    async def changes(self, after: int, /, *, limit: int = 1000) -> tuple[Change, ...]:
+        """The feed after a position, oldest first."""
+        return await read_changes(self._connections, after, limit)
+
+    async def position(self) -> int:
+        """The feed's current end."""
+        ((end,),) = await self._connections.fetch(_END)
+        return int(end)
+
+    def subscribe(self, listener: Listener, /) -> Callable[[], None]:
+        """Hear of every commit: of this store before it is acknowledged, of other replicas as soon as the database tells."""
+        return self._listeners.add(listener)
+
+    async def close(self) -> None:
+        """Settle what was submitted, then disconnect. Closing twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._commits:
+            await asyncio.wait(self._commits)
+        self._following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._following
+        await self._connections.close()
+
+    def _table(self, collection: Collection[T]) -> CollectionTable[T]:
+        return cast("CollectionTable[T]", self._tables.collection(cast("Collection[object]", collection)))
+
+    async def _rows(self, text: str, parameters: Parameters) -> list[Any]:
+        if not all(findable(value) for value in parameters):
+            return []
+        return await self._connections.fetch(text, parameters)
+
+    async def _in_turn(self, log: str, text: str, parameters: Parameters) -> list[Any]:
+        try:
+            async with self._connections.held() as connection:
+                await connection.execute(_TURN.format(log=log))
+                rows = await connection.fetch(text, *parameters)
+                await connection.execute("commit")
+        except ERRORS as error:
+            raise failure_of(error) from error
+        return cast("list[Any]", rows)
+
+    async def _commit(self, plan: Plan) -> int:
+        appends = plan.appends
+        try:
+            async with self._connections.held() as connection:
+                if appends is not None and len(appends) == 1:
+                    await _append(connection, appends)  # one statement is a transaction of its own
+                    return self._feed.heard
+                changes = await _transact(connection, plan)
+        except ERRORS as error:
+            raise failure_of(error) from error
+        if changes:
+            await self._feed.hear_own(changes)
+            return changes[-1].position
+        return self._feed.heard
+
+
+async def _migrate(url: str, clock: Clock) -> None:
+    connection = await connect(url)
+    try:
+        async with connection.transaction():
+            await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATING)
+            await connection.execute(SCHEMA_VERSION_TABLE)
+            applied = await connection.fetchval("select coalesce(max(version), 0) from schema_version")
+            for one in outstanding(migrations("postgres"), applied):
+                await connection.execute(one.sql)
+                values = (one.version, one.name, clock.now().isoformat())
+                await connection.execute("insert into schema_version values ($1, $2, $3)", *values)
+    finally:
+        connection.terminate()
+
+
+async def _transact(connection: Any, plan: Plan) -> tuple[Change, ...]:
+    """Apply the steps in one transaction; raises `CommitRefused` with everything rolled back."""
+    try:
+        await connection.execute(_BEGIN if plan.appends is None else "begin")
+        written: list[Written] = []
+        rows: list[AppendRow] = []
+        for step in plan.steps:
+            if isinstance(step, AppendRow):
+                rows.append(step)
+            elif (one := await _step(connection, step)) is not None:
+                written.append(one)
+        await _append(connection, rows)
+        changes = await _feed(connection, written)
+        await connection.execute("commit")
+    except BaseException:
+        if not connection.is_closed() and connection.is_in_transaction():
+            with contextlib.suppress(*ERRORS):
+                await connection.execute("rollback")
+        raise
+    return changes
+
+
+async def _step(connection: Any, step: PutRecord | DeleteRecord | RequireRecord) -> Written | None:
+    refused = CommitRefused(RefusedBecause.VERSION, step.table.name, step.key)
+    text, parameters = step.query
+    try:
+        rows = await connection.fetch(text, *parameters)
+    except asyncpg.UniqueViolationError as error:
+        raise CommitRefused(RefusedBecause.UNIQUE, step.table.name, step.key) from error
+    except asyncpg.ForeignKeyViolationError as error:
+        raise CommitRefused(RefusedBecause.REFERENCE, step.table.name, step.key) from error
+    match step:
+        case PutRecord():
+            if not rows:
+                raise refused
+            return step.written
+        case DeleteRecord():
+            if not rows and step.version is not None:
+                raise refused
+            return step.written(rows[0][0]) if rows else None
+        case RequireRecord():
+            if not step.met_by(rows[0][0] if rows else None):
+                raise refused
+            return None
+        case _:
+            assert_never(step)
+
+
+async def _append(connection: Any, rows: Sequence[AppendRow]) -> None:
+    for text, parameters in log_statements(rows):
+        await connection.execute(text, *parameters)
+
+
+async def _feed(connection: Any, written: Sequence[Written]) -> tuple[Change, ...]:
+    if not written:
+        return ()
+    columns = [
+        [one.collection for one in written],
+        [one.key for one in written],
+        [one.subject for one in written],
+        [int(one.deleted) for one in written],
+    ]
+    end = await connection.fetchval(_FEED, *columns)
+    return tuple(
+        Change(position=position, collection=one.collection, key=one.key, subject=one.subject, deleted=one.deleted)
+        for position, one in enumerate(written, end - len(written) + 1)
+    )

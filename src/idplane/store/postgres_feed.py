@@ -1,0 +1,116 @@
+"""Hearing of every commit to the database, one's own and other replicas', once and in order.
+
+Notifications tell that there is something to read; the feed table tells what. A poll at a steady beat covers notifications that
+were lost with their connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from idplane.model.failure import Failure
+from idplane.ports.store import Change
+from idplane.ports.world import Clock
+from idplane.store.listeners import Listeners
+from idplane.store.postgres_connections import ERRORS, Connections, connect
+from idplane.store.tables import FEED_COLUMNS
+
+__all__ = ["CHANNEL", "PostgresFeed", "read_changes"]
+
+CHANNEL = "idplane_changes"
+
+_READ = f"select {FEED_COLUMNS} from changes where position > $1 order by position limit $2"  # noqa: S608 - constants only
+_PAGE = 1000
+
+
+async def read_changes(connections: Connections, after: int, limit: int) -> tuple[Change, ...]:
+    """The feed after a position, oldest first."""
+    rows = await connections.fetch(_READ, (after, limit))
+    return tuple(
+        Change(position=position, collection=collection, key=key, subject=subject, deleted=bool(deleted))
+        for position, collection, key, subject, deleted in rows
+    )
+
+
+class PostgresFeed:
+    """Tells the listeners of changes up to `heard`, strictly in order of position."""
+
+    def __init__(self, url: str, connections: Connections, listeners: Listeners, *, clock: Clock, heard: int) -> None:
+        self.heard = heard
+        """Position up to which the listeners know everything."""
+        self.heard_at = clock.monotonic()
+        """When that was last known to be the end, on the clock's monotonic scale: its age bounds how stale this replica is."""
+        self._url = url
+        self._connections = connections
+        self._listeners = listeners
+        self._clock = clock
+        self._reading = asyncio.Lock()
+        self._news = asyncio.Event()
+        self._listening: Any = None
+
+    async def listen(self) -> None:
+        """Make sure that a connection hears notifications; quietly gives up until the next beat when the server is away."""
+        if self._listening is not None and not self._listening.is_closed():
+            return
+        with contextlib.suppress(*ERRORS):
+            self._listening = await connect(self._url)
+            await self._listening.add_listener(CHANNEL, self._notified)
+            # What was committed before the first notification could come.
+            self._news.set()
+
+    def _notified(self, *_: object) -> None:
+        self._news.set()
+
+    async def follow(self, beat: float) -> None:
+        """Read on at every notification, and every `beat` seconds; runs until cancelled."""
+        sleeping = asyncio.ensure_future(self._clock.sleep(beat))
+        try:
+            while True:
+                await self.listen()
+                news = asyncio.ensure_future(self._news.wait())
+                await asyncio.wait({news, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+                news.cancel()
+                self._news.clear()
+                if sleeping.done():
+                    sleeping = asyncio.ensure_future(self._clock.sleep(beat))
+                with contextlib.suppress(Failure):  # the next beat tries again; `heard_at` shows the age
+                    await self.catch_up()
+        finally:
+            sleeping.cancel()
+            await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        if self._listening is not None:
+            self._listening.terminate()
+            self._listening = None
+
+    async def catch_up(self, to: int | None = None) -> None:
+        """Tell everything that is in the feed, or at least everything up to `to`."""
+        async with self._reading:
+            while to is None or self.heard < to:
+                asked_at = self._clock.monotonic()
+                rows = await read_changes(self._connections, self.heard, _PAGE)
+                self._tell(rows)
+                if len(rows) < _PAGE:
+                    self.heard_at = asked_at
+                    return
+
+    async def hear_own(self, changes: Sequence[Change]) -> None:
+        """Tell a commit of this process, after whatever other replicas committed before it."""
+        last = changes[-1].position
+        if not self._reading.locked() and changes[0].position == self.heard + 1:
+            self._tell(changes)
+            return
+        try:
+            await self.catch_up(last)
+        except Failure:
+            # The commit stands. Hearing of it twice, now and when the feed can be read again, is harmless; never is not.
+            self._listeners.tell(changes)
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        if changes:
+            self.heard = changes[-1].position
+            self._listeners.tell(changes)

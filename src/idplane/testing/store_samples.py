@@ -1,0 +1,348 @@
+"""Records for the store conformance suite, and every way in which the schema's constraints can be broken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from idplane.model.directory import (
+    Agent,
+    Application,
+    Credential,
+    CredentialKind,
+    Principal,
+    PrincipalType,
+    Setting,
+    Subscription,
+    Tenant,
+)
+from idplane.model.events import ActivityEvent, EventStatus, SignIn
+from idplane.model.ids import ResourceId
+from idplane.model.keys import KeyPurpose, KeyState, SigningKey
+from idplane.model.resources import AssignedIdentity, Identity, IdentityAssignment, IdentityType, Resource
+from idplane.model.roles import DenyAssignment, Permission, RoleAssignment, RoleDefinition
+from idplane.model.vault import SecretVersion
+from idplane.ports.collections import (
+    AGENTS,
+    APPLICATIONS,
+    CREDENTIALS,
+    DENY_ASSIGNMENTS,
+    IDENTITY_ASSIGNMENTS,
+    PRINCIPALS,
+    RESOURCES,
+    ROLE_ASSIGNMENTS,
+    ROLE_DEFINITIONS,
+    SECRETS,
+    SETTINGS,
+    SIGNING_KEYS,
+    SUBSCRIPTIONS,
+    TENANTS,
+)
+from idplane.ports.store import ABSENT, Batch, Collection, Delete, Put, RefusedBecause
+
+__all__ = [
+    "GROUP",
+    "NOW",
+    "REFUSALS",
+    "TENANT",
+    "VAULT",
+    "VM",
+    "Refusal",
+    "activity",
+    "create",
+    "credential",
+    "everything",
+    "identity_assignment",
+    "principal",
+    "resource",
+    "role_assignment",
+    "secret",
+    "setting",
+    "sign_in",
+    "signing_key",
+    "tenant",
+]
+
+T = TypeVar("T")
+
+NOW = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
+TENANT = "00000000-0000-0000-0000-00000000000a"
+_SUBSCRIPTION = "/subscriptions/00000000-0000-0000-0000-000000000001"
+GROUP = f"{_SUBSCRIPTION}/resourceGroups/Stock"
+VM = f"{GROUP}/providers/Microsoft.Compute/virtualMachines/Tracker"
+VAULT = f"{GROUP}/providers/Microsoft.KeyVault/vaults/Prices"
+
+
+def create(collection: Collection[T], value: T) -> Put[T]:
+    """Write a record that is not there yet."""
+    return Put(collection=collection, value=value, expect=ABSENT)
+
+
+def tenant(identifier: str, name: str = "Home") -> Tenant:
+    """A tenant."""
+    return Tenant(id=identifier, display_name=name, domain=f"{name}.Example", issuer_v1="v1", issuer_v2="v2", created_at=NOW)
+
+
+def setting(name: str, value: str = "") -> Setting:
+    """A setting: the smallest record."""
+    return Setting(name=name, value=value)
+
+
+def resource(identifier: str, **properties: object) -> Resource:
+    """A resource of whatever type its id says."""
+    parsed = ResourceId.parse(identifier)
+    return Resource(id=parsed, type=parsed.type, created_at=NOW, changed_at=NOW, properties=properties)
+
+
+def principal(name: str, *, client_id: str | None = None) -> Principal:
+    """A service principal."""
+    return Principal(
+        id=name,
+        tenant_id=TENANT,
+        client_id=client_id or f"client-{name}",
+        display_name=name.title(),
+        type=PrincipalType.MANAGED_IDENTITY,
+        created_at=NOW,
+        resource_id=VM,
+        names=("a", "b"),
+    )
+
+
+def identity_assignment(host: str = VM, principal_id: str = "ann") -> IdentityAssignment:
+    """The entitlement of a host to an identity."""
+    return IdentityAssignment(
+        host=ResourceId.parse(host), principal_id=principal_id, client_id=f"client-{principal_id}", identity=None
+    )
+
+
+def credential(identifier: str = "credential", principal_id: str = "ann") -> Credential:
+    """An identity certificate."""
+    return Credential(
+        id=identifier,
+        principal_id=principal_id,
+        client_id=f"client-{principal_id}",
+        kind=CredentialKind.IDENTITY_CERTIFICATE,
+        not_before=NOW,
+        not_after=NOW + timedelta(days=1),
+        certificate=bytes(range(256)),
+        thumbprint="ff",
+        host=VM.lower(),
+    )
+
+
+def role_assignment(identifier: str = "assignment", principal_id: str = "ann", scope: str = GROUP) -> RoleAssignment:
+    """A role given to a principal."""
+    return RoleAssignment(
+        id=identifier,
+        tenant_id=TENANT,
+        scope=scope,
+        role_id="reader",
+        principal_id=principal_id,
+        principal_type="ServicePrincipal",
+        created_at=NOW,
+        changed_at=NOW,
+    )
+
+
+def _role(identifier: str, name: str) -> RoleDefinition:
+    return RoleDefinition(
+        id=identifier,
+        tenant_id=TENANT,
+        name=name,
+        description="",
+        built_in=False,
+        permissions=(Permission(actions=("*/read",)),),
+        assignable_scopes=("/",),
+    )
+
+
+def signing_key(identifier: str, state: KeyState, purpose: KeyPurpose = KeyPurpose.TOKEN) -> SigningKey:
+    """A key of some state."""
+    return SigningKey(
+        id=identifier, purpose=purpose, algorithm="RS256", state=state, certificate=b"\x00", sealed=b"\xff", created_at=NOW
+    )
+
+
+def secret(version: str, sequence: int, name: str = "Password") -> SecretVersion:
+    """A version of a secret in `VAULT`."""
+    return SecretVersion(
+        vault=VAULT.lower(),
+        name=name,
+        version=version,
+        sealed=b"sealed",
+        created_at=NOW,
+        updated_at=NOW,
+        sequence=sequence,
+        tags={"Team": "stock"},
+    )
+
+
+def _agent(identifier: str, thumbprint: str) -> Agent:
+    return Agent(
+        id=identifier, display_name="", certificate=b"der", thumbprint=thumbprint, enrolled_at=NOW, hosts=(VM.lower(),)
+    )
+
+
+def _application(identifier: str, client_id: str) -> Application:
+    return Application(id=identifier, client_id=client_id, tenant_id=TENANT, display_name="", created_at=NOW)
+
+
+def activity(identifier: str, at: datetime = NOW, resource_id: str = VM, tenant_id: str = TENANT) -> ActivityEvent:
+    """A control-plane operation."""
+    return ActivityEvent(
+        id=identifier,
+        at=at,
+        tenant_id=tenant_id,
+        subscription_id=None,
+        resource_id=resource_id,
+        operation="Microsoft.Compute/virtualMachines/write",
+        status=EventStatus.SUCCEEDED,
+        properties={"deep": [1, {"er": None}]},
+    )
+
+
+def sign_in(identifier: str, at: datetime = NOW, error_code: int = 0) -> SignIn:
+    """A token issuance."""
+    return SignIn(
+        id=identifier,
+        at=at,
+        tenant_id=TENANT,
+        client_id="client-ann",
+        principal_id="ann",
+        principal_name="Ann",
+        principal_type="ManagedIdentity",
+        resource="https://vault.azure.net",
+        resource_name="Azure Key Vault",
+        error_code=error_code,
+        failure_reason="",
+        correlation_id="correlation",
+        token_id=identifier,
+        credential_kind="identity-certificate",
+    )
+
+
+def everything() -> Batch:
+    """One record in every collection, with every kind of member, each after what it refers to."""
+    bearer = resource(VM, size="Standard_B1s", zones=["1", "2"], weight=1.5, big=2**70, nothing=None, text='é"\\\u2028😀')
+    identity = Identity(
+        type=IdentityType.BOTH,
+        tenant_id=TENANT,
+        principal_id="ann",
+        client_id="client-ann",
+        user_assigned=(AssignedIdentity(id=ResourceId.parse(VAULT), principal_id="bob", client_id="client-bob"),),
+    )
+    bearer = Resource(
+        id=bearer.id,
+        type=bearer.type,
+        created_at=NOW,
+        changed_at=NOW,
+        tags={"Env": "prod"},
+        identity=identity,
+        properties=bearer.properties,
+        envelope={"sku": {"name": "x"}},
+    )
+    denial = DenyAssignment(
+        id="deny", tenant_id=TENANT, name="no", scope=GROUP, permissions=(Permission(actions=("*",)),), principals=("ann",)
+    )
+    return Batch.of(
+        create(TENANTS, tenant(TENANT)),
+        create(SUBSCRIPTIONS, Subscription(id="sub", tenant_id=TENANT, display_name="Home")),
+        create(SETTINGS, setting("home", TENANT)),
+        create(RESOURCES, resource(GROUP)),
+        create(RESOURCES, bearer),
+        create(RESOURCES, resource(VAULT)),
+        create(PRINCIPALS, principal("ann")),
+        create(IDENTITY_ASSIGNMENTS, identity_assignment()),
+        create(APPLICATIONS, _application("app", "client-app")),
+        create(CREDENTIALS, credential()),
+        create(AGENTS, _agent("agent", "aa")),
+        create(ROLE_DEFINITIONS, _role("role", "Price Reader")),
+        create(ROLE_ASSIGNMENTS, role_assignment()),
+        create(DENY_ASSIGNMENTS, denial),
+        create(SIGNING_KEYS, signing_key("key", KeyState.ACTIVE)),
+        create(SECRETS, secret("0" * 32, 1)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A batch that breaks one constraint, given what is there before it."""
+
+    name: str
+    before: Batch
+    offending: Batch
+    because: RefusedBecause
+    collection: str
+    key: str
+
+
+def _unique(name: str, collection: Collection[T], first: T, second: T, before: Batch | None = None) -> Refusal:
+    return Refusal(
+        name=name,
+        before=(before or Batch()) + Batch.of(create(collection, first)),
+        offending=Batch.of(create(collection, second)),
+        because=RefusedBecause.UNIQUE,
+        collection=collection.name,
+        key=collection.key(second),
+    )
+
+
+def _missing(name: str, collection: Collection[T], value: T, before: Batch | None = None) -> Refusal:
+    return Refusal(
+        name=f"{name} is missing",
+        before=before or Batch(),
+        offending=Batch.of(create(collection, value)),
+        because=RefusedBecause.REFERENCE,
+        collection=collection.name,
+        key=collection.key(value),
+    )
+
+
+def _needed(name: str, collection: Collection[T], key: str, before: Batch) -> Refusal:
+    return Refusal(
+        name=f"{name} is needed",
+        before=before,
+        offending=Batch.of(Delete(collection=collection, key=key)),
+        because=RefusedBecause.REFERENCE,
+        collection=collection.name,
+        key=key,
+    )
+
+
+_GROUP = Batch.of(create(RESOURCES, resource(GROUP)))
+_VM = _GROUP + Batch.of(create(RESOURCES, resource(VM)))
+_VAULT = _GROUP + Batch.of(create(RESOURCES, resource(VAULT)))
+_ANN = Batch.of(create(PRINCIPALS, principal("ann")))
+_ASSIGNED = _VM + _ANN + Batch.of(create(IDENTITY_ASSIGNMENTS, identity_assignment()))
+_ACTIVE = signing_key("one", KeyState.ACTIVE)
+
+REFUSALS = (
+    _unique("principal client id", PRINCIPALS, principal("ann", client_id="c"), principal("bob", client_id="c")),
+    _unique("application client id", APPLICATIONS, _application("a", "c"), _application("b", "c")),
+    _unique("agent thumbprint", AGENTS, _agent("a", "ff"), _agent("b", "ff")),
+    _unique("role name, whatever its case", ROLE_DEFINITIONS, _role("a", "Reader"), _role("b", "READER")),
+    _unique(
+        "role assignment, whatever its scope's case",
+        ROLE_ASSIGNMENTS,
+        role_assignment("a"),
+        role_assignment("b", scope=GROUP.upper()),
+        _ANN,
+    ),
+    _unique("active key of a purpose", SIGNING_KEYS, _ACTIVE, signing_key("two", KeyState.ACTIVE)),
+    _unique("sequence of a secret, whatever its name's case", SECRETS, secret("a", 1), secret("b", 1, "PASSWORD"), _VAULT),
+    _missing("group of a resource", RESOURCES, resource(VM)),
+    _missing("parent of a child resource", RESOURCES, resource(f"{VM}/extensions/agent"), _GROUP),
+    _missing("host of an identity assignment", IDENTITY_ASSIGNMENTS, identity_assignment(), _ANN),
+    _missing("principal of an identity assignment", IDENTITY_ASSIGNMENTS, identity_assignment(), _VM),
+    _missing("principal of a credential", CREDENTIALS, credential()),
+    _missing("principal of a role assignment", ROLE_ASSIGNMENTS, role_assignment()),
+    _missing("vault of a secret", SECRETS, secret("a", 1), _GROUP),
+    _needed("group with resources", RESOURCES, GROUP.lower(), _VM),
+    _needed("host with an identity", RESOURCES, VM.lower(), _ASSIGNED),
+    _needed("principal with a host", PRINCIPALS, "ann", _ASSIGNED),
+    _needed("principal with a credential", PRINCIPALS, "ann", _ANN + Batch.of(create(CREDENTIALS, credential()))),
+    _needed("principal with a role", PRINCIPALS, "ann", _ANN + Batch.of(create(ROLE_ASSIGNMENTS, role_assignment()))),
+    _needed("vault with secrets", RESOURCES, VAULT.lower(), _VAULT + Batch.of(create(SECRETS, secret("a", 1)))),
+)
+"""Every unique column and every reference that `ports.collections` promises."""
