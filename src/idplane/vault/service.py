@@ -14,7 +14,7 @@ from idplane.model.profile import Profile
 from idplane.model.roles import Decision
 from idplane.model.vault import SecretVersion
 from idplane.ports.collections import SECRETS
-from idplane.ports.store import ABSENT, Batch, CommitRefused, Put, Require, Store, Versioned
+from idplane.ports.store import ABSENT, Batch, CommitRefused, Put, Store, Versioned
 from idplane.ports.world import Clock, Entropy, KeyCustody
 from idplane.vault.secrets import (
     PAGE_LIMIT,
@@ -43,7 +43,8 @@ _DELETE = f"{_SECRETS}/delete"
 _RECOVER = f"{_SECRETS}/recover/action"
 _PURGE = f"{_SECRETS}/purge/action"
 
-_ATTEMPTS = 5
+# Each round somebody gets through, so this many writers of one secret at once all succeed.
+_ATTEMPTS = 10
 _PURGE_PAGE = 100
 
 
@@ -208,9 +209,10 @@ class SecretVault:
         if current is None:
             await self._store.commit(Batch.of(put))
         else:
-            # The predecessor must be there, unchanged: were it deleted or purged meanwhile, this version would stand alone.
-            unchanged = Require(collection=SECRETS, key=current.value.key, expect=current.version)
-            await self._store.commit(Batch.of(unchanged, put))
+            # Writing the predecessor again, unchanged, makes whoever took it for the current version lose the race: a deletion that
+            # marked it now would leave this version behind.
+            again = Put(collection=SECRETS, value=current.value, expect=current.version)
+            await self._store.commit(Batch.of(again, put))
         return Secret(version=made, value=draft.value)
 
     async def _update(self, vault: Vault, name: str, version: str | None, changes: SecretChanges) -> SecretVersion:

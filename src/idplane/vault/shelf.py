@@ -1,7 +1,8 @@
 """How secrets lie in the store: versions counted without gaps, the newest one standing for the secret.
 
 A secret's versions are numbered 1, 2, 3, ... and only ever vanish together, so the current one is the last number taken: it is
-found in logarithmically many look-ups however many versions there are. The current version alone carries the marks of deletion.
+found in logarithmically many look-ups however many versions there are. The current version alone carries the marks of deletion,
+and whoever adds a version writes its predecessor again, so that two who both changed "the current version" cannot both succeed.
 """
 
 from __future__ import annotations
