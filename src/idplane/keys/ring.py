@@ -56,7 +56,7 @@ class KeyRing:
     that it signed has died, unless it is tainted. Has a lifetime: `open`, then `run` as a task (or `turn` by hand), then `close`.
     """
 
-    def __init__(  # noqa: PLR0913 - the four ports and what to make of them
+    def __init__(
         self,
         *,
         store: Store,
@@ -80,7 +80,7 @@ class KeyRing:
         self._unsubscribe: Callable[[], None] | None = None
 
     @classmethod
-    async def open(  # noqa: PLR0913 - as above
+    async def open(
         cls,
         *,
         store: Store,

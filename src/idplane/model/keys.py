@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 __all__ = ["KeyPurpose", "KeyState", "SigningKey"]
@@ -39,7 +39,7 @@ class SigningKey:
     state: KeyState
     certificate: bytes
     """DER, self-signed: `x5c` of the published key, or the CA's certificate."""
-    sealed: bytes
+    sealed: bytes = field(repr=False)
     """PKCS#8 DER, sealed."""
     created_at: datetime
     activated_at: datetime | None = None

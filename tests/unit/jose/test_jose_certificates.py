@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from tests.unit.jose.jose_keys import EC_KEY, RSA_KEY
 
 from idplane.jose import (
     certificate_thumbprint,
@@ -34,8 +35,8 @@ def certificate(key: Signing) -> bytes:
     return builder.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else SHA256()).public_bytes(Encoding.DER)
 
 
-def test_public_keys_come_out_of_certificates(rsa_key: rsa.RSAPrivateKey, ec_key: ec.EllipticCurvePrivateKey) -> None:
-    for key in (rsa_key, ec_key):
+def test_public_keys_come_out_of_certificates() -> None:
+    for key in (RSA_KEY, EC_KEY):
         assert public_key_of(certificate(key)) == key.public_key()
 
 
@@ -60,8 +61,8 @@ def test_other_kinds_of_key_are_refused(key: Signing) -> None:
     assert caught.value.kind is FailureKind.INVALID_PARAMETER
 
 
-def test_private_keys_survive_being_written(rsa_key: rsa.RSAPrivateKey, ec_key: ec.EllipticCurvePrivateKey) -> None:
-    for key in (rsa_key, ec_key):
+def test_private_keys_survive_being_written() -> None:
+    for key in (RSA_KEY, EC_KEY):
         for trusted in (True, False):
             assert load_private_key(private_key_der(key), trusted=trusted).private_numbers() == key.private_numbers()
 
@@ -81,8 +82,8 @@ def test_what_is_no_usable_private_key_is_refused(der: bytes) -> None:
     assert caught.value.kind is FailureKind.INTERNAL
 
 
-def test_a_damaged_rsa_key_is_noticed_when_it_is_not_trusted(rsa_key: rsa.RSAPrivateKey) -> None:
-    der = bytearray(private_key_der(rsa_key))
+def test_a_damaged_rsa_key_is_noticed_when_it_is_not_trusted() -> None:
+    der = bytearray(private_key_der(RSA_KEY))
     der[600] ^= 1
     with pytest.raises(Failure):
         load_private_key(bytes(der))

@@ -12,13 +12,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, RSAKey
+from tests.unit.jose.jose_keys import EC_KEY, JOSE_KEYS, RSA_KEY
 
-from idplane.jose import Algorithm, PrivateKey, Signer, b64url, new_ec_key, parse, verify
+from idplane.jose import Algorithm, PrivateKey, Signer, b64url, parse, verify
 from idplane.model.failure import Failure
 
-Keys = dict[Algorithm, PrivateKey]
 CLAIMS = {"aud": "https://management.azure.com", "oid": "ö", "exp": 1767268800, "list": [1, {"a": None}], "f": 1.5}
-_EC = new_ec_key()
 ALL = list(Algorithm)
 
 
@@ -31,8 +30,8 @@ def oracle_key(key: PrivateKey) -> RSAKey | ECKey:
 
 
 @pytest.mark.parametrize("algorithm", ALL)
-def test_what_we_sign_pyjwt_and_joserfc_verify(jose_keys: Keys, algorithm: Algorithm) -> None:
-    key = jose_keys[algorithm]
+def test_what_we_sign_pyjwt_and_joserfc_verify(algorithm: Algorithm) -> None:
+    key = JOSE_KEYS[algorithm]
     token = Signer(key, algorithm, {"x5t": "abc", "kid": "abc"}).sign(CLAIMS)
     options = {"verify_aud": False, "verify_exp": False}
     assert jwt.decode(token, key.public_key(), algorithms=[algorithm.value], options=options) == CLAIMS  # type: ignore[arg-type]  # PyJWT's options are a TypedDict of optionals
@@ -41,8 +40,8 @@ def test_what_we_sign_pyjwt_and_joserfc_verify(jose_keys: Keys, algorithm: Algor
 
 
 @pytest.mark.parametrize("algorithm", ALL)
-def test_what_pyjwt_and_joserfc_sign_we_verify(jose_keys: Keys, algorithm: Algorithm) -> None:
-    key = jose_keys[algorithm]
+def test_what_pyjwt_and_joserfc_sign_we_verify(algorithm: Algorithm) -> None:
+    key = JOSE_KEYS[algorithm]
     header = {"alg": algorithm.value, "kid": "one"}
     for token in (
         jwt.encode(CLAIMS, key, algorithm=algorithm.value, headers=header),
@@ -54,8 +53,8 @@ def test_what_pyjwt_and_joserfc_sign_we_verify(jose_keys: Keys, algorithm: Algor
 
 
 @pytest.mark.parametrize("algorithm", ALL)
-def test_the_header_keeps_the_order_that_entra_uses(jose_keys: Keys, algorithm: Algorithm) -> None:
-    token = Signer(jose_keys[algorithm], algorithm, {"x5t": "k", "kid": "k"}).sign({})
+def test_the_header_keeps_the_order_that_entra_uses(algorithm: Algorithm) -> None:
+    token = Signer(JOSE_KEYS[algorithm], algorithm, {"x5t": "k", "kid": "k"}).sign({})
     raw = base64.urlsafe_b64decode(token.partition(".")[0] + "==")
     assert raw == b'{"typ":"JWT","alg":"%s","x5t":"k","kid":"k"}' % algorithm.value.encode()
 
@@ -66,14 +65,14 @@ def test_the_header_keeps_the_order_that_entra_uses(jose_keys: Keys, algorithm: 
     )
 )
 def test_claims_survive_signing_and_verifying(claims: dict[str, object]) -> None:
-    parsed = parse(Signer(_EC, Algorithm.ES256, {"kid": "k"}).sign(claims))
-    assert verify(parsed, _EC.public_key(), Algorithm.ES256)
+    parsed = parse(Signer(EC_KEY, Algorithm.ES256, {"kid": "k"}).sign(claims))
+    assert verify(parsed, EC_KEY.public_key(), Algorithm.ES256)
     assert parsed.claims == claims
 
 
 @pytest.mark.parametrize("algorithm", ALL)
-def test_no_byte_can_change(jose_keys: Keys, algorithm: Algorithm) -> None:
-    key = jose_keys[algorithm]
+def test_no_byte_can_change(algorithm: Algorithm) -> None:
+    key = JOSE_KEYS[algorithm]
     token = Signer(key, algorithm, {"kid": "k"}).sign({"sub": "a", "n": 1})
     for at, old in enumerate(token):
         for new in {"A", "B", "-", "+", "/", ".", "=", " ", chr(ord(old) ^ 1)} - {old}:
@@ -83,15 +82,15 @@ def test_no_byte_can_change(jose_keys: Keys, algorithm: Algorithm) -> None:
 @settings(max_examples=300)
 @given(at=st.integers(min_value=0), new=st.characters(max_codepoint=127), insert=st.booleans())
 def test_no_edit_of_a_token_is_accepted(at: int, new: str, insert: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
-    token = Signer(_EC, Algorithm.ES256, {"kid": "k"}).sign({"sub": "a"})
+    token = Signer(EC_KEY, Algorithm.ES256, {"kid": "k"}).sign({"sub": "a"})
     at %= len(token)
     edited = token[:at] + new + token[at if insert else at + 1 :]
-    assert edited == token or not accepted(edited, _EC, Algorithm.ES256)
+    assert edited == token or not accepted(edited, EC_KEY, Algorithm.ES256)
 
 
 @pytest.mark.parametrize("algorithm", ALL)
-def test_a_truncated_or_extended_signature_is_refused(jose_keys: Keys, algorithm: Algorithm) -> None:
-    key = jose_keys[algorithm]
+def test_a_truncated_or_extended_signature_is_refused(algorithm: Algorithm) -> None:
+    key = JOSE_KEYS[algorithm]
     signed = Signer(key, algorithm, {}).sign({"sub": "a"})
     signing_input, _, signature = signed.rpartition(".")
     raw = base64.urlsafe_b64decode(signature + "==")
@@ -108,17 +107,17 @@ def accepted(token: str, key: PrivateKey, *algorithms: Algorithm) -> bool:
 
 @pytest.mark.parametrize("made", ALL)
 @pytest.mark.parametrize("asked", ALL)
-def test_only_the_callers_algorithm_counts(jose_keys: Keys, made: Algorithm, asked: Algorithm) -> None:
-    token = parse(Signer(jose_keys[made], made, {}).sign({}))
-    for key in jose_keys.values():
-        assert verify(token, key.public_key(), asked) == (made is asked and key is jose_keys[made])
+def test_only_the_callers_algorithm_counts(made: Algorithm, asked: Algorithm) -> None:
+    token = parse(Signer(JOSE_KEYS[made], made, {}).sign({}))
+    for key in JOSE_KEYS.values():
+        assert verify(token, key.public_key(), asked) == (made is asked and key is JOSE_KEYS[made])
 
 
-def test_several_algorithms_can_be_allowed(jose_keys: Keys) -> None:
+def test_several_algorithms_can_be_allowed() -> None:
     for algorithm in (Algorithm.RS256, Algorithm.PS256):
-        token = parse(Signer(jose_keys[algorithm], algorithm, {}).sign({}))
-        assert verify(token, jose_keys[algorithm].public_key(), Algorithm.RS256, Algorithm.PS256)
-        assert not verify(token, jose_keys[algorithm].public_key())
+        token = parse(Signer(JOSE_KEYS[algorithm], algorithm, {}).sign({}))
+        assert verify(token, JOSE_KEYS[algorithm].public_key(), Algorithm.RS256, Algorithm.PS256)
+        assert not verify(token, JOSE_KEYS[algorithm].public_key())
 
 
 def forged(header: object, signature: bytes) -> str:
@@ -128,32 +127,32 @@ def forged(header: object, signature: bytes) -> str:
 @pytest.mark.parametrize(
     "alg", ["none", "None", "NONE", "", "HS256", "RS512", "rs256", "EdDSA", None, 1, ["RS256"], {"RS256": 1}]
 )
-def test_other_algorithms_are_refused(jose_keys: Keys, alg: object) -> None:
-    for key in jose_keys.values():
+def test_other_algorithms_are_refused(alg: object) -> None:
+    for key in JOSE_KEYS.values():
         assert not accepted(forged({"alg": alg}, b""), key, *ALL)
         assert not accepted(forged({"alg": alg}, b"x" * 64), key, *ALL)
         assert not accepted(forged({}, b""), key, *ALL)
 
 
-def test_the_public_key_is_no_hmac_secret(rsa_key: rsa.RSAPrivateKey) -> None:
-    public = rsa_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+def test_the_public_key_is_no_hmac_secret() -> None:
+    public = RSA_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     unsigned = forged({"alg": "HS256"}, b"").rpartition(".")[0]
     mac = hmac.new(public, unsigned.encode(), hashlib.sha256).digest()
-    assert not accepted(f"{unsigned}.{b64url(mac)}", rsa_key, *ALL)
+    assert not accepted(f"{unsigned}.{b64url(mac)}", RSA_KEY, *ALL)
 
 
-def test_es256_signatures_are_raw_not_der(ec_key: ec.EllipticCurvePrivateKey) -> None:
+def test_es256_signatures_are_raw_not_der() -> None:
     unsigned = forged({"alg": "ES256"}, b"").rpartition(".")[0]
-    der = ec_key.sign(unsigned.encode(), ec.ECDSA(SHA256()))
-    assert not accepted(f"{unsigned}.{b64url(der)}", ec_key, *ALL)
-    assert len(parse(Signer(ec_key, Algorithm.ES256, {}).sign({})).signature) == 64
+    der = EC_KEY.sign(unsigned.encode(), ec.ECDSA(SHA256()))
+    assert not accepted(f"{unsigned}.{b64url(der)}", EC_KEY, *ALL)
+    assert len(parse(Signer(EC_KEY, Algorithm.ES256, {}).sign({})).signature) == 64
 
 
 @pytest.mark.parametrize("salt", [0, 20, 33, 64, padding.PSS.MAX_LENGTH])
-def test_ps256_takes_no_other_salt_length(rsa_key: rsa.RSAPrivateKey, salt: int) -> None:
+def test_ps256_takes_no_other_salt_length(salt: int) -> None:
     unsigned = forged({"alg": "PS256"}, b"").rpartition(".")[0]
-    signature = rsa_key.sign(unsigned.encode(), padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=salt), SHA256())
-    assert not accepted(f"{unsigned}.{b64url(signature)}", rsa_key, *ALL)
+    signature = RSA_KEY.sign(unsigned.encode(), padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=salt), SHA256())
+    assert not accepted(f"{unsigned}.{b64url(signature)}", RSA_KEY, *ALL)
 
 
 def test_weak_and_foreign_keys_verify_nothing() -> None:
@@ -167,17 +166,16 @@ def test_weak_and_foreign_keys_verify_nothing() -> None:
     assert not accepted(f"{signing_input}.{b64url(b'1' * 96)}", curve, *ALL)
 
 
-def test_a_signer_needs_a_fitting_key_and_header(jose_keys: Keys) -> None:
-    rsa_key, ec_key = jose_keys[Algorithm.RS256], jose_keys[Algorithm.ES256]
-    for key, algorithm in ((rsa_key, Algorithm.ES256), (ec_key, Algorithm.RS256), (ec_key, Algorithm.PS256)):
+def test_a_signer_needs_a_fitting_key_and_header() -> None:
+    for key, algorithm in ((RSA_KEY, Algorithm.ES256), (EC_KEY, Algorithm.RS256), (EC_KEY, Algorithm.PS256)):
         with pytest.raises(ValueError, match="suit"):
             Signer(key, algorithm, {})
     with pytest.raises(ValueError, match="signed with"):
         Signer(ec.generate_private_key(ec.SECP384R1()), Algorithm.ES256, {})
     with pytest.raises(ValueError, match="another algorithm"):
-        Signer(ec_key, Algorithm.ES256, {"alg": "none"})
+        Signer(EC_KEY, Algorithm.ES256, {"alg": "none"})
 
 
-def test_a_signer_shows_nothing_of_its_key(jose_keys: Keys) -> None:
-    for algorithm, key in jose_keys.items():
+def test_a_signer_shows_nothing_of_its_key() -> None:
+    for algorithm, key in JOSE_KEYS.items():
         assert repr(Signer(key, algorithm, {"kid": "k"})) == f"Signer({algorithm.value})"
