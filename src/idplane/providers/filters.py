@@ -72,7 +72,7 @@ def parse_filter(text: str | None) -> tuple[Condition, ...]:
 
 def invalid_filter(text: str) -> Failure:
     """The failure for a filter, or a part of one, that a list does not understand."""
-    return Failure(FailureKind.INVALID_FILTER, f"The filter '{text[:200]}' is not supported.", filter=text[:200])
+    return Failure(FailureKind.INVALID_FILTER, "it is not one that this list supports", filter=text[:200])
 
 
 def _condition(match: re.Match[str]) -> Condition:

@@ -298,7 +298,7 @@ async def _require_other_owner(context: Context, leaving: RoleAssignment) -> Bat
             if other.value.id != leaving.id and other.value.tenant_id == context.tenant.id:
                 return Batch.of(Require(collection=ROLE_ASSIGNMENTS, key=other.value.id, expect=other.version))
     raise Failure(
-        FailureKind.PRECONDITION_FAILED,
+        FailureKind.LAST_ADMINISTRATOR,
         "Cannot delete the last RBAC admin assignment",
         code="CannotDeleteLastRbacAdminAssignment",
     )

@@ -398,7 +398,7 @@ async def test_an_assignment_is_found_at_its_own_scope_only(world: World) -> Non
 async def test_the_last_owner_stays(world: World) -> None:
     with pytest.raises(Failure) as refused:
         await world.call("DELETE", at(SUB, 0xF1))
-    assert refused.value.kind is FailureKind.PRECONDITION_FAILED
+    assert refused.value.kind is FailureKind.LAST_ADMINISTRATOR
     assert refused.value.data["code"] == "CannotDeleteLastRbacAdminAssignment"
     await world.grant(0xF9, "Owner", "/", OWNER)
     assert (await world.call("DELETE", at(SUB, 0xF1))).status == 200
