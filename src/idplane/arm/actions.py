@@ -54,4 +54,5 @@ def operations(task: Task, route: OperationsRoute) -> Plan:
 
 def _operation(one: OperationInfo) -> JsonObject:
     display = {"provider": one.provider, "resource": one.resource, "operation": one.operation, "description": one.description}
-    return {"name": one.name, "isDataAction": one.data, "display": display}
+    data: JsonObject = {"isDataAction": True} if one.data else {}
+    return {"name": one.name, "display": display, **data}

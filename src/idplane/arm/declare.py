@@ -247,6 +247,8 @@ class Action:
     data: bool = False
     visibility: Visibility = Visibility.PERMITTED
     """`OPEN` is for questions about the caller itself and for public lists."""
+    api_versions: tuple[str, ...] = ()
+    """Accepted versions when they are not those of the type or provider."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

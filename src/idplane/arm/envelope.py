@@ -9,7 +9,7 @@ from idplane.arm.declare import ResourceType
 from idplane.model.resources import Resource
 from idplane.model.values import JsonObject
 
-__all__ = ["common_members", "render", "timestamp"]
+__all__ = ["common_members", "render", "system_data", "timestamp"]
 
 
 def timestamp(at: datetime) -> str:
@@ -32,12 +32,17 @@ def render(declared: ResourceType, resource: Resource, context: Context) -> Json
         members["tags"] = dict(resource.tags)
     members.update(declared.render(resource, context))
     if declared.system_data:
-        members["systemData"] = {
-            "createdBy": resource.created_by,
-            "createdByType": resource.created_by_type,
-            "createdAt": timestamp(resource.created_at),
-            "lastModifiedBy": resource.changed_by,
-            "lastModifiedByType": resource.changed_by_type,
-            "lastModifiedAt": timestamp(resource.changed_at),
-        }
+        members["systemData"] = system_data(resource)
     return members
+
+
+def system_data(resource: Resource) -> JsonObject:
+    """Who made and last changed a resource, and when."""
+    return {
+        "createdBy": resource.created_by,
+        "createdByType": resource.created_by_type,
+        "createdAt": timestamp(resource.created_at),
+        "lastModifiedBy": resource.changed_by,
+        "lastModifiedByType": resource.changed_by_type,
+        "lastModifiedAt": timestamp(resource.changed_at),
+    }

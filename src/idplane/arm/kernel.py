@@ -35,7 +35,7 @@ from idplane.ports.collections import ACTIVITY, ROLE_ASSIGNMENTS, SUBSCRIPTIONS,
 from idplane.ports.store import Append, Batch, CommitRefused, Store
 from idplane.ports.world import Clock, Entropy
 
-__all__ = ["Authenticator", "Dependencies", "ManagementRequest", "ManagementResponse", "Recorder", "ResourceManager"]
+__all__ = ["Authenticator", "Kernel", "ManagementRequest", "ManagementResponse", "Recorder", "ResourceManager"]
 
 _ATTEMPTS = 16
 """How often a write is planned before a storm of other writers is told to the caller."""
@@ -128,7 +128,7 @@ class _Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dependencies:
+class Kernel:
     """What a `ResourceManager` works with: doors to the world, and the narrow interfaces of its neighbours."""
 
     store: Store
@@ -149,8 +149,8 @@ class Dependencies:
 class ResourceManager:
     """Serves management requests. Holds no state of its own: everything durable is in the store."""
 
-    def __init__(self, dependencies: Dependencies) -> None:
-        self._k = dependencies
+    def __init__(self, kernel: Kernel) -> None:
+        self._k = kernel
 
     async def handle(self, request: ManagementRequest) -> ManagementResponse:
         """Serve one request; raises `Failure` for everything that the caller must be told."""

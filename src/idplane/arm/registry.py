@@ -92,13 +92,12 @@ Route: TypeAlias = InstanceRoute | CollectionRoute | ActionRoute | OperationsRou
 
 
 class Registry:
-    """Every declared provider, found without regard to case. `shared` are POST actions that every namespace has at a scope."""
+    """Every declared provider, found without regard to case."""
 
-    def __init__(self, providers: Iterable[Provider], *, shared: dict[str, Action] | None = None) -> None:
+    def __init__(self, providers: Iterable[Provider]) -> None:
         self.providers: tuple[Provider, ...] = tuple(providers)
         self._providers = {one.namespace.lower(): one for one in self.providers}
         self._types = {one.name.lower(): one for provider in self.providers for one in provider.types}
-        self._shared = {word.lower(): action for word, action in (shared or {}).items()}
         if len(self._providers) != len(self.providers):
             raise ValueError("a namespace is declared twice")
 
@@ -135,13 +134,12 @@ class Registry:
     def _versions(self, route: Route) -> tuple[str, ...]:
         if isinstance(route, OperationsRoute):
             return route.provider.operations_versions
+        if isinstance(route, ActionRoute) and route.action.api_versions:
+            return route.action.api_versions
         if route.type is not None:
             return route.type.api_versions
-        provider = self.provider(route.permission.split("/", 1)[0])
-        shared = self.type("Microsoft.Resources/subscriptions")
-        if provider is not None and provider.actions_versions:
-            return provider.actions_versions
-        return shared.api_versions if shared else ()
+        provider = self.provider(route.argument)
+        return provider.actions_versions if provider else ()
 
     # Instances ------------------------------------------------------------------------------------------------------
 
@@ -196,7 +194,7 @@ class Registry:
             and provider.operations_versions
         ):
             return OperationsRoute(provider=provider, id=ROOT, permission=f"{provider.namespace}/operations/read")
-        found = _find(provider.actions, target.word) or _find(self._shared, target.word)
+        found = _find(provider.actions, target.word)
         if verb is Verb.POST and found is not None:
             word, action = found
             permission = action.permission or f"{provider.namespace}/{word}/action"
