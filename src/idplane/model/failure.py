@@ -90,6 +90,7 @@ class FailureKind(enum.Enum):
     ROLE_NAME_EXISTS = "role_name_exists", Category.CONFLICT
     PRINCIPAL_NOT_FOUND = "principal_not_found", Category.BAD_REQUEST
     PRINCIPAL_TYPE = "principal_type", Category.BAD_REQUEST
+    LAST_ADMINISTRATOR = "last_administrator", Category.PRECONDITION
 
     # Token service (RFC 6749 section 5.2, with Entra's codes in the table of that dialect)
     TENANT_NOT_FOUND = "tenant_not_found", Category.BAD_REQUEST
