@@ -10,6 +10,7 @@ import asyncio
 import multiprocessing
 import socket
 import time
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -93,7 +94,7 @@ def main() -> None:
                 ("cached", pid, address, cached, CACHED),
                 ("fresh", pid, address, fresh, FRESH),
             ):
-                load = lambda where=where, what=what, count=count: hammer(where, what, connections=CONNECTIONS, requests=count)
+                load = partial(hammer, where, what, connections=CONNECTIONS, requests=count)
                 figures[name].append(cpu_for_each(process, count, load))
             figures["sign"].append(rsa_sign_microseconds())
     bare.terminate()
