@@ -1,0 +1,141 @@
+"""What the dialects share: the listener that they speak for, the checks that come first, and that nothing escapes them."""
+
+from __future__ import annotations
+
+import abc
+import hmac
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from idplane.agent.protocol import Request
+from idplane.agent.replies import Reply
+from idplane.agent.source import TokenSource
+from idplane.model.calls import Workload
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import ResourceId
+from idplane.ports.world import Clock, Entropy
+
+__all__ = ["Endpoint", "Listener", "Seen", "World", "examine", "same_secret"]
+
+_log = logging.getLogger("idplane.agent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """What a listening socket says about whoever connects to it."""
+
+    host: ResourceId
+    """The resource that is asking: nothing in a request can change it."""
+    names: frozenset[bytes]
+    """Host header values that it answers to, lower case. Others mean DNS rebinding."""
+    secret: str | None = field(default=None, repr=False)
+    require_metadata: bool = True
+    """Whether `Metadata: true` is needed; the .NET probe behind a host override wants it off (MIE section 1.4)."""
+    workload: Workload = field(default_factory=Workload)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What dialects need beside the listener."""
+
+    source: TokenSource
+    clock: Clock
+    entropy: Entropy
+
+
+class Seen(NamedTuple):
+    """What the headers of a request say."""
+
+    forwarded: bool
+    host: bytes | None
+    """Lower case; None if absent or repeated."""
+    wanted: bytes | None
+    """The value of the header that was looked for; None if absent or repeated."""
+
+
+def examine(headers: list[tuple[bytes, bytes]], wanted: bytes) -> Seen:
+    """One pass over the headers; `wanted` in lower case. Lengths are compared first, because most headers are neither."""
+    forwarded, hosts, found = False, 0, 0
+    host = value_found = None
+    size_wanted = len(wanted)
+    for name, value in headers:
+        size = len(name)
+        if size == size_wanted and name.lower() == wanted:
+            found += 1
+            value_found = value
+        elif size == 4 and name.lower() == b"host":  # noqa: PLR2004 - the length of "host"
+            hosts += 1
+            host = value.lower()
+        elif size == 15 and name.lower() == b"x-forwarded-for":  # noqa: PLR2004 - the length of the name beside it
+            forwarded = True
+    return Seen(forwarded, host if hosts == 1 else None, value_found if found == 1 else None)
+
+
+def same_secret(given: bytes | None, expected: str | None) -> bool:
+    """Whether the caller knows the listener's secret, in constant time; a listener without one refuses everyone."""
+    if given is None or not expected:
+        return False
+    return hmac.compare_digest(given, expected.encode())
+
+
+class Endpoint(abc.ABC):
+    """A dialect at one listener. Whatever happens, the answer is in the dialect's words and has an id."""
+
+    def __init__(self, listener: Listener, world: World) -> None:
+        self._listener = listener
+        self._source = world.source
+        self._clock = world.clock
+        self._entropy = world.entropy
+
+    def answer(self, request: Request, /) -> Reply | Coroutine[Any, Any, Reply]:
+        """The answer at once if it can be had, else a coroutine for it."""
+        try:
+            outcome = self._answer(request)
+        except Failure as failure:
+            return self.refuse(failure)
+        except Exception:  # noqa: BLE001 - the last line of defence: a bug must not reach the workload, nor end the connection
+            return self._bug()
+        return outcome if isinstance(outcome, Reply) else self._guarded(outcome)
+
+    def refuse(self, failure: Failure, /) -> Reply:
+        """A failure in the dialect's words."""
+        request_id = self._entropy.guid()
+        if failure.kind is FailureKind.INTERNAL:
+            _log.error("internal failure in request %s", request_id, exc_info=failure)
+        return self._render(failure, request_id)
+
+    @abc.abstractmethod
+    def _answer(self, request: Request) -> Reply | Coroutine[Any, Any, Reply]:
+        """Serve; raises `Failure` for everything that the workload must be told."""
+
+    @abc.abstractmethod
+    def _render(self, failure: Failure, request_id: str) -> Reply:
+        """One failure, in the dialect's words; total and never raising."""
+
+    async def _guarded(self, outcome: Coroutine[Any, Any, Reply]) -> Reply:
+        try:
+            return await outcome
+        except Failure as failure:
+            return self.refuse(failure)
+        except Exception:  # noqa: BLE001 - as in answer
+            return self._bug()
+
+    def _bug(self) -> Reply:
+        _log.exception("bug at the token endpoint of %s", self._listener.host)
+        return self.refuse(Failure(FailureKind.UNAVAILABLE, "The request could not be served"))
+
+    def _admit(self, request: Request, seen: Seen) -> None:
+        """The checks that all dialects make, cheapest first: method, proxies, host (MIE section 1.7)."""
+        if request.method != b"GET":
+            raise Failure(FailureKind.METHOD_NOT_ALLOWED, "Only GET is served here")
+        if seen.forwarded:
+            raise Failure(FailureKind.FORWARDED, "Requests that were forwarded by a proxy are not served")
+        if seen.host not in self._listener.names:
+            raise Failure(FailureKind.FOREIGN_HOST, "The Host header names a host that is not served here")
+
+    def _admit_authority(self, authority: bytes | None) -> None:
+        """The same for the host in an absolute-form target, which outranks the header (RFC 9112 section 3.2.2)."""
+        if authority is not None and authority not in self._listener.names:
+            raise Failure(FailureKind.FOREIGN_HOST, "The request target names a host that is not served here")

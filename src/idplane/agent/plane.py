@@ -1,0 +1,284 @@
+"""The server, as the agent sees it: the four things that are asked of it, and the proof of who asks.
+
+Wire: `/agent/v1/*` with a signed JWT for each request (`directory.hosts` verifies it), and the ordinary token endpoint with a
+client assertion. Answers are checked for shape here, so that nothing below meets JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+
+from idplane.agent.identities import HostDescription, HostedIdentity
+from idplane.agent.upstream import AgentIdentity, Upstream, UpstreamResponse
+from idplane.jose import Algorithm, Signer, b64url, b64url_decode, certificate_thumbprint, numeric_date, parse
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import ResourceId
+from idplane.ports.store import Change
+from idplane.ports.world import Clock, Entropy
+
+__all__ = ["AGENT_AUDIENCE", "ANSWER", "CLIENT_ASSERTION_TYPE", "IssuedCertificate", "Plane", "UpstreamToken"]
+
+AGENT_AUDIENCE = "idplane-agent"
+"""`aud` of the tokens that an agent signs for the agent API."""
+ANSWER = "answer"
+"""`Failure.data` key under which the token service's own error answer (a JSON object) travels to the dialects that repeat it."""
+CLIENT_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_PROOF_SECONDS = 60
+_OK = 200
+_SERVER_ERROR = 500
+_REPEATED_MEMBERS = (
+    "error",
+    "error_description",
+    "error_codes",
+    "timestamp",
+    "trace_id",
+    "correlation_id",
+    "error_uri",
+    "suberror",
+    "claims",
+)
+_TOKEN_FAILURES = {
+    "invalid_resource": FailureKind.AUDIENCE_UNKNOWN,
+    "invalid_scope": FailureKind.SCOPE_INVALID,
+    "invalid_client": FailureKind.ASSERTION_INVALID,
+    "unauthorized_client": FailureKind.CLIENT_UNKNOWN,
+}
+_KINDS = {kind.name: kind for kind in FailureKind}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedCertificate:
+    """An identity's certificate for the key that was sent."""
+
+    credential_id: str
+    certificate: bytes = field(repr=False)
+    """DER."""
+    not_before: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamToken:
+    """An access token with its times in seconds since the epoch."""
+
+    access_token: str = field(repr=False)
+    not_before: int
+    expires_on: int
+
+
+class _Identity(msgspec.Struct, rename="camel"):
+    principal_id: str
+    client_id: str
+    system_assigned: bool
+    resource_id: str | None = None
+
+
+class _Host(msgspec.Struct, rename="camel"):
+    id: str
+    type: str
+    tenant_id: str
+    token_endpoint: str
+    identities: tuple[_Identity, ...]
+    location: str | None = None
+    compute: dict[str, object] = {}
+
+
+class _Certificate(msgspec.Struct, rename="camel"):
+    certificate: str
+    not_before: datetime
+    not_after: datetime
+    credential_id: str
+
+
+class _Change(msgspec.Struct):
+    position: int
+    collection: str
+    key: str
+    deleted: bool
+    subject: str | None = None
+
+
+class _Changes(msgspec.Struct):
+    position: int
+    changes: tuple[_Change, ...] = ()
+
+
+class _ErrorDetail(msgspec.Struct):
+    code: str
+    message: str = ""
+
+
+class _Error(msgspec.Struct):
+    error: _ErrorDetail
+
+
+class _Token(msgspec.Struct):
+    access_token: str
+    expires_in: int | str = 0
+    expires_on: int | str = 0
+    not_before: int | str = 0
+
+
+class Plane:
+    """Asks the server on behalf of one enrolled agent."""
+
+    def __init__(self, *, upstream: Upstream, identity: AgentIdentity, clock: Clock, entropy: Entropy) -> None:
+        self._upstream = upstream
+        self._agent_id = identity.agent_id
+        self._clock = clock
+        self._entropy = entropy
+        thumbprint = b64url(bytes.fromhex(certificate_thumbprint(identity.certificate)))
+        self._signer = Signer(identity.private_key, Algorithm.ES256, {"x5t#S256": thumbprint})
+
+    async def describe(self, host: ResourceId) -> HostDescription:
+        """What a resource is and which identities it has; raises RESOURCE_NOT_FOUND, HOST_NOT_BOUND, AGENT_UNKNOWN, UNAVAILABLE."""
+        answer = _decoded(await self._ask("GET", "/agent/v1/host?" + urlencode({"id": str(host)})), _Host)
+        identities = tuple(
+            HostedIdentity(
+                principal_id=it.principal_id,
+                client_id=it.client_id,
+                resource_id=it.resource_id,
+                system_assigned=it.system_assigned,
+            )
+            for it in answer.identities
+        )
+        return HostDescription(
+            id=host,
+            type=answer.type,
+            tenant_id=answer.tenant_id,
+            token_endpoint=answer.token_endpoint,
+            location=answer.location or "",
+            identities=identities,
+            compute=answer.compute,
+        )
+
+    async def certify(self, host: ResourceId, principal_id: str, csr: bytes) -> IssuedCertificate:
+        """A certificate for an identity's new key; raises NOT_ENTITLED, HOST_NOT_BOUND, AGENT_UNKNOWN, UNAVAILABLE."""
+        body = {"host": str(host), "principalId": principal_id, "csr": base64.b64encode(csr).decode()}
+        answer = _decoded(await self._ask("POST", "/agent/v1/certificates", msgspec.json.encode(body)), _Certificate)
+        return IssuedCertificate(
+            credential_id=answer.credential_id,
+            certificate=b64url_decode(answer.certificate),
+            not_before=_aware(answer.not_before),
+            not_after=_aware(answer.not_after),
+        )
+
+    async def changes(self, after: int | None, *, wait: int) -> tuple[int, tuple[Change, ...]]:
+        """What changed after a position, waiting up to `wait` seconds for something; None asks for the present position only."""
+        query = {"wait": str(wait)} if after is None else {"after": str(after), "wait": str(wait)}
+        answer = _decoded(await self._ask("GET", "/agent/v1/changes?" + urlencode(query)), _Changes)
+        changes = tuple(
+            Change(position=it.position, collection=it.collection, key=it.key, subject=it.subject, deleted=it.deleted)
+            for it in answer.changes
+        )
+        return answer.position, changes
+
+    async def token(
+        self, endpoint: str, *, client_id: str, resource: str, assertion: str, capabilities: tuple[str, ...]
+    ) -> UpstreamToken:
+        """A token from the token service.
+
+        Raises UNAVAILABLE, THROTTLED, ASSERTION_INVALID when the credential is refused, or another kind with the service's own
+        words under `ANSWER`.
+        """
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": client_id,
+            "resource": resource,
+            "client_assertion_type": CLIENT_ASSERTION_TYPE,
+            "client_assertion": assertion,
+        }
+        if capabilities:
+            claims = {"access_token": {"xms_cc": {"values": capabilities}}}
+            form["claims"] = msgspec.json.encode(claims).decode()
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+        response = await self._upstream.send("POST", urlsplit(endpoint).path, headers, urlencode(form).encode())
+        if response.status != _OK:
+            raise _token_refusal(response)
+        return self._token(_decoded(response, _Token))
+
+    def _token(self, answer: _Token) -> UpstreamToken:
+        """Times as the token itself has them (MIE section 1.3); an opaque token's from the answer around it."""
+        now = int(self._clock.now().timestamp())
+        try:
+            claims = parse(answer.access_token).claims
+            expires_on = int(numeric_date(claims.get("exp")).timestamp())
+            not_before = int(numeric_date(claims.get("nbf", 0)).timestamp())
+        except Failure:
+            expires_on = _number(answer.expires_on) or now + _number(answer.expires_in)
+            not_before = _number(answer.not_before)
+        return UpstreamToken(access_token=answer.access_token, expires_on=expires_on, not_before=not_before or now)
+
+    async def _ask(self, method: str, path: str, body: bytes = b"") -> UpstreamResponse:
+        headers = {"Authorization": f"Bearer {self._proof()}", "Accept": "application/json"}
+        if body:
+            headers["Content-Type"] = "application/json"
+        response = await self._upstream.send(method, path, headers, body)
+        if response.status != _OK:
+            raise _refusal(response)
+        return response
+
+    def _proof(self) -> str:
+        """Signed anew for each request: the server accepts each only once."""
+        now = int(self._clock.now().timestamp())
+        claims: Mapping[str, object] = {
+            "iss": self._agent_id,
+            "sub": self._agent_id,
+            "aud": AGENT_AUDIENCE,
+            "iat": now,
+            "exp": now + _PROOF_SECONDS,
+            "jti": self._entropy.guid(),
+        }
+        return self._signer.sign(claims)
+
+
+def _decoded(response: UpstreamResponse, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(response.body, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Failure(FailureKind.UNAVAILABLE, "the server's answer could not be read") from error
+
+
+def _refusal(response: UpstreamResponse) -> Failure:
+    """What the agent API refused, in the kind that it named."""
+    if response.status < _SERVER_ERROR:
+        try:
+            error = msgspec.json.decode(response.body, type=_Error).error
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return Failure(FailureKind.UNAVAILABLE, f"the server answered with status {response.status}")
+        return Failure(_KINDS.get(error.code, FailureKind.UNAVAILABLE), error.message)
+    return Failure(FailureKind.UNAVAILABLE, f"the server answered with status {response.status}")
+
+
+def _token_refusal(response: UpstreamResponse) -> Failure:
+    if response.status == FailureKind.THROTTLED.category.value:
+        return Failure(FailureKind.THROTTLED, "the token service asks for fewer requests")
+    try:
+        answer = msgspec.json.decode(response.body, type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        answer = {}
+    error = answer.get("error")
+    if response.status >= _SERVER_ERROR or not isinstance(error, str):
+        return Failure(FailureKind.UNAVAILABLE, f"the token service answered with status {response.status}")
+    repeated = {name: answer[name] for name in _REPEATED_MEMBERS if name in answer}
+    kind = _TOKEN_FAILURES.get(error, FailureKind.INVALID_PARAMETER)
+    return Failure(kind, str(answer.get("error_description", error)), **{ANSWER: msgspec.json.encode(repeated).decode()})
+
+
+def _number(value: int | str) -> int:
+    """Entra writes these as numbers or as text, depending on the endpoint."""
+    text = str(value)
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _aware(at: datetime) -> datetime:
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

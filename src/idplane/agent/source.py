@@ -1,0 +1,222 @@
+"""Where dialects get tokens from: who is meant, what is cached, what is asked of the server, and what a change takes away."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeAlias
+
+from idplane.agent.credentials import Credentials
+from idplane.agent.eviction import eviction_of
+from idplane.agent.flights import Flights
+from idplane.agent.identities import HostDescription, HostedIdentity, NoSelector, Selector, select
+from idplane.agent.plane import UpstreamToken
+from idplane.agent.tokens import CachedToken, Token, TokenCache, TokenKey
+from idplane.model.calls import Workload
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import ResourceId
+from idplane.ports.store import Change
+from idplane.ports.world import Clock
+
+__all__ = ["Refresh", "TokenAsk", "TokenSource"]
+
+_ATTEMPTS = 4
+_MAX_HOSTS = 4096
+_GONE = frozenset({FailureKind.RESOURCE_NOT_FOUND, FailureKind.NOT_ENTITLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refresh:
+    """A wish for another token than the cached one (MIE section 1.9)."""
+
+    bypass: bool = False
+    """Whatever is cached (`bypass_cache=true`)."""
+    bad_token: str | None = None
+    """Only if the cached token has this SHA-256 (`token_sha256_to_refresh`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenAsk:
+    """A request for a token, with everything that the listener and the dialect know about it."""
+
+    host: ResourceId
+    selector: Selector | None
+    default: NoSelector
+    resource: str
+    capabilities: tuple[str, ...] = ()
+    refresh: Refresh | None = None
+    workload: Workload = field(default_factory=Workload)
+
+
+Describe: TypeAlias = Callable[[ResourceId], Awaitable[HostDescription]]
+"""Ask the server what a host is."""
+Exchange: TypeAlias = Callable[[HostDescription, HostedIdentity, TokenAsk, str], Awaitable[UpstreamToken]]
+"""Ask the token service for a token with an assertion."""
+
+
+class TokenSource:
+    """Tokens and descriptions for the hosts of this agent.
+
+    Invariant: what `cached` and `token` return was in the cache at that moment, hence not evicted. Work under way for something
+    that is evicted brings nothing back.
+    """
+
+    def __init__(self, *, describe: Describe, exchange: Exchange, credentials: Credentials, clock: Clock) -> None:
+        self._describe = describe
+        self._exchange = exchange
+        self._credentials = credentials
+        self._clock = clock
+        self._tokens = TokenCache()
+        self._hosts: dict[str, HostDescription] = {}
+        self._token_flights: Flights[TokenKey, Token] = Flights(self._land_token)
+        self._host_flights: Flights[str, HostDescription] = Flights(self._land_host)
+
+    def cached(self, ask: TokenAsk, now: float) -> Token | None:
+        """The token, if it can be had without waiting; `now` in seconds since the epoch.
+
+        Raises IDENTITY_NOT_FOUND and IDENTITY_AMBIGUOUS. Starts a refresh in the background when one is due.
+        """
+        host = self._hosts.get(ask.host.key)
+        if host is None or ask.refresh is not None:
+            return None
+        identity = select(host, ask.selector, ask.default)
+        key = _key(ask, identity)
+        entry = self._tokens.get(key)
+        if entry is None or now >= entry.spent_at:
+            return None
+        if now >= entry.refresh_at:
+            entry.postpone(now)
+            self._token_flights.begin(key, partial(self._fetch, host, identity, ask))
+        return entry.token
+
+    async def token(self, ask: TokenAsk) -> Token:
+        """The token, from the cache or from the server.
+
+        Raises IDENTITY_NOT_FOUND, IDENTITY_AMBIGUOUS, HOST_NOT_BOUND, AGENT_UNKNOWN, UNAVAILABLE, THROTTLED, and what the token
+        service refused (with its words, `plane.ANSWER`).
+        """
+        try:
+            return await self._attempts(ask)
+        except Failure as failure:
+            if failure.kind in _GONE:
+                raise Failure(FailureKind.IDENTITY_NOT_FOUND, "Identity not found") from failure
+            raise
+
+    async def host(self, host: ResourceId) -> HostDescription:
+        """What the server says of a host; raises RESOURCE_NOT_FOUND, HOST_NOT_BOUND, AGENT_UNKNOWN, UNAVAILABLE."""
+        for _ in range(_ATTEMPTS):
+            known = self._hosts.get(host.key)
+            if known is not None:
+                return known
+            await self._host_flights.join(host.key, partial(self._ask_description, host))
+        raise Failure(FailureKind.UNAVAILABLE, "the host changed while it was looked up")
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Evict what the changes concern."""
+        for change in changes:
+            eviction = eviction_of(change)
+            if eviction is None:
+                continue
+            if eviction.every_token:
+                self.forget_tokens()
+            if eviction.tokens is not None:
+                self._evict_tokens(eviction.tokens)
+            if eviction.description is not None:
+                self._hosts.pop(eviction.description, None)
+                self._host_flights.supersede(eviction.description.__eq__)
+            if eviction.keys:
+                self._credentials.drop(eviction.keys)
+            revoked_on = self._credentials.drop_credential(eviction.credential) if eviction.credential else None
+            if revoked_on is not None:
+                self._evict_tokens(revoked_on)
+
+    def forget(self) -> None:
+        """Evict everything that the server may have changed meanwhile; keys stay, since each use of one is checked there."""
+        self.forget_tokens()
+        self._hosts.clear()
+        self._host_flights.supersede(lambda _: True)
+
+    def forget_tokens(self) -> None:
+        """Evict every token."""
+        self._tokens.clear()
+        self._token_flights.supersede(lambda _: True)
+
+    async def close(self) -> None:
+        """Stop all work and forget everything."""
+        await self._token_flights.close()
+        await self._host_flights.close()
+        await self._credentials.close()
+        self._tokens.clear()
+        self._hosts.clear()
+
+    async def _attempts(self, ask: TokenAsk) -> Token:
+        """Look, fetch, look again: what was evicted between its arrival and our turn is fetched anew, under the new facts."""
+        for _ in range(_ATTEMPTS):
+            host = await self.host(ask.host)
+            identity = select(host, ask.selector, ask.default)
+            key = _key(ask, identity)
+            entry = self._tokens.get(key)
+            if entry is not None and not self._wanted(ask, entry):
+                return entry.token
+            await self._fetched(key, host, identity, ask)
+            ask = replace(ask, refresh=None)
+        raise Failure(FailureKind.UNAVAILABLE, "the identity changed while its token was fetched")
+
+    def _wanted(self, ask: TokenAsk, entry: CachedToken) -> bool:
+        """Whether another token than this one must be fetched."""
+        if self._clock.now().timestamp() >= entry.spent_at:
+            return True
+        refresh = ask.refresh
+        return refresh is not None and (refresh.bypass or refresh.bad_token == entry.token.sha256)
+
+    async def _fetched(self, key: TokenKey, host: HostDescription, identity: HostedIdentity, ask: TokenAsk) -> None:
+        """Fetch; if the server can't be reached, a token that is nearly but not quite expired has to do."""
+        try:
+            await self._token_flights.join(key, partial(self._fetch, host, identity, ask))
+        except Failure as failure:
+            entry = self._tokens.get(key)
+            alive = entry is not None and self._clock.now().timestamp() < entry.token.expires_on
+            if failure.kind is not FailureKind.UNAVAILABLE or not alive or entry is None or ask.refresh is not None:
+                raise
+            entry.spent_at = entry.token.expires_on
+
+    async def _fetch(self, host: HostDescription, identity: HostedIdentity, ask: TokenAsk) -> Token:
+        """One token from the server; a refused credential is replaced once."""
+        try:
+            answer = await self._exchanged(host, identity, ask)
+        except Failure as failure:
+            if failure.kind is not FailureKind.ASSERTION_INVALID:
+                raise
+            self._credentials.refused(host.id.key, identity.principal_id)
+            answer = await self._exchanged(host, identity, ask)
+        return Token(
+            access_token=answer.access_token,
+            client_id=identity.client_id,
+            resource=ask.resource,
+            not_before=answer.not_before,
+            expires_on=answer.expires_on,
+        )
+
+    async def _exchanged(self, host: HostDescription, identity: HostedIdentity, ask: TokenAsk) -> UpstreamToken:
+        assertion = await self._credentials.assertion(host, identity, ask.workload)
+        return await self._exchange(host, identity, ask, assertion)
+
+    async def _ask_description(self, host: ResourceId) -> HostDescription:
+        return await self._describe(host)
+
+    def _land_token(self, key: TokenKey, token: Token) -> None:
+        self._tokens.put(key, token, self._clock.now().timestamp())
+
+    def _land_host(self, key: str, host: HostDescription) -> None:
+        if len(self._hosts) >= _MAX_HOSTS:
+            self._hosts.clear()
+        self._hosts[key] = host
+
+    def _evict_tokens(self, name: str) -> None:
+        self._tokens.evict(name)
+        self._token_flights.supersede(lambda key: name in (key.host, key.principal_id))
+
+
+def _key(ask: TokenAsk, identity: HostedIdentity) -> TokenKey:
+    return TokenKey(ask.host.key, identity.principal_id, ask.resource, ",".join(ask.capabilities))
