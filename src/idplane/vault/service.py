@@ -14,7 +14,7 @@ from idplane.model.profile import Profile
 from idplane.model.roles import Decision
 from idplane.model.vault import SecretVersion
 from idplane.ports.collections import SECRETS
-from idplane.ports.store import ABSENT, Batch, CommitRefused, Put, Store, Versioned
+from idplane.ports.store import ABSENT, Batch, CommitRefused, Put, RefusedBecause, Store, Versioned
 from idplane.ports.world import Clock, Entropy, KeyCustody
 from idplane.vault.secrets import (
     PAGE_LIMIT,
@@ -61,7 +61,7 @@ class SecretVault:
 
     Every operation raises `Failure(INVALID_NAME)` for a name that no secret can have and `Failure(FORBIDDEN)` when the caller lacks
     the data action, before it says whether the secret exists. Operations that write raise `Failure(CONFLICT)` when others kept changing
-    the same secret.
+    the same secret, and `Failure(VAULT_NOT_FOUND)` when the vault goes away under them.
 
     A disabled version cannot be read. `nbf` and `exp` are information for whoever uses the secret: as in Key Vault, reading a
     secret outside that window works ("About secrets": get works for not-yet-valid and expired secrets).
@@ -251,8 +251,9 @@ class SecretVault:
         for _ in range(_ATTEMPTS):
             try:
                 return await attempt()
-            except CommitRefused:
-                continue
+            except CommitRefused as refused:
+                if refused.because is RefusedBecause.REFERENCE:
+                    raise Failure(FailureKind.VAULT_NOT_FOUND, "the vault was deleted meanwhile") from refused
         raise Failure(FailureKind.CONFLICT, "others kept changing the secret at the same time")
 
     async def _require(self, caller: Caller, action: str, vault: Vault, name: str | None = None) -> None:

@@ -9,13 +9,13 @@ from typing import cast
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.vault.vault_world import World, vault_world
+from tests.unit.vault.vault_world import VAULT, World, vault_world
 
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.profile import AZURE
 from idplane.model.vault import SecretVersion
-from idplane.ports.collections import SECRETS
-from idplane.ports.store import Batch, CommitRefused, RefusedBecause, Store
+from idplane.ports.collections import RESOURCES, SECRETS
+from idplane.ports.store import Batch, CommitRefused, Delete, RefusedBecause, Store
 from idplane.rbac import AccessControl
 from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy
 from idplane.vault import SecretDraft, SecretVault, find_vault
@@ -116,6 +116,14 @@ async def test_who_loses_every_race_is_told_after_a_bounded_number_of_tries(worl
         await vault.set(caller, stock, "s", lambda: SecretDraft(value="v"))
     assert caught.value.kind is FailureKind.CONFLICT
     assert contended.commits == 10
+
+
+async def test_a_set_into_a_vault_that_goes_away_says_so(world: World) -> None:
+    caller, stock = world.tokens.known["officer"], await find_vault(world.store, "stock")
+    await world.store.commit(Batch.of(Delete(collection=RESOURCES, key=VAULT.key)))
+    with pytest.raises(Failure) as caught:
+        await world.vault.set(caller, stock, "s", lambda: SecretDraft(value="v"))
+    assert caught.value.kind is FailureKind.VAULT_NOT_FOUND
 
 
 async def test_a_due_purge_that_loses_the_race_is_due_again(world: World) -> None:
