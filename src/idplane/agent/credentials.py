@@ -20,7 +20,7 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.ports.world import Clock, Entropy
 
-__all__ = ["Credentials"]
+__all__ = ["Assertion", "Credentials"]
 
 _ASSERTION_LIFETIME = timedelta(minutes=10)
 _ASSERTION_REUSE = timedelta(minutes=5)
@@ -31,6 +31,14 @@ _ATTEMPTS = 4
 _Key: TypeAlias = tuple[str, str]
 """Resource id key of the host, object id of the principal."""
 _Certify: TypeAlias = Callable[[ResourceId, str, bytes], Awaitable[IssuedCertificate]]
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """A client assertion, and the credential whose key signed it."""
+
+    text: str = field(repr=False)
+    credential_id: str
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -59,7 +67,7 @@ class Credentials:
     def __len__(self) -> int:
         return len(self._held)
 
-    async def assertion(self, host: HostDescription, identity: HostedIdentity, workload: Workload) -> str:
+    async def assertion(self, host: HostDescription, identity: HostedIdentity, workload: Workload) -> Assertion:
         """A client assertion for the token endpoint (RFC 7523), telling which workload asks.
 
         Signed at most every five minutes for one asker and reused in between. Raises what `certify` raises, and UNAVAILABLE if
@@ -72,7 +80,7 @@ class Credentials:
                 if held.renew_at <= self._clock.now():
                     held.renew_at = self._clock.now() + _RETRY
                     self._flights.begin(key, lambda: self._obtain(host, identity))
-                return self._signed(held, host, identity, workload)
+                return Assertion(self._signed(held, host, identity, workload), held.id)
             await self._flights.join(key, lambda: self._obtain(host, identity))
         raise Failure(FailureKind.UNAVAILABLE, "the identity's certificate changed while it was fetched")
 
@@ -93,9 +101,11 @@ class Credentials:
         self._forget(key)
         return None if self._flights.flying(key) else key[0]
 
-    def refused(self, host_key: str, principal_id: str) -> None:
-        """The token service refused this credential: the next assertion is made with a new one."""
-        self._forget((host_key, principal_id))
+    def refused(self, assertion: Assertion) -> None:
+        """The token service refused this credential: the next assertion is made with another one."""
+        key = self._by_id.get(assertion.credential_id)
+        if key is not None:
+            self._forget(key)
 
     async def close(self) -> None:
         """Forget every key and stop fetching."""

@@ -140,11 +140,11 @@ class HostAgent:
         await self._source.close()
 
     async def _heard(self, position: int | None) -> tuple[int, Sequence[Change]]:
-        if position is not None:
-            return await self._plane.changes(position, wait=_POLL_SECONDS)
-        position, changes = await self._plane.changes(None, wait=0)
-        self._source.forget()
-        return position, changes
+        """What is new since `position`. A feed that starts, or that has gone back, may have left something out."""
+        now_at, changes = await self._plane.changes(position, wait=0 if position is None else _POLL_SECONDS)
+        if position is None or now_at < position:
+            self._source.forget()
+        return now_at, changes
 
     def _endpoint(self, dialect: Dialect, listener: Listener) -> Endpoint:
         world = World(source=self._source, clock=self._clock, entropy=self._entropy)

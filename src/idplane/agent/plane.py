@@ -50,6 +50,8 @@ _TOKEN_FAILURES = {
     "invalid_client": FailureKind.ASSERTION_INVALID,
     "unauthorized_client": FailureKind.CLIENT_UNKNOWN,
 }
+# Entra's numbers for an identity that is gone, or gone from this host: no credential and no retry will change that.
+_GONE_NUMBERS = (50105, 700016)
 _KINDS = {kind.name: kind for kind in FailureKind}
 
 T = TypeVar("T")
@@ -187,7 +189,7 @@ class Plane:
     ) -> UpstreamToken:
         """A token from the token service.
 
-        Raises UNAVAILABLE, THROTTLED, ASSERTION_INVALID when the credential is refused, or another kind with the service's own
+        Raises UNAVAILABLE, THROTTLED, NOT_ENTITLED, ASSERTION_INVALID when the credential is refused, or another kind with the service's own
         words under `ANSWER`.
         """
         form = {
@@ -269,6 +271,9 @@ def _token_refusal(response: UpstreamResponse) -> Failure:
     error = answer.get("error")
     if response.status >= _SERVER_ERROR or not isinstance(error, str):
         return Failure(FailureKind.UNAVAILABLE, f"the token service answered with status {response.status}")
+    numbers = answer.get("error_codes")
+    if isinstance(numbers, list) and any(number in numbers for number in _GONE_NUMBERS):
+        return Failure(FailureKind.NOT_ENTITLED, "the identity is not there, or not assigned to the host")
     repeated = {name: answer[name] for name in _REPEATED_MEMBERS if name in answer}
     kind = _TOKEN_FAILURES.get(error, FailureKind.INVALID_PARAMETER)
     return Failure(kind, str(answer.get("error_description", error)), **{ANSWER: msgspec.json.encode(repeated).decode()})

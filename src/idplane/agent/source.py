@@ -182,14 +182,12 @@ class TokenSource:
             entry.spent_at = entry.token.expires_on
 
     async def _fetch(self, host: HostDescription, identity: HostedIdentity, ask: TokenAsk) -> Token:
-        """One token from the server; a refused credential is replaced once."""
         try:
             answer = await self._exchanged(host, identity, ask)
         except Failure as failure:
-            if failure.kind is not FailureKind.ASSERTION_INVALID:
-                raise
-            self._credentials.refused(host.id.key, identity.principal_id)
-            answer = await self._exchanged(host, identity, ask)
+            if failure.kind in _GONE:  # the news of it is still under way
+                self._hosts.pop(host.id.key, None)
+            raise
         return Token(
             access_token=answer.access_token,
             client_id=identity.client_id,
@@ -199,8 +197,16 @@ class TokenSource:
         )
 
     async def _exchanged(self, host: HostDescription, identity: HostedIdentity, ask: TokenAsk) -> UpstreamToken:
+        """One token from the server; a refused credential is replaced once."""
         assertion = await self._credentials.assertion(host, identity, ask.workload)
-        return await self._exchange(host, identity, ask, assertion)
+        try:
+            return await self._exchange(host, identity, ask, assertion.text)
+        except Failure as failure:
+            if failure.kind is not FailureKind.ASSERTION_INVALID:
+                raise
+        self._credentials.refused(assertion)
+        successor = await self._credentials.assertion(host, identity, ask.workload)
+        return await self._exchange(host, identity, ask, successor.text)
 
     async def _ask_description(self, host: ResourceId) -> HostDescription:
         return await self._describe(host)

@@ -1,0 +1,196 @@
+"""The agent API: what host agents ask of the server.
+
+    GET  /agent/v1/host?id={resource id}              what a host is, and which identities it has
+    POST /agent/v1/certificates                       {host, principalId, csr} → a certificate for an identity's new key
+    GET  /agent/v1/changes[?after=N&wait=seconds]     what changed since, waiting for something to change
+
+Every request carries `Authorization: Bearer` with a token that the agent signed for it alone (`directory.hosts`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from idplane.directory.hosts import DescribedHost, HostDirectory
+from idplane.model.directory import Agent
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import ResourceId
+from idplane.model.values import JsonObject
+from idplane.ports.store import Change, Store
+from idplane.ports.world import Clock
+from idplane.web.agent_errors import agent_error
+from idplane.web.http import HttpRequest, HttpResponse
+
+__all__ = ["AgentSurface"]
+
+_MAX_WAIT = 30
+_MAX_POSITION = 2**63 - 1
+_MAX_BODY = 16 * 1024
+_MAX_WAITING = 4
+_PAGE = 500
+
+
+class _CertificateRequest(msgspec.Struct, rename="camel"):
+    host: str
+    principal_id: str
+    csr: str
+
+
+class AgentSurface:
+    """The surface for `/agent/v1`. Counts how many requests of each agent wait for changes, which is bounded."""
+
+    def __init__(self, *, hosts: HostDirectory, store: Store, clock: Clock) -> None:
+        self._hosts = hosts
+        self._store = store
+        self._clock = clock
+        self._waiting: Counter[str] = Counter()
+        self._routes: dict[str, tuple[str, Callable[[Agent, HttpRequest], Awaitable[HttpResponse]]]] = {
+            "/agent/v1/host": ("GET", self._host),
+            "/agent/v1/certificates": ("POST", self._certificate),
+            "/agent/v1/changes": ("GET", self._changes),
+        }
+
+    async def handle(self, request: HttpRequest, /) -> HttpResponse:
+        """Serve one request; raises `Failure`. Who asks is settled before what is asked."""
+        agent = await self._hosts.authenticate(_bearer(request))
+        method, serve = self._routes.get(request.path, ("", None))
+        if serve is None:
+            raise Failure(FailureKind.PATH_NOT_FOUND, "there is no such endpoint")
+        if request.method != method:
+            raise Failure(FailureKind.METHOD_NOT_ALLOWED, f"the endpoint takes {method} requests only", allowed=method)
+        return await serve(agent, request)
+
+    def refuse(self, failure: Failure, request: HttpRequest, /) -> HttpResponse:
+        """Any failure, in the agent API's words."""
+        return agent_error(failure, request.call.request_id)
+
+    async def _host(self, agent: Agent, request: HttpRequest) -> HttpResponse:
+        host = await self._hosts.describe(agent, ResourceId.parse(_only(request, "id") or ""))
+        return _json(_description(host, f"{request.origin.authority}/{host.tenant_id}/oauth2/token"))
+
+    async def _certificate(self, agent: Agent, request: HttpRequest) -> HttpResponse:
+        wanted = _certificate_request(request)
+        try:
+            csr = base64.b64decode(wanted.csr, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise Failure(FailureKind.CSR_INVALID, "the certificate request is not base64") from error
+        credential = await self._hosts.certify(agent, ResourceId.parse(wanted.host), wanted.principal_id, csr)
+        return _json(
+            {
+                "certificate": base64.b64encode(credential.certificate or b"").decode(),
+                "notBefore": credential.not_before,
+                "notAfter": credential.not_after,
+                "credentialId": credential.id,
+            }
+        )
+
+    async def _changes(self, agent: Agent, request: HttpRequest) -> HttpResponse:
+        after = _number(request, "after", _MAX_POSITION)
+        wait = _number(request, "wait", _MAX_WAIT) or 0
+        end = await self._store.position()
+        if after is None or after > end:
+            # A position beyond the end is one of another life of the database; the agent starts over from here.
+            return _json({"position": end, "changes": []})
+        if self._waiting[agent.id] >= _MAX_WAITING:
+            raise Failure(FailureKind.THROTTLED, f"{_MAX_WAITING} requests of this agent are waiting already")
+        self._waiting[agent.id] += 1
+        try:
+            position, changes = await self._awaited(agent, after, wait)
+        finally:
+            self._waiting[agent.id] -= 1
+            self._waiting += Counter()  # drops the agents that no longer wait
+        return _json({"position": position, "changes": changes})
+
+    async def _awaited(self, agent: Agent, after: int, wait: int) -> tuple[int, Sequence[Change]]:
+        """The changes that the agent is told of; where there are none, the position from which to ask next."""
+        woken = asyncio.Event()
+        stop = self._store.subscribe(lambda _: woken.set())
+        deadline = self._clock.monotonic() + wait
+        try:
+            while True:
+                woken.clear()
+                found = await self._store.changes(after, limit=_PAGE)
+                told = await self._hosts.visible(agent, found)
+                after = found[-1].position if found else after
+                remaining = deadline - self._clock.monotonic()
+                if told or remaining <= 0:
+                    return after, told
+                if len(found) < _PAGE:
+                    await _first(woken.wait(), self._clock.sleep(remaining))
+        finally:
+            stop()
+
+
+async def _first(*waits: Awaitable[object]) -> None:
+    """Return when one of them does; the others are cancelled."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _description(host: DescribedHost, token_endpoint: str) -> JsonObject:
+    return {
+        "id": str(host.id),
+        "type": host.type,
+        "location": host.location,
+        "tenantId": host.tenant_id,
+        "tokenEndpoint": token_endpoint,
+        "identities": [
+            {
+                "principalId": it.principal_id,
+                "clientId": it.client_id,
+                "resourceId": str(it.identity) if it.identity else None,
+                "systemAssigned": it.identity is None,
+            }
+            for it in host.identities
+        ],
+        "compute": host.compute,
+    }
+
+
+def _certificate_request(request: HttpRequest) -> _CertificateRequest:
+    if (request.header("content-type") or "").partition(";")[0].strip().lower() != "application/json":
+        raise Failure(FailureKind.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
+    if len(request.body) > _MAX_BODY:
+        raise Failure(FailureKind.BODY_TOO_LARGE, f"the body is larger than {_MAX_BODY} bytes")
+    try:
+        return msgspec.json.decode(request.body, type=_CertificateRequest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Failure(FailureKind.MALFORMED_BODY, "the body is not a certificate request") from error
+
+
+def _bearer(request: HttpRequest) -> str:
+    scheme, _, token = (request.header("authorization") or "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Failure(FailureKind.AGENT_UNKNOWN, "the request carries no agent's token")
+    return token.strip()
+
+
+def _only(request: HttpRequest, name: str) -> str | None:
+    values = [value for key, value in request.query if key == name]
+    if len(values) > 1:
+        raise Failure(FailureKind.INVALID_PARAMETER, f"the parameter '{name}' is repeated")
+    return values[0] if values else None
+
+
+def _number(request: HttpRequest, name: str, most: int) -> int | None:
+    text = _only(request, name)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > len(str(most)) or int(text) > most:
+        raise Failure(FailureKind.INVALID_PARAMETER, f"the parameter '{name}' is not a number from 0 to {most}")
+    return int(text)
+
+
+def _json(body: JsonObject) -> HttpResponse:
+    return HttpResponse(status=200, body=msgspec.json.encode(body))
