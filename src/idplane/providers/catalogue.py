@@ -1,0 +1,30 @@
+"""The declared namespaces, composed: each can be registered, and each is told of by Microsoft.Resources."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from idplane.arm.declare import Provider
+from idplane.providers.authorization import AUTHORIZATION
+from idplane.providers.compute import COMPUTE
+from idplane.providers.insights import INSIGHTS
+from idplane.providers.keyvault import KEY_VAULT
+from idplane.providers.managed_identity import MANAGED_IDENTITY
+from idplane.providers.metadata import ProviderCatalogue
+from idplane.providers.resources import RESOURCES_VERSIONS, resources_provider
+
+__all__ = ["PROVIDERS", "composed"]
+
+
+def composed(*providers: Provider) -> tuple[Provider, ...]:
+    """These namespaces and Microsoft.Resources, which describes them all."""
+    catalogue = ProviderCatalogue()
+    register = catalogue.register(RESOURCES_VERSIONS)
+    registrable = tuple(
+        replace(one, actions={**one.actions, "register": register}) for one in (resources_provider(catalogue), *providers)
+    )
+    catalogue.providers = registrable
+    return registrable
+
+
+PROVIDERS = composed(AUTHORIZATION, COMPUTE, INSIGHTS, KEY_VAULT, MANAGED_IDENTITY)
