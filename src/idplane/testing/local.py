@@ -1,0 +1,337 @@
+"""A whole plane in a thread of this process, with one-line verbs for tests.
+
+It is the same composition as `idplane up`: real store, real TLS listener, real token service, RBAC and logs; only the clock can be
+moved. The verbs are ordinary calls of the operator to Resource Manager and the vault, authenticated and authorized like any other.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from idplane.agent.host import Dialect, Listening
+from idplane.bootstrap.embedded import InProcessUpstream
+from idplane.bootstrap.operator import OperatorKey
+from idplane.bootstrap.seed import trust_operator
+from idplane.bootstrap.thread import PlaneThread
+from idplane.bootstrap.world import SystemClock, SystemEntropy, World
+from idplane.model.events import ActivityEvent, SignIn
+from idplane.model.ids import ResourceId
+from idplane.model.profile import AZURE, Profile
+from idplane.ports.collections import ACTIVITY, SIGN_INS
+from idplane.rbac import BUILT_IN_ROLES
+from idplane.testing.reset import reset
+from idplane.testing.worlds import MemoryCustody, memory_store
+from idplane.web.origins import Origins
+
+__all__ = ["Answer", "LocalPlane", "ManagedIdentity", "MovableClock", "Token", "VirtualMachine"]
+
+_VERSIONS = {
+    "microsoft.resources": "2024-11-01",
+    "microsoft.compute": "2024-11-01",
+    "microsoft.managedidentity": "2024-11-30",
+    "microsoft.keyvault": "2023-07-01",
+    "microsoft.authorization": "2022-04-01",
+}
+_LOCATION = "westeurope"
+_GROUP = "tests"
+
+
+class Token(NamedTuple):
+    """An access token as azure-core's credentials return it."""
+
+    token: str
+    expires_on: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the plane answered to a call."""
+
+    status: int
+    body: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagedIdentity:
+    """A managed identity: the system-assigned one of a machine, or a user-assigned one (then `id` is its resource id)."""
+
+    id: str
+    principal_id: str
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualMachine:
+    """A machine that code can run as. `identity` is its system-assigned identity, if it has one."""
+
+    id: str
+    identity: ManagedIdentity | None
+
+
+class MovableClock(SystemClock):
+    """Real time plus an offset that a test moves."""
+
+    def __init__(self) -> None:
+        self._offset = timedelta()
+
+    def now(self) -> datetime:
+        """The current instant, moved by what the test let pass."""
+        return super().now() + self._offset
+
+    def advance(self, by: timedelta) -> None:
+        """Let time pass at once."""
+        self._offset += by
+
+    def reset(self) -> None:
+        """Back to real time."""
+        self._offset = timedelta()
+
+
+class OperatorCredential:
+    """The plane's owner as an azure-core credential, for management clients under test."""
+
+    def __init__(self, plane: LocalPlane) -> None:
+        self._plane = plane
+
+    def get_token(self, *scopes: str, **_: Any) -> Token:
+        """A token for one scope, which ends in `/.default`."""
+        answer = self._plane.operator_token(scopes[0].removesuffix("/.default"))
+        return Token(answer["access_token"], int(self._plane.clock.now().timestamp()) + int(answer["expires_in"]))
+
+
+class LocalPlane:
+    """A running plane and the things that tests do with one."""
+
+    def __init__(self, *, profile: Profile = AZURE) -> None:
+        self.clock = MovableClock()
+        entropy = SystemEntropy()
+        self._entropy = entropy
+        self._operator = OperatorKey.create(self.clock, entropy)
+        self._tokens: dict[str, Mapping[str, Any]] = {}
+        self._thread = PlaneThread(self._world(profile))
+        self._plane = self._thread.plane
+        self._folder = tempfile.TemporaryDirectory(prefix="idplane-")
+        self.ca_file = Path(self._folder.name) / "ca.pem"
+        self.ca_file.write_bytes(self._plane.tls.ca_pem)
+        self.url = f"https://localhost:{self._thread.port}"
+        self.vault_domain = f"vault.localhost:{self._thread.port}"
+        self.tenant_id = self._plane.installation.tenant.id
+        self.subscription_id = self._plane.installation.subscription.id
+        self._upstream = InProcessUpstream(
+            self._plane.app(Origins.local(self._thread.port)), host=f"localhost:{self._thread.port}"
+        )
+        self._thread.run(trust_operator(self._plane.world, self._plane.installation.operator, self._operator.certificate))
+        self._listening: list[Listening] = []
+
+    async def _world(self, profile: Profile) -> World:
+        return World(
+            clock=self.clock, entropy=self._entropy, store=await memory_store(), custody=MemoryCustody(), profile=profile
+        )
+
+    # One-line verbs ---------------------------------------------------------------------------------------------------
+
+    @property
+    def credential(self) -> OperatorCredential:
+        """The owner's credential, for azure-mgmt clients: `Client(plane.credential, plane.subscription_id, **plane.client)`."""
+        return OperatorCredential(self)
+
+    @property
+    def client(self) -> Mapping[str, Any]:
+        """Keyword arguments that point an azure-mgmt client at this plane."""
+        return {"base_url": self.url, "credential_scopes": ["https://management.azure.com/.default"]}
+
+    def resource_group(self, name: str = _GROUP) -> str:
+        """A resource group, made if it is not there; its id."""
+        identifier = f"/subscriptions/{self.subscription_id}/resourceGroups/{name}"
+        self.call("PUT", identifier, {"location": _LOCATION})
+        return identifier
+
+    def virtual_machine(
+        self, name: str, *, system: bool = True, identities: Sequence[ManagedIdentity] = (), group: str = _GROUP
+    ) -> VirtualMachine:
+        """A machine with a system-assigned identity, user-assigned ones, both or neither."""
+        identifier = f"{self.resource_group(group)}/providers/Microsoft.Compute/virtualMachines/{name}"
+        kinds = [kind for kind, wanted in (("SystemAssigned", system), ("UserAssigned", bool(identities))) if wanted]
+        block: dict[str, Any] = {"type": ", ".join(kinds) or "None"}
+        if identities:
+            block["userAssignedIdentities"] = {identity.id: {} for identity in identities}
+        body = self.call("PUT", identifier, {"location": _LOCATION, "identity": block, "properties": {}}).body
+        return VirtualMachine(id=body["id"], identity=self._system_identity(identifier) if system else None)
+
+    def user_assigned_identity(self, name: str, *, group: str = _GROUP) -> ManagedIdentity:
+        """A user-assigned identity."""
+        identifier = f"{self.resource_group(group)}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
+        body = self.call("PUT", identifier, {"location": _LOCATION}).body
+        return _identity(body)
+
+    def vault(self, name: str, *, group: str = _GROUP, **secrets: str) -> str:
+        """A Key Vault that holds these secrets; its id. Its address is `plane.vault_url(name)`."""
+        identifier = f"{self.resource_group(group)}/providers/Microsoft.KeyVault/vaults/{name}"
+        properties = {
+            "tenantId": self.tenant_id,
+            "sku": {"family": "A", "name": "standard"},
+            "enableRbacAuthorization": True,
+        }
+        self.call("PUT", identifier, {"location": _LOCATION, "properties": properties})
+        if secrets:
+            self.grant(self._plane.installation.operator.id, "Key Vault Secrets Officer", identifier)
+        for secret, value in secrets.items():
+            self.secret(name, secret.replace("_", "-"), value)
+        return identifier
+
+    def secret(self, vault: str, name: str, value: str) -> None:
+        """Set a secret; the operator needs a role for it, which `vault(..., name=value)` gives it."""
+        token = self.operator_token("https://vault.azure.net")["access_token"]
+        self._send(
+            "PUT",
+            f"/secrets/{name}?api-version=7.4",
+            {"authorization": f"Bearer {token}"},
+            {"value": value},
+            host=f"{vault}.{self.vault_domain}",
+        )
+
+    def vault_url(self, name: str) -> str:
+        """The address of a vault, for `SecretClient`."""
+        return f"https://{name}.{self.vault_domain}"
+
+    def grant(self, principal: str | ManagedIdentity, role: str, scope: str) -> str:
+        """Assign a built-in role by its name; the assignment's id."""
+        principal_id = principal if isinstance(principal, str) else principal.principal_id
+        role_id = next(one.id for one in BUILT_IN_ROLES.values() if one.name.lower() == role.lower())
+        properties = {
+            "roleDefinitionId": f"/providers/Microsoft.Authorization/roleDefinitions/{role_id}",
+            "principalId": principal_id,
+            "principalType": "ServicePrincipal",
+        }
+        path = f"{scope.rstrip('/')}/providers/Microsoft.Authorization/roleAssignments/{self._entropy.guid()}"
+        identifier: str = self.call("PUT", path, {"properties": properties}).body["id"]
+        return identifier
+
+    def delete(self, identifier: str) -> None:
+        """Delete any resource or role assignment by its id."""
+        self.call("DELETE", identifier)
+
+    def environment(self, machine: VirtualMachine | str, *, dialect: Dialect = Dialect.APP_SERVICE) -> dict[str, str]:
+        """The variables that make code in a process get this machine's tokens; served until the plane is reset."""
+        host = ResourceId.parse(machine if isinstance(machine, str) else machine.id)
+        secret = self._entropy.bytes(32).hex()
+        sock = socket.create_server(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+        self._listening.append(
+            self._thread.run(
+                self._plane.agent.listen(
+                    sock, host=host, dialect=dialect, secret=secret if dialect is Dialect.APP_SERVICE else None
+                )
+            )
+        )
+        trust = {"REQUESTS_CA_BUNDLE": str(self.ca_file), "SSL_CERT_FILE": str(self.ca_file)}
+        if dialect is Dialect.IMDS:
+            return {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"http://127.0.0.1:{port}", **trust}
+        return {"IDENTITY_ENDPOINT": f"http://127.0.0.1:{port}/msi/token", "IDENTITY_HEADER": secret, **trust}
+
+    @contextmanager
+    def names(self) -> Iterator[None]:
+        """Resolve `*.localhost` to this machine inside the process, which plain glibc does not."""
+        real = socket.getaddrinfo
+
+        def resolve(host: Any, *rest: Any, **options: Any) -> Any:
+            name = host.decode() if isinstance(host, bytes) else host
+            return real("127.0.0.1" if isinstance(name, str) and name.endswith(".localhost") else host, *rest, **options)
+
+        socket.getaddrinfo = resolve
+        try:
+            yield
+        finally:
+            socket.getaddrinfo = real
+
+    # Looking --------------------------------------------------------------------------------------------------------
+
+    def sign_ins(self) -> tuple[SignIn, ...]:
+        """The sign-in log, oldest first."""
+        logged = self._thread.run(self._plane.world.store.read_log(SIGN_INS, limit=1000))
+        return tuple(item.event for item in reversed(logged))
+
+    def activity(self) -> tuple[ActivityEvent, ...]:
+        """The activity log, oldest first."""
+        logged = self._thread.run(self._plane.world.store.read_log(ACTIVITY, limit=1000))
+        return tuple(item.event for item in reversed(logged))
+
+    def operator_token(self, resource: str) -> Mapping[str, Any]:
+        """The token service's answer to the plane's owner; kept until the clock is moved or the plane is reset."""
+        if resource not in self._tokens:
+            self._tokens[resource] = self._ask_operator_token(resource)
+        return self._tokens[resource]
+
+    def _ask_operator_token(self, resource: str) -> Mapping[str, Any]:
+        path = f"/{self.tenant_id}/oauth2/v2.0/token"
+        form = self._operator.token_request(
+            client_id=self._plane.installation.operator.client_id,
+            token_endpoint=self.url + path,
+            resource=resource,
+            clock=self.clock,
+            entropy=self._entropy,
+        )
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        answer = self._thread.run(self._upstream.send("POST", path, headers, urlencode(form).encode()))
+        if answer.status != 200:  # noqa: PLR2004 - HTTP OK
+            raise AssertionError(f"the operator got no token: {answer.body.decode()}")
+        body: Mapping[str, Any] = json.loads(answer.body)
+        return body
+
+    def call(self, method: str, path: str, body: Any = None, *, api_version: str | None = None) -> Answer:
+        """A Resource Manager call as the operator; raises `AssertionError` with the answer when it is refused."""
+        token = self.operator_token("https://management.azure.com")["access_token"]
+        version = api_version or _VERSIONS[(ResourceId.parse(path).namespace or "Microsoft.Resources").lower()]
+        return self._send(method, f"{path}?api-version={version}", {"authorization": f"Bearer {token}"}, body)
+
+    def run(self, work: Any) -> Any:
+        """Run a coroutine on the plane's own loop, for tests that look inside."""
+        return self._thread.run(work)
+
+    # Life -------------------------------------------------------------------------------------------------------------
+
+    def advance(self, by: timedelta) -> None:
+        """Let time pass for the plane."""
+        self.clock.advance(by)
+        self._tokens.clear()
+
+    def reset(self) -> None:
+        """Remove everything that tests made; the tenant, the owner and the keys stay. The clock shows real time again."""
+        for listening in self._listening:
+            self._thread.run(listening.close())
+        self._listening.clear()
+        self.clock.reset()
+        self._tokens.clear()
+        self._thread.run(reset(self._plane.world.store, self._plane.installation))
+
+    def close(self) -> None:
+        """Stop the plane."""
+        self._thread.close()
+        self._folder.cleanup()
+
+    def _system_identity(self, identifier: str) -> ManagedIdentity:
+        default = f"{identifier}/providers/Microsoft.ManagedIdentity/identities/default"
+        return _identity(self.call("GET", default, api_version="2024-11-30").body)
+
+    def _send(self, method: str, path: str, headers: Mapping[str, str], body: Any, *, host: str | None = None) -> Answer:
+        content = b"" if body is None else json.dumps(body).encode()
+        upstream = self._upstream if host is None else self._upstream.for_host(host)
+        sent = self._thread.run(upstream.send(method, path, {**headers, "content-type": "application/json"}, content))
+        answer = Answer(status=sent.status, body=json.loads(sent.body) if sent.body else None)
+        if answer.status >= 400:  # noqa: PLR2004 - HTTP errors start here
+            raise AssertionError(f"{method} {path} was refused with {answer.status}: {answer.body}")
+        return answer
+
+
+def _identity(body: Mapping[str, Any]) -> ManagedIdentity:
+    properties = body["properties"]
+    return ManagedIdentity(id=body["id"], principal_id=properties["principalId"], client_id=properties["clientId"])
