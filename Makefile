@@ -15,8 +15,8 @@ test: $(VENV)/.dev ## the tests that need nothing but Python
 check: lint types layers test fuzz ## everything that CI checks, except what needs other software
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests fuzz bench
+	$(BIN)/ruff check src tests fuzz bench
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
@@ -31,8 +31,8 @@ bench: $(VENV)/.dev ## ratios against limits and peers, side by side
 	@for script in bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 format: $(VENV)/.dev
-	$(BIN)/ruff format src tests bench
-	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests fuzz bench
+	$(BIN)/ruff check --fix src tests fuzz bench
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(f"idplane needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Set PYTHON=...") if sys.version_info < (3, 11) else None'

@@ -12,15 +12,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from idplane.agent.host import AgentIdentity
-from idplane.agent.serving import HostAgent
-from idplane.arm.kernel import ResourceManager
+from idplane.agent.host import AgentIdentity, HostAgent
+from idplane.arm.kernel import Kernel, ResourceManager
+from idplane.arm.registry import Registry
+from idplane.audit.activity import activity_event
 from idplane.bootstrap.embedded import InProcessUpstream
 from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
+from idplane.directory import identities
+from idplane.directory.audiences import Audiences
 from idplane.directory.hosts import HostDirectory
 from idplane.jose import certificate_thumbprint, make_csr, new_ec_key
 from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
+from idplane.model.azure import PUBLIC_HOSTS
 from idplane.model.directory import Agent
 from idplane.model.failure import Failure
 from idplane.ports.collections import AGENTS, CREDENTIALS
@@ -31,6 +35,7 @@ from idplane.sts import TokenAuthenticator, TokenService
 from idplane.vault import SecretVault
 from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
+from idplane.web.arm_errors import describe
 from idplane.web.authority import AuthoritySurface
 from idplane.web.graph import GraphSurface
 from idplane.web.management import ManagementSurface
@@ -42,6 +47,13 @@ __all__ = ["EMBEDDED_AGENT", "Plane", "context_for"]
 
 EMBEDDED_AGENT = "embedded"
 _TLS_NAMES = ("localhost", "*.vault.localhost", "127.0.0.1", "::1")
+_MANAGEMENT_AUDIENCES = frozenset(
+    {
+        *(f"https://{host}{slash}" for host in PUBLIC_HOSTS["management"] for slash in ("", "/")),
+        "797f4846-ba00-4fd7-ba43-dac1f8f63013",
+    }
+)
+"""Resource Manager's names in Azure, and its application id."""
 _TURN_AT_MOST_EVERY = 30.0
 """Seconds between looks at what is due: wall clocks jump, so nobody sleeps until a far instant."""
 _log = logging.getLogger("idplane.bootstrap")
@@ -64,39 +76,54 @@ class Plane:
     async def open(cls, world: World) -> Plane:
         """Compose a plane over a store that may be empty or hold an installation."""
         installation = await ensure_installation(world)
-        parts = {"store": world.store, "custody": world.custody, "clock": world.clock, "entropy": world.entropy}
-        ring = await KeyRing.open(**parts, profile=world.profile)
-        authority = await CredentialAuthority.open(**parts, profile=world.profile)
-        tls = await TlsAuthority.open(**parts)
-        access = AccessControl(store=world.store)
-        authenticator = TokenAuthenticator(store=world.store, ring=ring, clock=world.clock)
-        tokens = TokenService(store=world.store, ring=ring, clock=world.clock, entropy=world.entropy, profile=world.profile)
-        manager = ResourceManager(
-            providers=PROVIDERS,
-            store=world.store,
-            authenticator=authenticator,
-            access=access,
-            clock=world.clock,
-            entropy=world.entropy,
+        store, custody, clock, entropy = world.store, world.custody, world.clock, world.entropy
+        ring = await KeyRing.open(store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile)
+        authority = await CredentialAuthority.open(
+            store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile
+        )
+        tls = await TlsAuthority.open(store=store, custody=custody, clock=clock, entropy=entropy)
+        access = AccessControl(store=store)
+        authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
+        tokens = TokenService(
+            store=store,
+            ring=ring,
+            audiences=Audiences(store=store),
+            clock=clock,
+            entropy=entropy,
             profile=world.profile,
+        )
+        manager = ResourceManager(
+            Kernel(
+                store=store,
+                clock=clock,
+                entropy=entropy,
+                profile=world.profile,
+                registry=Registry(PROVIDERS),
+                authenticator=authenticator,
+                audiences=_MANAGEMENT_AUDIENCES,
+                access=access,
+                identities=identities,
+                record=activity_event,
+                describe=describe,
+            )
         )
         vault = SecretVault(
-            store=world.store,
-            custody=world.custody,
+            store=store,
+            custody=custody,
             access=access,
-            clock=world.clock,
-            entropy=world.entropy,
+            clock=clock,
+            entropy=entropy,
             profile=world.profile,
         )
-        hosts = HostDirectory(store=world.store, authority=authority, clock=world.clock, entropy=world.entropy)
+        hosts = HostDirectory(store=store, authority=authority, clock=clock)
         surfaces = Surfaces(
-            authority=AuthoritySurface(tokens=tokens, ring=ring, store=world.store),
-            management=ManagementSurface(manager=manager),
-            graph=GraphSurface(store=world.store, authenticator=authenticator),
-            vault=VaultSurface(vault=vault, authenticator=authenticator, store=world.store),
-            agents=AgentSurface(hosts=hosts, store=world.store, clock=world.clock),
+            authority=AuthoritySurface(tokens=tokens, ring=ring, store=store),
+            management=ManagementSurface(manager=manager, home_tenant=installation.tenant.id),
+            graph=GraphSurface(store=store, authenticator=authenticator),
+            vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
+            agents=AgentSurface(hosts=hosts, store=store, clock=clock),
         )
-        agent = await _embedded_agent(world, authority, surfaces, installation)
+        agent = await _embedded_agent(world, authority, surfaces)
         subscriptions = (world.store.subscribe(ring.apply), world.store.subscribe(agent.apply))
         return cls(
             world=world,
@@ -133,9 +160,7 @@ class Plane:
         await self.agent.close()
 
 
-async def _embedded_agent(
-    world: World, authority: CredentialAuthority, surfaces: Surfaces, installation: Installation
-) -> HostAgent:
+async def _embedded_agent(world: World, authority: CredentialAuthority, surfaces: Surfaces) -> HostAgent:
     """Enroll this process's agent under a key born now; certificates that its predecessor held are gone with its key."""
     key = new_ec_key()
     certificate = authority.issue_agent(make_csr(key, EMBEDDED_AGENT), EMBEDDED_AGENT)

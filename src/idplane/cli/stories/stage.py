@@ -1,0 +1,158 @@
+"""What the audience sees: the same beats of the story as colour on a terminal or as JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from idplane.cli.output import say_json
+
+__all__ = ["JsonStage", "Stage", "TerminalStage"]
+
+_WIDTH = 100
+_INDENT = 5
+
+
+class Stage(Protocol):
+    """The beats of a story."""
+
+    def scene(self, title: str) -> None:
+        """A new part begins."""
+        ...
+
+    def good(self, what: str, detail: str = "") -> None:
+        """Something worked."""
+        ...
+
+    def bad(self, what: str, detail: str = "") -> None:
+        """Something was refused, as it should be."""
+        ...
+
+    def change(self, what: str, detail: str = "") -> None:
+        """The owner changed something."""
+        ...
+
+    def code(self, source: str) -> None:
+        """Lines of a program."""
+        ...
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Facts in columns."""
+        ...
+
+    def epilogue(self, data: str, *, keep: bool) -> None:
+        """The end, and what to try next."""
+        ...
+
+
+class TerminalStage:
+    """For people."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False, soft_wrap=False)
+        self._console.width = min(self._console.width, _WIDTH)
+        self._scenes = 0
+
+    def scene(self, title: str) -> None:
+        """A numbered heading."""
+        self._scenes += 1
+        self._console.print()
+        self._console.print(Text.assemble((f" {self._scenes} ", "bold black on cyan"), "  ", (title, "bold")))
+
+    def good(self, what: str, detail: str = "") -> None:
+        """A green tick."""
+        self._line("✓", "green", what, detail)
+
+    def bad(self, what: str, detail: str = "") -> None:
+        """A red cross."""
+        self._line("✗", "red", what, detail)
+
+    def change(self, what: str, detail: str = "") -> None:
+        """A yellow arrow."""
+        self._line("→", "yellow", what, detail)
+
+    def code(self, source: str) -> None:
+        """Highlighted Python."""
+        syntax = Syntax(source, "python", theme="ansi_dark", background_color="default", word_wrap=True)
+        self._console.print(Padding(syntax, (1, 2, 1, _INDENT + 2)))
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A plain table."""
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for column in columns:
+            table.add_column(column, no_wrap=True, overflow="ellipsis")
+        for row in rows:
+            style = "red" if row[-1] != "success" else None
+            table.add_row(*row, style=style)
+        self._console.print(Padding(table, (0, 0, 0, _INDENT + 2)))
+
+    def epilogue(self, data: str, *, keep: bool) -> None:
+        """What to try next."""
+        self._console.print()
+        self._console.rule(style="dim")
+        self._console.print(
+            Text("No secret was ever handed to any of these programs, and nothing left this machine.", "bold green")
+        )
+        self._console.print()
+        option = f"--data {data} " if keep else ""
+        for line, why in (
+            *(() if keep else (("idplane up", "a plane of your own"),)),
+            (
+                f"idplane run {option}--as front-end-1 -- bash" if keep else "idplane run --as MY-VM -- python app.py",
+                "be a machine",
+            ),
+            (f"idplane log signins {option}--follow", "every token, as it is issued"),
+            ("make test", "the project's own tests; pytest users: the `idplane` fixture"),
+        ):
+            self._console.print(Text.assemble(("  $ ", "dim"), (line, "bold"), ("   " + why, "dim")), overflow="fold")
+        if keep:
+            self._console.print(Text("\nThe plane keeps running until Ctrl-C.", "dim"))
+        self._console.print()
+
+    def _line(self, mark: str, colour: str, what: str, detail: str) -> None:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(width=_INDENT, justify="right")
+        grid.add_column()
+        text = Text(what)
+        if detail:
+            text.append(f"\n{detail}" if len(what) + len(detail) > _WIDTH - 2 * _INDENT else f"   {detail}", "dim")
+        grid.add_row(Text(mark, f"bold {colour}"), text)
+        self._console.print(grid)
+
+
+class JsonStage:
+    """For scripts."""
+
+    def scene(self, title: str) -> None:
+        """One line."""
+        say_json({"scene": title})
+
+    def good(self, what: str, detail: str = "") -> None:
+        """One line."""
+        say_json({"good": what, "detail": detail})
+
+    def bad(self, what: str, detail: str = "") -> None:
+        """One line."""
+        say_json({"refused": what, "detail": detail})
+
+    def change(self, what: str, detail: str = "") -> None:
+        """One line."""
+        say_json({"change": what, "detail": detail})
+
+    def code(self, source: str) -> None:
+        """One line."""
+        say_json({"code": source})
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """One line."""
+        say_json({"table": [dict(zip(columns, row, strict=True)) for row in rows]})
+
+    def epilogue(self, data: str, *, keep: bool) -> None:
+        """One line."""
+        say_json({"done": True, "data": data if keep else None})
