@@ -21,9 +21,11 @@ from idplane.model.failure import Failure, FailureKind
 __all__ = ["ROOT", "ResourceId", "is_guid", "normalize_location"]
 
 _GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
-# Resource names: at most 260 characters and none of < > % & : \ ? / (control-plane.md section 7.4), no control characters.
-_SEGMENT = re.compile(r"[^<>%&:\\?/\x00-\x1f\x7f]{1,260}")
+# Resource names: at most 260 characters and none of < > % & : \ ? / (control-plane.md section 7.4), no control characters, no
+# halves of surrogate pairs (no encoder takes them), and no white space at either end.
+_SEGMENT = re.compile(r"(?!\s)[^<>%&:\\?/\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,260}(?<!\s)")
 _MAX_LENGTH = 2048
+_PROVIDERS = "providers"
 
 
 def is_guid(text: str) -> bool:
@@ -49,15 +51,21 @@ class ResourceId:
     def parse(cls, text: str) -> ResourceId:
         """Parse an id; raises `Failure(INVALID_RESOURCE_ID)` for anything outside the grammar."""
         if len(text) > _MAX_LENGTH or not text.startswith("/"):
-            raise Failure(FailureKind.INVALID_RESOURCE_ID, f"'{text[:200]}' is not a resource id", id=text[:200])
+            raise _refused(text)
         parts = tuple(part for part in text.split("/") if part)
         if any(_SEGMENT.fullmatch(part) is None or part in {".", ".."} for part in parts):
-            raise Failure(FailureKind.INVALID_RESOURCE_ID, f"'{text[:200]}' is not a resource id", id=text[:200])
-        return cls(_canonical(parts, text))
+            raise _refused(text)
+        keywords = _keywords(parts)
+        if keywords is None:
+            raise _refused(text)
+        return cls(tuple(keywords.get(index, part) for index, part in enumerate(parts)))
 
     def child(self, *segments: str) -> ResourceId:
-        """The id below this one that the further segments name, checked like any other."""
-        return ResourceId.parse(f"{self}/{'/'.join(segments)}")
+        """The id below this one that the further segments name, checked like any other; each is one segment, never none or two."""
+        text = f"{self}/{'/'.join(segments)}"
+        if not all(segments) or any("/" in segment for segment in segments):
+            raise _refused(text)
+        return ResourceId.parse(text)
 
     def extension(self, resource_type: str, name: str) -> ResourceId:
         """The id of an extension or top-level resource of `resource_type` at this scope."""
@@ -93,18 +101,16 @@ class ResourceId:
     @property
     def resource_group(self) -> str | None:
         """The group's name as written, if the id lies in one."""
-        if len(self.segments) >= 4 and self.segments[2] == "resourceGroups":  # noqa: PLR2004 - two keywords and their values
+        # A tenant-level type may be called `resourceGroups` too; only below a subscription is it the grammar's word.
+        if self.subscription is not None and len(self.segments) >= 4 and self.segments[2] == "resourceGroups":  # noqa: PLR2004 - two keywords and their values
             return self.segments[3]
         return None
 
     @cached_property
     def _provider_at(self) -> int | None:
         """Index of the last `providers` keyword: what stands before it is the scope."""
-        # A namespace holds a dot, and a type never does: that is what tells the keyword from a resource named `providers`.
-        for index in range(len(self.segments) - 4, -1, -1):
-            if self.segments[index] == "providers" and "." in self.segments[index + 1]:
-                return index
-        return None
+        keywords = _keywords(self.segments) or {}
+        return max((index for index, word in keywords.items() if word == _PROVIDERS), default=None)
 
     @property
     def scope(self) -> ResourceId:
@@ -154,35 +160,38 @@ class ResourceId:
         return not scope.segments or self.key == scope.key or self.key.startswith(scope.key + "/")
 
 
-def _canonical(parts: tuple[str, ...], text: str) -> tuple[str, ...]:
-    """The segments with the grammar's words in canonical case; raises for a path that the grammar does not know."""
-    out = list(parts)
+def _keywords(parts: tuple[str, ...]) -> dict[int, str] | None:
+    """Where the grammar's own words stand, in canonical case; None for a path that the grammar does not know.
+
+    Read from the front, so that a resource, a group or a subscription may be named like any of them.
+    """
+    words: dict[int, str] = {}
     index = 0
-    refused = Failure(FailureKind.INVALID_RESOURCE_ID, f"'{text[:200]}' is not a resource id", id=text[:200])
-    if parts and parts[0].lower() == "subscriptions":
-        if len(parts) < 2:  # noqa: PLR2004 - the keyword needs its value
-            raise refused
-        out[0] = "subscriptions"
-        index = 2
-        if len(parts) > 2 and parts[2].lower() == "resourcegroups":  # noqa: PLR2004 - the next keyword
-            if len(parts) < 4:  # noqa: PLR2004 - the keyword needs its value
-                raise refused
-            out[2] = "resourceGroups"
-            index = 4
+    for word in ("subscriptions", "resourceGroups"):
+        if index < len(parts) and parts[index].lower() == word.lower():
+            words[index] = word
+            index += 2
+        else:
+            break
     while index < len(parts):
-        if parts[index].lower() != "providers" or len(parts) - index < 4:  # noqa: PLR2004 - providers/namespace/type/name
-            raise refused
-        out[index] = "providers"
+        if not _starts_provider(parts, index):
+            return None
+        words[index] = _PROVIDERS
+        # The keyword with its namespace, then at least one pair of type and name.
         index += 4
         while index < len(parts) and not _starts_provider(parts, index):
-            if len(parts) - index < 2:  # noqa: PLR2004 - a type needs its name
-                raise refused
             index += 2
-    return tuple(out)
+    return words if index == len(parts) else None
 
 
 def _starts_provider(parts: tuple[str, ...], index: int) -> bool:
-    return parts[index].lower() == "providers" and index + 1 < len(parts) and "." in parts[index + 1]
+    """A namespace holds a dot: that tells the keyword from a child type called `providers`."""
+    return parts[index].lower() == _PROVIDERS and index + 1 < len(parts) and "." in parts[index + 1]
+
+
+def _refused(text: str) -> Failure:
+    shown = text[:200].encode("utf-8", "replace").decode("utf-8")
+    return Failure(FailureKind.INVALID_RESOURCE_ID, f"'{shown}' is not a resource id", id=shown)
 
 
 ROOT = ResourceId(())
