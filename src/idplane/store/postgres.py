@@ -42,7 +42,7 @@ from idplane.store.plan import (
     findable,
     log_statements,
 )
-from idplane.store.postgres_connections import ERRORS, Connections, connect, failure_of
+from idplane.store.postgres_connections import ERRORS, Connections, connect, failure_of, hang_up
 from idplane.store.postgres_feed import CHANNEL, PostgresFeed, read_changes
 from idplane.store.schema import SCHEMA_VERSION_TABLE, migrations, outstanding
 from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters
@@ -214,6 +214,7 @@ class PostgresStore:
         self._following.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._following
+        await self._feed.hang_up()
         await self._connections.close()
 
     def _table(self, collection: Collection[T]) -> CollectionTable[T]:
@@ -262,7 +263,7 @@ async def _migrate(url: str, clock: Clock) -> None:
                 values = (one.version, one.name, clock.now().isoformat())
                 await connection.execute("insert into schema_version values ($1, $2, $3)", *values)
     finally:
-        connection.terminate()
+        await hang_up(connection)
 
 
 async def _transact(connection: Any, plan: Plan) -> tuple[Change, ...]:

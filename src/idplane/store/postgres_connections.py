@@ -15,7 +15,7 @@ import asyncpg
 
 from idplane.model.failure import Failure, FailureKind
 
-__all__ = ["ERRORS", "LOST", "Connections", "connect", "failure_of"]
+__all__ = ["ERRORS", "LOST", "Connections", "connect", "failure_of", "hang_up"]
 
 LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
 """The connection is gone, or going: another one may serve."""
@@ -62,6 +62,14 @@ async def connect(url: str) -> Any:
     return connection
 
 
+async def hang_up(connection: Any) -> None:
+    """Close a connection with a word to the server, or without one if it does not listen."""
+    try:
+        await connection.close(timeout=_CONNECT_SECONDS)
+    except ERRORS:
+        connection.terminate()
+
+
 class Connections:
     """At most `limit` connections, opened when needed, kept until they break or `close`."""
 
@@ -102,11 +110,7 @@ class Connections:
         """Close the idle connections; those in use are closed as they come back."""
         self._closed = True
         while self._idle:
-            connection = self._idle.pop()
-            try:
-                await connection.close(timeout=_CONNECT_SECONDS)
-            except ERRORS:
-                connection.terminate()
+            await hang_up(self._idle.pop())
 
     def _pick(self) -> Any:
         while self._idle:

@@ -15,7 +15,7 @@ from idplane.model.failure import Failure
 from idplane.ports.store import Change
 from idplane.ports.world import Clock
 from idplane.store.listeners import Listeners
-from idplane.store.postgres_connections import ERRORS, Connections, connect
+from idplane.store.postgres_connections import ERRORS, Connections, connect, hang_up
 from idplane.store.tables import FEED_COLUMNS
 
 __all__ = ["CHANNEL", "PostgresFeed", "read_changes"]
@@ -67,24 +67,25 @@ class PostgresFeed:
     async def follow(self, beat: float) -> None:
         """Read on at every notification, and every `beat` seconds; runs until cancelled."""
         sleeping = asyncio.ensure_future(self._clock.sleep(beat))
+        news: asyncio.Future[Any] = asyncio.ensure_future(self._news.wait())
         try:
             while True:
                 await self.listen()
-                news = asyncio.ensure_future(self._news.wait())
+                news = news if not news.done() else asyncio.ensure_future(self._news.wait())
                 await asyncio.wait({news, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-                news.cancel()
                 self._news.clear()
                 if sleeping.done():
                     sleeping = asyncio.ensure_future(self._clock.sleep(beat))
                 with contextlib.suppress(Failure):  # the next beat tries again; `heard_at` shows the age
                     await self.catch_up()
         finally:
+            news.cancel()
             sleeping.cancel()
-            await self._hang_up()
 
-    async def _hang_up(self) -> None:
+    async def hang_up(self) -> None:
+        """Stop hearing notifications, once nobody follows any more."""
         if self._listening is not None:
-            self._listening.terminate()
+            await hang_up(self._listening)
             self._listening = None
 
     async def catch_up(self, to: int | None = None) -> None:

@@ -9,7 +9,7 @@ Subclass in a test module and say how to open the store; the tests are coroutine
 
 `StoreConformance` needs a store that is empty at the start of each test. `SharedStoreConformance` also needs every call of the opener within
 one test to open the same database. `acknowledge` and `verify_acknowledged` are the two halves of a durability test: run the first in a
-process that is killed, give what it printed to the second.
+process that is killed (`committer` is such a command for the project's own stores), give what it printed to the second.
 """
 # ruff: noqa: D102, PLR2004 - a test's name says what it asserts, and its numbers are the expected values
 
@@ -56,9 +56,9 @@ from idplane.ports.store import (
     Versioned,
 )
 from idplane.testing import store_samples as sample
-from idplane.testing.store_sharing import Opener, SharedStoreConformance, acknowledge, verify_acknowledged
+from idplane.testing.store_sharing import Opener, SharedStoreConformance, acknowledge, committer, verify_acknowledged
 
-__all__ = ["Opener", "SharedStoreConformance", "StoreConformance", "acknowledge", "verify_acknowledged"]
+__all__ = ["Opener", "SharedStoreConformance", "StoreConformance", "acknowledge", "committer", "verify_acknowledged"]
 
 
 class StoreConformance:

@@ -7,6 +7,7 @@ Users import it from `idplane.testing.store_conformance`.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
@@ -15,7 +16,7 @@ from idplane.ports.collections import ACTIVITY, SETTINGS, SIGN_INS
 from idplane.ports.store import Append, Batch, Change, CommitRefused, Logged, Order, Put, Store, Versioned
 from idplane.testing import store_samples as sample
 
-__all__ = ["Opener", "SharedStoreConformance", "acknowledge", "verify_acknowledged"]
+__all__ = ["Opener", "SharedStoreConformance", "acknowledge", "committer", "verify_acknowledged"]
 
 Opener: TypeAlias = Callable[[], Awaitable[Store]]
 """Opens the store under test, migrated and ready."""
@@ -82,6 +83,25 @@ class SharedStoreConformance:
         assert tuple(seen) == await stores[2].read_log(ACTIVITY, order=Order.OLDEST_FIRST)
         for store in stores:
             await store.close()
+
+
+_COMMITTER = """
+import asyncio, sys
+from functools import partial
+from idplane.store.opening import open_store
+from idplane.testing.store_conformance import acknowledge
+from idplane.testing.worlds import FakeClock
+
+async def main():
+    await acknowledge(await open_store(sys.argv[1], clock=FakeClock()), partial(print, flush=True))
+
+asyncio.run(main())
+"""
+
+
+def committer(address: str) -> list[str]:
+    """The command of a process that runs `acknowledge` on the store at that address until it is killed, one number a line."""
+    return [sys.executable, "-c", _COMMITTER, address]
 
 
 async def acknowledge(store: Store, tell: Callable[[str], None]) -> None:
