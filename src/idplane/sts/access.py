@@ -32,6 +32,10 @@ _REMEMBERED: Final = 4096
 class PublishedKeys(Protocol):
     """What the authenticator needs of the key ring."""
 
+    async def refresh(self) -> None:
+        """Follow what the change feed told of the keys; costs nothing when it told of none."""
+        ...
+
     def public_key(self, kid: str, /) -> PublicKeyInfo | None:
         """The key of that id while tokens that it signed may live."""
         ...
@@ -62,6 +66,7 @@ class TokenAuthenticator:
         """
         if not token:
             raise Failure(FailureKind.TOKEN_MISSING, "there is no access token")
+        await self._ring.refresh()
         claims = self._verified(token).claims
         _check_lifetime(claims, self._clock.now())
         await self._check_issuer(claims)

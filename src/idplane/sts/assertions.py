@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -70,6 +71,7 @@ def check_signature(assertion: UnverifiedToken, key: PublicKey) -> None:
         )
 
 
+@functools.lru_cache(maxsize=256)
 def accepted_audiences(tenant: Tenant, authority: str) -> frozenset[str]:
     """Every `aud` under which a client may mean this tenant's token endpoint, in the form that `check_claims` compares."""
     names = (tenant.id, tenant.domain)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -37,22 +37,30 @@ class Attempt:
     audience: ResourceApplication | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """How an attempt ended; a refusal unless a token says otherwise."""
+
+    at: datetime
+    error_code: int = 0
+    failure_reason: str = ""
+    token_id: str | None = None
+    signing_key: str | None = None
+    expires_at: datetime | None = None
+
+
 def issued(attempt: Attempt, facts: TokenFacts, signing_key: str, at: datetime) -> SignIn:
     """The record without which a token does not leave."""
-    return replace(
-        _known(attempt, at),
-        token_id=facts.opaque.uti,
-        signing_key=signing_key,
-        expires_at=facts.expires_at,
-    )
+    return _record(attempt, _Outcome(at=at, token_id=facts.opaque.uti, signing_key=signing_key, expires_at=facts.expires_at))
 
 
 def refused(attempt: Attempt, failure: Failure, at: datetime) -> SignIn:
     """The record of a refusal, with Entra's number and sentence for it."""
-    return replace(_known(attempt, at), error_code=refusal_of(failure.kind).code, failure_reason=sentence(failure)[:_MAX_TEXT])
+    outcome = _Outcome(at=at, error_code=refusal_of(failure.kind).code, failure_reason=sentence(failure)[:_MAX_TEXT])
+    return _record(attempt, outcome)
 
 
-def _known(attempt: Attempt, at: datetime) -> SignIn:
+def _record(attempt: Attempt, outcome: _Outcome) -> SignIn:
     request, call = attempt.request, attempt.call
     principal = attempt.principal.value if attempt.principal else None
     managed = principal if principal and principal.type is PrincipalType.MANAGED_IDENTITY else None
@@ -60,7 +68,7 @@ def _known(attempt: Attempt, at: datetime) -> SignIn:
     host = attempt.entitlement.assignment.value.host if attempt.entitlement and attempt.entitlement.assignment else None
     return SignIn(
         id=call.request_id,
-        at=at,
+        at=outcome.at,
         tenant_id=attempt.tenant.id,
         client_id=principal.client_id if principal else (request.client_id or "")[:_MAX_TEXT],
         principal_id=principal.id if principal else None,
@@ -69,15 +77,17 @@ def _known(attempt: Attempt, at: datetime) -> SignIn:
         resource=(attempt.resource or request.audience or "")[:_MAX_TEXT],
         resource_name=attempt.audience.display_name if attempt.audience else "",
         resource_client_id=attempt.audience.client_id if attempt.audience else "",
-        error_code=0,
-        failure_reason="",
+        error_code=outcome.error_code,
+        failure_reason=outcome.failure_reason,
         correlation_id=call.correlation_id,
-        token_id=None,
+        token_id=outcome.token_id,
         credential_kind=credential.kind.value if credential else "",
         credential_id=credential.id if credential else None,
+        signing_key=outcome.signing_key,
         host=str(host) if host else None,
         identity=managed.resource_id if managed else None,
         system_assigned=managed.system_assigned if managed else False,
+        expires_at=outcome.expires_at,
         client_address=call.client_address,
         user_agent=call.user_agent,
         workload=attempt.client.workload if attempt.client else None,

@@ -54,6 +54,10 @@ class AudienceLookup(Protocol):
 class PermitSigner(Protocol):
     """What the service needs of the key ring."""
 
+    async def refresh(self) -> None:
+        """Follow what the change feed told of the keys; costs nothing when it told of none."""
+        ...
+
     def sign(self, permit: SigningPermit, /) -> SignedToken:
         """The signed token and the id of the key that signed."""
         ...
@@ -141,6 +145,7 @@ class TokenService:
         now = self._clock.now()
         facts = self._facts(authorized, attempt.tenant, now)
         permit = SigningPermit(claims=access_claims(facts), token_version=authorized.audience.token_version)
+        await self._ring.refresh()
         signed = self._ring.sign(permit)
         record = issued(attempt, facts, signed.kid, now)
         await self._store.commit(authorized.entitlement.requirements() + Batch.of(Append(log=SIGN_INS, event=record)))

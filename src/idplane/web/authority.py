@@ -47,6 +47,10 @@ class TokenIssuer(Protocol):
 class KeyDocument(Protocol):
     """What the keys endpoint needs; `keys.KeyRing` is one."""
 
+    async def refresh(self) -> None:
+        """Follow what the change feed told of the keys; costs nothing when it told of none."""
+        ...
+
     def jwks(self) -> JsonObject:
         """The JWK Set of every key that live tokens may be signed with, and of the next one."""
         ...
@@ -130,6 +134,7 @@ class AuthoritySurface:
 
     async def _keys(self, tenant: str, _request: HttpRequest) -> HttpResponse:
         await self._tenant(tenant)
+        await self._ring.refresh()
         return _json(self._ring.jwks(), _KEYS_PUBLIC)
 
     async def _instance(self, tenant: str, request: HttpRequest) -> HttpResponse:

@@ -9,15 +9,18 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from tests.unit.sts.sts_world import ARM, VM_ID, StsWorld, foreign_rsa_pair, replacing, shared_ring
 
+from idplane.directory.audiences import Audiences
 from idplane.directory.identities import removal_of
 from idplane.jose import Algorithm, Signer, b64url, parse
-from idplane.keys import PublicKeyInfo, SigningPermit
+from idplane.keys import KeyRing, PublicKeyInfo, SigningPermit
 from idplane.model.failure import Failure, FailureKind
+from idplane.model.profile import AZURE
 from idplane.model.resources import identity_assignment_key
 from idplane.ports.collections import IDENTITY_ASSIGNMENTS, PRINCIPALS
 from idplane.ports.store import Delete
-from idplane.sts import TokenAuthenticator
+from idplane.sts import TokenAuthenticator, TokenService
 from idplane.sts.bounded import Bounded
+from idplane.testing.worlds import MemoryCustody
 
 ANY_TEXT = ["", ".", "a.b.c", "x" * 20_000, "e30.e30.e30", "\ud800", "ü"]
 
@@ -173,6 +176,9 @@ class TestRevocation:
         class Forgetful:
             forgotten = False
 
+            async def refresh(self) -> None:
+                return
+
             def public_key(self, kid: str, /) -> PublicKeyInfo | None:
                 return None if self.forgotten else shared_ring().public_key(kid)
 
@@ -184,6 +190,29 @@ class TestRevocation:
         with pytest.raises(Failure) as raised:
             await authenticator.authenticate(token, (ARM,))
         assert raised.value.kind is FailureKind.TOKEN_INVALID
+
+    async def test_tainted_key_verifies_nothing_from_the_next_request_on(self, world: StsWorld) -> None:
+        ring = await KeyRing.open(
+            store=world.store, custody=MemoryCustody(), clock=world.clock, entropy=world.entropy, profile=AZURE
+        )
+        service = TokenService(
+            store=world.store,
+            ring=ring,
+            audiences=Audiences(store=world.store),
+            clock=world.clock,
+            entropy=world.entropy,
+            profile=AZURE,
+        )
+        authenticator = TokenAuthenticator(store=world.store, ring=ring, clock=world.clock)
+        before = await service.issue(world.by_secret(), world.call())
+        await authenticator.authenticate(before.access_token, (ARM,))
+        await ring.taint(parse(before.access_token).key_id or "")
+        with pytest.raises(Failure) as raised:
+            await authenticator.authenticate(before.access_token, (ARM,))
+        assert raised.value.kind is FailureKind.TOKEN_INVALID
+        after = await service.issue(world.by_secret(), world.call())
+        await authenticator.authenticate(after.access_token, (ARM,))
+        ring.close()
 
 
 def test_memory_is_bounded_and_forgets_the_least_used() -> None:
