@@ -76,8 +76,8 @@ def _provider_target(parts: list[str]) -> ProviderTarget | None:
 
 
 def _require_word(word: str) -> None:
-    """A word obeys the rule of any segment; the id parser knows it."""
-    ROOT.child("providers", word, word, word)
+    """A word obeys the rule of any name; the id parser knows it."""
+    ROOT.child("providers", "A.B", "c", word)
 
 
 def _parsed(parts: list[str]) -> ResourceId | None:
