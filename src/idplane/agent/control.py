@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
+from idplane.agent.api import HostAgentApi, TokenAnswer
 from idplane.agent.control_wire import (
     HEADER_BYTES,
     MAX_DESCRIPTORS,
@@ -33,7 +34,7 @@ from idplane.agent.control_wire import (
     encode,
     text,
 )
-from idplane.agent.host import HostAgentApi, Selector, SelectorKind, TokenAnswer
+from idplane.agent.identities import Selector, SelectorKind
 from idplane.agent.network import NamespaceHandles
 from idplane.agent.runs import Hosts, Isolation, NamespaceSockets, Opened, Process, Run, Runs
 from idplane.model.failure import Failure, FailureKind
@@ -258,8 +259,8 @@ async def _readable(sock: socket.socket) -> None:
 
 
 def _bind(path: Path) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.unlink(missing_ok=True)
         listener.bind(control_address(path, descriptor))
@@ -355,7 +356,7 @@ def _run_sockets(named: Mapping[str, int]) -> NamespaceSockets:
 def _checked_socket(name: str, descriptor: int, unless_complete: ExitStack) -> socket.socket:
     kind, address, port = _EXPECTED[name]
     try:
-        sock = socket.socket(fileno=os.dup(descriptor))
+        sock = _duplicated(descriptor)
         unless_complete.callback(sock.close)
         bound = sock.getsockname()
         listening = kind is socket.SOCK_DGRAM or sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
@@ -367,6 +368,15 @@ def _checked_socket(name: str, descriptor: int, unless_complete: ExitStack) -> s
         raise Failure(FailureKind.INVALID_PARAMETER, f"the {name} socket is not what a run may have")
     sock.setblocking(False)
     return sock
+
+
+def _duplicated(descriptor: int) -> socket.socket:
+    copy = os.dup(descriptor)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
 
 
 def _is_elsewhere(sock: socket.socket) -> bool:

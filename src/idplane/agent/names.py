@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import dns.exception
 import dns.flags
@@ -23,10 +23,13 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
-from idplane.agent.azure_names import AZURE_NAMES, AZURE_SUFFIXES
+from idplane.model.azure import PUBLIC_HOSTS, VAULT_DOMAIN
 
 __all__ = ["NameServer", "Names"]
 
+_NAMES = frozenset(host for hosts in PUBLIC_HOSTS.values() for host in hosts)
+_DOMAINS = (VAULT_DOMAIN, "localhost")
+"""Every name below is ours; `localhost` for `{vault}.vault.localhost`, which glibc does not resolve by itself."""
 _METADATA = "metadata.azure.internal"
 _METADATA_ADDRESS = "169.254.169.254"
 _HERE = "127.0.0.1"
@@ -79,7 +82,7 @@ class Names:
 def _address(name: str) -> str | None:
     if name == _METADATA:
         return _METADATA_ADDRESS
-    if name in AZURE_NAMES or any(name == suffix or name.endswith(f".{suffix}") for suffix in AZURE_SUFFIXES):
+    if name in _NAMES or any(name == domain or name.endswith(f".{domain}") for domain in _DOMAINS):
         return _HERE
     return None
 
@@ -126,8 +129,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.DatagramTransport):
-            self._transport = transport
+        self._transport = cast("asyncio.DatagramTransport", transport)  # which the event loop's own class does not inherit
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         answer = self._answer(data) if len(data) <= _LARGEST_UDP else None
@@ -140,22 +142,22 @@ class _Connections:
 
     def __init__(self, answer: _Answer) -> None:
         self._answer = answer
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         task = asyncio.current_task()
-        if task is None or len(self._tasks) >= _CONNECTIONS:
+        if task is None or len(self._open) >= _CONNECTIONS:
             writer.close()
             return
-        self._tasks.add(task)
+        self._open[task] = writer
         try:
             async with asyncio.timeout(_SECONDS):
                 await self._converse(reader, writer)
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
             return
         finally:
-            self._tasks.discard(task)
+            del self._open[task]
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -171,6 +173,6 @@ class _Connections:
 
     async def close(self) -> None:
         """End all connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._open.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._open, return_exceptions=True)

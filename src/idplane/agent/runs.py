@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from idplane.agent.host import Dialect, HostAgentApi
+from idplane.agent.api import Dialect, HostAgentApi
+from idplane.agent.appservice import APP_SERVICE_PATH
 from idplane.agent.network import NamespaceHandles, Network
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
@@ -42,7 +43,6 @@ _SECRET_BYTES = 32
 _ID_BYTES = 6
 _BACKLOG = 128
 _MOST_CANDIDATES = 10
-_APP_SERVICE_PATH = "/msi/token"
 
 
 class Isolation(enum.StrEnum):
@@ -202,7 +202,7 @@ class Runs:
             listening = await self._listen_on_loopback(stack, run, secret)
             self._keep(run, stack, process)
         address, port = listening
-        endpoint = f"http://{address}:{port}{_APP_SERVICE_PATH}"
+        endpoint = f"http://{address}:{port}{APP_SERVICE_PATH}"
         return Opened(run=run, variables={"IDENTITY_ENDPOINT": endpoint, "IDENTITY_HEADER": secret})
 
     async def revoke(self, run_id: str) -> None:

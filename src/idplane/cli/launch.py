@@ -11,10 +11,10 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
-from idplane.agent.azure_names import AZURE_NAMES
 from idplane.cli.isolation import DNS_ADDRESS, IMDS_ADDRESS
 from idplane.cli.output import CommandError
 from idplane.cli.trust import bundle_variables
+from idplane.model.azure import PUBLIC_HOSTS, VAULT_DOMAIN
 
 __all__ = [
     "OTHER_TOKEN_SOURCES",
@@ -38,6 +38,7 @@ OTHER_TOKEN_SOURCES: Final = (
 )
 """Variables by which SDKs choose a token source (MIE sections 1.5, 2 to 6)."""
 
+_AZURE_NAMES: Final = sorted(host for hosts in PUBLIC_HOSTS.values() for host in hosts)
 _AUTHORITY: Final = "AZURE_AUTHORITY_HOST"
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY")
 _NO_PROXY: Final = ("NO_PROXY", "no_proxy")
@@ -68,7 +69,7 @@ def _not_proxied(kept: Mapping[str, str], *, inside: bool) -> dict[str, str]:
         return {}
     here = ["localhost", "127.0.0.1"]
     if inside:
-        here += [IMDS_ADDRESS, *sorted(AZURE_NAMES), ".vault.azure.net", ".localhost"]
+        here += [IMDS_ADDRESS, *_AZURE_NAMES, f".{VAULT_DOMAIN}", ".localhost"]
     return {name: ",".join(filter(None, (kept.get(name, ""), *here))) for name in _NO_PROXY}
 
 
@@ -81,7 +82,7 @@ def without_locale_coercion(base: Mapping[str, str], initial: bytes) -> dict[str
 
 def hosts_file(existing: str) -> str:
     """`/etc/hosts` with Azure's fixed names, for programs that look no further. Vault names have no end and come from DNS."""
-    names = " ".join(sorted(AZURE_NAMES))
+    names = " ".join(_AZURE_NAMES)
     line_end = "" if not existing or existing.endswith("\n") else "\n"
     return f"{existing}{line_end}127.0.0.1 {names}\n{IMDS_ADDRESS} metadata.azure.internal\n"
 

@@ -57,8 +57,10 @@ class ControlLink:
         named = descriptors or {}
         frame = encode({**request, "descriptors": list(named)})
         try:
-            sent = _send(self._connection, frame, list(named.values()))
-            self._connection.sendall(frame[sent:])
+            rest = frame[_send(self._connection, frame, list(named.values())) :]
+            # Not an empty one: the answer may be here already, and the other end closed.
+            if rest:
+                self._connection.sendall(rest)
         except OSError as error:
             raise CommandError("the plane ended the conversation") from error
         result = self._receive().get("result")
