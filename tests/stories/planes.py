@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -46,26 +47,23 @@ class Up:
         )
 
     def operator_token(self, resource: str, connection: http.client.HTTPSConnection | None = None) -> str:
-        status, body = send(
-            connection or self.connect(),
-            "POST",
-            f"/{self.info['tenant_id']}/oauth2/v2.0/token",
-            urlencode(self.token_form(resource)),
-            {"content-type": "application/x-www-form-urlencoded"},
-        )
+        with ExitStack() as stack:
+            status, body = send(
+                connection or stack.enter_context(closing(self.connect())),
+                "POST",
+                f"/{self.info['tenant_id']}/oauth2/v2.0/token",
+                urlencode(self.token_form(resource)),
+                {"content-type": "application/x-www-form-urlencoded"},
+            )
         assert status == 200, body
         token: str = body["access_token"]
         return token
 
     def arm(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> tuple[int, Any]:
         token = token or self.operator_token("https://management.azure.com")
-        return send(
-            self.connect(),
-            method,
-            path,
-            None if body is None else json.dumps(body),
-            {"authorization": f"Bearer {token}", "content-type": "application/json"},
-        )
+        headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        with closing(self.connect()) as connection:
+            return send(connection, method, path, None if body is None else json.dumps(body), headers)
 
     def cli(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run an `idplane` command against this plane."""

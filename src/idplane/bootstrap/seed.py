@@ -105,5 +105,7 @@ def _new(world: World) -> Installation:
         created_at=now,
     )
     subscription = Subscription(id=world.entropy.guid(), tenant_id=tenant_id, display_name="idplane")
-    operator = new_application_principal(tenant_id=tenant_id, display_name="idplane operator", entropy=world.entropy, now=now)
+    operator = new_application_principal(
+        tenant_id=tenant_id, display_name="idplane operator", entropy=world.entropy, now=now, graph_roles=_GRAPH_ROLES
+    )
     return Installation(tenant=tenant, subscription=subscription, operator=operator)

@@ -290,7 +290,8 @@ class LocalPlane:
     def call(self, method: str, path: str, body: Any = None, *, api_version: str | None = None) -> Answer:
         """A Resource Manager call as the operator; raises `AssertionError` with the answer when it is refused."""
         token = self.operator_token("https://management.azure.com")["access_token"]
-        version = api_version or _VERSIONS[(ResourceId.parse(path).namespace or "Microsoft.Resources").lower()]
+        _, provider, rest = path.lower().rpartition("/providers/")
+        version = api_version or _VERSIONS[rest.split("/")[0] if provider else "microsoft.resources"]
         return self._send(method, f"{path}?api-version={version}", {"authorization": f"Bearer {token}"}, body)
 
     def run(self, work: Any) -> Any:

@@ -15,7 +15,6 @@ from idplane.cli.client import PlaneAnswer, PlaneClient
 from idplane.cli.description import read_plane
 from idplane.cli.operator import GRAPH_RESOURCE, operator_access
 from idplane.cli.output import CommandError
-from idplane.model.ids import ResourceId
 from idplane.rbac import BUILT_IN_ROLES
 
 __all__ = ["Cast", "Program"]
@@ -88,7 +87,8 @@ class Cast:
 
     def ask(self, method: str, identifier: str, body: object = None) -> PlaneAnswer:
         """A Resource Manager call as the owner, whatever the answer."""
-        version = _VERSIONS[ResourceId.parse(identifier).namespace or "Microsoft.Resources"]
+        _, provider, rest = identifier.rpartition("/providers/")
+        version = _VERSIONS[rest.split("/")[0] if provider else "Microsoft.Resources"]
         return self._client.request(
             method,
             f"{self.plane.arm}{identifier}?api-version={version}",
@@ -152,27 +152,6 @@ class Cast:
         )
         found = answer["value"]
         return found if isinstance(found, list) else []
-
-    def token_of(self, machine: str) -> str | None:
-        """An access token as a workload of the machine would get it; None when it gets none."""
-        command = (
-            *_IDPLANE,
-            "token",
-            "--data",
-            str(self.data),
-            "--as",
-            machine,
-            "--resource",
-            "https://management.azure.com",
-            "--json",
-        )
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command line
-        return json.loads(done.stdout)["access_token"] if done.returncode == 0 else None
-
-    def try_token(self, token: str) -> int:
-        """What Resource Manager answers to a token that somebody kept."""
-        address = f"{self.plane.arm}/subscriptions?api-version=2022-12-01"
-        return self._client.request("GET", address, headers={"Authorization": f"Bearer {token}"}).status
 
     def program(self, machine: str, file: str) -> Program:
         """Start one of the story's programs as a machine."""

@@ -46,8 +46,12 @@ class Stage(Protocol):
         """Facts in columns."""
         ...
 
+    def end(self, seconds: float) -> None:
+        """The story is over."""
+        ...
+
     def epilogue(self, data: str, *, keep: bool) -> None:
-        """The end, and what to try next."""
+        """What to try next."""
         ...
 
 
@@ -92,25 +96,31 @@ class TerminalStage:
             table.add_row(*row, style=style)
         self._console.print(Padding(table, (0, 0, 0, _INDENT + 2)))
 
-    def epilogue(self, data: str, *, keep: bool) -> None:
-        """What to try next."""
+    def end(self, seconds: float) -> None:
+        """A line under it."""
         self._console.print()
         self._console.rule(style="dim")
+        self._console.print()
         self._console.print(
-            Text("No secret was ever handed to any of these programs, and nothing left this machine.", "bold green")
+            Text.assemble(("  No program was ever handed a secret", "bold green"), (f"   {seconds:.1f} s", "dim"))
         )
+
+    def epilogue(self, data: str, *, keep: bool) -> None:
+        """Commands worth typing."""
         self._console.print()
         option = f"--data {data} " if keep else ""
-        for line, why in (
+        machine = "front-end-1 -- bash" if keep else "MY-VM -- python app.py"
+        suggestions = (
             *(() if keep else (("idplane up", "a plane of your own"),)),
-            (
-                f"idplane run {option}--as front-end-1 -- bash" if keep else "idplane run --as MY-VM -- python app.py",
-                "be a machine",
-            ),
+            (f"idplane run {option}--as {machine}", "be a machine"),
             (f"idplane log signins {option}--follow", "every token, as it is issued"),
-            ("make test", "the project's own tests; pytest users: the `idplane` fixture"),
-        ):
-            self._console.print(Text.assemble(("  $ ", "dim"), (line, "bold"), ("   " + why, "dim")), overflow="fold")
+            *(() if keep else (("idplane demo --keep", "this plane, to look around in"),)),
+        )
+        grid = Table.grid(padding=(0, 3, 0, 0))
+        for line, why in suggestions:
+            grid.add_row(Text.assemble(("  $ ", "dim"), (line, "bold")), Text(why, "dim"))
+        self._console.print(Text("  Try next", "dim"))
+        self._console.print(grid)
         if keep:
             self._console.print(Text("\nThe plane keeps running until Ctrl-C.", "dim"))
         self._console.print()
@@ -121,7 +131,8 @@ class TerminalStage:
         grid.add_column()
         text = Text(what)
         if detail:
-            text.append(f"\n{detail}" if len(what) + len(detail) > _WIDTH - 2 * _INDENT else f"   {detail}", "dim")
+            apart = "\n" if _INDENT + len(what) + len(detail) + 4 > self._console.width else "   "
+            text.append(f"{apart}{detail}", "dim")
         grid.add_row(Text(mark, f"bold {colour}"), text)
         self._console.print(grid)
 
@@ -152,6 +163,10 @@ class JsonStage:
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """One line."""
         say_json({"table": [dict(zip(columns, row, strict=True)) for row in rows]})
+
+    def end(self, seconds: float) -> None:
+        """One line."""
+        say_json({"seconds": round(seconds, 3)})
 
     def epilogue(self, data: str, *, keep: bool) -> None:
         """One line."""

@@ -19,4 +19,4 @@ for _ in sys.stdin:
         password = vault.get_secret("database-password").value or ""
         print("ok", f"{password[:2]}{'•' * (len(password) - 2)}", flush=True)
     except HttpResponseError as error:
-        print("refused", error.status_code or "token", (error.message or "").replace("\n", " / "), flush=True)
+        print("refused", error.status_code or "token", " ".join((error.message or "").split()), flush=True)
