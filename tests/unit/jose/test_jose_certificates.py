@@ -75,6 +75,7 @@ def test_private_keys_survive_being_written() -> None:
         ec.generate_private_key(ec.SECP521R1()).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
         ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
     ],
+    ids=["empty", "garbage", "another curve", "another kind"],
 )
 def test_what_is_no_usable_private_key_is_refused(der: bytes) -> None:
     with pytest.raises(Failure) as caught:
