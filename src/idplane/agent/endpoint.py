@@ -56,7 +56,10 @@ class Seen(NamedTuple):
 
 
 def examine(headers: list[tuple[bytes, bytes]], wanted: bytes) -> Seen:
-    """One pass over the headers; `wanted` in lower case. Lengths are compared first, because most headers are neither."""
+    """One pass over the headers; `wanted` in lower case. Lengths are compared first, because most headers are neither.
+
+    The parser leaves the optional whitespace behind a value (RFC 9112 section 5.1) to its readers.
+    """
     forwarded, hosts, found = False, 0, 0
     host = value_found = None
     size_wanted = len(wanted)
@@ -64,10 +67,10 @@ def examine(headers: list[tuple[bytes, bytes]], wanted: bytes) -> Seen:
         size = len(name)
         if size == size_wanted and name.lower() == wanted:
             found += 1
-            value_found = value
+            value_found = value.strip()
         elif size == 4 and name.lower() == b"host":  # noqa: PLR2004 - the length of "host"
             hosts += 1
-            host = value.lower()
+            host = value.strip().lower()
         elif size == 15 and name.lower() == b"x-forwarded-for":  # noqa: PLR2004 - the length of the name beside it
             forwarded = True
     return Seen(forwarded, host if hosts == 1 else None, value_found if found == 1 else None)
