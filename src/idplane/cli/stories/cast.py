@@ -140,15 +140,12 @@ class Cast:
         if answer.status >= _ERRORS:
             raise CommandError(f"the secret was refused: {answer.body}")
 
-    def sign_ins(self, principal_id: str) -> list[Any]:
-        """The sign-in log of one principal, oldest first."""
+    def sign_ins(self, count: int) -> list[Any]:
+        """The latest sign-ins of managed identities, newest first."""
         answer = self._client.get(
             f"{self.plane.graph}/beta/auditLogs/signIns",
             token=self._token(GRAPH_RESOURCE),
-            query={
-                "$filter": f"servicePrincipalId eq '{principal_id}' and signInEventTypes/any(t: t eq 'managedIdentity')",
-                "$orderby": "createdDateTime asc",
-            },
+            query={"$filter": "signInEventTypes/any(t: t eq 'managedIdentity')", "$top": str(count)},
         )
         found = answer["value"]
         return found if isinstance(found, list) else []

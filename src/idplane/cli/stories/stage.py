@@ -22,6 +22,10 @@ _INDENT = 5
 class Stage(Protocol):
     """The beats of a story."""
 
+    def curtain(self, where: str) -> None:
+        """It begins; `where` is the plane's address."""
+        ...
+
     def scene(self, title: str) -> None:
         """A new part begins."""
         ...
@@ -62,6 +66,13 @@ class TerminalStage:
         self._console = Console(highlight=False, soft_wrap=False)
         self._console.width = min(self._console.width, _WIDTH)
         self._scenes = 0
+
+    def curtain(self, where: str) -> None:
+        """A title."""
+        self._console.print()
+        title = ("idplane", "bold cyan"), ("  managed identities for anything you run", "bold")
+        self._console.print(Text.assemble("  ", *title))
+        self._console.print(Text(f"  a plane of your own at {where}; nothing leaves this machine", "dim"))
 
     def scene(self, title: str) -> None:
         """A numbered heading."""
@@ -139,6 +150,10 @@ class TerminalStage:
 
 class JsonStage:
     """For scripts."""
+
+    def curtain(self, where: str) -> None:
+        """One line."""
+        say_json({"plane": where})
 
     def scene(self, title: str) -> None:
         """One line."""

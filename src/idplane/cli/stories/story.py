@@ -18,6 +18,7 @@ _GROUP = "contoso"
 _LOCATION = "westeurope"
 _VAULT = "contoso-stock"
 _SECRET = "database-password"
+_SHOWN_SIGN_INS = 5
 _FRONT_ENDS = tuple(f"front-end-{number}" for number in range(1, 11))
 _MACHINE = "Microsoft.Compute/virtualMachines"
 _SOURCE = """\
@@ -41,11 +42,12 @@ class _StockMachine:
 def perform(cast: Cast, stage: Stage) -> None:
     """Tell the story; raises `CommandError` when it does not go as told."""
     start = _CLOCK.monotonic()
+    stage.curtain(cast.plane.arm)
     machine = _a_machine_gets_an_identity(cast, stage)
     _refused(stage, machine)
     _granted(cast, stage, machine)
     _ten_share_one(cast, stage)
-    _what_the_log_says(cast, stage, machine)
+    _what_the_log_says(cast, stage)
     _deleted(cast, stage, machine)
     stage.end(_CLOCK.monotonic() - start)
 
@@ -108,20 +110,21 @@ def _ten_share_one(cast: Cast, stage: Stage) -> None:
     stage.bad(f"{_FRONT_ENDS[out]}: {answers[out].removeprefix('refused ')}", "the other nine go on")
 
 
-def _what_the_log_says(cast: Cast, stage: Stage, machine: _StockMachine) -> None:
+def _what_the_log_says(cast: Cast, stage: Stage) -> None:
     stage.scene("Every token is on record before it leaves")
     rows = [
         (
             str(event["createdDateTime"])[11:19],
             str(event["servicePrincipalName"]),
+            str(event["azureResourceId"]).rpartition("/")[2],
             str(event["resourceDisplayName"]),
             "success" if event["status"]["errorCode"] == 0 else str(event["status"]["failureReason"]),
         )
-        for event in cast.sign_ins(machine.principal)
+        for event in cast.sign_ins(_SHOWN_SIGN_INS)
     ]
     if not rows:
         raise CommandError("the sign-in log is empty")
-    stage.table(("time", "identity", "asked for", "result"), rows)
+    stage.table(("time", "identity", "on", "asked for", "result"), rows)
 
 
 def _deleted(cast: Cast, stage: Stage, machine: _StockMachine) -> None:
