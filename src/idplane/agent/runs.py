@@ -3,7 +3,8 @@
 Owns the lifetime. A run begins with the sockets that its launcher made inside a new network namespace (or with a loopback port of its
 own) and ends when its process does, when it is revoked, or with the plane; everything that was opened for it is closed then. Does
 not decide which identities a run may have: its listener names the resource, and the host agent does the rest. So a run whose resource
-is deleted keeps its listeners, and they answer that there is no identity.
+is deleted keeps its listeners, and they answer that there is no identity. A plane that stops takes its runs' listeners with it; their
+processes go on without identity, and nothing outside their namespaces remains of them.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
+from idplane import __version__
 from idplane.cli.output import CommandError
 from idplane.model.values import JsonObject
 
@@ -18,6 +19,7 @@ __all__ = ["PlaneAnswer", "PlaneClient"]
 _SECONDS = 20.0
 _LARGEST = 32 * 1024 * 1024
 _OK = range(200, 300)
+_HEADERS = {"Accept": "application/json", "User-Agent": f"idplane/{__version__}"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ class PlaneClient:
         )
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
-            connection.request(method, target, body=body, headers={"Accept": "application/json", **(headers or {})})
+            connection.request(method, target, body=body, headers={**_HEADERS, **(headers or {})})
             response = connection.getresponse()
             content = response.read(_LARGEST + 1)
         except (OSError, http.client.HTTPException) as error:

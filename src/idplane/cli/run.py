@@ -38,8 +38,9 @@ __all__ = ["command"]
 _NAMESPACE = "namespace"
 _ENV = "env"
 _BUNDLE = "ca-bundle.pem"
-_OUTSIDE_RESOLVERS = ("/run/nscd", "/run/systemd/resolve")
-"""Folders with sockets of resolvers that live outside the namespace and would answer for it."""
+_NAME_CACHE = "/run/nscd"
+"""The folder with the socket of a name cache, which lives outside the namespace and would answer for it. (That of systemd-resolved
+is left alone: `/etc/resolv.conf` may be a link into it, and `nsswitch.conf` no longer names it.)"""
 
 
 _EXAMPLES = """\b
@@ -121,6 +122,8 @@ def _enter(
         raise CommandError(
             f"this system does not let its users make namespaces ({error}): run with --isolation env instead"
         ) from error
+    except OSError as error:
+        raise CommandError(f"the run's namespace can't be furnished ({error}): run with --isolation env instead") from error
     return opened, workload_environment(base, given={}, bundle=bundle, inside=True, network=network)
 
 
@@ -168,7 +171,7 @@ def _furnish(data: Path, files: Mapping[str, bytes], opened: JsonObject) -> str:
         "/etc/resolv.conf": "resolv.conf",
         "/etc/nsswitch.conf": "nsswitch.conf",
         **dict.fromkeys(SYSTEM_BUNDLES, _BUNDLE),
-        **dict.fromkeys(_OUTSIDE_RESOLVERS, ""),
+        _NAME_CACHE: "",
     }
     isolation.cover(data, contents, masked)
     return str(data / _BUNDLE)

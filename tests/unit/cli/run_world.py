@@ -109,7 +109,7 @@ def _http(answer: Mapping[str, object], count: Callable[[], None] = lambda: None
     return serve
 
 
-def _context(identity: TlsIdentity) -> ssl.SSLContext:
+def tls_context(identity: TlsIdentity) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.NamedTemporaryFile() as file:
         file.write(identity.key_pem + identity.certificate_chain_pem)
@@ -131,7 +131,7 @@ class FakeServing:
 class FakePublicNames:
     async def open(self, https: socket.socket, plane: socket.socket | None, /) -> FakeServing:
         authority = RunAuthority.create(SystemClock(), SystemEntropy())
-        context = _context(authority.issue(["login.microsoftonline.com", "*.vault.azure.net"]))
+        context = tls_context(authority.issue(["login.microsoftonline.com", "*.vault.azure.net"]))
         servers = [await asyncio.start_server(_http({"served": "azure"}), sock=https, ssl=context)]
         if plane is not None:
             servers.append(await asyncio.start_server(_http({"served": "plane"}), sock=plane))
