@@ -1,7 +1,8 @@
 """Deleting a resource with everything that lives in it, hangs on it, or grants something on it.
 
-One batch, deepest first, so that references hold at each step: for every stored resource its type's own removals, then the record;
-then role and deny assignments at or below the scope. Nothing is left to dangle (design section 6).
+One batch in the order that keeps references whole at each step: role and deny assignments at or below the scope; then, deepest first,
+for every stored resource its type's own removals and the record. Nothing is left to dangle (design section 6): a grant that
+commits in between refers to its resource, so that this batch is refused and planned again.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ async def removal(target: Versioned[Resource], context: Context, type_of: Callab
     key = target.value.id.key
     inside = await context.store.all(RESOURCES, under=("path", key))
     operations = Batch()
-    for found in sorted(inside, key=lambda it: len(it.value.id.segments), reverse=True):
-        current = target if found.value.id.key == key else found
-        operations += await _one(current, context, type_of)
     for roles in await context.store.all(ROLE_ASSIGNMENTS, under=("scope_key", key)):
         subject = roles.value.principal_id
         operations += Batch.of(Delete(collection=ROLE_ASSIGNMENTS, key=roles.value.id, expect=roles.version, subject=subject))
     for denies in await context.store.all(DENY_ASSIGNMENTS, under=("scope_key", key)):
         operations += Batch.of(Delete(collection=DENY_ASSIGNMENTS, key=denies.value.id, expect=denies.version))
+    for found in sorted(inside, key=lambda it: len(it.value.id.segments), reverse=True):
+        current = target if found.value.id.key == key else found
+        operations += await _one(current, context, type_of)
     return once(operations)
 
 

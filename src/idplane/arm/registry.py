@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -29,19 +29,20 @@ _SCOPE_COLLECTIONS = {
 
 
 class Verb(enum.Enum):
-    """HTTP methods that the kernel serves, with the last word of the action that each needs."""
+    """HTTP methods that the kernel serves, each with the last word of the action name that it needs."""
 
-    GET = "read"
-    HEAD = "read "  # the space keeps the two from being one member; permissions use `word`
-    PUT = "write"
-    PATCH = "write "
-    DELETE = "delete"
-    POST = "action"
+    GET = "GET", "read"
+    HEAD = "HEAD", "read"
+    PUT = "PUT", "write"
+    PATCH = "PATCH", "write"
+    DELETE = "DELETE", "delete"
+    POST = "POST", "action"
 
     @property
     def word(self) -> str:
         """`read`, `write`, `delete` or `action`."""
-        return self.value.strip()
+        word: str = self.value[1]
+        return word
 
     @property
     def writes(self) -> bool:
@@ -220,9 +221,8 @@ def _action_route(owner: ResourceType, identifier: ResourceId, found: tuple[str,
     return ActionRoute(type=owner, id=identifier, action=action, permission=permission, argument=argument)
 
 
-def _find(table: object, word: str) -> tuple[str, Action] | None:
+def _find(table: Mapping[str, Action], word: str) -> tuple[str, Action] | None:
     """An entry by its word in any case, with the word as declared."""
-    assert isinstance(table, dict)
     return next(((name, action) for name, action in table.items() if name.lower() == word.lower()), None)
 
 

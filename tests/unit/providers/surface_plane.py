@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -212,6 +213,24 @@ def uai(name: str) -> str:
 def _reply(response: HttpResponse) -> Reply:
     headers = {name.lower(): value for name, value in response.headers}
     return Reply(response.status, json.loads(response.body) if response.body else None, headers)
+
+
+OpenPlane = Callable[..., Awaitable[Plane]]
+"""The fixture `open_plane`: what it opens is closed with the test."""
+
+
+@asynccontextmanager
+async def opening() -> AsyncIterator[OpenPlane]:
+    """`open_plane`, with an end."""
+    opened: list[Plane] = []
+
+    async def open_and_note(**options: Any) -> Plane:
+        opened.append(await open_plane(**options))
+        return opened[-1]
+
+    yield open_and_note
+    for one in opened:
+        await one.store.close()
 
 
 async def open_plane(*, providers: tuple[Provider, ...] = PROVIDERS, group: bool = True) -> Plane:

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.providers.surface_plane import COMPUTE, CORE, GROUP, MSI, ROLES, SUB, Plane, open_plane, uai, vm
+from tests.unit.providers.surface_plane import COMPUTE, CORE, GROUP, MSI, ROLES, SUB, OpenPlane, Plane, uai, vm
 
 from idplane.model.directory import Credential, CredentialKind
 from idplane.model.ids import ResourceId
@@ -49,7 +49,7 @@ async def _rows(plane: Plane, host: str) -> set[str]:
     return {row.value.principal_id for row in rows}
 
 
-async def test_enabling_makes_a_principal_named_like_the_resource() -> None:
+async def test_enabling_makes_a_principal_named_like_the_resource(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     identity = (await plane.machine("stock-vm", _SYSTEM))["identity"]
     assert set(identity) == {"type", "principalId", "tenantId"}
@@ -63,7 +63,7 @@ async def test_enabling_makes_a_principal_named_like_the_resource() -> None:
     assert default["properties"]["clientId"] == principal.value.client_id
 
 
-async def test_disabling_removes_all_that_hung_on_it_and_enabling_again_gives_another() -> None:
+async def test_disabling_removes_all_that_hung_on_it_and_enabling_again_gives_another(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     first = (await plane.machine("one", _SYSTEM))["identity"]["principalId"]
     await _grant(plane, 1, first)
@@ -80,7 +80,7 @@ async def test_disabling_removes_all_that_hung_on_it_and_enabling_again_gives_an
     assert missing.status == 404
 
 
-async def test_an_identity_that_is_not_enabled_is_not_found() -> None:
+async def test_an_identity_that_is_not_enabled_is_not_found(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.machine("one")
     for url in (vm("one"), GROUP, SUB):
@@ -90,7 +90,7 @@ async def test_an_identity_that_is_not_enabled_is_not_found() -> None:
     assert (other.status, other.code) == (404, "ResourceNotFound")
 
 
-async def test_ten_machines_share_one_identity_and_one_of_them_loses_it() -> None:
+async def test_ten_machines_share_one_identity_and_one_of_them_loses_it(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     shared = (await plane.identity("front"))["properties"]["principalId"]
     for at in range(10):
@@ -111,7 +111,7 @@ async def test_ten_machines_share_one_identity_and_one_of_them_loses_it() -> Non
     assert rest["value"][0]["type"] == "microsoft.compute/virtualmachines"
 
 
-async def test_the_cli_drops_only_the_system_identity_and_puts_by_omission() -> None:
+async def test_the_cli_drops_only_the_system_identity_and_puts_by_omission(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.identity("one")
     await plane.identity("two")
@@ -129,7 +129,7 @@ async def test_the_cli_drops_only_the_system_identity_and_puts_by_omission() -> 
     assert len(await _rows(plane, "vm")) == 1
 
 
-async def test_assigning_needs_the_right_on_the_identity_too() -> None:
+async def test_assigning_needs_the_right_on_the_identity_too(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.identity("one")
     await plane.machine("vm")
@@ -155,7 +155,7 @@ async def test_assigning_needs_the_right_on_the_identity_too() -> None:
     assert (await _patch(plane, "vm", _user("one"), by="machinist")).status == 403
 
 
-async def test_what_does_not_exist_cannot_be_told_from_what_is_forbidden() -> None:
+async def test_what_does_not_exist_cannot_be_told_from_what_is_forbidden(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.machine("vm")
     for by in ("owner", "contributor"):
@@ -173,7 +173,7 @@ async def test_what_does_not_exist_cannot_be_told_from_what_is_forbidden() -> No
     )
 
 
-async def test_a_refused_identity_change_leaves_no_half() -> None:
+async def test_a_refused_identity_change_leaves_no_half(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.identity("one")
     before = len(await plane.store.all(PRINCIPALS))
@@ -184,7 +184,7 @@ async def test_a_refused_identity_change_leaves_no_half() -> None:
     assert len(await plane.store.all(PRINCIPALS)) == before
 
 
-async def test_a_deleted_identity_leaves_a_reference_that_leads_nowhere() -> None:
+async def test_a_deleted_identity_leaves_a_reference_that_leads_nowhere(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     old = (await plane.identity("one"))["properties"]["principalId"]
     await plane.machine("vm", _user("one"))
@@ -213,7 +213,7 @@ async def test_a_deleted_identity_leaves_a_reference_that_leads_nowhere() -> Non
 
 
 @pytest.mark.parametrize("whole_group", [False, True])
-async def test_deleting_a_machine_takes_everything_with_it(*, whole_group: bool) -> None:
+async def test_deleting_a_machine_takes_everything_with_it(open_plane: OpenPlane, *, whole_group: bool) -> None:
     plane = await open_plane()
     shared = (await plane.identity("shared"))["properties"]["principalId"]
     both = {**_user("shared"), "type": "SystemAssigned, UserAssigned"}
@@ -236,7 +236,7 @@ async def test_deleting_a_machine_takes_everything_with_it(*, whole_group: bool)
     ).status == 404
 
 
-async def test_a_machine_made_again_is_another_to_everyone() -> None:
+async def test_a_machine_made_again_is_another_to_everyone(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     first = await plane.machine("vm", _SYSTEM)
     await plane.call("DELETE", vm("vm"), version=COMPUTE)
@@ -245,7 +245,7 @@ async def test_a_machine_made_again_is_another_to_everyone() -> None:
     assert first["properties"]["vmId"] != second["properties"]["vmId"]
 
 
-async def test_regional_and_restricted_identities_stay_where_they_may_be() -> None:
+async def test_regional_and_restricted_identities_stay_where_they_may_be(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     version = "2025-05-31-preview"
     settings = {"isolationScope": "regional", "assignmentRestrictions": {"providers": ["microsoft.compute/virtualmachines"]}}
@@ -263,7 +263,7 @@ async def test_regional_and_restricted_identities_stay_where_they_may_be() -> No
     assert (await _patch(plane, "here", _user("other"))).status == 400
 
 
-async def test_the_oldest_version_lists_ids() -> None:
+async def test_the_oldest_version_lists_ids(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.identity("one")
     body = {"location": "westeurope", "identity": {"type": "UserAssigned", "identityIds": [uai("one")]}}

@@ -1,7 +1,7 @@
 """Nothing is revealed before authentication and authorization, and every attempt to change something is on record."""
 
 import pytest
-from tests.unit.providers.surface_plane import AWAY, COMPUTE, CORE, FOREIGN, GROUP, HOME, SUB, open_plane, uai, vm
+from tests.unit.providers.surface_plane import AWAY, COMPUTE, CORE, FOREIGN, GROUP, HOME, SUB, OpenPlane, uai, vm
 
 from idplane.model.events import EventStatus
 
@@ -22,7 +22,7 @@ _PATHS = [
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "POST", "OPTIONS", "TRACE", "get"])
-async def test_without_a_token_everything_is_401_with_a_challenge(method: str) -> None:
+async def test_without_a_token_everything_is_401_with_a_challenge(open_plane: OpenPlane, method: str) -> None:
     plane = await open_plane(group=False)
     for path in _PATHS:
         reply = await plane.call(method, path, by=None, version=None, raw=b"{nonsense")
@@ -47,20 +47,20 @@ async def test_without_a_token_everything_is_401_with_a_challenge(method: str) -
         ("", "AuthenticationFailed"),
     ],
 )
-async def test_bad_tokens(authorization: str, code: str) -> None:
+async def test_bad_tokens(open_plane: OpenPlane, authorization: str, code: str) -> None:
     plane = await open_plane(group=False)
     reply = await plane.call("GET", GROUP, by=None, headers={"Authorization": authorization})
     assert (reply.status, reply.code) == (401, code)
 
 
-async def test_a_revoked_token_is_challenged_for_a_new_one() -> None:
+async def test_a_revoked_token_is_challenged_for_a_new_one(open_plane: OpenPlane) -> None:
     plane = await open_plane(group=False)
     reply = await plane.call("GET", GROUP, by="revoked")
     assert reply.status == 401
     assert 'error="insufficient_claims", claims="' in reply.headers["www-authenticate"]
 
 
-async def test_what_exists_and_what_does_not_look_the_same_to_the_unauthorized() -> None:
+async def test_what_exists_and_what_does_not_look_the_same_to_the_unauthorized(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.machine("there")
     for method in ("GET", "PUT", "PATCH", "DELETE"):
@@ -74,7 +74,7 @@ async def test_what_exists_and_what_does_not_look_the_same_to_the_unauthorized()
         assert (await plane.call("POST", path, by="nobody", version=COMPUTE)).code == "AuthorizationFailed"
 
 
-async def test_authorized_callers_hear_what_is_missing() -> None:
+async def test_authorized_callers_hear_what_is_missing(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     for url, code in (
         (vm("absent"), "ResourceNotFound"),
@@ -90,7 +90,7 @@ async def test_authorized_callers_hear_what_is_missing() -> None:
         assert (reply.status, reply.code) == (404, code), url
 
 
-async def test_a_reader_cannot_write_and_the_refusal_says_what_is_missing() -> None:
+async def test_a_reader_cannot_write_and_the_refusal_says_what_is_missing(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.machine("one")
     for method, url, body in (
@@ -106,7 +106,7 @@ async def test_a_reader_cannot_write_and_the_refusal_says_what_is_missing() -> N
     assert (await plane.call("GET", vm("two"), by="reader", version=COMPUTE)).status == 404
 
 
-async def test_a_contributor_cannot_grant() -> None:
+async def test_a_contributor_cannot_grant(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     name = "11111111-2222-4333-8444-555555555555"
     reader = f"{SUB}/providers/Microsoft.Authorization/roleDefinitions/acdd72a7-3385-48ef-bd42-f606fba81ae7"
@@ -122,7 +122,7 @@ async def test_a_contributor_cannot_grant() -> None:
     assert (await plane.call("GET", GROUP, by="nobody")).status == 200
 
 
-async def test_roles_of_one_tenant_mean_nothing_in_anothers_subscription() -> None:
+async def test_roles_of_one_tenant_mean_nothing_in_anothers_subscription(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     for method, url in (("GET", SUB), ("PUT", f"{SUB}/resourceGroups/mine"), ("GET", f"{SUB}/resources"), ("DELETE", GROUP)):
         reply = await plane.call(method, url, {"location": "x"}, by="stranger")
@@ -132,7 +132,7 @@ async def test_roles_of_one_tenant_mean_nothing_in_anothers_subscription() -> No
     assert [one["subscriptionId"] for one in (await plane.get("/subscriptions", by="stranger"))["value"]] == [FOREIGN]
 
 
-async def test_what_is_not_declared_is_told_after_authentication_only() -> None:
+async def test_what_is_not_declared_is_told_after_authentication_only(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     for url, status, code in (
         (f"{GROUP}/providers/Nobody.Knows/things/one", 404, "InvalidResourceNamespace"),
@@ -173,14 +173,14 @@ async def test_what_is_not_declared_is_told_after_authentication_only() -> None:
         (b"{" + b" " * (4 * 1024 * 1024), "application/json", 413, "RequestContentTooLarge"),
     ],
 )
-async def test_bad_bodies(raw: bytes, content_type: str, status: int, code: str) -> None:
+async def test_bad_bodies(open_plane: OpenPlane, raw: bytes, content_type: str, status: int, code: str) -> None:
     plane = await open_plane()
     reply = await plane.call("PUT", vm("one"), raw=raw, version=COMPUTE, headers={"Content-Type": content_type})
     assert (reply.status, reply.code) == (status, code)
     assert (await plane.events())[-1].sub_status == code
 
 
-async def test_every_attempt_to_change_something_is_on_record() -> None:
+async def test_every_attempt_to_change_something_is_on_record(open_plane: OpenPlane) -> None:
     plane = await open_plane(group=False)
     await plane.put(GROUP, {"location": "westeurope"})
     await plane.call("PUT", vm("one"), {"location": "westeurope"}, by="reader", version=COMPUTE)
@@ -208,7 +208,7 @@ async def test_every_attempt_to_change_something_is_on_record() -> None:
     assert len({one.operation_id for one in events}) == len(events)
 
 
-async def test_the_cloud_metadata_is_public() -> None:
+async def test_the_cloud_metadata_is_public(open_plane: OpenPlane) -> None:
     plane = await open_plane(group=False)
     described = await plane.call("GET", "//metadata/endpoints", by=None, version="2022-09-01")
     assert described.status == 200

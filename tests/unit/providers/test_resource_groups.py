@@ -1,10 +1,10 @@
 """Tenants, subscriptions, groups and the lists that look into them."""
 
 import pytest
-from tests.unit.providers.surface_plane import COMPUTE, GROUP, HOME, SUB, SUBSCRIPTION, open_plane, uai, vm
+from tests.unit.providers.surface_plane import COMPUTE, GROUP, HOME, SUB, SUBSCRIPTION, OpenPlane, uai, vm
 
 
-async def test_a_group_lives_as_the_cli_expects() -> None:
+async def test_a_group_lives_as_the_cli_expects(open_plane: OpenPlane) -> None:
     plane = await open_plane(group=False)
     assert (await plane.call("HEAD", GROUP)).status == 404
     made = await plane.call(
@@ -30,13 +30,13 @@ async def test_a_group_lives_as_the_cli_expects() -> None:
 
 
 @pytest.mark.parametrize("name", ["ends.", "a*b", "a b", "x" * 91, "a,b"])
-async def test_group_names(name: str) -> None:
+async def test_group_names(open_plane: OpenPlane, name: str) -> None:
     plane = await open_plane(group=False)
     reply = await plane.call("PUT", f"{SUB}/resourceGroups/{name}", {"location": "westeurope"})
     assert (reply.status, reply.code) == (400, "InvalidResourceName")
 
 
-async def test_lists_show_what_the_caller_may_read() -> None:
+async def test_lists_show_what_the_caller_may_read(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.put(f"{SUB}/resourceGroups/Other", {"location": "westeurope"})
     await plane.machine("one")
@@ -63,7 +63,7 @@ async def test_lists_show_what_the_caller_may_read() -> None:
     ).status == 403
 
 
-async def test_filters_of_resource_lists() -> None:
+async def test_filters_of_resource_lists(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.put(f"{SUB}/resourceGroups/Other", {"location": "eastus", "tags": {"Team": "red"}})
     await plane.machine("one")
@@ -97,7 +97,7 @@ async def test_filters_of_resource_lists() -> None:
     assert (await plane.call("GET", f"{SUB}/resourceGroups?$filter=resourceType eq 'x'")).status == 400
 
 
-async def test_resource_lists_page_and_expand() -> None:
+async def test_resource_lists_page_and_expand(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     for at in range(4):
         await plane.identity(f"id{at}")
@@ -112,7 +112,7 @@ async def test_resource_lists_page_and_expand() -> None:
     assert names == ["id0", "id1", "id2", "id3"]
 
 
-async def test_account_lists() -> None:
+async def test_account_lists(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     subscription = (await plane.get("/subscriptions", by="reader"))["value"][0]
     assert (subscription["id"], subscription["state"], subscription["tenantId"]) == (SUB, "Enabled", HOME)
@@ -125,7 +125,7 @@ async def test_account_lists() -> None:
     ).items()
 
 
-async def test_provider_metadata() -> None:
+async def test_provider_metadata(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     compute = await plane.get(f"{SUB}/providers/microsoft.COMPUTE", by="reader")
     assert (compute["namespace"], compute["registrationState"]) == ("Microsoft.Compute", "Registered")
@@ -145,7 +145,7 @@ async def test_provider_metadata() -> None:
     ).status == 403
 
 
-async def test_deleting_a_group_deletes_what_is_in_it_and_nothing_else() -> None:
+async def test_deleting_a_group_deletes_what_is_in_it_and_nothing_else(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.put(f"{SUB}/resourceGroups/Stock2", {"location": "westeurope"})
     other = vm("kept").replace("/Stock/", "/Stock2/")

@@ -3,12 +3,12 @@
 import asyncio
 
 import pytest
-from tests.unit.providers.surface_plane import COMPUTE, GROUP, MSI, SUB, open_plane, uai, vm
+from tests.unit.providers.surface_plane import COMPUTE, GROUP, MSI, SUB, OpenPlane, uai, vm
 
 _BODY = {"location": "westeurope"}
 
 
-async def test_put_is_201_then_200_and_gives_back_what_was_sent() -> None:
+async def test_put_is_201_then_200_and_gives_back_what_was_sent(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     body = {"location": "West Europe", "tags": {"a": "b"}, "zones": ["1"], "properties": {"hardwareProfile": {"vmSize": "S"}}}
     first = await plane.call("PUT", vm("Web-1"), {**body, "id": "/x", "name": "y", "type": "z"}, version=COMPUTE)
@@ -29,7 +29,7 @@ async def test_put_is_201_then_200_and_gives_back_what_was_sent() -> None:
     assert again.body["properties"]["vmId"] == first.body["properties"]["vmId"]
 
 
-async def test_casing_is_the_creators_and_the_declarations_whatever_is_asked() -> None:
+async def test_casing_is_the_creators_and_the_declarations_whatever_is_asked(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     odd = f"{SUB.upper().replace('/SUBSCRIPTIONS', '/Subscriptions')}/resourcegroups/sTOCK/Providers/microsoft.compute//VIRTUALMACHINES/Web-1/"
     made = await plane.put(odd, _BODY, version=COMPUTE)
@@ -41,7 +41,7 @@ async def test_casing_is_the_creators_and_the_declarations_whatever_is_asked() -
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-async def test_if_match_pins_a_version(method: str) -> None:
+async def test_if_match_pins_a_version(open_plane: OpenPlane, method: str) -> None:
     plane = await open_plane()
     created = await plane.call("PUT", vm("one"), _BODY, version=COMPUTE)
     stale = created.headers["etag"]
@@ -53,7 +53,7 @@ async def test_if_match_pins_a_version(method: str) -> None:
     assert (await plane.call(method, vm("one"), _BODY, version=COMPUTE, headers={"If-Match": f"W/{current}"})).status == 200
 
 
-async def test_if_none_match_star_creates_only() -> None:
+async def test_if_none_match_star_creates_only(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     only_new = {"If-None-Match": "*"}
     assert (await plane.call("PUT", vm("one"), _BODY, version=COMPUTE, headers=only_new)).status == 201
@@ -61,7 +61,7 @@ async def test_if_none_match_star_creates_only() -> None:
     assert (await plane.call("PUT", vm("two"), _BODY, version=COMPUTE, headers={"If-Match": "*"})).status == 412
 
 
-async def test_an_etag_does_not_survive_its_resource() -> None:
+async def test_an_etag_does_not_survive_its_resource(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     old = (await plane.call("PUT", vm("one"), _BODY, version=COMPUTE)).headers["etag"]
     await plane.call("DELETE", vm("one"), version=COMPUTE)
@@ -70,7 +70,7 @@ async def test_an_etag_does_not_survive_its_resource() -> None:
     assert (await plane.call("DELETE", vm("one"), version=COMPUTE, headers={"If-Match": old})).status == 412
 
 
-async def test_writers_that_pin_nothing_all_get_through() -> None:
+async def test_writers_that_pin_nothing_all_get_through(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.machine("one")
     writes = [plane.call("PATCH", vm("one"), {"properties": {f"p{at}": at}}, version=COMPUTE) for at in range(10)]
@@ -80,7 +80,7 @@ async def test_writers_that_pin_nothing_all_get_through() -> None:
     assert all(properties[f"p{at}"] == at for at in range(10))
 
 
-async def test_of_writers_that_pin_one_version_one_gets_through() -> None:
+async def test_of_writers_that_pin_one_version_one_gets_through(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     etag = (await plane.call("PUT", vm("one"), _BODY, version=COMPUTE)).headers["etag"]
     writes = [
@@ -90,13 +90,13 @@ async def test_of_writers_that_pin_one_version_one_gets_through() -> None:
     assert sorted([one.status for one in await asyncio.gather(*writes)]) == [200, 412, 412, 412, 412]
 
 
-async def test_one_of_many_creators_creates() -> None:
+async def test_one_of_many_creators_creates(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     replies = await asyncio.gather(*(plane.call("PUT", vm("one"), _BODY, version=COMPUTE) for _ in range(5)))
     assert sorted(one.status for one in replies) == [200, 200, 200, 200, 201]
 
 
-async def test_nothing_is_created_in_a_group_that_is_being_deleted() -> None:
+async def test_nothing_is_created_in_a_group_that_is_being_deleted(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     creates = [plane.call("PUT", vm(f"m{at}"), _BODY, version=COMPUTE) for at in range(5)]
     replies = await asyncio.gather(plane.call("DELETE", GROUP), *creates)
@@ -106,14 +106,14 @@ async def test_nothing_is_created_in_a_group_that_is_being_deleted() -> None:
     assert (await plane.get(f"{GROUP}/resources"))["value"] == []
 
 
-async def test_delete_is_200_then_204() -> None:
+async def test_delete_is_200_then_204(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.machine("one")
     assert [(await plane.call("DELETE", vm("one"), version=COMPUTE)).status for _ in range(2)] == [200, 204]
     assert (await plane.call("DELETE", vm("one"), version=COMPUTE)).body is None
 
 
-async def test_head_tells_whether_it_exists_without_a_body() -> None:
+async def test_head_tells_whether_it_exists_without_a_body(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.machine("one")
     for url, status in ((vm("one"), 204), (vm("two"), 404)):
@@ -121,7 +121,7 @@ async def test_head_tells_whether_it_exists_without_a_body() -> None:
         assert (reply.status, reply.body) == (status, None)
 
 
-async def test_lists_are_paged_with_absolute_links() -> None:
+async def test_lists_are_paged_with_absolute_links(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     for at in range(5):
         await plane.machine(f"m{at}")
@@ -140,7 +140,7 @@ async def test_lists_are_paged_with_absolute_links() -> None:
     assert (refused.status, refused.code) == (400, "InvalidParameter")
 
 
-async def test_a_group_lists_its_own_only() -> None:
+async def test_a_group_lists_its_own_only(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.put(f"{SUB}/resourceGroups/Stock2", _BODY)
     await plane.machine("one")
@@ -149,7 +149,7 @@ async def test_a_group_lists_its_own_only() -> None:
     assert [one["name"] for one in listed["value"]] == ["one"]
 
 
-async def test_names_and_parents_are_checked_on_creation() -> None:
+async def test_names_and_parents_are_checked_on_creation(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     for url, status, code in (
         (uai("ab"), 400, "InvalidResourceName"),
@@ -166,7 +166,7 @@ async def test_names_and_parents_are_checked_on_creation() -> None:
         assert (reply.status, reply.code) == (status, code)
 
 
-async def test_a_location_stays() -> None:
+async def test_a_location_stays(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.machine("one")
     moved = await plane.call("PUT", vm("one"), {"location": "eastus"}, version=COMPUTE)

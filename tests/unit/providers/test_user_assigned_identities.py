@@ -1,7 +1,7 @@
 """User-assigned identities by themselves (control-plane.md section 7.1)."""
 
 import pytest
-from tests.unit.providers.surface_plane import GROUP, HOME, MSI, SUB, open_plane, uai
+from tests.unit.providers.surface_plane import GROUP, HOME, MSI, SUB, OpenPlane, uai
 
 from idplane.model.ids import is_guid
 from idplane.ports.collections import PRINCIPALS
@@ -18,7 +18,7 @@ _VERSIONS = [
 
 
 @pytest.mark.parametrize("version", _VERSIONS)
-async def test_what_each_version_shows(version: str) -> None:
+async def test_what_each_version_shows(open_plane: OpenPlane, version: str) -> None:
     plane = await open_plane()
     made = await plane.call("PUT", uai("One"), {"location": "westeurope", "tags": {"a": "b"}}, version=version)
     assert made.status == 201
@@ -40,7 +40,7 @@ async def test_what_each_version_shows(version: str) -> None:
     assert principal.value.alternative_names == ("isExplicit=True", uai("One"))
 
 
-async def test_ids_stay_for_life_whatever_clients_send() -> None:
+async def test_ids_stay_for_life_whatever_clients_send(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     made = await plane.identity("one")
     fake = {"location": "westeurope", "properties": {"principalId": "x", "clientId": "y", "tenantId": "z", "other": 1}}
@@ -54,7 +54,7 @@ async def test_ids_stay_for_life_whatever_clients_send() -> None:
     assert tagged.body["tags"] == {"x": "y"}
 
 
-async def test_versions_that_do_not_know_a_setting_leave_it_alone() -> None:
+async def test_versions_that_do_not_know_a_setting_leave_it_alone(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     newest = "2025-05-31-preview"
     settings = {"isolationScope": "Regional", "assignmentRestrictions": {"providers": ["Microsoft.Compute/virtualMachines"]}}
@@ -81,7 +81,7 @@ async def test_versions_that_do_not_know_a_setting_leave_it_alone() -> None:
         {"assignmentRestrictions": {"providers": ["x"] * 101}},
     ],
 )
-async def test_settings_are_checked(properties: object) -> None:
+async def test_settings_are_checked(open_plane: OpenPlane, properties: object) -> None:
     plane = await open_plane()
     reply = await plane.call(
         "PUT", uai("one"), {"location": "westeurope", "properties": properties}, version="2025-05-31-preview"
@@ -90,7 +90,7 @@ async def test_settings_are_checked(properties: object) -> None:
     assert (await plane.call("GET", uai("one"), version=MSI)).status == 404
 
 
-async def test_lists_and_operations() -> None:
+async def test_lists_and_operations(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     for name in ("one", "two"):
         await plane.identity(name)
@@ -104,7 +104,7 @@ async def test_lists_and_operations() -> None:
     assert (await plane.call("GET", "/providers/Microsoft.ManagedIdentity/operations", by=None, version=MSI)).status == 401
 
 
-async def test_associated_resources_are_those_that_the_caller_may_read() -> None:
+async def test_associated_resources_are_those_that_the_caller_may_read(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.identity("one")
     user = {"type": "UserAssigned", "userAssignedIdentities": {uai("one"): {}}}

@@ -1,10 +1,10 @@
 """Virtual machines as records: properties verbatim, secrets never, an honest power state."""
 
 import pytest
-from tests.unit.providers.surface_plane import COMPUTE, open_plane, vm
+from tests.unit.providers.surface_plane import COMPUTE, OpenPlane, vm
 
 
-async def test_secrets_in_the_profile_are_not_kept() -> None:
+async def test_secrets_in_the_profile_are_not_kept(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     profile = {"computerName": "c", "adminUsername": "u", "adminPassword": "hunter2-secret", "customData": "aHVudGVyMg=="}
     body = {"location": "westeurope", "properties": {"osProfile": profile, "networkProfile": {"networkInterfaces": []}}}
@@ -14,7 +14,7 @@ async def test_secrets_in_the_profile_are_not_kept() -> None:
         assert reply.body["properties"]["networkProfile"] == {"networkInterfaces": []}
 
 
-async def test_power_actions_change_what_is_seen() -> None:
+async def test_power_actions_change_what_is_seen(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await plane.machine("one")
 
@@ -38,7 +38,7 @@ async def test_power_actions_change_what_is_seen() -> None:
     assert "powerState" not in plain
 
 
-async def test_clients_cannot_write_what_the_plane_reports() -> None:
+async def test_clients_cannot_write_what_the_plane_reports(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     first = await plane.machine("one")
     fake = {"vmId": "x", "instanceView": {}, "provisioningState": "Failed"}
@@ -52,7 +52,7 @@ async def test_clients_cannot_write_what_the_plane_reports() -> None:
 @pytest.mark.parametrize(
     ("word", "status", "code"), [("explode", 404, "InvalidResourceType"), ("instanceView", 405, "MethodNotAllowed")]
 )
-async def test_actions_that_are_not_declared(word: str, status: int, code: str) -> None:
+async def test_actions_that_are_not_declared(open_plane: OpenPlane, word: str, status: int, code: str) -> None:
     plane = await open_plane()
     await plane.machine("one")
     reply = await plane.call("POST", f"{vm('one')}/{word}", version=COMPUTE)
@@ -60,7 +60,7 @@ async def test_actions_that_are_not_declared(word: str, status: int, code: str) 
 
 
 @pytest.mark.parametrize("version", ["2017-12-01", "2018-06-01", "2021-07-01", "2024-11-01", "2026-04-01"])
-async def test_versions(version: str) -> None:
+async def test_versions(open_plane: OpenPlane, version: str) -> None:
     plane = await open_plane()
     reply = await plane.call(
         "PUT", vm("one"), {"location": "westeurope", "identity": {"type": "SystemAssigned"}}, version=version
@@ -69,7 +69,7 @@ async def test_versions(version: str) -> None:
     assert reply.body["identity"]["type"] == "SystemAssigned"
 
 
-async def test_actions_on_nothing() -> None:
+async def test_actions_on_nothing(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     for method, word in (("POST", "start"), ("GET", "instanceView")):
         reply = await plane.call(method, f"{vm('gone')}/{word}", version=COMPUTE)
