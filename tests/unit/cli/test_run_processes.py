@@ -228,6 +228,26 @@ def test_each_run_reaches_its_own_listener_only(plane: RunWorld) -> None:
     first.communicate()
 
 
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "nsenter -t {pid} -n curl -s http://169.254.169.254/",
+        "nsenter -t {pid} -U -n curl -s http://169.254.169.254/",
+        "unshare -Ur nsenter -t {pid} -n curl -s http://169.254.169.254/",
+        "cat /proc/{pid}/environ",
+        "ls /proc/{pid}/root/etc",
+        "cat /proc/{pid}/maps",
+    ],
+)
+def test_one_run_cannot_enter_another(plane: RunWorld, attempt: str) -> None:
+    first = plane.start("sh", "-c", "echo up; exec cat")
+    assert first.stdout is not None
+    first.stdout.readline()
+    ended = plane.run("sh", "-c", attempt.format(pid=first.pid))
+    assert (ended.stdout, ended.returncode != 0) == ("", True)
+    first.communicate()
+
+
 def test_workload_sees_nothing_of_the_data_folder(plane: RunWorld) -> None:
     shown = plane.run("sh", "-c", f"ls {plane.folder}; cat {plane.folder}/operator.pem")
     assert shown.stdout.split() == ["ca-bundle.pem", "empty", "hosts", "nsswitch.conf", "resolv.conf"]
