@@ -6,14 +6,13 @@ an empty word rather than breaking the answer. Kinds that never reach this diale
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
 from idplane.model.failure import Category, Failure, FailureKind
+from idplane.web.challenges import new_token_wanted
 
 __all__ = ["ArmError", "challenge", "describe", "envelope", "error_of"]
 
@@ -217,9 +216,7 @@ def challenge(failure: Failure, *, authority: str, tenant_id: str, now: datetime
     """
     base = f'Bearer authorization_uri="{authority}/{tenant_id}"'
     if failure.kind is K.TOKEN_REVOKED:
-        claims = {"access_token": {"nbf": {"essential": True, "value": str(int(now.timestamp()))}}}
-        encoded = base64.b64encode(json.dumps(claims, separators=(",", ":")).encode()).decode()
-        return f'{base}, error="insufficient_claims", claims="{encoded}"'
+        return f"{base}, {new_token_wanted(now)}"
     words = error_of(failure).message.replace("'", "").rstrip(".")
     return f'{base}, error="invalid_token", error_description="{words}"'
 

@@ -17,6 +17,7 @@ from idplane.model.failure import Category, Failure, FailureKind
 from idplane.ports.store import Store
 from idplane.vault import SecretVault, Vault, find_vault
 from idplane.vault.secrets import PAGE_LIMIT
+from idplane.web.challenges import new_token_wanted
 from idplane.web.http import HttpRequest, HttpResponse, Origin
 from idplane.web.vault_errors import render
 from idplane.web.vault_wire import VaultWriter, read_changes, read_draft
@@ -101,13 +102,15 @@ class VaultSurface:
         return response
 
     def refuse(self, failure: Failure, request: HttpRequest, /) -> HttpResponse:
-        """The failure in Key Vault's words; 401 carries the challenge."""
+        """The failure in Key Vault's words; 401 carries the challenge, a revoked token's with the claims that make clients renew it."""
         status, body = render(failure)
         headers: tuple[tuple[str, str], ...] = ()
         if failure.kind.category is Category.UNAUTHENTICATED:
             tenant = failure.data.get("tenant", "common")
             authority = f"{request.origin.authority}/{tenant}"
             challenge = f'Bearer authorization="{authority}", resource="{_resource(request.origin)}"'
+            if failure.kind is FailureKind.TOKEN_REVOKED:
+                challenge += f", {new_token_wanted(request.call.received_at)}"
             headers = (("WWW-Authenticate", challenge),)
         elif "allow" in failure.data:
             headers = (("Allow", failure.data["allow"]),)

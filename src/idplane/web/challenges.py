@@ -1,0 +1,20 @@
+"""What every bearer challenge of a revoked token says: the claims that make a client drop the token and ask for another one.
+
+Clients that know continuous access evaluation decode `claims`, pass them on to where they get tokens, and repeat their request once
+(control-plane.md section 3, managed-identity-endpoints.md section 1.9). Others read the 401 alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import datetime
+
+__all__ = ["new_token_wanted"]
+
+
+def new_token_wanted(now: datetime) -> str:
+    """Challenge parameters that ask for a token issued at `now` or later."""
+    claims = {"access_token": {"nbf": {"essential": True, "value": str(int(now.timestamp()))}}}
+    encoded = base64.b64encode(json.dumps(claims, separators=(",", ":")).encode()).decode()
+    return f'error="insufficient_claims", claims="{encoded}"'
