@@ -65,6 +65,8 @@ class RoleAssignment:
     condition: str | None = None
     condition_version: str | None = None
     delegated_identity: str | None = None
+    anchor: str | None = None
+    """Id key of the stored resource that the scope is or lies in; None for the tenant and subscriptions."""
 
     @property
     def scope_key(self) -> str:

@@ -77,7 +77,7 @@ RESOURCES = Collection(
     },
     subject=lambda it: it.id.key,
 )
-"""`path` repeats the key so that `under` can select a subtree. `parent_key` references `key`."""
+"""`path` repeats the key so that `under` can select a subtree. `parent_key` references `key`. Vaults have unique names: host names."""
 IDENTITY_ASSIGNMENTS = Collection(
     name="identity_assignments",
     type=IdentityAssignment,
@@ -143,10 +143,11 @@ ROLE_ASSIGNMENTS = Collection(
         "principal_id": lambda it: it.principal_id,
         "scope_key": lambda it: it.scope_key,
         "role_id": lambda it: it.role_id,
+        "anchor_key": lambda it: it.anchor,
     },
     subject=lambda it: it.principal_id,
 )
-"""(principal_id, role_id, scope_key) is unique; `principal_id` references principals."""
+"""(principal_id, role_id, scope_key) is unique; `principal_id` references principals, `anchor_key` resources."""
 DENY_ASSIGNMENTS = Collection(
     name="deny_assignments", type=DenyAssignment, key=lambda it: it.id, columns={"scope_key": lambda it: it.scope_key}
 )

@@ -3,9 +3,9 @@
 Whoever holds `roleAssignments/write` at a scope may give any role there, as in Azure; nothing here widens or narrows that. An
 assignment never changes its principal, role or scope, so what a PUT may update is its description alone.
 
-Two races are closed by versions: assigning a custom role raises the role's version, so that a concurrent delete or change of the role
-starts again and sees the assignment; and the batch requires the resource that is its scope to be as it was when it was looked up. The
-store's own constraints settle the rest: the principal must exist, and (principal, role, scope) is unique.
+Races are settled by the store: assigning a custom role raises the role's version, so that a delete or change of the role that was
+decided before starts again and sees the assignment; an assignment refers to its principal and to the resource that its scope is or
+lies in, so neither can go and leave it behind; and (principal, role, scope) is unique.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ROOT, ResourceId, is_guid
 from idplane.model.roles import RoleAssignment, RoleDefinition
 from idplane.model.values import JsonObject
-from idplane.ports.collections import PRINCIPALS, RESOURCES, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
+from idplane.ports.collections import PRINCIPALS, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
 from idplane.ports.store import ABSENT, Batch, ColumnValue, Delete, Put, Require, Versioned
 from idplane.providers.fields import Fields
 from idplane.providers.filters import Condition, FunctionCall, invalid_filter, parse_filter
@@ -142,12 +142,11 @@ async def _put(write: OwnWrite) -> StoredItem:
         changed_by=context.caller.principal_id,
         description=wanted.description,
         delegated_identity=wanted.delegated_identity,
+        anchor=proof.value.id.key if proof is not None else None,
     )
     batch = Batch.of(Put(collection=ROLE_ASSIGNMENTS, value=value, expect=ABSENT))
     if role is not None:
         batch += Batch.of(Put(collection=ROLE_DEFINITIONS, value=role.value, expect=role.version))
-    if proof is not None:
-        batch += Batch.of(Require(collection=RESOURCES, key=proof.value.id.key, expect=proof.version))
     return StoredItem(body=_render(value), created=True, batch=batch)
 
 

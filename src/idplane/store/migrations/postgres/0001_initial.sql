@@ -40,6 +40,8 @@ create index resources_subscription_id on resources (subscription_id, key);
 create index resources_group_key on resources (group_key, key);
 create index resources_parent_key on resources (parent_key, key);
 create index resources_name on resources (name, key);
+-- A vault's name is a host name: no two vaults share one, whatever group, subscription or tenant they are in.
+create unique index resources_vault_name on resources (name) where type = 'microsoft.keyvault/vaults';
 
 create table principals (
   key text collate "C" primary key not null,
@@ -122,11 +124,13 @@ create table role_assignments (
   principal_id text collate "C" not null references principals (key),
   scope_key text collate "C" not null,
   role_id text collate "C" not null,
+  anchor_key text collate "C" references resources (key),
   unique (principal_id, role_id, scope_key)
 );
 create index role_assignments_principal_id on role_assignments (principal_id, key);
 create index role_assignments_scope_key on role_assignments (scope_key, key);
 create index role_assignments_role_id on role_assignments (role_id, key);
+create index role_assignments_anchor_key on role_assignments (anchor_key, key);
 
 create table deny_assignments (
   key text collate "C" primary key not null,

@@ -39,6 +39,8 @@ create index resources_subscription_id on resources (subscription_id, key);
 create index resources_group_key on resources (group_key, key);
 create index resources_parent_key on resources (parent_key, key);
 create index resources_name on resources (name, key);
+-- A vault's name is a host name: no two vaults share one, whatever group, subscription or tenant they are in.
+create unique index resources_vault_name on resources (name) where type = 'microsoft.keyvault/vaults';
 
 create table principals (
   key text primary key not null,
@@ -121,11 +123,13 @@ create table role_assignments (
   principal_id text not null references principals (key),
   scope_key text not null,
   role_id text not null,
+  anchor_key text references resources (key),
   unique (principal_id, role_id, scope_key)
 ) strict;
 create index role_assignments_principal_id on role_assignments (principal_id, key);
 create index role_assignments_scope_key on role_assignments (scope_key, key);
 create index role_assignments_role_id on role_assignments (role_id, key);
+create index role_assignments_anchor_key on role_assignments (anchor_key, key);
 
 create table deny_assignments (
   key text primary key not null,
