@@ -28,7 +28,7 @@ from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.roles import DenyAssignment, Permission
 from idplane.ports.collections import DENY_ASSIGNMENTS, RESOURCES, ROLE_ASSIGNMENTS, SECRETS
-from idplane.ports.store import ABSENT, Batch, Delete, Put
+from idplane.ports.store import ABSENT, Batch, CommitRefused, Delete, Put, RefusedBecause
 from idplane.web.http import HttpRequest
 from idplane.web.vault_errors import render, words_of
 
@@ -328,17 +328,17 @@ async def test_an_unknown_vault(world: World) -> None:
     await world.refused(400, "GET", "/secrets", origin=replace(LOCAL, vault=None))
 
 
-async def test_the_older_of_two_vaults_keeps_the_name(world: World) -> None:
+async def test_no_two_vaults_have_one_name(world: World) -> None:
     group = ResourceId.parse(f"/subscriptions/{SUBSCRIPTION}/resourceGroups/Aa")
     later = vault_of({}, group.child("providers", "Microsoft.KeyVault", "vaults", "stock"), datetime(2026, 2, 1, tzinfo=UTC))
-    await world.store.commit(
-        Batch.of(
-            Put(collection=RESOURCES, value=group_of(group), expect=ABSENT),
-            Put(collection=RESOURCES, value=later, expect=ABSENT),
+    with pytest.raises(CommitRefused) as refused:
+        await world.store.commit(
+            Batch.of(
+                Put(collection=RESOURCES, value=group_of(group), expect=ABSENT),
+                Put(collection=RESOURCES, value=later, expect=ABSENT),
+            )
         )
-    )
-    await world.ok("PUT", "/secrets/s", {"value": "1"})
-    assert [one.value.vault for one in await world.store.all(SECRETS)] == [VAULT.key]
+    assert refused.value.because is RefusedBecause.UNIQUE
 
 
 @pytest.mark.parametrize("kind", list(FailureKind))
