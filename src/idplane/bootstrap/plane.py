@@ -153,6 +153,11 @@ class Plane:
             _repeat(self.world, "purge of deleted secrets", lambda: self.vault.purge_due(self.world.clock.now())),
         )
 
+    async def turn(self) -> datetime:
+        """One pass of all duties, for whoever moves the clock by hand; when the next thing is due."""
+        dues = (await self.ring.turn(), await self.vault.purge_due(self.world.clock.now()))
+        return min(due for due in dues if due is not None)
+
     async def close(self) -> None:
         """End the agent's listeners and forget its keys."""
         for stop in self.stop_listening:

@@ -11,11 +11,14 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from idplane.agent.host import Dialect, Listening
 from idplane.bootstrap.embedded import InProcessUpstream
@@ -23,16 +26,18 @@ from idplane.bootstrap.operator import OperatorKey
 from idplane.bootstrap.seed import trust_operator
 from idplane.bootstrap.thread import PlaneThread
 from idplane.bootstrap.world import SystemClock, SystemEntropy, World
+from idplane.directory import clients
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.ids import ResourceId
 from idplane.model.profile import AZURE, Profile
-from idplane.ports.collections import ACTIVITY, SIGN_INS
+from idplane.ports.collections import ACTIVITY, APPLICATIONS, CREDENTIALS, PRINCIPALS, SIGN_INS
+from idplane.ports.store import ABSENT, Batch, Put
 from idplane.rbac import BUILT_IN_ROLES
 from idplane.testing.reset import reset
 from idplane.testing.worlds import MemoryCustody, memory_store
 from idplane.web.origins import Origins
 
-__all__ = ["Answer", "LocalPlane", "ManagedIdentity", "MovableClock", "Token", "VirtualMachine"]
+__all__ = ["Answer", "Application", "LocalPlane", "ManagedIdentity", "MovableClock", "Token", "VirtualMachine"]
 
 _VERSIONS = {
     "microsoft.resources": "2024-11-01",
@@ -43,6 +48,8 @@ _VERSIONS = {
 }
 _LOCATION = "westeurope"
 _GROUP = "tests"
+_MOMENT = timedelta(milliseconds=1)
+_SECRET_LIFETIME = timedelta(days=180)
 
 
 class Token(NamedTuple):
@@ -75,6 +82,15 @@ class VirtualMachine:
 
     id: str
     identity: ManagedIdentity | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """An application with a client secret, for code that signs in without a managed identity."""
+
+    client_id: str
+    principal_id: str
+    secret: str = field(repr=False)
 
 
 class MovableClock(SystemClock):
@@ -173,6 +189,38 @@ class LocalPlane:
         body = self.call("PUT", identifier, {"location": _LOCATION}).body
         return _identity(body)
 
+    def application(self, name: str, *, certificate: bytes | None = None, uris: Sequence[str] = ()) -> Application:
+        """An application that can sign in with a secret, and with the key of `certificate` (PEM) if there is one.
+
+        `uris` are what others ask tokens for when they mean it, such as `api://orders`.
+        """
+        application = clients.new_application(
+            tenant_id=self.tenant_id,
+            display_name=name,
+            entropy=self._entropy,
+            now=self.clock.now(),
+            identifier_uris=uris,
+        )
+        principal = clients.new_application_principal(
+            tenant_id=self.tenant_id,
+            display_name=name,
+            entropy=self._entropy,
+            now=self.clock.now(),
+            client_id=application.client_id,
+        )
+        secret = clients.new_secret(principal, entropy=self._entropy, now=self.clock.now(), lifetime=_SECRET_LIFETIME)
+        credentials = [secret.credential]
+        if certificate is not None:
+            der = x509.load_pem_x509_certificate(certificate).public_bytes(serialization.Encoding.DER)
+            credentials.append(clients.certificate_credential(principal, certificate=der, entropy=self._entropy))
+        made = Batch.of(
+            Put(collection=APPLICATIONS, value=application, expect=ABSENT),
+            Put(collection=PRINCIPALS, value=principal, expect=ABSENT),
+            *(Put(collection=CREDENTIALS, value=credential, expect=ABSENT) for credential in credentials),
+        )
+        self._thread.run(self._plane.world.store.commit(made))
+        return Application(client_id=application.client_id, principal_id=principal.id, secret=secret.secret)
+
     def vault(self, name: str, *, group: str = _GROUP, **secrets: str) -> str:
         """A Key Vault that holds these secrets; its id. Its address is `plane.vault_url(name)`."""
         identifier = f"{self.resource_group(group)}/providers/Microsoft.KeyVault/vaults/{name}"
@@ -203,7 +251,7 @@ class LocalPlane:
         """The address of a vault, for `SecretClient`."""
         return f"https://{name}.{self.vault_domain}"
 
-    def grant(self, principal: str | ManagedIdentity, role: str, scope: str) -> str:
+    def grant(self, principal: str | ManagedIdentity | Application, role: str, scope: str) -> str:
         """Assign a built-in role by its name; the assignment's id."""
         principal_id = principal if isinstance(principal, str) else principal.principal_id
         role_id = next(one.id for one in BUILT_IN_ROLES.values() if one.name.lower() == role.lower())
@@ -301,8 +349,12 @@ class LocalPlane:
     # Life -------------------------------------------------------------------------------------------------------------
 
     def advance(self, by: timedelta) -> None:
-        """Let time pass for the plane."""
-        self.clock.advance(by)
+        """Let time pass for the plane, or set its clock back; what falls due on the way, such as key rotation, happens in its time."""
+        end = self.clock.now() + by
+        while (due := self._thread.run(self._plane.turn())) < end:
+            self.clock.advance(max(due - self.clock.now(), _MOMENT))
+        self.clock.advance(end - self.clock.now())
+        self._thread.run(self._plane.turn())
         self._tokens.clear()
 
     def reset(self) -> None:
