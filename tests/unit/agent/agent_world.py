@@ -263,8 +263,8 @@ class AgentWorld:
     clients: list[Client] = field(default_factory=list)
 
     @classmethod
-    def make(cls) -> AgentWorld:
-        clock = FakeClock()
+    def make(cls, clock: FakeClock | None = None) -> AgentWorld:
+        clock = clock or FakeClock()
         server = FakeServer(clock)
         key = new_ec_key()
         certificate = make_certificate(key.public_key(), clock.now(), clock.now() + timedelta(days=1))

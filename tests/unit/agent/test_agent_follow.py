@@ -12,6 +12,7 @@ from tests.unit.agent.agent_world import ARM, SYSTEM, VM, AgentWorld, change, se
 
 from idplane.agent.upstream import UpstreamResponse
 from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import ResourceId
 
 
 @asynccontextmanager
@@ -96,7 +97,10 @@ async def test_a_feed_that_went_back_is_not_trusted(world: AgentWorld) -> None:
 async def test_whatever_the_server_says_of_a_host_is_a_failure_of_ours(
     world: AgentWorld, status: int, body: bytes, kind: FailureKind
 ) -> None:
-    world.server._host = lambda host: UpstreamResponse(status=status, body=body)  # type: ignore[method-assign]  # a broken server
+    def broken(host: ResourceId) -> UpstreamResponse:
+        return UpstreamResponse(status=status, body=body)
+
+    world.server._host = broken  # type: ignore[method-assign]  # a broken server
     with pytest.raises(Failure) as caught:
         await token(world)
     assert caught.value.kind is kind
