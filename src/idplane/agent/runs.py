@@ -22,6 +22,7 @@ from typing import Protocol
 from idplane.agent.api import Dialect, HostAgentApi
 from idplane.agent.appservice import APP_SERVICE_PATH
 from idplane.agent.network import NamespaceHandles, Network
+from idplane.agent.tunnel import Tunnel
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.ports.world import Clock, Entropy
@@ -193,18 +194,24 @@ class Runs:
             return Opened(run=run, authority=serving.ca_pem, nameservers=nameservers)
 
     async def open_environment(self, resource: ResourceId, process: Process | None) -> Opened:
-        """Serve variables: a loopback port and a secret. Without a process they last until revoked, or as long as the plane."""
+        """Serve variables: a loopback port and a secret. Without a process they last until revoked, or as long as the plane.
+
+        A process also gets a tunnel by which Azure's public names lead here; variables that are handed out do not, since whoever
+        uses them would send all of their traffic through it.
+        """
         run = self._new(resource, Isolation.ENVIRONMENT, pid=process.pid if process else None, network=True)
         secret = self._entropy.bytes(_SECRET_BYTES).hex()
         async with AsyncExitStack() as stack:
             if process is not None:
                 stack.callback(os.close, process.descriptor)
             self._check_room()
-            listening = await self._listen_on_loopback(stack, run, secret)
+            variables = await self._serve_variables(stack, run, secret)
+            authority = None
+            if process is not None:
+                authority, proxy = await self._serve_tunnel(stack, secret)
+                variables |= proxy
             self._keep(run, stack, process)
-        address, port = listening
-        endpoint = f"http://{address}:{port}{APP_SERVICE_PATH}"
-        return Opened(run=run, variables={"IDENTITY_ENDPOINT": endpoint, "IDENTITY_HEADER": secret})
+        return Opened(run=run, authority=authority, variables=variables)
 
     async def revoke(self, run_id: str) -> None:
         """End a run's service; its process goes on without identity. Raises `Failure(RESOURCE_NOT_FOUND)`."""
@@ -245,14 +252,24 @@ class Runs:
         server = await NameServer.open(sockets.names_udp, sockets.names_tcp, Names(network=network))
         stack.push_async_callback(server.close)
 
-    async def _listen_on_loopback(self, stack: AsyncExitStack, run: Run, secret: str) -> tuple[str, int]:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        stack.callback(sock.close)
-        sock.bind(("127.0.0.1", 0))
-        sock.listen(_BACKLOG)
+    async def _serve_variables(self, stack: AsyncExitStack, run: Run, secret: str) -> dict[str, str]:
+        sock = _loopback_socket(stack)
         listening = await self._agent.listen(sock, host=run.resource, dialect=Dialect.APP_SERVICE, secret=secret, run_id=run.id)
         stack.push_async_callback(listening.close)
-        return listening.address
+        address, port = listening.address
+        return {"IDENTITY_ENDPOINT": f"http://{address}:{port}{APP_SERVICE_PATH}", "IDENTITY_HEADER": secret}
+
+    async def _serve_tunnel(self, stack: AsyncExitStack, secret: str) -> tuple[bytes, dict[str, str]]:
+        https, sock = _loopback_socket(stack), _loopback_socket(stack)
+        # Asked for before they are served: a listener owns its socket.
+        inside, (address, port) = https.getsockname(), sock.getsockname()
+        serving = await self._public.open(https, None)
+        stack.push_async_callback(serving.close)
+        tunnel = Tunnel(inside=inside, secret=secret)
+        await tunnel.start(sock)
+        stack.push_async_callback(tunnel.close)
+        proxy = f"http://run:{secret}@{address}:{port}"
+        return serving.ca_pem, {"HTTPS_PROXY": proxy, "https_proxy": proxy}
 
     def _keep(self, run: Run, stack: AsyncExitStack, process: Process | None) -> None:
         kept = stack.pop_all()
@@ -271,3 +288,11 @@ class Runs:
         _, stack = self._open.pop(run_id, (None, None))
         if stack is not None:
             await stack.aclose()
+
+
+def _loopback_socket(stack: AsyncExitStack) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    stack.callback(sock.close)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen(_BACKLOG)
+    return sock

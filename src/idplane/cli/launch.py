@@ -41,6 +41,7 @@ OTHER_TOKEN_SOURCES: Final = (
 _AZURE_NAMES: Final = sorted(host for hosts in PUBLIC_HOSTS.values() for host in hosts)
 _AUTHORITY: Final = "AZURE_AUTHORITY_HOST"
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY")
+_HTTPS_PROXY: Final = ("HTTPS_PROXY", "https_proxy")
 _NO_PROXY: Final = ("NO_PROXY", "no_proxy")
 _CANNOT_EXECUTE: Final = 126
 _NOT_FOUND: Final = 127
@@ -55,6 +56,9 @@ def workload_environment(
     them. With a `network`, the caller's proxies stay but are not asked for what is served here.
     """
     dropped = set(OTHER_TOKEN_SOURCES)
+    if any(name in base for name in _HTTPS_PROXY):
+        # The way out of this machine is the caller's own proxy: Azure's names then lead where it says.
+        given = {name: value for name, value in given.items() if name not in _HTTPS_PROXY}
     if inside:
         dropped.add(_AUTHORITY)
         if not network:

@@ -184,10 +184,11 @@ def _text(content: bytes) -> str:
 def _redirect(
     link: ControlLink, data: Path, resource: str, base: Mapping[str, str], *, ca_file: Path
 ) -> tuple[JsonObject, dict[str, str]]:
-    """Env mode: variables that lead to a port of this run's own."""
+    """Env mode: variables that lead to ports of this run's own."""
     opened = link.ask({"operation": "run", "resource": resource, "isolation": _ENV})
-    given = opened["variables"] if isinstance(opened["variables"], dict) else {}
-    bundle = keep_bundle(data, bundle_with(read_system_bundle(base), ca_file.read_bytes()))
+    given = dict(opened["variables"]) if isinstance(opened["variables"], dict) else {}
+    authorities = ca_file.read_bytes() + str(opened["authority"] or "").encode()
+    bundle = keep_bundle(data, bundle_with(read_system_bundle(base), authorities))
     return opened, workload_environment(base, given=given, bundle=str(bundle), inside=False, network=True)
 
 

@@ -28,6 +28,8 @@ _VERSIONS = {
     "Microsoft.Authorization": "2022-04-01",
 }
 _IDPLANE = (sys.executable, "-c", "from idplane.cli.main import main; main()")
+_NAMESPACES = (sys.executable, "-c", "from idplane.cli import isolation; isolation.enter()")
+"""Succeeds where users may make namespaces."""
 _ERRORS = 400
 
 
@@ -65,6 +67,7 @@ class Cast:
     def __enter__(self) -> Self:
         command = (*_IDPLANE, "up", "--data", str(self.data), "--port", "0", "--json")
         self._plane = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own command line
+        self.namespaces = subprocess.run(_NAMESPACES, check=False, capture_output=True).returncode == 0  # noqa: S603 - as above
         if not self._plane.stdout or not self._plane.stdout.readline():
             raise CommandError(f"the plane ended with exit code {self._plane.wait()}")
         self.plane = read_plane(self.data)
@@ -150,10 +153,11 @@ class Cast:
         found = answer["value"]
         return found if isinstance(found, list) else []
 
-    def program(self, machine: str, file: str) -> Program:
+    def program(self, machine: str, file: str, *arguments: str) -> Program:
         """Start one of the story's programs as a machine."""
-        command = (*_IDPLANE, "run", "--data", str(self.data), "--as", machine, "--", sys.executable, str(_STORIES / file))
-        self._programs.append(Program(command))
+        isolation = ("--isolation", "namespace" if self.namespaces else "env")
+        run = (*_IDPLANE, "run", "--data", str(self.data), "--as", machine, *isolation, "--")
+        self._programs.append(Program((*run, sys.executable, str(_STORIES / file), *arguments)))
         return self._programs[-1]
 
     def _token(self, resource: str) -> str:

@@ -22,8 +22,8 @@ _INDENT = 5
 class Stage(Protocol):
     """The beats of a story."""
 
-    def curtain(self, where: str) -> None:
-        """It begins; `where` is the plane's address."""
+    def curtain(self, where: str, *, namespaces: bool) -> None:
+        """It begins; `where` is the plane's address, `namespaces` whether its machines have networks of their own."""
         ...
 
     def scene(self, title: str) -> None:
@@ -67,12 +67,16 @@ class TerminalStage:
         self._console.width = min(self._console.width, _WIDTH)
         self._scenes = 0
 
-    def curtain(self, where: str) -> None:
+    def curtain(self, where: str, *, namespaces: bool) -> None:
         """A title."""
         self._console.print()
         title = ("idplane", "bold cyan"), ("  managed identities for anything you run", "bold")
         self._console.print(Text.assemble("  ", *title))
         self._console.print(Text(f"  a plane of your own at {where}; nothing leaves this machine", "dim"))
+        if not namespaces:
+            self._console.print(
+                Text("  this system forbids user namespaces, so programs are redirected by variables", "yellow")
+            )
 
     def scene(self, title: str) -> None:
         """A numbered heading."""
@@ -100,8 +104,11 @@ class TerminalStage:
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A plain table."""
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for column in columns:
-            table.add_column(column, no_wrap=True, overflow="ellipsis")
+        longest = max(range(len(columns)), key=lambda index: len(rows[0][index]))
+        for index, column in enumerate(columns):
+            # Only the longest column gives way on a narrow terminal.
+            width = None if index == longest else max(len(cell) for cell in (column, *(row[index] for row in rows)))
+            table.add_column(column, no_wrap=True, overflow="ellipsis", width=width)
         for row in rows:
             style = "red" if row[-1] != "success" else None
             table.add_row(*row, style=style)
@@ -151,9 +158,9 @@ class TerminalStage:
 class JsonStage:
     """For scripts."""
 
-    def curtain(self, where: str) -> None:
+    def curtain(self, where: str, *, namespaces: bool) -> None:
         """One line."""
-        say_json({"plane": where})
+        say_json({"plane": where, "namespaces": namespaces})
 
     def scene(self, title: str) -> None:
         """One line."""

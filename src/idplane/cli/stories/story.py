@@ -42,7 +42,7 @@ class _StockMachine:
 def perform(cast: Cast, stage: Stage) -> None:
     """Tell the story; raises `CommandError` when it does not go as told."""
     start = _CLOCK.monotonic()
-    stage.curtain(cast.plane.arm)
+    stage.curtain(cast.plane.arm, namespaces=cast.namespaces)
     machine = _a_machine_gets_an_identity(cast, stage)
     _refused(stage, machine)
     _granted(cast, stage, machine)
@@ -89,13 +89,14 @@ def _granted(cast: Cast, stage: Stage, machine: _StockMachine) -> None:
 def _ten_share_one(cast: Cast, stage: Stage) -> None:
     stage.scene("Ten front ends share one user-assigned identity")
     shared = cast.id(_GROUP, "Microsoft.ManagedIdentity/userAssignedIdentities", "front-end")
-    principal = cast.call("PUT", shared, {"location": _LOCATION})["properties"]["principalId"]
+    identity = cast.call("PUT", shared, {"location": _LOCATION})["properties"]
+    principal = identity["principalId"]
     block = {"type": "UserAssigned", "userAssignedIdentities": {shared: {}}}
     for name in _FRONT_ENDS:
         _create_machine(cast, name, block)
     cast.grant(principal, "Reader", cast.id(_GROUP))
     stage.change("identity front-end created, given one role, assigned to ten machines")
-    programs = [cast.program(name, "front_end.py") for name in _FRONT_ENDS]
+    programs = [cast.program(name, "front_end.py", identity["clientId"]) for name in _FRONT_ENDS]
     answers = [program.poke() for program in programs]
     if answers != [f"ok {principal}"] * len(_FRONT_ENDS):
         raise CommandError(f"the front ends did not share one identity: {answers}")
