@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import shorten
 from typing import Protocol
 
 from rich.console import Console
@@ -17,6 +18,7 @@ __all__ = ["JsonStage", "Stage", "TerminalStage"]
 
 _WIDTH = 100
 _INDENT = 5
+_WIDEST_CELL = 26
 
 
 class Stage(Protocol):
@@ -104,14 +106,11 @@ class TerminalStage:
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A plain table."""
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        longest = max(range(len(columns)), key=lambda index: len(rows[0][index]))
-        for index, column in enumerate(columns):
-            # Only the longest column gives way on a narrow terminal.
-            width = None if index == longest else max(len(cell) for cell in (column, *(row[index] for row in rows)))
-            table.add_column(column, no_wrap=True, overflow="ellipsis", width=width)
+        for column in columns:
+            table.add_column(column, no_wrap=True)
         for row in rows:
             style = "red" if row[-1] != "success" else None
-            table.add_row(*row, style=style)
+            table.add_row(*(shorten(cell, _WIDEST_CELL, placeholder=" …") for cell in row), style=style)
         self._console.print(Padding(table, (0, 0, 0, _INDENT + 2)))
 
     def end(self, seconds: float) -> None:
