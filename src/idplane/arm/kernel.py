@@ -158,7 +158,7 @@ class ResourceManager:
         verb = _verb(request.method)
         route = self._k.registry.resolve(verb, parse_target(request.path))
         query = _first_values(request.query)
-        version = self._k.registry.version(route, query.get("api-version"))
+        version = self._k.registry.version(route, query.get("api-version"), continuing="$skiptoken" in query)
         attempt = _Attempt(request=request, verb=verb, caller=caller, route=route, api_version=version)
         if not verb.writes:
             await self._authorize(attempt)

@@ -118,14 +118,19 @@ class Registry:
             return self._word(verb, target)
         return self._provider_word(verb, target)
 
-    def version(self, route: Route, asked: str | None) -> str:
-        """The api-version to serve; raises `Failure(MISSING_API_VERSION | INVALID_API_VERSION | API_VERSION_NOT_REGISTERED)`."""
+    def version(self, route: Route, asked: str | None, *, continuing: bool = False) -> str:
+        """The api-version to serve; raises `Failure(MISSING_API_VERSION | INVALID_API_VERSION | API_VERSION_NOT_REGISTERED)`.
+
+        `continuing` a list, any well-formed version will do: azure-mgmt-keyvault puts its own into the links that it follows.
+        """
         if not asked:
             raise Failure(FailureKind.MISSING_API_VERSION, "the api-version query parameter is required")
         version = asked.lower()
         supported = self._versions(route)
         if version in supported:
             return version
+        if continuing and supported and _VERSION.fullmatch(version):
+            return supported[0]
         namespace, path = _named(route)
         facts = {"version": asked[:40], "namespace": namespace, "type": path, "supported": ", ".join(supported)}
         if namespace == RESOURCES_NAMESPACE or _VERSION.fullmatch(version) is None:

@@ -163,3 +163,13 @@ def test_impossible_declarations_do_not_construct() -> None:
         ResourceType(name="Acme.Things/things", api_versions=())
     with pytest.raises(ValueError, match="case"):
         ResourceType(name="Acme.Things/things", api_versions=("2024-01-01",), actions={"go": _ACTION, "Go": _ACTION})
+
+
+def test_a_list_goes_on_under_any_well_formed_version() -> None:
+    """azure-mgmt-keyvault follows the link of a generic list with a version of its own."""
+    route = _route(Verb.GET, f"{_GROUP}/providers/Acme.Things/things")
+    assert _REGISTRY.version(route, "2099-01-01", continuing=True) == "2024-01-01"
+    with pytest.raises(Failure):
+        _REGISTRY.version(route, "latest", continuing=True)
+    with pytest.raises(Failure):
+        _REGISTRY.version(route, None, continuing=True)
