@@ -45,6 +45,7 @@ class FailureKind(enum.Enum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", Category.MEDIA_TYPE
     BODY_TOO_LARGE = "body_too_large", Category.TOO_LARGE
     URI_TOO_LONG = "uri_too_long", Category.TOO_LARGE
+    HEAD_TOO_LARGE = "head_too_large", Category.TOO_LARGE
     PATH_NOT_FOUND = "path_not_found", Category.NOT_FOUND
     THROTTLED = "throttled", Category.THROTTLED
     INTERNAL = "internal", Category.INTERNAL

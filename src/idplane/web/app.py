@@ -8,9 +8,10 @@ with the request id and shown as an opaque internal error.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, replace
 from email.utils import format_datetime
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, unquote
@@ -34,6 +35,8 @@ _MAX_PATH = 4096
 _MAX_QUERY = 16 * 1024
 _MAX_PARAMETERS = 100
 _BODY_SECONDS = 30.0
+_LINGER_SECONDS = 1.0
+_MAX_LINGER = 64 * 1024 * 1024
 _CORRELATION_HEADERS = ("x-ms-correlation-request-id", "client-request-id", "x-ms-client-request-id")
 _log = logging.getLogger("idplane.web")
 
@@ -77,23 +80,22 @@ class ServerApp:
         """Serve one ASGI request; other scope types are refused."""
         if scope["type"] != "http":
             raise RuntimeError(f"unsupported scope type {scope['type']!r}")
-        headers = _headers(scope)
-        origin = self._origins.match(_only(headers, "host"))
+        body = _Body(scope, receive)
+        request, origin = self._request(scope)
         surface = self._surfaces.route(scope["path"], origin)
-        call = self._call(scope, headers)
-        request = HttpRequest(
-            method=scope["method"],
-            path=scope["path"],
-            query=(),
-            headers=headers,
-            body=b"",
-            origin=origin or next(iter(self._origins.hosts.values())),
-            call=call,
-        )
+        call = request.call
         try:
             if origin is None:
-                raise Failure(FailureKind.FOREIGN_HOST, "the Host header names a host that is not served here")
-            request = await _read(request, scope, headers, receive)
+                served = next(iter(self._origins.hosts))
+                raise Failure(
+                    FailureKind.FOREIGN_HOST, f"the Host header must name a host that is served here, such as {served}"
+                )
+            request = replace(
+                request,
+                path=_checked_path(scope),
+                query=_parsed_query(scope["query_string"]),
+                body=await body.read(request.headers),
+            )
             response = await surface.handle(request)
         except Failure as failure:
             if failure.kind is FailureKind.INTERNAL:
@@ -104,7 +106,30 @@ class ServerApp:
         except Exception:  # noqa: BLE001 - the last line of defence: whatever a surface lets slip must not reach the caller
             _log.exception("bug in request %s", call.request_id)
             response = surface.refuse(Failure(FailureKind.INTERNAL, "an internal error occurred"), request)
-        await self._write(send, response, call)
+        await self._write(send, response, call, body)
+
+    async def refuse(self, failure: Failure, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request whose head could not be read; the scope has what could."""
+        request, origin = self._request(scope)
+        response = self._surfaces.route(scope["path"], origin).refuse(failure, request)
+        body = _Body(scope, receive)
+        body.complete = False
+        await self._write(send, response, request.call, body)
+
+    def _request(self, scope: Scope) -> tuple[HttpRequest, Origin | None]:
+        """What the head says, and which of our names it was sent to, if any. Path and query are not checked yet."""
+        headers = _headers(scope)
+        origin = self._origins.match(_only(headers, "host"))
+        request = HttpRequest(
+            method=scope["method"],
+            path=scope["path"],
+            query=(),
+            headers=headers,
+            body=b"",
+            origin=origin or next(iter(self._origins.hosts.values())),
+            call=self._call(scope, headers),
+        )
+        return request, origin
 
     def _call(self, scope: Scope, headers: Mapping[str, tuple[str, ...]]) -> Call:
         request_id = self._entropy.guid()
@@ -120,7 +145,7 @@ class ServerApp:
             url=scope["path"][:2048],
         )
 
-    async def _write(self, send: Send, response: HttpResponse, call: Call) -> None:
+    async def _write(self, send: Send, response: HttpResponse, call: Call, body: _Body) -> None:
         headers = [
             (b"date", format_datetime(self._clock.now(), usegmt=True).encode()),
             (b"x-ms-request-id", call.request_id.encode()),
@@ -135,7 +160,14 @@ class ServerApp:
         if response.body:
             headers.append((b"content-type", response.media_type.encode()))
         headers += [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in response.headers]
+        if not body.complete:
+            # What is still to come would have to be read to find the next request.
+            headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        if not body.complete:
+            await send({"type": "http.response.body", "body": response.body, "more_body": True})
+            await body.drop()
+            response = replace(response, body=b"")
         await send({"type": "http.response.body", "body": response.body})
 
 
@@ -154,21 +186,6 @@ def _headers(scope: Scope) -> dict[str, tuple[str, ...]]:
 def _only(headers: Mapping[str, tuple[str, ...]], name: str) -> str | None:
     values = headers.get(name, ())
     return values[0] if len(values) == 1 else None
-
-
-async def _read(request: HttpRequest, scope: Scope, headers: Mapping[str, tuple[str, ...]], receive: Receive) -> HttpRequest:
-    path = _checked_path(scope)
-    query = _parsed_query(scope["query_string"])
-    body = await _bounded_body(headers, receive)
-    return HttpRequest(
-        method=request.method,
-        path=path,
-        query=query,
-        headers=headers,
-        body=body,
-        origin=request.origin,
-        call=request.call,
-    )
 
 
 def _checked_path(scope: Scope) -> str:
@@ -201,21 +218,63 @@ def _parsed_query(raw: bytes) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-async def _bounded_body(headers: Mapping[str, tuple[str, ...]], receive: Receive) -> bytes:
-    declared = _only(headers, "content-length")
-    if declared is not None and declared.isdigit() and int(declared) > _MAX_BODY:
-        raise Failure(FailureKind.BODY_TOO_LARGE, f"the body is larger than {_MAX_BODY} bytes")
-    body = bytearray()
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise _Disconnected
-                body += message.get("body", b"")
-                if len(body) > _MAX_BODY:
-                    raise Failure(FailureKind.BODY_TOO_LARGE, f"the body is larger than {_MAX_BODY} bytes")
-                if not message.get("more_body", False):
-                    return bytes(body)
-    except TimeoutError as error:
-        raise Failure(FailureKind.MALFORMED_BODY, "the body did not arrive in time") from error
+class _Body:
+    """The body of one request on its way in."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._scope = scope
+        self._receive = receive
+        self.complete = not any(_announces_body(name, value) for name, value in scope["headers"])
+        """Whether nothing more is to come: of a request that announces no body, from the start."""
+
+    async def read(self, headers: Mapping[str, tuple[str, ...]]) -> bytes:
+        """All of it; raises `Failure(BODY_TOO_LARGE | MALFORMED_BODY)`, and `_Disconnected` when the client has gone."""
+        declared = _only(headers, "content-length")
+        if declared is not None and declared.isascii() and declared.isdigit() and int(declared[:20]) > _MAX_BODY:
+            raise _too_large()
+        body = bytearray()
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                async for piece in self._pieces():
+                    body += piece
+                    if len(body) > _MAX_BODY:
+                        raise _too_large()
+        except TimeoutError as error:
+            raise Failure(FailureKind.MALFORMED_BODY, f"the body did not arrive within {_BODY_SECONDS:.0f} seconds") from error
+        return bytes(body)
+
+    async def drop(self) -> None:
+        """Read on for a moment after the answer, so that a client that is still sending gets to read it (RFC 9112 section 9.6)."""
+        dropped = 0
+        with contextlib.suppress(TimeoutError, Failure, _Disconnected):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                async for piece in self._pieces():
+                    dropped += len(piece)
+                    if dropped > _MAX_LINGER:
+                        return
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        while True:
+            message = await self._receive() if "idplane.broken" not in self._scope else {}
+            if "idplane.broken" in self._scope:
+                raise self._scope["idplane.broken"]
+            if message["type"] == "http.disconnect":
+                raise _Disconnected
+            self.complete = not message.get("more_body", False)
+            yield message.get("body", b"")
+            if self.complete:
+                return
+
+
+def _announces_body(name: bytes, value: bytes) -> bool:
+    match name.lower():
+        case b"content-length":
+            return value.strip() != b"0"
+        case b"transfer-encoding":
+            return True
+        case _:
+            return False
+
+
+def _too_large() -> Failure:
+    return Failure(FailureKind.BODY_TOO_LARGE, f"the body is larger than {_MAX_BODY} bytes")

@@ -57,7 +57,7 @@ _KINDS: Mapping[FailureKind, tuple[str, str]] = MappingProxyType(
         K.INVALID_RESOURCE_ID: ("InvalidResourceId", "The resource id '{id}' is not valid."),
         K.INVALID_FILTER: ("InvalidFilterInQueryString", "Invalid $filter '{filter}' specified in the query string. {detail}"),
         K.MISSING_PARAMETER: ("MissingParameter", "{detail}"),
-        K.FOREIGN_HOST: ("InvalidHostName", "The host name of the request is not served here."),
+        K.FOREIGN_HOST: ("InvalidHostName", "{detail}"),
         K.METHOD_NOT_ALLOWED: ("MethodNotAllowed", "The HTTP method '{method}' is not supported for this resource."),
         K.UNSUPPORTED_MEDIA_TYPE: (
             "UnsupportedMediaType",

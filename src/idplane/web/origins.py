@@ -30,11 +30,13 @@ class Origins:
         """The origin that a Host header names; None for a foreign one."""
         if host is None:
             return None
+        # A client may write the scheme's default port (RFC 9110 section 4.2.3); at other ports the names hold their own.
         host = host.lower()
-        known = self.hosts.get(host)
+        bare = host.removesuffix(":443")
+        known = self.hosts.get(host) or self.hosts.get(bare)
         if known is not None:
             return known
-        name, _, domain = host.partition(".")
+        name, _, domain = bare.partition(".")
         origin = self.vaults.get(domain)
         if origin is None or _VAULT_NAME.fullmatch(name) is None:
             return None
