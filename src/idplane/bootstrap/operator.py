@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
@@ -18,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from idplane.jose import Algorithm, Signer, b64url, certificate_thumbprint, new_rsa_key
 from idplane.ports.world import Clock, Entropy
 
-__all__ = ["OPERATOR_FILE", "OperatorKey", "write_private_file"]
+__all__ = ["OPERATOR_FILE", "OperatorKey", "write_private_file", "write_public_file"]
 
 OPERATOR_FILE = "operator.pem"
 _VALIDITY = timedelta(days=3650)
@@ -60,7 +61,10 @@ class OperatorKey:
     @classmethod
     def from_pem(cls, pem: bytes) -> OperatorKey:
         """The key in an operator file. Raises `ValueError` if it holds none."""
-        key = serialization.load_pem_private_key(pem, password=None)
+        try:
+            key = serialization.load_pem_private_key(pem, password=None)
+        except (TypeError, UnsupportedAlgorithm) as error:
+            raise ValueError("the operator's key cannot be read without more than the file") from error
         if not isinstance(key, rsa.RSAPrivateKey):
             raise ValueError("the operator's key is not an RSA key")  # noqa: TRY004 - the file is wrong, not a caller's type
         return cls(key, x509.load_pem_x509_certificate(pem))
@@ -97,10 +101,19 @@ class OperatorKey:
 
 
 def write_private_file(path: Path, content: bytes) -> None:
-    """Create or replace a file that only its owner may read, whole or not at all."""
+    """Create or replace a file that only its owner may read, whole or not at all. Raises `OSError`."""
+    _write(path, content, 0o600)
+
+
+def write_public_file(path: Path, content: bytes) -> None:
+    """Create or replace a file that others may read, as far as they get into its folder. Raises `OSError`."""
+    _write(path, content, 0o644)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()

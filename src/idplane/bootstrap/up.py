@@ -16,13 +16,13 @@ from pathlib import Path
 from idplane import __version__
 from idplane.agent.control import ControlServer
 from idplane.agent.runs import Runs
+from idplane.bootstrap.folder import open_custody, usable
 from idplane.bootstrap.inside import PlaneHosts, PlanePublicNames
-from idplane.bootstrap.operator import OPERATOR_FILE, OperatorKey, write_private_file
+from idplane.bootstrap.operator import OPERATOR_FILE, OperatorKey, write_private_file, write_public_file
 from idplane.bootstrap.plane import Plane
 from idplane.bootstrap.seed import trust_operator
 from idplane.bootstrap.settings import UpSettings
 from idplane.bootstrap.world import SystemClock, SystemEntropy, World
-from idplane.store.custody import FileCustody
 from idplane.store.datafolder import DataFolder
 from idplane.store.sqlite import SqliteStore
 
@@ -58,22 +58,22 @@ class PlaneInfo:
 
 
 async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> None:
-    """Run a plane until SIGINT or SIGTERM. Raises `DataFolderProblem`, `PortTaken`, and `Failure` of a store that cannot be opened."""
+    """Run a plane until SIGINT or SIGTERM. Raises `DataFolderProblem` and `PortTaken` for what a person can mend."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(DataFolder.open(settings.data))
         sock = stack.enter_context(_bind(settings.port))
         clock, entropy = SystemClock(), SystemEntropy()
-        store = await SqliteStore.open(folder.database, clock=clock)
-        stack.push_async_callback(store.close)
-        custody = FileCustody.open(folder.key_file, entropy=entropy)
-        world = World(clock=clock, entropy=entropy, store=store, custody=custody, profile=settings.profile)
-        plane = await Plane.open(world)
-        stack.push_async_callback(plane.close)
-        await trust_operator(world, plane.installation.operator, _operator_certificate(folder.path, world))
-        (folder.path / CA_FILE).write_bytes(plane.tls.ca_pem)
-
-        listener = await plane.listen(sock)
-        stack.push_async_callback(listener.close)
+        with usable(folder):
+            store = await SqliteStore.open(folder.database, clock=clock)
+            stack.push_async_callback(store.close)
+            custody = await open_custody(folder, store, entropy)
+            world = World(clock=clock, entropy=entropy, store=store, custody=custody, profile=settings.profile)
+            plane = await Plane.open(world)
+            stack.push_async_callback(plane.close)
+            await trust_operator(world, plane.installation.operator, _operator_certificate(folder.path, world))
+            write_public_file(folder.path / CA_FILE, plane.tls.ca_pem)
+            listener = await plane.listen(sock)
+            stack.push_async_callback(listener.close)
         runs = Runs(agent=plane.agent, public=PlanePublicNames(plane), clock=clock, entropy=entropy)
         stack.push_async_callback(runs.close)
         control = ControlServer(path=folder.path / CONTROL_SOCKET, agent=plane.agent, runs=runs, hosts=PlaneHosts(plane))
@@ -82,7 +82,8 @@ async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> Non
 
         info = _describe(plane, folder.path, port=sock.getsockname()[1])
         description = folder.path / DESCRIPTION_FILE
-        write_private_file(description, json.dumps(asdict(info), indent=2).encode())
+        with usable(folder):
+            write_private_file(description, json.dumps(asdict(info), indent=2).encode())
         stack.callback(description.unlink, missing_ok=True)
         ready(info)
         await _until_told_to_stop(plane)
@@ -104,7 +105,7 @@ def _operator_certificate(folder: Path, world: World) -> bytes:
     path = folder / OPERATOR_FILE
     try:
         return OperatorKey.from_pem(path.read_bytes()).certificate
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         key = OperatorKey.create(world.clock, world.entropy)
         write_private_file(path, key.pem())
         return key.certificate

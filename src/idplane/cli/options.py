@@ -15,15 +15,18 @@ __all__ = ["data_option", "json_option", "resource_option"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def _absolute(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path:
-    return (value or default_data_folder()).expanduser().absolute()
+def _absolute(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Path:
+    if value is not None and not value.strip():
+        # An unset variable in a script; the current folder would fill with keys.
+        raise click.BadParameter("the folder's name is empty")
+    return (Path(value) if value else default_data_folder()).expanduser().absolute()
 
 
 def data_option(function: _F) -> _F:
     """`--data`: which plane."""
     return click.option(
         "--data",
-        type=click.Path(path_type=Path),
+        type=str,
         metavar="DIR",
         callback=_absolute,
         help="The plane's data folder.  [default: $XDG_DATA_HOME/idplane or ~/.local/share/idplane]",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -17,6 +18,18 @@ __all__ = ["FEED_END", "failure_of", "migrate", "open_reader", "open_writer", "r
 FEED_END = "select coalesce((select seq from sqlite_sequence where name = 'changes'), 0)"
 """The position of the last change, even if older ones have been removed."""
 
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
+_REASONS = {
+    sqlite3.SQLITE_NOTADB: "the file is not a database, or damaged: restore it from a backup",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged: restore it from a backup",
+    sqlite3.SQLITE_ERROR: "it is not a database of idplane, or damaged",
+    sqlite3.SQLITE_BUSY: "another program keeps it locked",
+    sqlite3.SQLITE_READONLY: "it is read-only",
+    sqlite3.SQLITE_PERM: "access is denied",
+    sqlite3.SQLITE_CANTOPEN: "a file of it cannot be opened",
+    sqlite3.SQLITE_IOERR: "the disk reports an error",
+}
+"""Primary result codes in words."""
 _OLDEST = (3, 37, 0)  # strict tables; RETURNING came two versions earlier
 _BUSY_SECONDS = 5.0
 _READ_BUSY_SECONDS = 1.0
@@ -89,12 +102,15 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def failure_of(error: sqlite3.Error | OSError) -> Failure:
-    """What an error that is nobody's fault amounts to: a full disk, or a database that cannot be used."""
-    failure: Failure
-    if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+    """What an error that is nobody's fault amounts to: a full disk, or a database that cannot be used, and why."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code in _FULL or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
         failure = Failure(FailureKind.STORAGE_FULL, "the disk that holds the database is full")
     else:
-        failure = Failure(FailureKind.UNAVAILABLE, "the database cannot be used")
+        why = (error.strerror or "").lower() if isinstance(error, OSError) else _REASONS.get(code & 0xFF, "")
+        failure = Failure(
+            FailureKind.UNAVAILABLE, f"the database cannot be used: {why}" if why else "the database cannot be used"
+        )
     failure.__cause__ = error
     return failure
 

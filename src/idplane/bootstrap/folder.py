@@ -1,0 +1,60 @@
+"""What can be wrong with an installation's files, told to the person at the terminal: one sentence, with the file and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from idplane.bootstrap.operator import OPERATOR_FILE
+from idplane.keys.sealing import unsealed_private_key
+from idplane.model.failure import Failure
+from idplane.ports.collections import SIGNING_KEYS
+from idplane.ports.store import Store
+from idplane.ports.world import Entropy
+from idplane.store.custody import FileCustody
+from idplane.store.datafolder import DataFolder, DataFolderProblem
+
+__all__ = ["open_custody", "usable"]
+
+
+@contextmanager
+def usable(folder: DataFolder) -> Iterator[None]:
+    """Turn what the files of a folder make go wrong inside into `DataFolderProblem`."""
+    try:
+        yield
+    except Failure as failure:
+        raise DataFolderProblem(f"{folder.database}: {failure.detail or failure.kind.name.lower()}") from failure
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        named = error.filename2 or error.filename or folder.path
+        raise DataFolderProblem(f"{named} cannot be read or written: {reason}") from error
+
+
+async def open_custody(folder: DataFolder, store: Store, entropy: Entropy) -> FileCustody:
+    """The custody whose key the database was sealed with; a new one for a new database.
+
+    Raises `DataFolderProblem` when key and database do not belong together. Neither is touched then: whoever has a backup of the right
+    one can put it back.
+    """
+    key_file, database = folder.key_file, folder.database
+    sealed = (await store.page(SIGNING_KEYS, limit=1)).items
+    if sealed and not key_file.exists():
+        raise DataFolderProblem(
+            f"the key file {key_file} is missing, and the database cannot be read without it: restore it from a backup"
+        )
+    # The operator's file comes last: with it, the first start was complete, not cut short.
+    complete = key_file.exists() and (folder.path / OPERATOR_FILE).exists()
+    if complete and not sealed and await store.position() == 0:
+        raise DataFolderProblem(
+            f"the database {database} is empty, but there is a key file of an earlier one: restore the database from a backup, "
+            f"or remove {key_file} to start anew"
+        )
+    custody = FileCustody.open(key_file, entropy=entropy)
+    if sealed:
+        try:
+            unsealed_private_key(sealed[0].value, custody)
+        except Failure as failure:
+            raise DataFolderProblem(
+                f"the key file {key_file} does not belong to the database {database}: restore the two that were in use together"
+            ) from failure
+    return custody
