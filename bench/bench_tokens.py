@@ -1,7 +1,9 @@
 """Tokens: from the agent's cache against a bare handler on the same HTTP parser, and fresh ones against the raw RSA-2048 rate.
 
-All in CPU time of the serving process for each request, rounds interleaved in one run. A fresh token here is the whole path: IMDS →
-agent → client assertion → token service → durable sign-in record → signature.
+All in CPU time of the whole serving process (its store's writer included) for each request, rounds interleaved in one run, load from
+another process. A fresh token from the metadata endpoint is the whole path: IMDS → agent → client assertion → token endpoint → durable
+sign-in record → signature. Each connection asks for a resource of its own, since requests for one token share one exchange; the
+sign-in log is counted afterwards to prove that every answer was a token of its own.
 """
 
 from __future__ import annotations
@@ -9,27 +11,31 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import socket
-import time
+import sqlite3
 from functools import partial
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httptools
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from measure import cpu_for_each, free_socket, hammer, idplane, management, median, running_plane
+from measure import Load, Management, cpu_for_each, head, median, per_call, percentile, print_environment, running_plane
 
-ROUNDS = 5
+from idplane.bootstrap.operator import OPERATOR_FILE, OperatorKey
+from idplane.bootstrap.world import SystemClock, SystemEntropy
+
+ROUNDS = 7
 CONNECTIONS = 16
 CACHED = 20_000
-FRESH = 1_500
+FRESH = 2_000
+IMDS = "169.254.169.254"
 
 
 class _Bare(asyncio.Protocol):
-    """The least that can answer: parse the head, send constant bytes."""
+    """The least that can answer: parse the head, write constant bytes of a token answer's length."""
 
-    body = b"x" * 1900
-    answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1900\r\n\r\n" + body
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1900\r\n\r\n" + b"x" * 1900
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -50,63 +56,100 @@ class _Bare(asyncio.Protocol):
 
 
 def _serve_bare(sock: socket.socket) -> None:
-    async def main() -> None:
+    async def serve() -> None:
         server = await asyncio.get_running_loop().create_server(_Bare, sock=sock)
         await server.serve_forever()
 
-    asyncio.run(main())
+    asyncio.run(serve())
 
 
-def rsa_sign_microseconds() -> float:
-    """CPU time of one bare RSA-2048 signature over a token's worth of bytes."""
+def raw_signature() -> float:
+    """Microseconds of CPU for one RSA-2048 signature over a token's worth of bytes."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    message = b"x" * 1100
-    count = 1000
-    start = time.process_time()
-    for _ in range(count):
-        key.sign(message, padding.PKCS1v15(), hashes.SHA256())
-    return (time.process_time() - start) / count * 1e6
+    message, how, digest = b"x" * 1100, padding.PKCS1v15(), hashes.SHA256()
+    return per_call(lambda: key.sign(message, how, digest), 1000)
 
 
-def request(path: str, host: str, **headers: str) -> bytes:
-    lines = [f"GET {path} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+def imds_request(resource: str, *, fresh: bool) -> bytes:
+    query = urlencode({"api-version": "2018-02-01", "resource": resource} | ({"bypass_cache": "true"} if fresh else {}))
+    return head("GET", f"/metadata/identity/oauth2/token?{query}", IMDS, Metadata="true")
 
 
-def main() -> None:
-    bare_socket = free_socket()
+def operator_request(data: Path, info: dict[str, Any]) -> bytes:
+    """A token request with one client assertion, which a client may send until it expires."""
+    path = f"/{info['tenant_id']}/oauth2/v2.0/token"
+    form = OperatorKey.from_pem((data / OPERATOR_FILE).read_bytes()).token_request(
+        client_id=info["operator_client_id"],
+        token_endpoint=info["authority"] + path,
+        resource="https://management.azure.com",
+        clock=SystemClock(),
+        entropy=SystemEntropy(),
+    )
+    netloc = urlsplit(info["authority"]).netloc
+    return head("POST", path, netloc, urlencode(form).encode(), Content_Type="application/x-www-form-urlencoded")
+
+
+def logged(data: Path) -> int:
+    """Records in the sign-in log."""
+    with sqlite3.connect(f"file:{data / 'idplane.sqlite'}?mode=ro", uri=True) as connection:
+        (count,) = connection.execute("select count(*) from sign_ins").fetchone()
+    return int(count)
+
+
+def measure() -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Figures by name: CPU microseconds of each round, and latencies of all."""
+    bare_socket = socket.create_server(("127.0.0.1", 0), backlog=512)
     bare = multiprocessing.get_context("fork").Process(target=_serve_bare, args=(bare_socket,), daemon=True)
     bare.start()
     assert bare.pid is not None
-    figures: dict[str, list[float]] = {"bare": [], "cached": [], "fresh": [], "sign": []}
+    names = ("bare", "cached", "fresh", "direct")
+    cpu: dict[str, list[float]] = {name: [] for name in (*names, "sign")}
+    latency: dict[str, list[float]] = {name: [] for name in names}
     with running_plane() as (data, info, pid):
-        machine = management(data, info).machine("bench")
-        variables: Any = idplane(data, "env", "--as", machine, "--dialect", "imds")
-        base = urlsplit(variables["AZURE_POD_IDENTITY_AUTHORITY_HOST"])
-        address = ("127.0.0.1", int(base.port or 0))
-        path = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://management.azure.com/"
-        cached = request(path, base.netloc, Metadata="true")
-        fresh = request(path + "&bypass_cache=true", base.netloc, Metadata="true")
-        hammer(address, cached, connections=1, requests=100)
-        for _ in range(ROUNDS):
-            for name, process, where, what, count in (
-                ("bare", bare.pid, bare_socket.getsockname(), cached, CACHED),
-                ("cached", pid, address, cached, CACHED),
-                ("fresh", pid, address, fresh, FRESH),
-            ):
-                load = partial(hammer, where, what, connections=CONNECTIONS, requests=count)
-                figures[name].append(cpu_for_each(process, count, load))
-            figures["sign"].append(rsa_sign_microseconds())
+        machine = Management(data, info).machine("bench")
+        cached = [imds_request("https://management.azure.com/", fresh=False)] * CONNECTIONS
+        fresh = [imds_request(f"https://bench{n}.blob.core.windows.net", fresh=True) for n in range(CONNECTIONS)]
+        direct = [operator_request(data, info)] * CONNECTIONS
+        with (
+            Load(bare_socket.getsockname()) as at_bare,
+            Load((IMDS, 80), inside=(data, machine)) as at_imds,
+            Load(("localhost", info["port"]), ca_file=info["ca_file"]) as at_server,
+        ):
+            runs = (
+                ("bare", bare.pid, at_bare, cached, CACHED),
+                ("cached", pid, at_imds, cached, CACHED),
+                ("fresh", pid, at_imds, fresh, FRESH),
+                ("direct", pid, at_server, direct, FRESH),
+            )
+            for _, _, load, requests, _ in runs:
+                load.send(requests, 200)
+            before = logged(data)
+            for _ in range(ROUNDS):
+                for name, process, load, requests, count in runs:
+                    send = partial(load.send, requests, count)
+                    cpu[name].append(cpu_for_each(process, count, lambda send=send, name=name: latency[name].extend(send())))
+                cpu["sign"].append(raw_signature())
+            if logged(data) - before != 2 * ROUNDS * FRESH:
+                raise SystemExit("the sign-in log does not hold one record for each fresh token")
     bare.terminate()
-    value = {name: median(samples) for name, samples in figures.items()}
-    print(f"bare handler, httptools           {value['bare']:8.1f} us CPU a request")
-    print(
-        f"cached IMDS token                 {value['cached']:8.1f} us CPU a request = {value['cached'] / value['bare']:.2f} x bare"
-    )
-    print(f"raw RSA-2048 signature            {value['sign']:8.1f} us CPU")
-    print(
-        f"fresh RS256 token, whole path     {value['fresh']:8.1f} us CPU = {value['sign'] / value['fresh']:.0%} of what the signature alone allows"
-    )
+    return cpu, latency
+
+
+def main() -> None:
+    print_environment()
+    cpu, latency = measure()
+    value = {name: median(samples) for name, samples in cpu.items()}
+
+    def line(label: str, name: str, ratio: str) -> None:
+        spread = f"(rounds {min(cpu[name]):.1f} to {max(cpu[name]):.1f})"
+        times = f"p50 {median(latency[name]):.2f} p99 {percentile(latency[name], 0.99):.2f} ms" if name in latency else ""
+        print(f"{label:38}{value[name]:8.1f} us CPU {spread:26}{ratio:34}{times}")
+
+    line("bare handler on httptools", "bare", "")
+    line("cached token, IMDS", "cached", f"{value['cached'] / value['bare']:.2f} x bare")
+    line("raw RSA-2048 signature", "sign", "")
+    line("fresh RS256 token, IMDS, whole path", "fresh", f"{value['sign'] / value['fresh']:.0%} of the signature rate")
+    line("fresh RS256 token, endpoint over TLS", "direct", f"{value['sign'] / value['direct']:.0%} of the signature rate")
 
 
 if __name__ == "__main__":

@@ -1,30 +1,50 @@
-"""What the benchmarks share: a running plane, load on a socket, and the CPU time of a process."""
+"""What the benchmarks share: a running plane, load from another process, and the CPU time of a process.
+
+Every script prints its environment first, measures the limit beside the thing itself in interleaved rounds of one run, and prints
+medians and ratios. Nothing here asserts a figure: figures are read by people, on a machine that they know.
+"""
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
-import socket
+import platform
 import ssl
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from urllib.parse import urlsplit
 
+import cryptography
+from cryptography.hazmat.backends.openssl import backend
+
 IDPLANE = str(Path(sys.executable).with_name("idplane"))
-_TICKS = os.sysconf("SC_CLK_TCK")
+_LOAD = str(Path(__file__).with_name("load.py"))
+
+
+def print_environment() -> None:
+    """What the figures below depend on."""
+    arguments = str(sysconfig.get_config_var("CONFIG_ARGS"))
+    build = "optimized (PGO)" if "--enable-optimizations" in arguments else "not optimized (no PGO)"
+    print(
+        f"Python {platform.python_version()}, {build}; cryptography {cryptography.__version__}, {backend.openssl_version_text()}"
+    )
+    print(f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f} at the start; {platform.platform()}\n")
 
 
 @contextmanager
 def running_plane() -> Iterator[tuple[Path, dict[str, Any], int]]:
-    """A plane on a new data folder: the folder, its status document and its process id."""
+    """`idplane up` on a new data folder: the folder, its status document and its process id."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         process = subprocess.Popen(
@@ -40,64 +60,67 @@ def running_plane() -> Iterator[tuple[Path, dict[str, Any], int]]:
 
 def idplane(data: Path, command: str, *arguments: str) -> Any:
     """The JSON that a command prints."""
-    done = subprocess.run([IDPLANE, command, "--data", str(data), *arguments, "--json"], capture_output=True, check=True)
+    done = subprocess.run([IDPLANE, command, "--data", str(data), *arguments, "--json"], capture_output=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr.decode())
     return json.loads(done.stdout)
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time that a process has used, from its scheduler statistics (nanoseconds)."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        total += int((task / "schedstat").read_text().split()[0])
-    return total / 1e9
+    """User and system time that all threads of a process have used, from the scheduler's statistics (nanoseconds)."""
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir()) / 1e9
 
 
-def hammer(address: tuple[str, int], request: bytes, *, connections: int, requests: int) -> float:
-    """Send `requests` requests over kept-alive connections, one outstanding on each; the seconds that took.
+class Load:
+    """A load generator in a process of its own (`load.py`), so that its work is not the measured process' work.
 
-    Runs in a process of its own, so that its work is not the measured process' work.
+    With `inside`, a data folder and a resource, it is started by `idplane run`: it lives in that resource's network namespace and
+    finds the metadata endpoint at 169.254.169.254, as production code does.
     """
-    code = (
-        "import selectors,socket,sys,time\n"
-        f"request={request!r}; n={connections}; left={requests}\n"
-        f"s=[socket.create_connection({address!r}) for _ in range(n)]\n"
-        "sel=selectors.DefaultSelector(); buf={}\n"
-        "def expect(b):\n"
-        "    h=b.find(b'\\r\\n\\r\\n')\n"
-        "    if h<0: return False\n"
-        "    i=b.lower().find(b'content-length:'); j=b.find(b'\\r\\n',i)\n"
-        "    return len(b)>=h+4+int(b[i+15:j])\n"
-        "t=time.perf_counter()\n"
-        "for x in s: sel.register(x,selectors.EVENT_READ); buf[x]=b''; x.sendall(request); left-=1\n"
-        "open_=n\n"
-        "while open_:\n"
-        "    for k,_ in sel.select():\n"
-        "        x=k.fileobj; d=x.recv(65536)\n"
-        "        if not d: raise SystemExit('closed')\n"
-        "        buf[x]+=d\n"
-        "        if expect(buf[x]):\n"
-        "            if not buf[x].startswith(b'HTTP/1.1 200'): raise SystemExit(buf[x][:400])\n"
-        "            buf[x]=b''\n"
-        "            if left>0: left-=1; x.sendall(request)\n"
-        "            else: open_-=1; sel.unregister(x)\n"
-        "print(time.perf_counter()-t)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return float(done.stdout)
+
+    def __init__(self, address: tuple[str, int], *, inside: tuple[Path, str] | None = None, ca_file: str | None = None) -> None:
+        command = [sys.executable, _LOAD, address[0], str(address[1]), ca_file or ""]
+        if inside is not None:
+            command = [IDPLANE, "run", "--data", str(inside[0]), "--as", inside[1], "--", *command]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
+        self._process.wait()
+
+    def send(self, requests: Sequence[bytes], count: int) -> list[float]:
+        """`count` requests over kept-alive connections, one for each of `requests` and one outstanding on each; sorted latencies in ms."""
+        order = {"requests": [base64.b64encode(one).decode() for one in requests], "count": count}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise SystemExit("the load generator gave up")
+        latencies: list[float] = json.loads(answer)
+        return latencies
 
 
-def cpu_for_each(pid: int, requests: int, load: Callable[[], object]) -> float:
-    """Microseconds of `pid`'s CPU time for each request of a load."""
+def cpu_for_each(pid: int, count: int, work: Callable[[], object]) -> float:
+    """Microseconds of `pid`'s CPU time for each of the `count` requests that `work` makes."""
     before = cpu_seconds(pid)
-    load()
-    return (cpu_seconds(pid) - before) / requests * 1e6
+    work()
+    return (cpu_seconds(pid) - before) / count * 1e6
 
 
-def median(values: list[float]) -> float:
+def median(values: Sequence[float]) -> float:
     """The middle value."""
     return statistics.median(values)
+
+
+def percentile(values: Sequence[float], fraction: float) -> float:
+    """The value below which a fraction of the values lies."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * fraction))]
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -107,9 +130,24 @@ def timed(work: Callable[[], object]) -> float:
     return (time.perf_counter() - start) * 1000
 
 
-def free_socket() -> socket.socket:
-    """A listening socket on a free loopback port."""
-    return socket.create_server(("127.0.0.1", 0), backlog=512)
+def per_call(work: Callable[[], object], count: int) -> float:
+    """Microseconds of this process' CPU time for each of `count` calls."""
+    start = time.process_time()
+    for _ in range(count):
+        work()
+    return (time.process_time() - start) / count * 1e6
+
+
+def head(method: str, path: str, host: str, body: bytes = b"", **headers: str) -> bytes:
+    """One HTTP request as bytes."""
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        f"Host: {host}",
+        *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),
+    ]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 
 
 class Management:
@@ -139,8 +177,3 @@ class Management:
         body = {"location": "westeurope", "identity": {"type": "SystemAssigned"}, "properties": {}}
         self.call("PUT", f"{identifier}?api-version=2024-11-01", body)
         return identifier
-
-
-def management(data: Path, info: dict[str, Any]) -> Management:
-    """Resource Manager of a running plane."""
-    return Management(data, info)

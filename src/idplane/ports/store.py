@@ -149,8 +149,11 @@ class Batch:
         return bool(self.operations)
 
 
+_OPERATIONS = (Put, Delete, Require, Append)
+
+
 def _operation(one: object) -> Operation:
-    if isinstance(one, Put | Delete | Require | Append):
+    if isinstance(one, _OPERATIONS):
         return one
     raise TypeError(f"{type(one).__name__} is not a store operation")
 

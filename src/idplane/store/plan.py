@@ -127,6 +127,7 @@ class AppendRow:
     parameters: Parameters
 
 
+_WRITES = (PutRecord, DeleteRecord)
 Step: TypeAlias = PutRecord | DeleteRecord | RequireRecord | AppendRow
 
 
@@ -141,6 +142,11 @@ class Plan:
         """The steps, if all of them are appends: such a batch cannot conflict with anything."""
         rows = tuple(step for step in self.steps if isinstance(step, AppendRow))
         return rows if len(rows) == len(self.steps) else None
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no record changes: steps only check and append, as they do for every token."""
+        return not any(isinstance(step, _WRITES) for step in self.steps)
 
 
 class Tables:

@@ -1,7 +1,9 @@
 """The one writer of a SQLite database: a thread that commits whole groups of batches with a single durable commit.
 
-Batches queue up while the disk syncs; the next transaction takes all of them, each in a savepoint, so that a refused one leaves
-the others alone. Encoding happened on the event loop already (`plan`), so the thread holds the interpreter lock only briefly.
+Batches queue up while the disk syncs; the next transaction takes all of them. One that changes records runs in a savepoint, so that
+its refusal leaves the others alone. One that only checks and appends, as every token does, has nothing to undo: its checks come
+first, and its rows go in together with those of its neighbours. Encoding happened on the event loop already (`plan`), so the thread
+holds the interpreter lock only briefly.
 """
 
 from __future__ import annotations
@@ -25,6 +27,10 @@ __all__ = ["SqliteWriter"]
 
 _GROUP = 512
 """Most batches in one transaction."""
+_GATHER_SECONDS = 0.002
+"""How long a group waits for company when the group before it had some. A durable commit costs 60 us of processor time and more for
+each page; in groups of sixteen that is a quarter of what it is in groups of three. A lone committer never waits.
+"""
 _FEED = "insert into changes (collection, key, subject, deleted) values (?, ?, ?, ?)"
 
 
@@ -54,6 +60,8 @@ class SqliteWriter:
         self._listeners = listeners
         self._queue: SimpleQueue[_Work | _Stop] = SimpleQueue()
         self._position = _feed_end(connection)
+        self._crowded = False
+        self._never = threading.Event()
         self._thread = threading.Thread(target=self._run, name="idplane-store-writer", daemon=True)
         self._thread.start()
 
@@ -73,6 +81,7 @@ class SqliteWriter:
     def _run(self) -> None:
         while True:
             group, stop = self._take()
+            self._crowded = len(group) > 1
             if group:
                 self._commit(group)
                 _call(group[0].future.get_loop(), self._settle, group)
@@ -83,6 +92,8 @@ class SqliteWriter:
     def _take(self) -> tuple[list[_Work], _Stop | None]:
         group: list[_Work] = []
         item = self._queue.get()
+        if self._crowded:
+            self._never.wait(_GATHER_SECONDS)
         while isinstance(item, _Work):
             group.append(item)
             if len(group) == _GROUP:
@@ -124,7 +135,7 @@ class SqliteWriter:
             one.error = None
         execute("begin immediate")
         try:
-            if len(group) == 1:
+            if len(group) == 1 and not group[0].plan.is_quiet:
                 self._alone(group[0])
             else:
                 self._together(group)
@@ -143,16 +154,35 @@ class SqliteWriter:
 
     def _together(self, group: Sequence[_Work]) -> None:
         rows: list[AppendRow] = []
+        # Tokens of one identity rest on the same records: each is read once, until something in this transaction may have changed it.
+        versions: dict[tuple[str, str], int | None] = {}
         for one in group:
-            appends = one.plan.appends
-            if appends is not None:
-                rows.extend(appends)
-                one.position = self._position
+            if one.plan.is_quiet:
+                self._quietly(one, versions, rows)
                 continue
             self._append(rows)
             rows.clear()
             self._in_savepoint(one)
+            versions.clear()
         self._append(rows)
+
+    def _quietly(self, one: _Work, versions: dict[tuple[str, str], int | None], rows: list[AppendRow]) -> None:
+        mine: list[AppendRow] = []
+        for step in one.plan.steps:
+            if isinstance(step, AppendRow):
+                mine.append(step)
+            elif isinstance(step, RequireRecord) and not step.met_by(self._version(step, versions)):
+                one.error = CommitRefused(RefusedBecause.VERSION, step.table.name, step.key)
+                return
+        rows += mine
+        one.position = self._position
+
+    def _version(self, step: RequireRecord, versions: dict[tuple[str, str], int | None]) -> int | None:
+        record = (step.table.name, step.key)
+        if record not in versions:
+            found = self._connection.execute(*step.query).fetchone()
+            versions[record] = found[0] if found else None
+        return versions[record]
 
     def _in_savepoint(self, one: _Work) -> None:
         execute = self._connection.execute
