@@ -7,7 +7,7 @@ replaces, never an installation that nobody can enter.
 from __future__ import annotations
 
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -23,7 +23,8 @@ __all__ = ["OPERATOR_FILE", "OperatorKey", "write_private_file", "write_public_f
 
 OPERATOR_FILE = "operator.pem"
 _VALIDITY = timedelta(days=3650)
-_BACKDATE = timedelta(minutes=5)
+_BACKDATE = timedelta(days=365)
+"""So that a clock that was ahead at the first start, and is set right, does not lock the operator out."""
 _ASSERTION_SECONDS = 300
 
 
@@ -32,10 +33,15 @@ class OperatorKey:
 
     def __init__(self, key: rsa.RSAPrivateKey, certificate: x509.Certificate) -> None:
         self._key = key
+        self._validity = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         self._certificate = certificate
         self.certificate = certificate.public_bytes(serialization.Encoding.DER)
         thumbprint = b64url(bytes.fromhex(certificate_thumbprint(self.certificate)))
         self._signer = Signer(key, Algorithm.RS256, {"typ": "JWT", "alg": "RS256", "x5t#S256": thumbprint})
+
+    def valid_at(self, now: datetime) -> bool:
+        """Whether the token service would take the certificate."""
+        return self._validity[0] <= now < self._validity[1]
 
     def __repr__(self) -> str:
         return f"OperatorKey({certificate_thumbprint(self.certificate)[:16]})"

@@ -101,14 +101,16 @@ def _bind(port: int) -> socket.socket:
 
 
 def _operator_certificate(folder: Path, world: World) -> bytes:
-    """The certificate of the operator's key file, which is made anew when it is missing or unreadable."""
+    """The certificate of the operator's key file, which is made anew when it is missing, holds no key, or is not valid now."""
     path = folder / OPERATOR_FILE
     try:
-        return OperatorKey.from_pem(path.read_bytes()).certificate
+        key = OperatorKey.from_pem(path.read_bytes())
     except (FileNotFoundError, ValueError):
+        key = None
+    if key is None or not key.valid_at(world.clock.now()):
         key = OperatorKey.create(world.clock, world.entropy)
         write_private_file(path, key.pem())
-        return key.certificate
+    return key.certificate
 
 
 def _describe(plane: Plane, folder: Path, *, port: int) -> PlaneInfo:

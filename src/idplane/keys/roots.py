@@ -50,19 +50,25 @@ class Root:
 async def open_root(root: Root, *, store: Store, custody: KeyCustody, clock: Clock, entropy: Entropy) -> Issuer:
     """The installation's authority for a purpose: the stored one, or a new one if there is none that will do.
 
-    A replaced authority stays in the store, retired; it signs nothing any more. Raises `Failure(INTERNAL)` if the stored key cannot
-    be unsealed, `Failure(UNAVAILABLE)` if it keeps changing.
+    A replaced authority stays in the store, retired, and signs nothing any more. It comes back when it is good and the one that replaced
+    it is not: the clock was wrong then and has been set right, and people trust the earlier one already. Raises `Failure(INTERNAL)` if the
+    stored key cannot be unsealed, `Failure(UNAVAILABLE)` if it keeps changing.
     """
     for _ in range(_ATTEMPTS):
-        current = await _active(store, root.purpose)
         now = clock.now()
-        if current is not None:
-            issuer = _issuer(current.value, custody)
-            if root.suits(issuer.certificate) and issuer.certificate.not_valid_after_utc - _RENEWAL > now:
+        stored = await _stored(store, root.purpose)
+        active = next((one for one in stored if one.value.state is KeyState.ACTIVE), None)
+        good = next((one for one in stored if _will_do(root, one.value, now)), None)
+        if good is not None:
+            issuer, change = _issuer(good.value, custody), _return(good, now)
+            if good is active:
                 return issuer
-        fresh = new_root(root, now, entropy, lifetime=_LIFETIME)
+        else:
+            issuer = new_root(root, now, entropy, lifetime=_LIFETIME)
+            change = _creation(root, issuer, now, custody)
         with suppress(CommitRefused):  # another replica was first: take what it made
-            await store.commit(_retirement(current, now) + _creation(root, fresh, now, custody))
+            await store.commit(_retirement(active, now) + change)
+            return issuer
     raise Failure(FailureKind.UNAVAILABLE, f"the {root.purpose.value} keeps changing")
 
 
@@ -94,9 +100,20 @@ def _authority(root: Root, now: datetime, entropy: Entropy, lifetime: timedelta,
     )
 
 
-async def _active(store: Store, purpose: KeyPurpose) -> Versioned[SigningKey] | None:
-    where = {"purpose": purpose.value, "state": KeyState.ACTIVE.value}
-    return next(iter(await store.all(SIGNING_KEYS, where=where)), None)
+async def _stored(store: Store, purpose: KeyPurpose) -> list[Versioned[SigningKey]]:
+    """Every authority there was for a purpose: the active one first, then from the newest to the oldest."""
+    found = await store.all(SIGNING_KEYS, where={"purpose": purpose.value})
+    newest_first = sorted(found, key=lambda one: one.value.created_at, reverse=True)
+    return sorted(newest_first, key=lambda one: one.value.state is not KeyState.ACTIVE)
+
+
+def _will_do(root: Root, key: SigningKey, now: datetime) -> bool:
+    try:
+        certificate = x509.load_der_x509_certificate(key.certificate)
+    except ValueError as error:
+        raise Failure(FailureKind.INTERNAL, "a stored authority's certificate cannot be read") from error
+    current = certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - _RENEWAL
+    return current and not key.tainted and root.suits(certificate)
 
 
 def _issuer(key: SigningKey, custody: KeyCustody) -> Issuer:
@@ -127,6 +144,11 @@ def _retirement(current: Versioned[SigningKey] | None, now: datetime) -> Batch:
         return Batch()
     retired = replace(current.value, state=KeyState.RETIRED, retired_at=now)
     return Batch.of(Put(collection=SIGNING_KEYS, value=retired, expect=current.version))
+
+
+def _return(key: Versioned[SigningKey], now: datetime) -> Batch:
+    again = replace(key.value, state=KeyState.ACTIVE, activated_at=now, retired_at=None)
+    return Batch.of(Put(collection=SIGNING_KEYS, value=again, expect=key.version))
 
 
 def _creation(root: Root, issuer: Issuer, now: datetime, custody: KeyCustody) -> Batch:

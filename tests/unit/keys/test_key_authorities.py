@@ -335,3 +335,14 @@ def test_names_compare_without_case_and_by_whole_labels() -> None:
     assert not permitted.permit(general_name("notazure.com"))
     assert not permitted.permit(general_name("*.com"))
     assert not permitted.permit(general_name("1.2.3.4"))
+
+
+async def test_a_clock_that_was_wrong_for_a_while_costs_nobody_the_authority_they_trust(key_world: KeyWorld) -> None:
+    first = await key_world.tls()
+    for years in (20, -20):
+        key_world.clock.set(key_world.clock.now() + timedelta(days=365 * years))
+        elsewhen = await key_world.tls()
+        assert elsewhen.ca_pem != first.ca_pem  # nobody could use the first one then
+        assert (await key_world.tls()).ca_pem == elsewhen.ca_pem
+        key_world.clock.set(key_world.clock.now() - timedelta(days=365 * years))
+        assert (await key_world.tls()).ca_pem == first.ca_pem
