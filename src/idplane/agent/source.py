@@ -83,7 +83,7 @@ class TokenSource:
         identity = select(host, ask.selector, ask.default)
         key = _key(ask, identity)
         entry = self._tokens.get(key)
-        if entry is None or now >= entry.spent_at:
+        if entry is None or not entry.serves(now):
             return None
         if now >= entry.refresh_at:
             entry.postpone(now)
@@ -165,7 +165,7 @@ class TokenSource:
 
     def _wanted(self, ask: TokenAsk, entry: CachedToken) -> bool:
         """Whether another token than this one must be fetched."""
-        if self._clock.now().timestamp() >= entry.spent_at:
+        if not entry.serves(self._clock.now().timestamp()):
             return True
         refresh = ask.refresh
         return refresh is not None and (refresh.bypass or refresh.bad_token == entry.token.sha256)

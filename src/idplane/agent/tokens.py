@@ -54,6 +54,10 @@ class CachedToken:
     spent_at: float
     """From here on a use waits for the successor: clients treat less than five minutes as expired (MIE section 1.3)."""
 
+    def serves(self, now: float) -> bool:
+        """Whether a use need not wait. A token of the future is none to hand out: the clock was set back, and nobody would accept it."""
+        return self.token.not_before <= now < self.spent_at
+
     def postpone(self, now: float) -> None:
         """A refresh begins: no further one before a while has passed, even if this one fails."""
         self.refresh_at = now + _RETRY_SECONDS

@@ -31,7 +31,7 @@ from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.ids import ResourceId
 from idplane.model.profile import AZURE, Profile
 from idplane.ports.collections import ACTIVITY, APPLICATIONS, CREDENTIALS, PRINCIPALS, SIGN_INS
-from idplane.ports.store import ABSENT, Batch, Put
+from idplane.ports.store import ABSENT, Batch, Put, Store
 from idplane.rbac import BUILT_IN_ROLES
 from idplane.testing.reset import reset
 from idplane.testing.worlds import MemoryCustody, memory_store
@@ -218,7 +218,7 @@ class LocalPlane:
             Put(collection=PRINCIPALS, value=principal, expect=ABSENT),
             *(Put(collection=CREDENTIALS, value=credential, expect=ABSENT) for credential in credentials),
         )
-        self._thread.run(self._plane.world.store.commit(made))
+        self._thread.run(self.store.commit(made))
         return Application(client_id=application.client_id, principal_id=principal.id, secret=secret.secret)
 
     def vault(self, name: str, *, group: str = _GROUP, **secrets: str) -> str:
@@ -305,12 +305,12 @@ class LocalPlane:
 
     def sign_ins(self) -> tuple[SignIn, ...]:
         """The sign-in log, oldest first."""
-        logged = self._thread.run(self._plane.world.store.read_log(SIGN_INS, limit=1000))
+        logged = self._thread.run(self.store.read_log(SIGN_INS, limit=1000))
         return tuple(item.event for item in reversed(logged))
 
     def activity(self) -> tuple[ActivityEvent, ...]:
         """The activity log, oldest first."""
-        logged = self._thread.run(self._plane.world.store.read_log(ACTIVITY, limit=1000))
+        logged = self._thread.run(self.store.read_log(ACTIVITY, limit=1000))
         return tuple(item.event for item in reversed(logged))
 
     def operator_token(self, resource: str) -> Mapping[str, Any]:
@@ -342,6 +342,11 @@ class LocalPlane:
         version = api_version or _VERSIONS[rest.split("/")[0] if provider else "microsoft.resources"]
         return self._send(method, f"{path}?api-version={version}", {"authorization": f"Bearer {token}"}, body)
 
+    @property
+    def store(self) -> Store:
+        """Everything that the plane knows, for tests that look inside: `plane.run(plane.store.all(...))`."""
+        return self._plane.world.store
+
     def run(self, work: Any) -> Any:
         """Run a coroutine on the plane's own loop, for tests that look inside."""
         return self._thread.run(work)
@@ -364,7 +369,7 @@ class LocalPlane:
         self._listening.clear()
         self.clock.reset()
         self._tokens.clear()
-        self._thread.run(reset(self._plane.world.store, self._plane.installation))
+        self._thread.run(reset(self.store, self._plane.installation))
 
     def close(self) -> None:
         """Stop the plane."""
