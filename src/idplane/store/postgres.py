@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypeVar, assert_never, cast
 
 import asyncpg
@@ -42,7 +42,7 @@ from idplane.store.plan import (
     findable,
     log_statements,
 )
-from idplane.store.postgres_connections import ERRORS, Connections, connect, failure_of, hang_up
+from idplane.store.postgres_connections import ERRORS, LOST, Connections, connect, failure_of, hang_up
 from idplane.store.postgres_feed import CHANNEL, PostgresFeed, read_changes
 from idplane.store.schema import SCHEMA_VERSION_TABLE, migrations, outstanding
 from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters
@@ -238,10 +238,11 @@ class PostgresStore:
     async def _commit(self, plan: Plan) -> int:
         appends = plan.appends
         try:
-            async with self._connections.held() as connection:
-                if appends is not None and len(appends) == 1:
+            if appends is not None and len(appends) == 1:
+                async with self._connections.held() as connection:
                     await _append(connection, appends)  # one statement is a transaction of its own
-                    return self._feed.heard
+                return self._feed.heard
+            async with self._begun(plan) as connection:
                 changes = await _transact(connection, plan)
         except ERRORS as error:
             raise failure_of(error) from error
@@ -249,6 +250,23 @@ class PostgresStore:
             await self._feed.hear_own(changes)
             return changes[-1].position
         return self._feed.heard
+
+    @contextlib.asynccontextmanager
+    async def _begun(self, plan: Plan) -> AsyncIterator[Any]:
+        """A connection inside a new transaction. One that turns out to be dead is replaced: nothing was asked of it yet."""
+        begin = _BEGIN if plan.appends is None else "begin"
+        for last in (False, True):
+            async with self._connections.held() as connection:
+                try:
+                    await connection.execute(begin)
+                except LOST:
+                    connection.terminate()
+                    if last:
+                        raise
+                    self._connections.drop_idle()
+                    continue
+                yield connection
+                return
 
 
 async def _migrate(url: str, clock: Clock) -> None:
@@ -267,9 +285,8 @@ async def _migrate(url: str, clock: Clock) -> None:
 
 
 async def _transact(connection: Any, plan: Plan) -> tuple[Change, ...]:
-    """Apply the steps in one transaction; raises `CommitRefused` with everything rolled back."""
+    """Apply the steps in the transaction that was begun; raises `CommitRefused` with everything rolled back."""
     try:
-        await connection.execute(_BEGIN if plan.appends is None else "begin")
         written: list[Written] = []
         rows: list[AppendRow] = []
         for step in plan.steps:

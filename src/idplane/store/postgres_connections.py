@@ -17,7 +17,13 @@ from idplane.model.failure import Failure, FailureKind
 
 __all__ = ["ERRORS", "LOST", "Connections", "connect", "failure_of", "hang_up"]
 
-LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
+LOST = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what asyncpg says while a connection that the server ended is still being taken apart
+    asyncpg.OperatorInterventionError,
+)
 """The connection is gone, or going: another one may serve."""
 ERRORS = (*LOST, asyncpg.PostgresError, TimeoutError)
 """Everything that asyncpg raises for reasons outside the program."""
@@ -88,6 +94,9 @@ class Connections:
             connection = self._pick() or await connect(self._url)
             try:
                 yield connection
+            except LOST:
+                connection.terminate()
+                raise
             finally:
                 self._put_back(connection)
 
@@ -97,7 +106,7 @@ class Connections:
             async with self.held() as connection:
                 return await connection.fetch(text, *parameters)  # type: ignore[no-any-return]  # asyncpg is untyped
         except LOST:
-            self._drop_idle()
+            self.drop_idle()
         except ERRORS as error:
             raise failure_of(error) from error
         try:
@@ -127,7 +136,7 @@ class Connections:
         else:
             self._idle.append(connection)
 
-    def _drop_idle(self) -> None:
-        # A server that restarted has broken all of them.
+    def drop_idle(self) -> None:
+        """Forget all connections that nobody uses: a server that restarted has broken every one."""
         while self._idle:
             self._idle.pop().terminate()
