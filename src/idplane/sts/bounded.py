@@ -35,3 +35,7 @@ class Bounded(Generic[K, V]):
         self._entries.move_to_end(key)
         if len(self._entries) > self._capacity:
             self._entries.popitem(last=False)
+
+    def pop(self, key: K) -> None:
+        """Forget one value, if it is there."""
+        self._entries.pop(key, None)

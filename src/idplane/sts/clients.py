@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from idplane.jose import PublicKey, UnverifiedToken, parse, public_key_of
@@ -30,7 +30,7 @@ from idplane.sts.assertions import (
 from idplane.sts.bounded import Bounded
 from idplane.sts.requests import JWT_BEARER, TokenRequest
 
-__all__ = ["AuthenticatedClient", "ClientAuthentication"]
+__all__ = ["AuthenticatedClient", "ClientAuthentication", "still_proves"]
 
 _REMEMBERED = 4096
 
@@ -43,6 +43,8 @@ class AuthenticatedClient:
     credential: Versioned[Credential]
     workload: Workload | None = None
     """What the agent said about the asking process; only for identity certificates."""
+    claims: JsonObject | None = field(default=None, repr=False)
+    """Of the assertion, if the client showed one; its signature holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,11 +135,14 @@ class ClientAuthentication:
         else:
             row = await self._named_certificate(principal, signed.thumbprint, None)
         check_claims(signed.claims, client_id=principal.value.client_id, audiences=audiences, now=now)
-        if not row.value.not_before <= now < row.value.not_after:
+        if not _is_valid(row.value, now):
             raise Failure(FailureKind.ASSERTION_INVALID, "the certificate that the client assertion names is not valid now")
         by_agent = row.value.kind is CredentialKind.IDENTITY_CERTIFICATE
         return AuthenticatedClient(
-            principal=principal, credential=row, workload=workload_of(signed.claims) if by_agent else None
+            principal=principal,
+            credential=row,
+            workload=workload_of(signed.claims) if by_agent else None,
+            claims=signed.claims,
         )
 
     async def _named_certificate(
@@ -170,6 +175,27 @@ class ClientAuthentication:
             known = public_key_of(credential.certificate)
             self._keys.put(credential.thumbprint, known)
         return known
+
+
+def still_proves(client: AuthenticatedClient, request: TokenRequest, tenant: Tenant, now: datetime) -> bool:
+    """Whether a request with the assertion that proved `client` proves it again, as far as request and time decide.
+
+    What the records of the proof decide is for the store to say.
+    """
+    if client.claims is None or request.client_secret is not None or request.client_assertion_type != JWT_BEARER:
+        return False
+    client_id = client.principal.value.client_id
+    if request.client_id is None or request.client_id.lower() != client_id:
+        return False
+    try:
+        check_claims(client.claims, client_id=client_id, audiences=accepted_audiences(tenant, request.authority), now=now)
+    except Failure:
+        return False
+    return _is_valid(client.credential.value, now)
+
+
+def _is_valid(credential: Credential, now: datetime) -> bool:
+    return credential.not_before <= now < credential.not_after
 
 
 def _parsed(assertion: str) -> UnverifiedToken:

@@ -36,6 +36,10 @@ class Attempt:
     resource: str | None = None
     audience: ResourceApplication | None = None
 
+    def entitled(self, entitlement: Entitlement) -> None:
+        """Phases 2 and 3 have passed."""
+        self.principal, self.client, self.entitlement = entitlement.client.principal, entitlement.client, entitlement
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Outcome:

@@ -6,7 +6,7 @@
 4. audience               the grant reads it, the directory knows it
 5. claims                 `claims`, pure
 6. permit and signature   one permit, one signature
-7. record                 the sign-in is durable, together with the requirement that 2 and 3 still hold
+7. record                 the sign-in is durable, together with the requirement that 1 to 3 still hold
 8. answer
 
 A refusal in phases 2 to 4 is recorded too. If a record cannot be written, the failure to write it is the answer: no durable
@@ -16,6 +16,7 @@ record, no token.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -26,16 +27,17 @@ from idplane.model.directory import CredentialKind, Principal, PrincipalType, Re
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.profile import Profile
 from idplane.ports.collections import SIGN_INS
-from idplane.ports.store import Append, Batch, CommitRefused, Store
+from idplane.ports.store import Append, Batch, CommitRefused, Store, Versioned
 from idplane.ports.world import Clock, Entropy
 from idplane.sts.claims import BACKDATED, Opaque, TokenFacts, access_claims
 from idplane.sts.clients import ClientAuthentication
-from idplane.sts.entitlement import Entitlement, entitle
+from idplane.sts.entitlement import entitle
 from idplane.sts.grants import GRANTS, Grant, grant_named
 from idplane.sts.records import Attempt, issued, refused
+from idplane.sts.remembered import Decision, Remembered
 from idplane.sts.requests import IssuedToken, TokenRequest
 from idplane.sts.scopes import declared_capabilities
-from idplane.sts.tenants import tenant_named
+from idplane.sts.tenants import find_tenant
 
 __all__ = ["AudienceLookup", "PermitSigner", "TokenService"]
 
@@ -67,14 +69,14 @@ class PermitSigner(Protocol):
 class _Authorized:
     """The outcome of the phases that may refuse."""
 
-    entitlement: Entitlement
+    decision: Decision
     audience: ResourceApplication
     resource: str
     capabilities: tuple[str, ...]
 
 
 class TokenService:
-    """Issues access tokens. Holds no state of its own beyond parsed public keys."""
+    """Issues access tokens. Holds no state of its own beyond what it can prove again: parsed keys and decisions it may try again."""
 
     def __init__(  # noqa: PLR0913 - its whole world, spelled out
         self,
@@ -95,6 +97,7 @@ class TokenService:
         self._profile = profile
         self._grants = grants
         self._clients = ClientAuthentication(store=store)
+        self._remembered = Remembered()
 
     async def issue(self, request: TokenRequest, call: Call) -> IssuedToken:
         """A token whose sign-in record is durable, or a `Failure` that says in which phase it ended.
@@ -102,53 +105,75 @@ class TokenService:
         Kinds: TENANT_NOT_FOUND, MISSING_PARAMETER, INVALID_PARAMETER, GRANT_UNSUPPORTED, CLIENT_*, ASSERTION_*, NOT_ENTITLED,
         SCOPE_INVALID, AUDIENCE_UNKNOWN; UNAVAILABLE, STORAGE_FULL and INTERNAL for what is not the client's doing.
         """
-        tenant = await tenant_named(self._store, request.tenant)
+        token = await self._by_memory(request, call)
+        if token is not None:
+            return token
         for _ in range(_ATTEMPTS):
-            attempt = Attempt(request=request, call=call, tenant=tenant)
-            authorized = await self._authorize(attempt)
-            try:
-                return await self._mint(authorized, attempt)
-            except CommitRefused:
-                # Something that the decision rests on changed before the record was durable: decide anew.
-                continue
+            tenant = await find_tenant(self._store, request.tenant)
+            attempt = Attempt(request=request, call=call, tenant=tenant.value)
+            authorized = await self._authorize(attempt, tenant)
+            # Refused means that something which the decision rests on changed before the record was durable: decide anew.
+            with suppress(CommitRefused):
+                token = await self._mint(authorized, attempt)
+                self._remembered.keep(request, authorized.decision)
+                return token
         raise Failure(FailureKind.UNAVAILABLE, "the client's records keep changing; try again")
 
-    async def _authorize(self, attempt: Attempt) -> _Authorized:
+    async def _by_memory(self, request: TokenRequest, call: Call) -> IssuedToken | None:
+        """A token by a decision that was made before, if there is one and it still holds (`remembered`)."""
+        decision = self._remembered.recall(request, self._clock.now())
+        if decision is None:
+            return None
+        attempt = Attempt(request=request, call=call, tenant=decision.tenant.value)
+        attempt.entitled(decision.entitlement)
+        try:
+            grant = grant_named(request.grant_type, self._grants)
+            authorized = await self._aimed(attempt, grant, decision)
+        except Failure:
+            return None  # a refusal is never told from memory: by what the store says, it may be another one
+        with suppress(CommitRefused):
+            return await self._mint(authorized, attempt)
+        self._remembered.forget(request)
+        return None
+
+    async def _authorize(self, attempt: Attempt, tenant: Versioned[Tenant]) -> _Authorized:
         """Phases 2 to 4; a refusal is in the log before it is raised."""
         try:
-            return await self._decide(attempt)
+            return await self._decide(attempt, tenant)
         except Failure as failure:
             if failure.kind.category not in _NOT_RECORDED:
                 await self._store.commit(Batch.of(Append(log=SIGN_INS, event=refused(attempt, failure, self._clock.now()))))
             raise
 
-    async def _decide(self, attempt: Attempt) -> _Authorized:
-        request, tenant, now = attempt.request, attempt.tenant, self._clock.now()
+    async def _decide(self, attempt: Attempt, tenant: Versioned[Tenant]) -> _Authorized:
+        request = attempt.request
         grant = grant_named(request.grant_type, self._grants)
-        attempt.principal = await self._clients.principal(request, tenant)
-        client = await self._clients.authenticate(request, tenant, attempt.principal, now)
-        attempt.client = client
-        entitlement = await entitle(self._store, client)
-        attempt.entitlement = entitlement
-        resource = grant.resource(request)
-        attempt.resource = resource
-        attempt.audience = await self._audiences.resolve(resource, tenant_id=tenant.id)
+        attempt.principal = await self._clients.principal(request, tenant.value)
+        attempt.client = await self._clients.authenticate(request, tenant.value, attempt.principal, self._clock.now())
+        entitlement = await entitle(self._store, attempt.client)
+        attempt.entitled(entitlement)
+        return await self._aimed(attempt, grant, Decision.of(tenant, entitlement))
+
+    async def _aimed(self, attempt: Attempt, grant: Grant, decision: Decision) -> _Authorized:
+        """Phase 4."""
+        attempt.resource = grant.resource(attempt.request)
+        attempt.audience = await self._audiences.resolve(attempt.resource, tenant_id=attempt.tenant.id)
         return _Authorized(
-            entitlement=entitlement,
+            decision=decision,
             audience=attempt.audience,
-            resource=resource,
-            capabilities=declared_capabilities(request.claims),
+            resource=attempt.resource,
+            capabilities=declared_capabilities(attempt.request.claims),
         )
 
     async def _mint(self, authorized: _Authorized, attempt: Attempt) -> IssuedToken:
         """Phases 5 to 8; raises `CommitRefused` when the decision no longer holds."""
         now = self._clock.now()
-        facts = self._facts(authorized, attempt.tenant, now)
+        facts = self._facts(authorized, now)
         permit = SigningPermit(claims=access_claims(facts), token_version=authorized.audience.token_version)
         await self._ring.refresh()
         signed = self._ring.sign(permit)
         record = issued(attempt, facts, signed.kid, now)
-        await self._store.commit(authorized.entitlement.requirements() + Batch.of(Append(log=SIGN_INS, event=record)))
+        await self._store.commit(authorized.decision.requirements + Batch.of(Append(log=SIGN_INS, event=record)))
         return IssuedToken(
             access_token=signed.token,
             token_id=facts.opaque.uti,
@@ -158,12 +183,12 @@ class TokenService:
             expires_in=int((facts.expires_at - facts.issued_at).total_seconds()) - 1,
         )
 
-    def _facts(self, authorized: _Authorized, tenant: Tenant, now: datetime) -> TokenFacts:
-        entitlement = authorized.entitlement
+    def _facts(self, authorized: _Authorized, now: datetime) -> TokenFacts:
+        entitlement = authorized.decision.entitlement
         principal = entitlement.client.principal.value
         issued_at = now.replace(microsecond=0)
         return TokenFacts(
-            tenant=tenant,
+            tenant=authorized.decision.tenant.value,
             principal=principal,
             host=entitlement.assignment.value.host if entitlement.assignment else None,
             by_secret=entitlement.client.credential.value.kind is CredentialKind.SECRET,

@@ -6,9 +6,9 @@ from idplane.model.directory import Tenant
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import is_guid
 from idplane.ports.collections import TENANTS
-from idplane.ports.store import Store
+from idplane.ports.store import Store, Versioned
 
-__all__ = ["tenant_named"]
+__all__ = ["find_tenant", "tenant_named"]
 
 _MAX_DOMAIN = 253
 
@@ -18,14 +18,19 @@ async def tenant_named(store: Store, name: str) -> Tenant:
 
     Raises `Failure(TENANT_NOT_FOUND)`; `common` and `organizations` are nobody's name.
     """
+    return (await find_tenant(store, name)).value
+
+
+async def find_tenant(store: Store, name: str) -> Versioned[Tenant]:
+    """The same, at the version that was read."""
     key = name.lower()
     if is_guid(key):
         found = await store.get(TENANTS, key)
         if found is not None:
-            return found.value
+            return found
     elif 0 < len(key) <= _MAX_DOMAIN:
         page = await store.page(TENANTS, where={"domain": key}, limit=1)
         if page.items:
-            return page.items[0].value
+            return page.items[0]
     shown = name[:_MAX_DOMAIN]
     raise Failure(FailureKind.TENANT_NOT_FOUND, f"there is no tenant '{shown}'", tenant=shown)
