@@ -64,17 +64,22 @@ def workload_environment(
         if not network:
             dropped.update(_PROXIES, (name.lower() for name in _PROXIES))
     kept = {name: value for name, value in base.items() if name not in dropped}
-    return {**kept, **_not_proxied(kept, inside=inside), **bundle_variables(bundle), **given}
+    tunnelled = any(name in given for name in _HTTPS_PROXY)
+    bypassed = _not_proxied({**kept, **given}, inside=inside, tunnelled=tunnelled)
+    return {**kept, **bypassed, **bundle_variables(bundle), **given}
 
 
-def _not_proxied(kept: Mapping[str, str], *, inside: bool) -> dict[str, str]:
+def _not_proxied(variables: Mapping[str, str], *, inside: bool, tunnelled: bool) -> dict[str, str]:
     """`NO_PROXY` with what is served on this machine, if there is any proxy to keep it from."""
-    if not any(name in kept or name.lower() in kept for name in _PROXIES):
+    if not any(name in variables or name.lower() in variables for name in _PROXIES):
         return {}
     here = ["localhost", "127.0.0.1"]
+    if tunnelled:
+        # The tunnel leads names below `localhost` here, and clients would take the bare name for their suffix.
+        here.remove("localhost")
     if inside:
         here += [IMDS_ADDRESS, *_AZURE_NAMES, f".{VAULT_DOMAIN}", ".localhost"]
-    return {name: ",".join(filter(None, (kept.get(name, ""), *here))) for name in _NO_PROXY}
+    return {name: ",".join(filter(None, (variables.get(name, ""), *here))) for name in _NO_PROXY}
 
 
 def without_locale_coercion(base: Mapping[str, str], initial: bytes) -> dict[str, str]:

@@ -61,6 +61,21 @@ def test_locale_coercion_is_undone_only_where_it_happened(initial: bytes, kept: 
     assert ("LC_CTYPE" in without_locale_coercion({"LC_CTYPE": "C.UTF-8", "A": "1"}, initial)) is kept
 
 
+def test_a_tunnel_is_used_for_names_but_not_for_the_token_endpoint() -> None:
+    """@azure/identity sends plain http by HTTPS_PROXY, too."""
+    given = {"HTTPS_PROXY": "http://run:s@127.0.0.1:1", "https_proxy": "http://run:s@127.0.0.1:1", "IDENTITY_HEADER": "s"}
+    made = workload_environment({"NO_PROXY": "corp"}, given=given, bundle="/b.pem", inside=False, network=True)
+    assert (made["NO_PROXY"], made["no_proxy"]) == ("corp,127.0.0.1", "127.0.0.1")
+    assert made["HTTPS_PROXY"] == given["HTTPS_PROXY"]
+
+
+def test_the_callers_own_proxy_wins_over_the_tunnel() -> None:
+    given = {"HTTPS_PROXY": "http://run:s@127.0.0.1:1", "https_proxy": "http://run:s@127.0.0.1:1"}
+    made = workload_environment({"https_proxy": "http://corp:3128"}, given=given, bundle="/b.pem", inside=False, network=True)
+    assert made["https_proxy"] == "http://corp:3128"
+    assert "HTTPS_PROXY" not in made
+
+
 @pytest.mark.parametrize("existing", ["", "127.0.0.1 localhost\n", "127.0.0.1 localhost"])
 def test_hosts_keep_what_they_had(existing: str) -> None:
     lines = hosts_file(existing).splitlines()
