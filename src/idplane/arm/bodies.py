@@ -23,7 +23,8 @@ MAX_DEPTH = 64
 
 _INTEGER_DIGITS = 19
 _INTEGER_LIMIT = 2**63
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.?)*(?:"|\Z)', re.DOTALL)
+"""Matches a string that never ends, too: if it failed there, each quote in it would be tried as the start of another one."""
 _BRACKETS = re.compile(rb"[\[\]{}]")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 

@@ -137,7 +137,9 @@ class VaultSurface:
         handler = methods.get(request.method)
         if handler is None:
             allowed = ", ".join(sorted(methods))
-            raise Failure(FailureKind.METHOD_NOT_ALLOWED, f"{request.method} is not served here, but {allowed}", allow=allowed)
+            raise Failure(
+                FailureKind.METHOD_NOT_ALLOWED, f"{request.method[:20]} is not served here, but {allowed}", allow=allowed
+            )
         return handler
 
     def _methods(self, segments: list[str]) -> dict[str, _Handler]:
