@@ -31,7 +31,7 @@ from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.ids import ResourceId
 from idplane.model.profile import AZURE, Profile
 from idplane.ports.collections import ACTIVITY, APPLICATIONS, CREDENTIALS, PRINCIPALS, SIGN_INS
-from idplane.ports.store import ABSENT, Batch, Log, Order, Put, Store
+from idplane.ports.store import ABSENT, Batch, Log, Logged, Order, Put, Store
 from idplane.rbac import BUILT_IN_ROLES
 from idplane.testing.reset import reset
 from idplane.testing.worlds import MemoryCustody, memory_store
@@ -316,9 +316,12 @@ class LocalPlane:
         return self._logged(ACTIVITY)
 
     def _logged(self, log: Log[T]) -> tuple[T, ...]:
-        since = self._logs_before.get(log.name)
-        logged = self._thread.run(self.store.read_log(log, position=since, order=Order.OLDEST_FIRST, limit=_MOST_LOGGED))
-        return tuple(item.event for item in logged)
+        return tuple(item.event for item in self._since_reset(log))
+
+    def _since_reset(self, log: Log[T]) -> tuple[Logged[T], ...]:
+        position = self._logs_before.get(log.name)
+        page = self.store.read_log(log, position=position, order=Order.OLDEST_FIRST, limit=_MOST_LOGGED)
+        return self._thread.run(page)
 
     def operator_token(self, resource: str) -> Mapping[str, Any]:
         """The token service's answer to the plane's owner; kept until the clock is moved or the plane is reset."""
@@ -377,10 +380,13 @@ class LocalPlane:
         self.clock.reset()
         self._tokens.clear()
         self._thread.run(reset(self.store, self._plane.installation))
-        # Logs are for adding to: what earlier tests left there is passed over.
-        for log in (SIGN_INS, ACTIVITY):
-            for newest in self._thread.run(self.store.read_log(log, limit=1)):
-                self._logs_before[log.name] = newest.position
+        self._pass_over(SIGN_INS)
+        self._pass_over(ACTIVITY)
+
+    def _pass_over(self, log: Log[T]) -> None:
+        """Logs are for adding to: what was written so far stays there and is no longer shown."""
+        for item in self._since_reset(log):
+            self._logs_before[log.name] = item.position
 
     def close(self) -> None:
         """Stop the plane."""
