@@ -57,6 +57,7 @@ class HostDescription:
     """A resource as the server describes it to its agent."""
 
     id: ResourceId
+    """The resource that bears the identities: of a scale set's instance it is the scale set."""
     type: str
     tenant_id: str
     token_endpoint: str

@@ -154,7 +154,7 @@ class Plane:
             for it in answer.identities
         )
         return HostDescription(
-            id=host,
+            id=ResourceId.parse(answer.id),
             type=answer.type,
             tenant_id=answer.tenant_id,
             token_endpoint=answer.token_endpoint,

@@ -16,12 +16,14 @@ from idplane.agent.tokens import CachedToken, Token, TokenCache, TokenKey
 from idplane.model.calls import Workload
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
+from idplane.model.scale_sets import identity_host_key
 from idplane.ports.store import Change
 from idplane.ports.world import Clock
 
 __all__ = ["Refresh", "TokenAsk", "TokenSource"]
 
 _ATTEMPTS = 4
+_SCALE_SETS = "/virtualmachinescalesets/"
 _MAX_HOSTS = 4096
 _GONE = frozenset({FailureKind.RESOURCE_NOT_FOUND, FailureKind.NOT_ENTITLED})
 
@@ -81,7 +83,7 @@ class TokenSource:
         if host is None or ask.refresh is not None:
             return None
         identity = select(host, ask.selector, ask.default)
-        key = _key(ask, identity)
+        key = _key(host, ask, identity)
         entry = self._tokens.get(key)
         if entry is None or not entry.serves(now):
             return None
@@ -123,8 +125,7 @@ class TokenSource:
             if eviction.tokens is not None:
                 self._evict_tokens(eviction.tokens)
             if eviction.description is not None:
-                self._hosts.pop(eviction.description, None)
-                self._host_flights.supersede(eviction.description.__eq__)
+                self._evict_description(eviction.description)
             if eviction.keys:
                 self._credentials.drop(eviction.keys)
             revoked_on = self._credentials.drop_credential(eviction.credential) if eviction.credential else None
@@ -155,7 +156,7 @@ class TokenSource:
         for _ in range(_ATTEMPTS):
             host = await self.host(ask.host)
             identity = select(host, ask.selector, ask.default)
-            key = _key(ask, identity)
+            key = _key(host, ask, identity)
             entry = self._tokens.get(key)
             if entry is not None and not self._wanted(ask, entry):
                 return entry.token
@@ -186,7 +187,7 @@ class TokenSource:
             answer = await self._exchanged(host, identity, ask)
         except Failure as failure:
             if failure.kind in _GONE:  # the news of it is still under way
-                self._hosts.pop(host.id.key, None)
+                self._hosts.pop(ask.host.key, None)
             raise
         return Token(
             access_token=answer.access_token,
@@ -219,10 +220,18 @@ class TokenSource:
             self._hosts.clear()
         self._hosts[key] = host
 
+    def _evict_description(self, name: str) -> None:
+        """What is known of a host and, if it is a scale set, of its instances."""
+        self._hosts.pop(name, None)
+        self._host_flights.supersede(lambda key: identity_host_key(key) == name or key == name)
+        if _SCALE_SETS in name:
+            for key in [key for key in self._hosts if identity_host_key(key) == name]:
+                del self._hosts[key]
+
     def _evict_tokens(self, name: str) -> None:
         self._tokens.evict(name)
         self._token_flights.supersede(lambda key: name in (key.host, key.principal_id))
 
 
-def _key(ask: TokenAsk, identity: HostedIdentity) -> TokenKey:
-    return TokenKey(ask.host.key, identity.principal_id, ask.resource, ",".join(ask.capabilities))
+def _key(host: HostDescription, ask: TokenAsk, identity: HostedIdentity) -> TokenKey:
+    return TokenKey(host.id.key, identity.principal_id, ask.resource, ",".join(ask.capabilities))

@@ -20,7 +20,7 @@ class TokenKey:
     """What makes two requests ask for the same token."""
 
     host: str
-    """Resource id key of the host."""
+    """Resource id key of the host; instances of a scale set share theirs."""
     principal_id: str
     resource: str
     """As asked, byte for byte: the answer echoes it."""

@@ -293,6 +293,8 @@ class ResourceType:
     """Stored types: reads the list's `$filter` and says which resources pass; without it `$filter` is ignored."""
     located: bool = True
     """Stored types: `location` is required when created and cannot change."""
+    location_optional: bool = False
+    """Located types whose `location` may be left out: children that Azure lets follow their parent."""
     taggable: bool = True
     bears_identity: bool = False
     """For provider metadata and `identities/default`; what the block means is the provider's `put`."""
@@ -313,6 +315,8 @@ class ResourceType:
     """GET `{instance}/{word}` where the word is not a declared child type."""
     created_status: int = 201
     updated_status: int = 200
+    deleted_status: int = 200
+    """The answer to deleting a stored resource: 204 where clients of an asynchronous deletion know no 200."""
     permissions: str = ""
     """What action names start with, when it is not the type's name."""
 

@@ -102,6 +102,8 @@ def _location(declared: ResourceType, identifier: ResourceId, body: JsonObject, 
     text = member_text(body, "location")
     if not declared.located:
         return old.location if old else None
+    if text is None and declared.location_optional:
+        return old.location if old else None
     if text is None or not text.strip():
         raise Failure(
             FailureKind.LOCATION_REQUIRED, "the location property is required", type=declared.name, name=identifier.name

@@ -134,7 +134,7 @@ async def _delete(task: Task, route: InstanceRoute) -> Plan:
         if route.type.delete_missing == 404:  # noqa: PLR2004 - HTTP's word for it
             raise await _missing(context, route.id)
         return Plan(status=route.type.delete_missing)
-    return Plan(status=200, batch=await removal(found, context, task.registry.type))
+    return Plan(status=route.type.deleted_status, batch=await removal(found, context, task.registry.type))
 
 
 # Ids ----------------------------------------------------------------------------------------------------------------

@@ -6,11 +6,13 @@ Every primitive value is a string, and what is not known is there as an empty on
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from idplane.model.resources import Resource
+from idplane.model.scale_sets import computer_name, instances_of
 from idplane.model.values import JsonObject
 
-__all__ = ["compute_document"]
+__all__ = ["compute_document", "instance_document"]
 
 
 def compute_document(host: Resource) -> JsonObject:
@@ -54,6 +56,23 @@ def compute_document(host: Resource) -> JsonObject:
         "vmSize": _text(_object(properties, "hardwareProfile").get("vmSize")),
         "zone": _text(zones[0]) if isinstance(zones, list | tuple) and zones else "",
     }
+
+
+def instance_document(scale_set: Resource, instance_id: str) -> JsonObject:
+    """The document for an instance of a scale set: the set's model as a machine, with the instance's own name and id."""
+    profile = _object(scale_set.properties, "virtualMachineProfile")
+    os_profile = _object(profile, "osProfile")
+    prefix = _text(os_profile.get("computerNamePrefix")) or scale_set.id.name
+    properties = {
+        **profile,
+        "osProfile": {**os_profile, "computerName": computer_name(prefix, instance_id)},
+        "hardwareProfile": {"vmSize": _text(_object(scale_set.envelope, "sku").get("name"))},
+        "virtualMachineScaleSet": {"id": str(scale_set.id)},
+        "vmId": instances_of(scale_set)[instance_id].get("vmId"),
+    }
+    document = compute_document(replace(scale_set, properties=properties))
+    identifier = scale_set.id.child("virtualMachines", instance_id)
+    return {**document, "name": f"{scale_set.id.name}_{instance_id}", "resourceId": str(identifier)}
 
 
 def _os_profile(properties: JsonObject) -> JsonObject:

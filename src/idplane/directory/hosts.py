@@ -14,12 +14,13 @@ from typing import Final, Protocol
 
 from cryptography import x509
 
-from idplane.directory.host_documents import compute_document
+from idplane.directory.host_documents import compute_document, instance_document
 from idplane.jose import Algorithm, UnverifiedToken, b64url_decode, numeric_date, parse, public_key_of, verify
 from idplane.model.directory import Agent, Credential, Principal
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
-from idplane.model.resources import IdentityAssignment, identity_assignment_key
+from idplane.model.resources import IdentityAssignment, Resource, identity_assignment_key
+from idplane.model.scale_sets import identity_host, identity_host_key, instances_of
 from idplane.model.values import JsonObject
 from idplane.ports.collections import (
     AGENTS,
@@ -63,6 +64,7 @@ class DescribedHost:
     """A resource with its identities, as its agent may see it."""
 
     id: ResourceId
+    """The resource that bears the identities: an instance's is its scale set."""
     type: str
     location: str | None
     tenant_id: str
@@ -100,18 +102,19 @@ class HostDirectory:
     async def describe(self, agent: Agent, host: ResourceId) -> DescribedHost:
         """A host that the agent is bound to; raises HOST_NOT_BOUND or RESOURCE_NOT_FOUND."""
         _check_bound(agent, host)
-        resource = await self._store.get(RESOURCES, host.key)
+        bearer = identity_host(host)
+        resource = await self._store.get(RESOURCES, bearer.key)
         subscription = await self._store.get(SUBSCRIPTIONS, host.subscription or "")
-        if resource is None or subscription is None:
+        if resource is None or subscription is None or not _has(resource.value, host):
             raise Failure(FailureKind.RESOURCE_NOT_FOUND, f"there is no resource '{host}'", id=str(host))
-        rows = await self._store.all(IDENTITY_ASSIGNMENTS, where={"host_key": host.key})
+        rows = await self._store.all(IDENTITY_ASSIGNMENTS, where={"host_key": bearer.key})
         return DescribedHost(
             id=resource.value.id,
             type=resource.value.type,
             location=resource.value.location,
             tenant_id=subscription.value.tenant_id,
             identities=tuple(sorted((row.value for row in rows), key=lambda it: (it.identity is not None, it.key))),
-            compute=compute_document(resource.value),
+            compute=compute_document(resource.value) if host == bearer else instance_document(resource.value, host.name),
         )
 
     async def certify(self, agent: Agent, host: ResourceId, principal_id: str, csr_der: bytes) -> Credential:
@@ -138,7 +141,7 @@ class HostDirectory:
         told = tuple(change for change in changes if change.collection in _TOLD)
         if not told or "*" in agent.hosts:
             return told
-        names = frozenset(agent.hosts) | await self._principals(agent)
+        names = frozenset(agent.hosts) | {identity_host_key(host) for host in agent.hosts} | await self._principals(agent)
         return tuple(change for change in told if change.collection in _TOLD_TO_ALL or {change.key, change.subject} & names)
 
     async def _enrolled(self, proof: UnverifiedToken) -> Agent:
@@ -191,9 +194,15 @@ class HostDirectory:
         found: set[str] = set()
         for host in agent.hosts:
             found.update(
-                row.value.principal_id for row in await self._store.all(IDENTITY_ASSIGNMENTS, where={"host_key": host})
+                row.value.principal_id
+                for row in await self._store.all(IDENTITY_ASSIGNMENTS, where={"host_key": identity_host_key(host)})
             )
         return frozenset(found)
+
+
+def _has(bearer: Resource, host: ResourceId) -> bool:
+    """Whether the host is the bearer of its identities itself, or an instance that the scale set has now."""
+    return host == bearer.id or host.name in instances_of(bearer)
 
 
 def _check_bound(agent: Agent, host: ResourceId) -> None:

@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass
 from datetime import datetime
 
+from idplane.model.scale_sets import identity_host_key
+
 __all__ = [
     "Agent",
     "AppRole",
@@ -168,8 +170,8 @@ class Agent:
     hosts: tuple[str, ...] = ()
 
     def serves(self, host_key: str) -> bool:
-        """Whether this agent is bound to the resource with that id key."""
-        return "*" in self.hosts or host_key in self.hosts
+        """Whether this agent is bound to the resource with that id key, or to a scale set's instance that has its identities."""
+        return "*" in self.hosts or host_key in self.hosts or any(identity_host_key(one) == host_key for one in self.hosts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

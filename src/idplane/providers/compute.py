@@ -1,4 +1,4 @@
-"""Microsoft.Compute: virtual machines.
+"""Microsoft.Compute: virtual machines; scale sets are in `scale_sets`.
 
 A machine's properties are stored as they are sent, less its secrets; what idplane adds is `vmId` and an honest power state: it runs
 once created, and the four power actions change what is recorded. No machine is really started: the record is what agents,
@@ -8,7 +8,6 @@ identities and roles hang on.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 
 from idplane.arm.context import Context
@@ -18,43 +17,13 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.resources import Resource
 from idplane.model.values import JsonObject
 from idplane.providers.hosts import host_type
+from idplane.providers.scale_sets import COMPUTE_VERSIONS, IDS_AS_LIST, SCALE_SET_TYPES, without_secrets
 
 __all__ = ["COMPUTE"]
 
-_VERSIONS = (
-    "2026-04-01",
-    "2026-03-01",
-    "2025-11-01",
-    "2025-04-01",
-    "2024-11-01",
-    "2024-07-01",
-    "2024-03-01",
-    "2023-09-01",
-    "2023-07-01",
-    "2023-03-01",
-    "2022-11-01",
-    "2022-08-01",
-    "2022-03-01",
-    "2021-11-01",
-    "2021-07-01",
-    "2021-04-01",
-    "2021-03-01",
-    "2020-12-01",
-    "2020-06-01",
-    "2019-12-01",
-    "2019-07-01",
-    "2019-03-01",
-    "2018-10-01",
-    "2018-06-01",
-    "2018-04-01",
-    "2017-12-01",
-)
-_IDS_AS_LIST = frozenset({"2017-12-01", "2018-04-01"})
 _POWER = "powerState"
 """Where the power state is kept: a member of the stored envelope that no request can write."""
 _RUNNING, _STOPPED, _DEALLOCATED = "running", "stopped", "deallocated"
-_SECRETS = ("adminPassword", "customData")
-"""Members of `osProfile` that are taken and never given back, so they are not kept at all."""
 _NAMES = NameRule(
     re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?"),
     "1 to 64 letters, digits, '-', '_' or '.', not starting with '-' or '.' nor ending with '.'",
@@ -65,9 +34,8 @@ def _prepare(write: Write) -> Resource:
     """The draft with its id and power state carried over, and without secrets."""
     draft, old = write.draft, write.old
     properties = {name: value for name, value in draft.properties.items() if name not in ("vmId", "instanceView")}
-    profile = properties.get("osProfile")
-    if isinstance(profile, Mapping):
-        properties["osProfile"] = {name: value for name, value in profile.items() if name not in _SECRETS}
+    if "osProfile" in properties:
+        properties["osProfile"] = without_secrets(properties["osProfile"])
     properties["vmId"] = old.properties["vmId"] if old else write.context.entropy.guid()
     return replace(draft, properties=properties, envelope={**draft.envelope, _POWER: _power(old) if old else _RUNNING})
 
@@ -119,10 +87,11 @@ def _turning(power: str, *, only_from: str | None = None) -> Action:
 
 _VIRTUAL_MACHINES = host_type(
     "Microsoft.Compute/virtualMachines",
-    _VERSIONS,
+    COMPUTE_VERSIONS,
     naming=_NAMES,
     prepare=_prepare,
     members=_members,
+    own_refusals=True,
     actions={
         "start": _turning(_RUNNING),
         "powerOff": _turning(_STOPPED),
@@ -130,15 +99,15 @@ _VIRTUAL_MACHINES = host_type(
         "restart": _turning(_RUNNING, only_from=_RUNNING),
     },
     views={"instanceView": Action(run=_view)},
-    ids_as_list=_IDS_AS_LIST,
+    ids_as_list=IDS_AS_LIST,
 )
 
 
-def _operation(verb: str, operation: str) -> OperationInfo:
+def _operation(verb: str, operation: str, kind: str = "virtualMachines") -> OperationInfo:
     return OperationInfo(
-        name=f"Microsoft.Compute/virtualMachines/{verb}",
+        name=f"Microsoft.Compute/{kind}/{verb}",
         provider="Microsoft Compute",
-        resource="Virtual Machines",
+        resource="Virtual Machines" if kind == "virtualMachines" else "Virtual Machine Scale Sets",
         operation=operation,
         description=f"{operation}.",
     )
@@ -146,7 +115,7 @@ def _operation(verb: str, operation: str) -> OperationInfo:
 
 COMPUTE = Provider(
     namespace="Microsoft.Compute",
-    types=(_VIRTUAL_MACHINES,),
+    types=(_VIRTUAL_MACHINES, *SCALE_SET_TYPES),
     operations=(
         _operation("read", "Get a virtual machine"),
         _operation("write", "Create or update a virtual machine"),
@@ -156,6 +125,11 @@ COMPUTE = Provider(
         _operation("powerOff/action", "Power off a virtual machine"),
         _operation("restart/action", "Restart a virtual machine"),
         _operation("deallocate/action", "Deallocate a virtual machine"),
+        _operation("read", "Get a virtual machine scale set", "virtualMachineScaleSets"),
+        _operation("write", "Create or update a virtual machine scale set", "virtualMachineScaleSets"),
+        _operation("delete", "Delete a virtual machine scale set", "virtualMachineScaleSets"),
+        _operation("virtualMachines/read", "Get an instance of a scale set", "virtualMachineScaleSets"),
+        _operation("virtualMachines/delete", "Delete an instance of a scale set", "virtualMachineScaleSets"),
     ),
-    operations_versions=_VERSIONS,
+    operations_versions=COMPUTE_VERSIONS,
 )

@@ -6,7 +6,8 @@ certificates and tokens commit together, when an identity is given as when it is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from idplane.arm.context import Context
@@ -26,12 +27,31 @@ from idplane.ports.collections import CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIP
 from idplane.ports.store import ABSENT, Batch, Delete, Put
 from idplane.providers.identity_block import IDENTITY_RESOURCE, WantedIdentity, identity_members, wanted_identity
 
-__all__ = ["ASSIGN", "Prepare", "host_type", "with_identity"]
+__all__ = [
+    "ANY_IDENTITY",
+    "ASSIGN",
+    "EITHER_IDENTITY",
+    "NEVER_USER_ALONE",
+    "SYSTEM_ONLY",
+    "USER_ONLY",
+    "Finish",
+    "Prepare",
+    "host_type",
+    "with_identity",
+]
 
 ASSIGN = f"{IDENTITY_RESOURCE}/assign/action"
 """What assigning an identity needs **on the identity**, beside write on the source resource: it stops privilege escalation."""
 
+ANY_IDENTITY = frozenset({IdentityType.SYSTEM, IdentityType.USER, IdentityType.BOTH})
+EITHER_IDENTITY = frozenset({IdentityType.SYSTEM, IdentityType.USER})
+"""A system-assigned identity or user-assigned ones, never both."""
+SYSTEM_ONLY = frozenset({IdentityType.SYSTEM})
+USER_ONLY = frozenset({IdentityType.USER})
+NEVER_USER_ALONE = frozenset({IdentityType.SYSTEM, IdentityType.BOTH})
+
 Prepare = Callable[[Write], Resource]
+Finish = Callable[[Write, Written], Awaitable[Written]]
 Members = Callable[[Resource, Context], JsonObject]
 
 
@@ -45,20 +65,37 @@ def host_type(  # noqa: PLR0913 - a declaration
     *,
     naming: NameRule,
     prepare: Prepare = _as_drafted,
+    finish: Finish | None = None,
     members: Members = default_members,
+    identities: frozenset[IdentityType] = ANY_IDENTITY,
+    most_user_assigned: int | None = None,
+    own_refusals: bool = False,
+    location_optional: bool = False,
     actions: Mapping[str, Action] | None = None,
     views: Mapping[str, Action] | None = None,
     created_status: int = 201,
+    updated_status: int = 200,
+    deleted_status: int = 200,
     placements: frozenset[Placement] = frozenset({Placement.GROUP}),
     ids_as_list: frozenset[str] = frozenset(),
 ) -> ResourceType:
     """A type whose instances bear identities. `prepare` has the last word on the draft's own members, `members` on what is shown.
 
+    `identities` are the identity types that it takes beside None, `most_user_assigned` how many user-assigned ones at once, if
+    that is limited. `finish` may add to what will be stored. A type with `own_refusals` names what is wrong with an identity block
+    itself, as Microsoft.Compute does; others wrap it into `FailedIdentityOperation` (control-plane.md section 7.2).
     `ids_as_list` names the api-versions that list user-assigned identities as `identityIds`.
     """
 
     async def put(write: Write) -> Written:
-        return await with_identity(write, prepare(write))
+        try:
+            written = await with_identity(write, prepare(write))
+            _require_taken(written.resource, identities, most_user_assigned)
+        except Failure as failure:
+            if own_refusals or failure.kind is not FailureKind.INVALID_IDENTITY:
+                raise
+            raise _wrapped(failure, write.id) from failure
+        return await finish(write, written) if finish else written
 
     def render(resource: Resource, context: Context) -> JsonObject:
         as_list = context.api_version in ids_as_list
@@ -69,6 +106,7 @@ def host_type(  # noqa: PLR0913 - a declaration
         api_versions=api_versions,
         naming=naming,
         placements=placements,
+        location_optional=location_optional,
         bears_identity=True,
         put=put,
         remove=_remove,
@@ -76,7 +114,33 @@ def host_type(  # noqa: PLR0913 - a declaration
         actions=actions or {},
         views=views or {},
         created_status=created_status,
+        updated_status=updated_status,
+        deleted_status=deleted_status,
     )
+
+
+def _require_taken(resource: Resource, identities: frozenset[IdentityType], most: int | None) -> None:
+    """Refuse an identity that the resource's type does not take."""
+    identity = resource.identity
+    if identity is None:
+        return
+    if identity.type not in identities:
+        words = ", ".join(f"'{one.value}'" for one in IdentityType if one in identities or one is IdentityType.NONE)
+        detail = f"resources of type '{resource.type}' take the identity types {words}, not '{identity.type.value}'"
+        raise Failure(FailureKind.INVALID_IDENTITY, detail, target="identity.type")
+    if most is not None and len(identity.user_assigned) > most:
+        detail = f"resources of type '{resource.type}' take at most {most} user-assigned identity"
+        raise Failure(FailureKind.INVALID_IDENTITY, detail, target="identity.userAssignedIdentities")
+
+
+def _wrapped(failure: Failure, resource: ResourceId) -> Failure:
+    """A refused identity block in the words of Azure's identity operation around it."""
+    inner = json.dumps({"error": {"code": "BadRequest", "message": failure.detail}}, separators=(",", ":"))
+    detail = (
+        f"Identity operation for resource '{resource}' failed with error 'Failed to perform resource identity operation. "
+        f"Status: 'BadRequest'. Response: '{inner}'.'."
+    )
+    return Failure(FailureKind.INVALID_IDENTITY, detail, code="FailedIdentityOperation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
