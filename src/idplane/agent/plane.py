@@ -20,6 +20,7 @@ from idplane.agent.upstream import AgentIdentity, Upstream, UpstreamResponse
 from idplane.jose import Algorithm, Signer, b64url, b64url_decode, certificate_thumbprint, numeric_date, parse
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
+from idplane.model.scale_sets import identity_host
 from idplane.ports.store import Change
 from idplane.ports.world import Clock, Entropy
 
@@ -154,7 +155,7 @@ class Plane:
             for it in answer.identities
         )
         return HostDescription(
-            id=ResourceId.parse(answer.id),
+            id=identity_host(host),
             type=answer.type,
             tenant_id=answer.tenant_id,
             token_endpoint=answer.token_endpoint,

@@ -7,11 +7,14 @@ from dataclasses import replace
 from idplane.arm.declare import Provider
 from idplane.providers.authorization import AUTHORIZATION
 from idplane.providers.compute import COMPUTE
+from idplane.providers.containers import APP, CONTAINER_INSTANCE, CONTAINER_SERVICE
+from idplane.providers.further_hosts import FURTHER_HOSTS
 from idplane.providers.insights import INSIGHTS
 from idplane.providers.keyvault import KEY_VAULT
 from idplane.providers.managed_identity import MANAGED_IDENTITY
 from idplane.providers.metadata import ProviderCatalogue
 from idplane.providers.resources import RESOURCES_VERSIONS, resources_provider
+from idplane.providers.web import WEB
 
 __all__ = ["PROVIDERS", "composed"]
 
@@ -27,4 +30,15 @@ def composed(*providers: Provider) -> tuple[Provider, ...]:
     return registrable
 
 
-PROVIDERS = composed(AUTHORIZATION, COMPUTE, INSIGHTS, KEY_VAULT, MANAGED_IDENTITY)
+PROVIDERS = composed(
+    AUTHORIZATION,
+    COMPUTE,
+    INSIGHTS,
+    KEY_VAULT,
+    MANAGED_IDENTITY,
+    WEB,
+    APP,
+    CONTAINER_INSTANCE,
+    CONTAINER_SERVICE,
+    *FURTHER_HOSTS,
+)

@@ -1,6 +1,6 @@
 """Microsoft.Compute: virtual machines; scale sets are in `scale_sets`.
 
-A machine's properties are stored as they are sent, less its secrets; what idplane adds is `vmId` and an honest power state: it runs
+A machine's properties are stored as they are sent; what idplane adds is `vmId` and an honest power state: it runs
 once created, and the four power actions change what is recorded. No machine is really started: the record is what agents,
 identities and roles hang on.
 """
@@ -17,7 +17,7 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.resources import Resource
 from idplane.model.values import JsonObject
 from idplane.providers.hosts import host_type
-from idplane.providers.scale_sets import COMPUTE_VERSIONS, IDS_AS_LIST, SCALE_SET_TYPES, without_secrets
+from idplane.providers.scale_sets import COMPUTE_VERSIONS, IDS_AS_LIST, SCALE_SET_TYPES
 
 __all__ = ["COMPUTE"]
 
@@ -31,11 +31,9 @@ _NAMES = NameRule(
 
 
 def _prepare(write: Write) -> Resource:
-    """The draft with its id and power state carried over, and without secrets."""
+    """The draft with its id and power state carried over."""
     draft, old = write.draft, write.old
     properties = {name: value for name, value in draft.properties.items() if name not in ("vmId", "instanceView")}
-    if "osProfile" in properties:
-        properties["osProfile"] = without_secrets(properties["osProfile"])
     properties["vmId"] = old.properties["vmId"] if old else write.context.entropy.guid()
     return replace(draft, properties=properties, envelope={**draft.envelope, _POWER: _power(old) if old else _RUNNING})
 

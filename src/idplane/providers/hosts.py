@@ -26,6 +26,7 @@ from idplane.model.values import JsonObject
 from idplane.ports.collections import CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, RESOURCES
 from idplane.ports.store import ABSENT, Batch, Delete, Put
 from idplane.providers.identity_block import IDENTITY_RESOURCE, WantedIdentity, identity_members, wanted_identity
+from idplane.providers.secret_members import without_secrets
 
 __all__ = [
     "ANY_IDENTITY",
@@ -88,6 +89,7 @@ def host_type(  # noqa: PLR0913 - a declaration
     """
 
     async def put(write: Write) -> Written:
+        write = replace(write, draft=replace(write.draft, properties=without_secrets(write.draft.properties)))
         try:
             written = await with_identity(write, prepare(write))
             _require_taken(written.resource, identities, most_user_assigned)

@@ -38,7 +38,7 @@ from idplane.providers.fields import Fields
 from idplane.providers.hosts import host_type
 from idplane.providers.identity_block import identity_members
 
-__all__ = ["COMPUTE_VERSIONS", "IDS_AS_LIST", "SCALE_SET_TYPES", "without_secrets"]
+__all__ = ["COMPUTE_VERSIONS", "IDS_AS_LIST", "SCALE_SET_TYPES"]
 
 COMPUTE_VERSIONS = (
     "2026-04-01",
@@ -70,7 +70,6 @@ COMPUTE_VERSIONS = (
 )
 """What azure-mgmt-compute and the CLI send for machines and scale sets, and older ones (control-plane.md sections 1 and 5.3)."""
 IDS_AS_LIST = frozenset({"2017-12-01", "2018-04-01"})
-_SECRETS = ("adminPassword", "customData")
 _MOST_INSTANCES = 1000
 _NEXT = "nextInstance"
 _HIDDEN = (INSTANCES, _NEXT)
@@ -82,23 +81,13 @@ _NAMES = NameRule(
 )
 
 
-def without_secrets(profile: object) -> object:
-    """An `osProfile` less what is taken and never given back, so that it is not kept at all."""
-    if not isinstance(profile, Mapping):
-        return profile
-    return {name: value for name, value in profile.items() if name not in _SECRETS}
-
-
 # The set ------------------------------------------------------------------------------------------------------------
 
 
 def _prepare(write: Write) -> Resource:
-    """The draft with its instances brought to the capacity that it states, and without secrets."""
+    """The draft with its instances brought to the capacity that it states."""
     draft, old = write.draft, write.old
     properties = {"upgradePolicy": {"mode": "Manual"}, **draft.properties, "uniqueId": _unique_id(write)}
-    profile = properties.get("virtualMachineProfile")
-    if isinstance(profile, Mapping) and "osProfile" in profile:
-        properties["virtualMachineProfile"] = {**profile, "osProfile": without_secrets(profile["osProfile"])}
     sku = draft.envelope.get("sku")
     known = instances_of(old) if old else {}
     wanted = None if _is_flexible(properties) else Fields(write.draft.envelope).inner("sku").integer("capacity")

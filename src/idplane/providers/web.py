@@ -1,0 +1,223 @@
+"""Microsoft.Web: App Service plans, sites (web apps, function apps and Standard logic apps, told apart by `kind`) and their slots.
+
+Clients read a whole site, change it and PUT it back (control-plane.md section 1 point 8), so everything is stored as it is sent and
+what idplane reports itself is left out of what is stored. No code is deployed or run: the record is what identities, roles and
+`idplane run` hang on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from idplane.arm.context import Context
+from idplane.arm.declare import (
+    Action,
+    Invocation,
+    Item,
+    Listed,
+    Listing,
+    Lookup,
+    NameRule,
+    Outcome,
+    Own,
+    Provider,
+    ResourceType,
+    Write,
+)
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import ResourceId
+from idplane.model.resources import Resource
+from idplane.model.values import JsonObject
+from idplane.ports.collections import RESOURCES
+from idplane.providers.fields import Fields
+from idplane.providers.hosts import host_type
+from idplane.providers.operations import operations_of
+
+__all__ = ["WEB"]
+
+_VERSIONS = (
+    "2025-05-01",
+    "2025-03-01",
+    "2024-11-01",
+    "2024-04-01",
+    "2023-12-01",
+    "2023-01-01",
+    "2022-09-01",
+    "2022-03-01",
+    "2021-03-01",
+    "2021-02-01",
+    "2021-01-15",
+    "2021-01-01",
+    "2020-12-01",
+    "2020-10-01",
+    "2020-09-01",
+    "2020-06-01",
+    "2019-08-01",
+    "2018-11-01",
+    "2018-02-01",
+    "2016-08-01",
+)
+_STATE = "siteState"
+"""Where it is kept whether a site runs: a member of the stored envelope that no request can write."""
+_RUNNING, _STOPPED = "Running", "Stopped"
+_REPORTED = (
+    "state",
+    "hostNames",
+    "defaultHostName",
+    "repositorySiteName",
+    "resourceGroup",
+    "usageState",
+    "availabilityState",
+    "name",
+)
+"""Members of a site's properties that only the plane writes; clients send back what they read."""
+_SITE_NAMES = NameRule(
+    re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,58}[A-Za-z0-9])"),
+    "2 to 60 letters, digits or '-', not starting or ending with '-'",
+)
+_SLOT_NAMES = NameRule(
+    re.compile(r"(?!production$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,57}[A-Za-z0-9])", re.IGNORECASE),
+    "2 to 59 letters, digits or '-', not starting or ending with '-', and not be 'production'",
+)
+_PLAN_NAMES = NameRule(re.compile(r"[A-Za-z0-9-]{1,60}"), "1 to 60 letters, digits or '-'")
+
+
+def _prepare(write: Write) -> Resource:
+    draft, old = write.draft, write.old
+    properties = {name: value for name, value in draft.properties.items() if name not in _REPORTED}
+    state = old.envelope.get(_STATE, _RUNNING) if old else _RUNNING
+    return replace(draft, properties=properties, envelope={"kind": "app", **draft.envelope, _STATE: state})
+
+
+def _members(site: Resource, _: Context) -> JsonObject:
+    parts = site.id.segments[7::2]
+    host_name = f"{'-'.join(parts).lower()}.azurewebsites.net"
+    properties = {
+        "enabled": True,
+        **site.properties,
+        "name": "/".join(parts),
+        "state": site.envelope.get(_STATE, _RUNNING),
+        "hostNames": [host_name],
+        "defaultHostName": host_name,
+        "repositorySiteName": parts[0],
+        "resourceGroup": site.id.resource_group or "",
+        "usageState": "Normal",
+        "availabilityState": "Normal",
+    }
+    envelope = {name: value for name, value in site.envelope.items() if name != _STATE}
+    # A slot's name holds its site's, as Azure shows it and the CLI splits it.
+    return {**envelope, "name": "/".join(parts), "properties": properties}
+
+
+def _turning(state: str) -> Action:
+    async def run(invocation: Invocation) -> Outcome:
+        site = invocation.resource
+        assert site is not None  # the type is stored
+        return Outcome(resource=replace(site, envelope={**site.envelope, _STATE: state}))
+
+    return Action(run=run)
+
+
+_ACTIONS = {"start": _turning(_RUNNING), "stop": _turning(_STOPPED), "restart": _turning(_RUNNING)}
+_SITES = host_type(
+    "Microsoft.Web/sites",
+    _VERSIONS,
+    naming=_SITE_NAMES,
+    prepare=_prepare,
+    members=_members,
+    actions=_ACTIONS,
+    created_status=200,
+)
+_SLOTS = host_type(
+    "Microsoft.Web/sites/slots",
+    _VERSIONS,
+    naming=_SLOT_NAMES,
+    prepare=_prepare,
+    members=_members,
+    actions=_ACTIONS,
+    created_status=200,
+)
+
+
+# Plans --------------------------------------------------------------------------------------------------------------
+
+
+def _plan_members(plan: Resource, _: Context) -> JsonObject:
+    properties = {**plan.properties, "status": "Ready", "resourceGroup": plan.id.resource_group or ""}
+    return {"kind": "app", **plan.envelope, "properties": {**properties, "provisioningState": "Succeeded"}}
+
+
+_PLANS = host_type("Microsoft.Web/serverfarms", _VERSIONS, naming=_PLAN_NAMES, members=_plan_members, created_status=200)
+
+
+# Configuration ------------------------------------------------------------------------------------------------------
+
+
+async def _configuration(lookup: Lookup) -> Item | None:
+    """`config/web`: what was sent as the site's `siteConfig`. The CLI reads it before it makes a slot."""
+    site = await lookup.context.store.get(RESOURCES, _owner(lookup.id).key)
+    if site is None or lookup.id.name.lower() != "web":
+        return None
+    return Item(body=_shown_configuration(site.value, lookup.type.name))
+
+
+async def _configurations(listing: Listing) -> Listed:
+    site = await listing.context.store.get(RESOURCES, listing.scope.key)
+    if site is None:
+        raise _missing(listing.scope)
+    return Listed(items=(_shown_configuration(site.value, listing.type.name),))
+
+
+def _owner(configuration: ResourceId) -> ResourceId:
+    return ResourceId(configuration.segments[:-2])
+
+
+def _missing(identifier: ResourceId) -> Failure:
+    return Failure(
+        FailureKind.RESOURCE_NOT_FOUND,
+        "the resource was not found",
+        id=str(identifier),
+        type=identifier.type,
+        name=identifier.name,
+        group=identifier.resource_group or "",
+    )
+
+
+def _shown_configuration(site: Resource, kind: str) -> JsonObject:
+    settings = site.properties.get("siteConfig")
+    return {
+        "id": f"{site.id}/config/web",
+        "name": "/".join(site.id.segments[7::2]),
+        "type": kind,
+        "location": site.location or "",
+        "properties": dict(settings) if isinstance(settings, Mapping) else {},
+    }
+
+
+def _configuration_of(owner: str) -> ResourceType:
+    return ResourceType(
+        name=f"{owner}/config", api_versions=_VERSIONS, own=Own(get=_configuration, list=_configurations), taggable=False
+    )
+
+
+async def _name_availability(invocation: Invocation) -> Outcome:
+    """Site names are unique here within a group only, so a well-formed one can be had."""
+    name = Fields(invocation.body).required_text("name", limit=260)
+    if _SITE_NAMES.pattern.fullmatch(name) is None:
+        message = f"The name must have {_SITE_NAMES.words}."
+        return Outcome(body={"nameAvailable": False, "reason": "Invalid", "message": message})
+    return Outcome(body={"nameAvailable": True, "reason": "", "message": ""})
+
+
+_TYPES = (_PLANS, _SITES, _configuration_of("Microsoft.Web/sites"), _SLOTS, _configuration_of("Microsoft.Web/sites/slots"))
+
+WEB = Provider(
+    namespace="Microsoft.Web",
+    types=_TYPES,
+    operations=operations_of("Microsoft Web Apps", _TYPES),
+    operations_versions=_VERSIONS,
+    actions={"checkNameAvailability": Action(run=_name_availability)},
+    actions_versions=_VERSIONS,
+)
