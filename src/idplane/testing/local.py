@@ -32,12 +32,13 @@ from idplane.model.ids import ResourceId
 from idplane.model.profile import AZURE, Profile
 from idplane.ports.collections import ACTIVITY, APPLICATIONS, CREDENTIALS, PRINCIPALS, SIGN_INS
 from idplane.ports.store import ABSENT, Batch, Log, Logged, Order, Put, Store
+from idplane.providers import PROVIDERS
 from idplane.rbac import BUILT_IN_ROLES
 from idplane.testing.reset import reset
 from idplane.testing.worlds import MemoryCustody, memory_store
 from idplane.web.origins import Origins
 
-__all__ = ["Answer", "Application", "LocalPlane", "ManagedIdentity", "MovableClock", "Token", "VirtualMachine"]
+__all__ = ["Answer", "Application", "HostResource", "LocalPlane", "ManagedIdentity", "MovableClock", "Token", "VirtualMachine"]
 
 _VERSIONS = {
     "microsoft.resources": "2024-11-01",
@@ -80,11 +81,17 @@ class ManagedIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VirtualMachine:
-    """A machine that code can run as. `identity` is its system-assigned identity, if it has one."""
+class HostResource:
+    """A resource that code can run as. `identity` is its system-assigned identity, if it has one."""
 
     id: str
     identity: ManagedIdentity | None
+
+
+class VirtualMachine(HostResource):
+    """A machine that code can run as."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,13 +186,33 @@ class LocalPlane:
         self, name: str, *, system: bool = True, identities: Sequence[ManagedIdentity] = (), group: str = _GROUP
     ) -> VirtualMachine:
         """A machine with a system-assigned identity, user-assigned ones, both or neither."""
-        identifier = f"{self.resource_group(group)}/providers/Microsoft.Compute/virtualMachines/{name}"
+        made = self.resource("Microsoft.Compute/virtualMachines", name, system=system, identities=identities, group=group)
+        return VirtualMachine(id=made.id, identity=made.identity)
+
+    def resource(
+        self,
+        kind: str,
+        name: str,
+        *,
+        system: bool = True,
+        identities: Sequence[ManagedIdentity] = (),
+        group: str = _GROUP,
+        **members: Any,
+    ) -> HostResource:
+        """A resource of any type that bears identities, such as `("Microsoft.Web/sites", "shop")`.
+
+        A child's name starts with its parents': `("Microsoft.Web/sites/slots", "shop/staging")`; the parents must be there.
+        `members` are further members of the body: `sku={"capacity": 2}`.
+        """
+        namespace, *types = kind.split("/")
+        path = "/".join(f"{word}/{one}" for word, one in zip(types, name.split("/"), strict=True))
+        identifier = f"{self.resource_group(group)}/providers/{namespace}/{path}"
         kinds = [kind for kind, wanted in (("SystemAssigned", system), ("UserAssigned", bool(identities))) if wanted]
         block: dict[str, Any] = {"type": ", ".join(kinds) or "None"}
         if identities:
             block["userAssignedIdentities"] = {identity.id: {} for identity in identities}
-        body = self.call("PUT", identifier, {"location": _LOCATION, "identity": block, "properties": {}}).body
-        return VirtualMachine(id=body["id"], identity=self._system_identity(identifier) if system else None)
+        body = self.call("PUT", identifier, {"location": _LOCATION, "properties": {}, **members, "identity": block}).body
+        return HostResource(id=body["id"], identity=self._system_identity(identifier) if system else None)
 
     def user_assigned_identity(self, name: str, *, group: str = _GROUP) -> ManagedIdentity:
         """A user-assigned identity."""
@@ -272,7 +299,7 @@ class LocalPlane:
         """Delete any resource or role assignment by its id."""
         self.call("DELETE", identifier)
 
-    def environment(self, machine: VirtualMachine | str, *, dialect: Dialect = Dialect.APP_SERVICE) -> dict[str, str]:
+    def environment(self, machine: HostResource | str, *, dialect: Dialect = Dialect.APP_SERVICE) -> dict[str, str]:
         """The variables that make code in a process get this machine's tokens; served until the plane is reset."""
         host = ResourceId.parse(machine if isinstance(machine, str) else machine.id)
         secret = self._entropy.bytes(32).hex()
@@ -348,8 +375,7 @@ class LocalPlane:
     def call(self, method: str, path: str, body: Any = None, *, api_version: str | None = None) -> Answer:
         """A Resource Manager call as the operator; raises `AssertionError` with the answer when it is refused."""
         token = self.operator_token("https://management.azure.com")["access_token"]
-        _, provider, rest = path.lower().rpartition("/providers/")
-        version = api_version or _VERSIONS[rest.split("/")[0] if provider else "microsoft.resources"]
+        version = api_version or _version_for(path)
         return self._send(method, f"{path}?api-version={version}", {"authorization": f"Bearer {token}"}, body)
 
     @property
@@ -405,6 +431,17 @@ class LocalPlane:
         if answer.status >= 400:  # noqa: PLR2004 - HTTP errors start here
             raise AssertionError(f"{method} {path} was refused with {answer.status}: {answer.body}")
         return answer
+
+
+def _version_for(path: str) -> str:
+    """The api-version that the verbs use: for types without a settled one, the newest that is no preview."""
+    _, provider, rest = path.lower().rpartition("/providers/")
+    namespace, *words = rest.split("/") if provider else ("microsoft.resources",)
+    if namespace in _VERSIONS:
+        return _VERSIONS[namespace]
+    kind = "/".join((namespace, *words[::2]))
+    versions = next((one.api_versions for each in PROVIDERS for one in each.types if one.name.lower() == kind), ("none",))
+    return next((version for version in versions if "preview" not in version), versions[0])
 
 
 def _identity(body: Mapping[str, Any]) -> ManagedIdentity:
