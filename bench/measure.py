@@ -6,11 +6,13 @@ medians and ratios. Nothing here asserts a figure: figures are read by people, o
 
 from __future__ import annotations
 
+import atexit
 import base64
 import http.client
 import json
 import os
 import platform
+import shutil
 import ssl
 import statistics
 import subprocess
@@ -30,6 +32,11 @@ from cryptography.hazmat.backends.openssl import backend
 
 IDPLANE = str(Path(sys.executable).with_name("idplane"))
 _LOAD = str(Path(__file__).with_name("load.py"))
+_BYTECODE = tempfile.mkdtemp(prefix="idplane-bench-")
+atexit.register(shutil.rmtree, _BYTECODE, ignore_errors=True)
+# An installed program has its bytecode compiled already; a checkout may not, or may be told not to keep it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # noqa: TID251 - for the processes under measurement, as above
+os.environ["PYTHONPYCACHEPREFIX"] = _BYTECODE  # noqa: TID251 - as above
 
 
 def print_environment() -> None:
