@@ -24,7 +24,7 @@ FEW = settings(max_examples=400, deadline=None, suppress_health_check=list(Healt
 SUBSCRIPTION = "{subscription}"
 WORDS = (
     "subscriptions", SUBSCRIPTION, "resourceGroups", "resourcegroups", "tests", "providers", "Microsoft.Compute", "virtualMachines",
-    "vm", "Microsoft.ManagedIdentity", "userAssignedIdentities", "id", "identities", "default", "Microsoft.Authorization",
+    "vm", "virtualMachineScaleSets", "set", "Microsoft.Web", "sites", "app", "slots", "config", "web", "Microsoft.ManagedIdentity", "userAssignedIdentities", "id", "identities", "default", "Microsoft.Authorization",
     "roleAssignments", "roleDefinitions", "denyAssignments", "permissions", "11111111-2222-3333-4444-555555555555",
     "Microsoft.KeyVault", "vaults", "kv", "Microsoft.Insights", "eventtypes", "management", "values", "Microsoft.Resources",
     "resources", "locations", "tenants", "metadata", "endpoints", "common", "organizations", "{tenant}", "oauth2", "v2.0", "token",
@@ -43,6 +43,10 @@ KNOWN = st.sampled_from(
         "/subscriptions/{subscription}/resourceGroups/tests/providers/Microsoft.KeyVault/vaults/fuzzed-vault?api-version=2023-07-01",
         "/subscriptions/{subscription}/providers/Microsoft.Authorization/roleAssignments/11111111-2222-3333-4444-555555555555?api-version=2022-04-01",
         "/subscriptions/{subscription}/providers/Microsoft.Authorization/roleDefinitions/11111111-2222-3333-4444-555555555555?api-version=2022-04-01",
+        "/subscriptions/{subscription}/resourceGroups/tests/providers/Microsoft.Compute/virtualMachineScaleSets/set?api-version=2024-11-01",
+        "/subscriptions/{subscription}/resourceGroups/tests/providers/Microsoft.Compute/virtualMachineScaleSets/set/delete?api-version=2024-11-01",
+        "/subscriptions/{subscription}/resourceGroups/tests/providers/Microsoft.Web/sites/app?api-version=2025-05-01",
+        "/subscriptions/{subscription}/resourceGroups/tests/providers/Microsoft.ContainerService/managedClusters/aks?api-version=2025-05-01",
         "/{tenant}/oauth2/v2.0/token",
         "/{tenant}/oauth2/token",
         "/agent/v1/certificates",
@@ -84,7 +88,8 @@ JSON = st.recursive(
         st.sampled_from((
             "properties", "identity", "type", "userAssignedIdentities", "location", "tags", "roleDefinitionId", "principalId",
             "principalType", "condition", "permissions", "actions", "assignableScopes", "roleName", "value", "attributes", "enabled",
-            "exp", "nbf", "contentType", "tenantId", "sku", "accessPolicies", "enableRbacAuthorization", "host", "csr", "id", "name",
+            "exp", "nbf", "contentType", "tenantId", "sku", "capacity", "siteConfig", "virtualMachineProfile", "osProfile", "identityProfile",
+            "kubeletidentity", "resourceId", "instanceIds", "secrets", "kind", "accessPolicies", "enableRbacAuthorization", "host", "csr", "id", "name",
         )) | st.text(max_size=6),
         inner,
         max_size=5,

@@ -191,7 +191,7 @@ async def _with_kubelet_identity(write: Write, written: Written) -> Written:
     strangers = [name for name in profile.values if name.lower() != _KUBELET]
     if strangers:
         raise profile.refuse(strangers[0][:100], f"is not supported: the only key is '{_KUBELET}'")
-    named = next(iter(profile.values), None)
+    named = next(reversed(list(profile.values)), None)  # a PATCH may have added another casing behind the old one
     if named is None or not profile.has(named):
         return written
     identifier = _identity_id(profile.inner(named))
