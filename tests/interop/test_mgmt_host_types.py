@@ -5,8 +5,10 @@ The bodies for Microsoft.Web are those that the CLI sends (control-plane.md sect
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Any
+from urllib.request import Request, urlopen
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
@@ -116,6 +118,16 @@ def test_an_instance_has_its_set_s_identities_for_as_long_as_it_is_there(
     compute.virtual_machine_scale_sets.begin_update(GROUP, "front", change).result()
     with pytest.raises(ClientAuthenticationError):
         claims(idplane, f"{front.id}/virtualMachines/0", Dialect.IMDS)
+
+
+def test_the_metadata_of_an_instance_names_its_set(idplane: LocalPlane) -> None:
+    front = idplane.resource("Microsoft.Compute/virtualMachineScaleSets", "front", sku={"name": "Standard_B1s", "capacity": 1})
+    address = idplane.environment(f"{front.id}/virtualMachines/0", dialect=Dialect.IMDS)["AZURE_POD_IDENTITY_AUTHORITY_HOST"]
+    request = Request(f"{address}/metadata/instance?api-version=2021-02-01", headers={"Metadata": "true"})
+    with urlopen(request, timeout=10) as answer:
+        shown = json.load(answer)["compute"]
+    assert (shown["vmScaleSetName"], shown["name"], shown["vmSize"]) == ("front", "front_0", "Standard_B1s")
+    assert shown["resourceId"] == f"{front.id}/virtualMachines/0"
 
 
 def test_the_cli_s_way_with_sites_and_slots(idplane: LocalPlane, generic: ResourceManagementClient) -> None:
