@@ -12,6 +12,7 @@ from idplane.keys import RunAuthority
 from idplane.model.azure import PUBLIC_HOSTS, VAULT_DOMAIN
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
+from idplane.model.scale_sets import host_on, identity_host
 from idplane.ports.collections import RESOURCES
 from idplane.web.origins import Origins
 from idplane.web.serving import Listener
@@ -56,9 +57,11 @@ class PlaneHosts:
     async def resolve(self, text: str, /) -> ResourceId:
         """A full id as it is stored, or the one resource of that name. Raises RESOURCE_NOT_FOUND, CONFLICT."""
         if text.startswith("/"):
-            found = await self._store.get(RESOURCES, ResourceId.parse(text).key)
-            if found is None:
+            asked = ResourceId.parse(text)
+            bearer = await self._store.get(RESOURCES, identity_host(asked).key)
+            host = host_on(bearer.value, asked) if bearer else None
+            if host is None:
                 raise Failure(FailureKind.RESOURCE_NOT_FOUND, f"there is no resource '{text[:200]}'", name=text[:200])
-            return found.value.id
+            return host
         named = await self._store.all(RESOURCES, where={"name": text.lower()})
         return choose_host(text, (item.value.id for item in named))

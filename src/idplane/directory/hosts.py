@@ -19,8 +19,8 @@ from idplane.jose import Algorithm, UnverifiedToken, b64url_decode, numeric_date
 from idplane.model.directory import Agent, Credential, Principal
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
-from idplane.model.resources import IdentityAssignment, Resource, identity_assignment_key
-from idplane.model.scale_sets import identity_host, identity_host_key, instances_of
+from idplane.model.resources import IdentityAssignment, identity_assignment_key
+from idplane.model.scale_sets import host_on, identity_host, identity_host_key
 from idplane.model.values import JsonObject
 from idplane.ports.collections import (
     AGENTS,
@@ -105,7 +105,7 @@ class HostDirectory:
         bearer = identity_host(host)
         resource = await self._store.get(RESOURCES, bearer.key)
         subscription = await self._store.get(SUBSCRIPTIONS, host.subscription or "")
-        if resource is None or subscription is None or not _has(resource.value, host):
+        if resource is None or subscription is None or host_on(resource.value, host) is None:
             raise Failure(FailureKind.RESOURCE_NOT_FOUND, f"there is no resource '{host}'", id=str(host))
         rows = await self._store.all(IDENTITY_ASSIGNMENTS, where={"host_key": bearer.key})
         return DescribedHost(
@@ -198,11 +198,6 @@ class HostDirectory:
                 for row in await self._store.all(IDENTITY_ASSIGNMENTS, where={"host_key": identity_host_key(host)})
             )
         return frozenset(found)
-
-
-def _has(bearer: Resource, host: ResourceId) -> bool:
-    """Whether the host is the bearer of its identities itself, or an instance that the scale set has now."""
-    return host == bearer.id or host.name in instances_of(bearer)
 
 
 def _check_bound(agent: Agent, host: ResourceId) -> None:

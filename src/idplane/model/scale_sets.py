@@ -13,7 +13,7 @@ from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
 from idplane.model.values import JsonObject
 
-__all__ = ["INSTANCES", "computer_name", "identity_host", "identity_host_key", "instances_of"]
+__all__ = ["INSTANCES", "computer_name", "host_on", "identity_host", "identity_host_key", "instances_of"]
 
 INSTANCES = "instances"
 """The envelope member: by instance id, the instance's own facts."""
@@ -39,6 +39,14 @@ def instances_of(scale_set: Resource) -> Mapping[str, JsonObject]:
     """A scale set's instances by instance id, lowest first."""
     instances = cast("Mapping[str, JsonObject]", scale_set.envelope.get(INSTANCES, {}))
     return dict(sorted(instances.items(), key=lambda it: int(it[0])))
+
+
+def host_on(bearer: Resource, host: ResourceId) -> ResourceId | None:
+    """The host under the bearer's own spelling: the bearer itself, or an instance that it has now; None for one that it has not."""
+    if host == bearer.id:
+        return bearer.id
+    instance_id = host.name
+    return bearer.id.child("virtualMachines", instance_id) if instance_id in instances_of(bearer) else None
 
 
 def computer_name(prefix: str, instance_id: str) -> str:

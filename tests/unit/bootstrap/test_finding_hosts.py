@@ -1,0 +1,40 @@
+"""Finding what a run shall be: by full id, by unique name, and an instance of a scale set by its full id."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from idplane.bootstrap.inside import PlaneHosts
+from idplane.model.failure import Failure, FailureKind
+
+if TYPE_CHECKING:
+    from idplane.testing.local import LocalPlane
+
+
+def found(plane: LocalPlane, text: str) -> str:
+    return str(plane.run(PlaneHosts(plane._plane).resolve(text)))
+
+
+def refused(plane: LocalPlane, text: str) -> FailureKind:
+    with pytest.raises(Failure) as caught:
+        found(plane, text)
+    return caught.value.kind
+
+
+def test_any_host_is_found_as_it_is_stored(idplane: LocalPlane) -> None:
+    site = idplane.resource("Microsoft.Web/sites", "Shop").id
+    slot = idplane.resource("Microsoft.Web/sites/slots", "Shop/staging").id
+    assert found(idplane, site.lower().replace("/resourcegroups/", "/resourceGroups/")) == site
+    assert (found(idplane, "shop"), found(idplane, "STAGING"), found(idplane, slot)) == (site, slot, slot)
+    idplane.resource("Microsoft.App/containerApps", "shop")
+    assert refused(idplane, "shop") is FailureKind.CONFLICT
+    assert refused(idplane, f"{site}/slots/gone") is FailureKind.RESOURCE_NOT_FOUND
+
+
+def test_an_instance_is_found_while_its_set_has_it(idplane: LocalPlane) -> None:
+    front = idplane.resource("Microsoft.Compute/virtualMachineScaleSets", "Front", sku={"capacity": 1}).id
+    assert found(idplane, f"{front.replace('/Front', '/front')}/VIRTUALMACHINES/0") == f"{front}/virtualMachines/0"
+    for gone in (f"{front}/virtualMachines/1", f"{front}/virtualMachines/x", f"{front}2/virtualMachines/0"):
+        assert refused(idplane, gone) is FailureKind.RESOURCE_NOT_FOUND
