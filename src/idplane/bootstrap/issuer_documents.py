@@ -31,19 +31,21 @@ _TRANSLATED: Final = tuple(ipaddress.ip_network(it) for it in ("64:ff9b::/96", "
 class HttpIssuerDocuments:
     """Fetches documents with the system's trusted certificate authorities. At most 16 at once, whoever asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, seconds: float = _SECONDS) -> None:
+        """`seconds` is how long one document may take, waiting for a place included."""
+        self._seconds = seconds
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def fetch(self, url: str, *, private: bool = False) -> bytes:
         """As the port says."""
         try:
-            async with asyncio.timeout(_SECONDS), self._places:
+            async with asyncio.timeout(self._seconds), self._places:
                 parts = _split(url, private=private)
                 port = parts.port or _PORTS[parts.scheme]
                 address = await _judged_address(parts.hostname or "", port, private=private)
                 return await _get(parts, address, port)
         except TimeoutError as error:
-            raise _refused(f"it did not answer within {_SECONDS:.0f} seconds") from error
+            raise _refused(f"it did not answer within {self._seconds:g} seconds") from error
         except (OSError, ssl.SSLError) as error:
             raise _refused("there is no connection to it") from error
         except (ValueError, httptools.HttpParserError) as error:
