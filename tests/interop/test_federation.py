@@ -14,7 +14,7 @@ from azure.identity import ClientAssertionCredential, WorkloadIdentityCredential
 from azure.identity.aio import WorkloadIdentityCredential as AioWorkloadIdentityCredential
 from azure.keyvault.secrets import SecretClient
 from azure.keyvault.secrets.aio import SecretClient as AioSecretClient
-from tests.interop.issuers import EXCHANGE, OidcProvider, LocalIssuer, oidc_provider, local_issuer
+from tests.interop.issuers import EXCHANGE, LocalIssuer, OidcProvider, local_issuer, oidc_provider
 
 from idplane.model.profile import OPEN
 from idplane.testing.local import Application, LocalPlane, ManagedIdentity
