@@ -235,6 +235,17 @@ def test_an_identity_enabled_again_is_a_new_principal(idplane: LocalPlane, subje
     assert subject.token(VAULT)[0] == 200
 
 
+@pytest.mark.parametrize("takes_away", [taken_off, machine_deleted])
+def test_an_identity_given_again_does_not_revive_earlier_tokens(
+    idplane: LocalPlane, subject_of: Make, takes_away: Callable[[Subject], None]
+) -> None:
+    subject = user_assigned(idplane, subject_of)
+    takes_away(subject)
+    idplane.virtual_machine("vm", system=False, identities=[subject.identity])
+    assert {status for status, _ in subject.refusals().values()} == {401}
+    subject.works()  # with tokens of the new assignment
+
+
 def test_a_role_that_is_taken_away_is_gone_with_the_token_that_had_it(idplane: LocalPlane, subject_of: Make) -> None:
     subject = system_assigned(idplane, subject_of)
     vault = idplane.vault("stock", group="vaults")

@@ -17,7 +17,7 @@ import msgspec
 
 from idplane.agent.identities import HostDescription, HostedIdentity
 from idplane.agent.upstream import AgentIdentity, Upstream, UpstreamResponse
-from idplane.jose import Algorithm, Signer, b64url, b64url_decode, certificate_thumbprint, numeric_date, parse
+from idplane.jose import Algorithm, Signer, b64url, b64url_decode, certificate_thumbprint, numeric_date
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.ports.store import Change
@@ -130,6 +130,13 @@ class _Token(msgspec.Struct):
     not_before: int | str = 0
 
 
+class _Times(msgspec.Struct):
+    """The claims of an access token that an agent reads."""
+
+    exp: int | float
+    nbf: int | float = 0
+
+
 class Plane:
     """Asks the server on behalf of one enrolled agent."""
 
@@ -212,9 +219,9 @@ class Plane:
         """Times as the token itself has them (MIE section 1.3); an opaque token's from the answer around it."""
         now = int(self._clock.now().timestamp())
         try:
-            claims = parse(answer.access_token).claims
-            expires_on = int(numeric_date(claims.get("exp")).timestamp())
-            not_before = int(numeric_date(claims.get("nbf", 0)).timestamp())
+            times = _times(answer.access_token)
+            expires_on = int(numeric_date(times.exp).timestamp())
+            not_before = int(numeric_date(times.nbf).timestamp())
         except Failure:
             expires_on = _number(answer.expires_on) or now + _number(answer.expires_in)
             not_before = _number(answer.not_before)
@@ -241,6 +248,14 @@ class Plane:
             "jti": self._entropy.guid(),
         }
         return self._signer.sign(claims)
+
+
+def _times(token: str) -> _Times:
+    """The token is its resource's to read and verify; `jose.parse` would cost a sixth of the signature here (40 us against 6)."""
+    try:
+        return msgspec.json.decode(b64url_decode(token.split(".")[1]), type=_Times)
+    except (msgspec.DecodeError, UnicodeDecodeError, IndexError) as error:
+        raise Failure(FailureKind.TOKEN_INVALID, "the token does not tell its times") from error
 
 
 def _decoded(response: UpstreamResponse, shape: type[T]) -> T:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -41,7 +40,12 @@ class SystemEntropy:
 
     def guid(self) -> str:
         """A version 4 UUID."""
-        return str(uuid.UUID(bytes=os.urandom(16), version=4))  # noqa: TID251 - this module is the door
+        drawn = bytearray(os.urandom(16))  # noqa: TID251 - this module is the door
+        # RFC 9562 section 5.4. Every request has an id, and `uuid.UUID` costs four times as much as these lines.
+        drawn[6] = drawn[6] & 0x0F | 0x40
+        drawn[8] = drawn[8] & 0x3F | 0x80
+        text = drawn.hex()
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

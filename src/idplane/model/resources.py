@@ -10,7 +10,11 @@ from datetime import datetime
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
 
-__all__ = ["AssignedIdentity", "Identity", "IdentityAssignment", "IdentityType", "Resource"]
+__all__ = ["GENERATION_BYTES", "AssignedIdentity", "Identity", "IdentityAssignment", "IdentityType", "Resource"]
+
+
+GENERATION_BYTES = 12
+"""Length of `IdentityAssignment.generation`."""
 
 
 class IdentityType(enum.StrEnum):
@@ -88,6 +92,9 @@ class IdentityAssignment:
     client_id: str
     identity: ResourceId | None
     """The user-assigned identity's id; None for system-assigned."""
+    generation: str = ""
+    """Hex of random bytes (`GENERATION_BYTES`), new for each assignment: tokens carry it, so that those issued under an earlier
+    assignment of the same identity to the same host stay dead."""
 
     @property
     def key(self) -> str:

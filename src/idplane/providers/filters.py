@@ -22,7 +22,7 @@ _MAX_CONDITIONS = 16
 _VALUE = r"'(?:[^']|'')*'|[^\s'()]+"
 _CONDITION = re.compile(
     rf"""\s*(?P<name>[A-Za-z][A-Za-z0-9_./]*)
-    (?: \s*\(\s* (?P<argument>{_VALUE})? \s*\)
+    (?: \s*\(\s* (?: (?P<argument>{_VALUE}) \s* )? \)
       | \s+(?P<operator>[A-Za-z]{{2}})\s+(?P<value>{_VALUE}) )
     \s*""",
     re.VERBOSE,

@@ -14,6 +14,7 @@ from idplane.arm.declare import Action, NameRule, Placement, Removal, ResourceTy
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId, normalize_location
 from idplane.model.resources import (
+    GENERATION_BYTES,
     AssignedIdentity,
     Identity,
     IdentityAssignment,
@@ -127,7 +128,9 @@ async def _system_assigned(write: Write, draft: Resource, old: Identity | None, 
     if not wanted.type.has_system:
         return _Part()
     made = write.context.identities.new_system_identity(draft)
-    entitled = IdentityAssignment(host=draft.id, principal_id=made.id, client_id=made.client_id, identity=None)
+    entitled = IdentityAssignment(
+        host=draft.id, principal_id=made.id, client_id=made.client_id, identity=None, generation=_generation(write.context)
+    )
     return _Part(
         principal_id=made.id,
         client_id=made.client_id,
@@ -146,7 +149,13 @@ async def _user_assigned(write: Write, draft: Resource, old: Identity | None, wa
         if one.id not in wanted.ids:
             removals += await _disentitle(write.context, draft.id, one.principal_id)
     entitlements = (
-        IdentityAssignment(host=draft.id, principal_id=one.principal_id, client_id=one.client_id, identity=one.id)
+        IdentityAssignment(
+            host=draft.id,
+            principal_id=one.principal_id,
+            client_id=one.client_id,
+            identity=one.id,
+            generation=_generation(write.context),
+        )
         for one in added
     )
     return _Part(
@@ -154,6 +163,10 @@ async def _user_assigned(write: Write, draft: Resource, old: Identity | None, wa
         before=removals,
         after=Batch.of(*(Put(collection=IDENTITY_ASSIGNMENTS, value=one, expect=ABSENT) for one in entitlements)),
     )
+
+
+def _generation(context: Context) -> str:
+    return context.entropy.bytes(GENERATION_BYTES).hex()
 
 
 async def _assignable(write: Write, host: Resource, identifier: ResourceId) -> AssignedIdentity:

@@ -31,9 +31,10 @@ __all__ = [
 
 _KEY_BYTES = 2600
 """A B-tree entry of PostgreSQL holds about 2700 bytes; resource ids are at most 2048 characters."""
+_SHORT = 512
 _INTEGER = 1 << 63
-_CHUNKS = (64, 8, 1)
-"""Rows for each insert statement into a log: few distinct texts, so that all stay prepared."""
+_CHUNKS = (64, 32, 16, 8, 4, 2, 1)
+"""Rows for each insert statement into a log: few statements for any number of rows, and few distinct texts, so that all stay prepared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,11 @@ class RequireRecord:
     expect: int | Expect
 
     @property
+    def record(self) -> tuple[str, str]:
+        """Which one it is: table and key."""
+        return self.table.name, self.key
+
+    @property
     def query(self) -> Query:
         """The statement; the version comes back, or no row."""
         return self.table.version, (self.key,)
@@ -142,6 +148,11 @@ class Plan:
         """The steps, if all of them are appends: such a batch cannot conflict with anything."""
         rows = tuple(step for step in self.steps if isinstance(step, AppendRow))
         return rows if len(rows) == len(self.steps) else None
+
+    @property
+    def requirements(self) -> tuple[RequireRecord, ...]:
+        """The steps that only check."""
+        return tuple(step for step in self.steps if isinstance(step, RequireRecord))
 
     @property
     def is_quiet(self) -> bool:
@@ -247,6 +258,8 @@ def _column(value: ColumnValue) -> ColumnValue:
 
 
 def _text(text: str) -> str:
+    if len(text) <= _SHORT and text.isascii() and "\x00" not in text:
+        return text  # almost every text; fourteen of them come with each token
     if not findable(text):
         raise Failure(FailureKind.INVALID_PARAMETER, "a text with control characters cannot be stored")
     if len(text) * 4 > _KEY_BYTES and len(text.encode()) > _KEY_BYTES:

@@ -86,7 +86,7 @@ class CollectionTable(Generic[T]):
         # The names come from the declarations in ports.collections, never from a request.
         insert = f"insert into {table} ({names}) values ({values}) on conflict (key) do"  # noqa: S608 - see above
         self.get = f"select version, doc from {table} where key = {mark(1)}"  # noqa: S608 - see above
-        self.version = f"select version from {table} where key = {mark(1)}"  # noqa: S608 - see above
+        self.version = self.version_of(1)
         self.insert = f"{insert} nothing returning version"
         """Parameters: key, doc, columns. No row comes back when the key is taken."""
         self.upsert = f"{insert} update set version = {table}.version + 1, {replaced} returning version"
@@ -96,6 +96,10 @@ class CollectionTable(Generic[T]):
         """Parameters: key, doc, columns, version. No row comes back when the version is another."""
         self.delete = f"delete from {table} where key = {mark(1)} returning doc"  # noqa: S608 - see above
         self.delete_version = f"delete from {table} where key = {mark(1)} and version = {mark(2)} returning doc"  # noqa: S608 - see above
+
+    def version_of(self, number: int) -> str:
+        """The version of the record whose key is parameter `number`, as one value."""
+        return f"select version from {self.name} where key = {self._dialect.mark(number)}"  # noqa: S608 - a declared name
 
     def select(
         self,

@@ -23,6 +23,7 @@ from idplane.ports.collections import IDENTITY_ASSIGNMENTS, PRINCIPALS, TENANTS
 from idplane.ports.store import Store
 from idplane.ports.world import Clock
 from idplane.sts.bounded import Bounded
+from idplane.sts.claims import generation_of
 
 __all__ = ["PublishedKeys", "TokenAuthenticator"]
 
@@ -119,7 +120,9 @@ class TokenAuthenticator:
         if not isinstance(named, str):
             return None
         host = named.lower()
-        if await self._store.get(IDENTITY_ASSIGNMENTS, identity_assignment_key(host, principal.id)) is None:
+        assignment = await self._store.get(IDENTITY_ASSIGNMENTS, identity_assignment_key(host, principal.id))
+        # One that was taken away and given again is another assignment: tokens of the earlier one stay dead.
+        if assignment is None or assignment.value.generation not in ("", generation_of(claims)):
             raise Failure(
                 FailureKind.TOKEN_REVOKED, "the identity is no longer assigned to the host that the token was issued to"
             )

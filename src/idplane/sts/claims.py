@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from idplane.jose import b64url
+from idplane.jose import b64url, b64url_decode
 from idplane.model.directory import Principal, PrincipalType, ResourceApplication, Tenant
 from idplane.model.ids import ResourceId
+from idplane.model.resources import GENERATION_BYTES
 from idplane.model.values import JsonObject
 from idplane.ports.world import Entropy
 
@@ -33,12 +34,13 @@ class Opaque:
     rh: str
 
     @classmethod
-    def fresh(cls, entropy: Entropy) -> Opaque:
-        """New ones, from one draw."""
+    def fresh(cls, entropy: Entropy, generation: str = "") -> Opaque:
+        """New ones, from one draw; `aio` starts with the generation of the assignment that the token rests on, if any."""
         drawn = entropy.bytes(_UTI_BYTES + _AIO_BYTES + _RH_BYTES)
+        mark = bytes.fromhex(generation)
         return cls(
             uti=b64url(drawn[:_UTI_BYTES]),
-            aio=b64url(drawn[_UTI_BYTES : _UTI_BYTES + _AIO_BYTES]),
+            aio=b64url(mark + drawn[_UTI_BYTES + len(mark) : _UTI_BYTES + _AIO_BYTES]),
             rh=f"1.{b64url(drawn[_UTI_BYTES + _AIO_BYTES :])}.",
         )
 
@@ -60,6 +62,12 @@ class TokenFacts:
     opaque: Opaque
     issued_at: datetime
     expires_at: datetime
+
+
+def generation_of(claims: JsonObject) -> str:
+    """The generation that `Opaque.fresh` put into a token's `aio`, hex; raises `Failure(TOKEN_INVALID)` if there is no `aio`."""
+    aio = claims.get("aio")
+    return b64url_decode(aio if isinstance(aio, str) else "")[:GENERATION_BYTES].hex()
 
 
 def access_claims(facts: TokenFacts) -> JsonObject:

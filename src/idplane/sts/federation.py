@@ -28,7 +28,7 @@ from idplane.model.profile import Profile
 from idplane.model.resources import identity_assignment_key
 from idplane.model.values import JsonObject
 from idplane.ports.collections import FEDERATED_CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, TENANTS
-from idplane.ports.store import Batch, Require, Store, Versioned
+from idplane.ports.store import ABSENT, Batch, Require, Store, Versioned
 from idplane.sts.assertions import check_times
 from idplane.sts.issuers import IssuerKeys
 
@@ -128,23 +128,28 @@ class Federation:
         check_times(assertion.claims, now)
 
     async def _prove_own(self, token: str) -> Batch:
-        try:
-            caller = await self._own.authenticate(token, frozenset({EXCHANGE_ID}))
-        except Failure as failure:
-            if failure.kind is FailureKind.TOKEN_EXPIRED:
-                raise Failure(FailureKind.ASSERTION_TIME, "client assertion is not within its valid time range") from failure
-            raise _signature(failure.detail) from failure
+        caller = await self._own_caller(token)
         subject = await self._store.get(PRINCIPALS, caller.principal_id)
         if subject is None or not self._may_act(subject.value):
             raise Failure(FailureKind.FEDERATION_OWN_TOKEN, "the token is not a managed identity's that may be a credential")
         required = Batch.of(Require(collection=PRINCIPALS, key=subject.value.id, expect=subject.version))
-        if caller.host is None:
-            return required
-        key = identity_assignment_key(caller.host, subject.value.id)
-        assigned = await self._store.get(IDENTITY_ASSIGNMENTS, key)
-        if assigned is None:
-            raise _signature("the identity is no longer assigned to the host that the token was issued to")
-        return required + Batch.of(Require(collection=IDENTITY_ASSIGNMENTS, key=key, expect=assigned.version))
+        if caller.host is not None:
+            key = identity_assignment_key(caller.host, subject.value.id)
+            assigned = await self._store.get(IDENTITY_ASSIGNMENTS, key)
+            required += Batch.of(
+                Require(collection=IDENTITY_ASSIGNMENTS, key=key, expect=assigned.version if assigned else ABSENT)
+            )
+        # Again, now that the versions are read: what holds after them is what the commit requires.
+        await self._own_caller(token)
+        return required
+
+    async def _own_caller(self, token: str) -> Caller:
+        try:
+            return await self._own.authenticate(token, frozenset({EXCHANGE_ID}))
+        except Failure as failure:
+            if failure.kind is FailureKind.TOKEN_EXPIRED:
+                raise Failure(FailureKind.ASSERTION_TIME, "client assertion is not within its valid time range") from failure
+            raise _signature(failure.detail) from failure
 
     def _may_act(self, subject: Principal) -> bool:
         managed = subject.type is PrincipalType.MANAGED_IDENTITY

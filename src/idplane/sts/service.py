@@ -195,15 +195,16 @@ class TokenService:
         entitlement = authorized.decision.entitlement
         principal = entitlement.client.principal.value
         issued_at = now.replace(microsecond=0)
+        assignment = entitlement.assignment.value if entitlement.assignment else None
         return TokenFacts(
             tenant=authorized.decision.tenant.value,
             principal=principal,
-            host=entitlement.assignment.value.host if entitlement.assignment else None,
+            host=assignment.host if assignment else None,
             by_secret=entitlement.client.credential.value.kind is CredentialKind.SECRET,
             audience=authorized.audience,
             resource=authorized.resource,
             capabilities=authorized.capabilities,
-            opaque=Opaque.fresh(self._entropy),
+            opaque=Opaque.fresh(self._entropy, assignment.generation if assignment else ""),
             issued_at=issued_at,
             expires_at=issued_at + self._lifetime(principal),
         )

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,6 +26,7 @@ from idplane.agent.host import Dialect, Listening
 from idplane.bootstrap.embedded import InProcessUpstream
 from idplane.bootstrap.operator import OperatorKey
 from idplane.bootstrap.seed import allow_private_issuers, trust_operator
+from idplane.bootstrap.settings import environment
 from idplane.bootstrap.thread import PlaneThread
 from idplane.bootstrap.world import SystemClock, SystemEntropy, World
 from idplane.directory import clients
@@ -48,6 +51,7 @@ _VERSIONS = {
     "microsoft.authorization": "2022-04-01",
 }
 _LOCATION = "westeurope"
+_HERE = ("localhost", "127.0.0.1", ".localhost")
 _GROUP = "tests"
 _MOST_LOGGED = 100_000
 _MOMENT = timedelta(milliseconds=1)
@@ -136,9 +140,11 @@ class LocalPlane:
         self.clock = MovableClock()
         entropy = SystemEntropy()
         self._entropy = entropy
-        self._operator = OperatorKey.create(self.clock, entropy)
         self._tokens: dict[str, Mapping[str, Any]] = {}
-        self._thread = PlaneThread(self._world(profile))
+        with ThreadPoolExecutor(1) as beside:  # the plane makes an RSA key too, and each takes 45 ms, at times 200
+            operator = beside.submit(OperatorKey.create, self.clock, entropy)
+            self._thread = PlaneThread(self._world(profile))
+            self._operator = operator.result()
         self._plane = self._thread.plane
         self._folder = tempfile.TemporaryDirectory(prefix="idplane-")
         self.ca_file = Path(self._folder.name) / "ca.pem"
@@ -291,7 +297,8 @@ class LocalPlane:
     def grant(self, principal: str | ManagedIdentity | Application, role: str, scope: str) -> str:
         """Assign a built-in role by its name; the assignment's id."""
         principal_id = principal if isinstance(principal, str) else principal.principal_id
-        role_id = next(one.id for one in BUILT_IN_ROLES.values() if one.name.lower() == role.lower())
+        role_id = next((one.id for one in BUILT_IN_ROLES.values() if one.name.lower() == role.lower()), None)
+        assert role_id is not None, f"there is no built-in role named '{role}'"
         properties = {
             "roleDefinitionId": f"/providers/Microsoft.Authorization/roleDefinitions/{role_id}",
             "principalId": principal_id,
@@ -318,10 +325,19 @@ class LocalPlane:
                 )
             )
         )
-        trust = {"REQUESTS_CA_BUNDLE": str(self.ca_file), "SSL_CERT_FILE": str(self.ca_file)}
         if dialect is Dialect.IMDS:
-            return {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"http://127.0.0.1:{port}", **trust}
-        return {"IDENTITY_ENDPOINT": f"http://127.0.0.1:{port}/msi/token", "IDENTITY_HEADER": secret, **trust}
+            return {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"http://127.0.0.1:{port}", **self._way_here()}
+        return {"IDENTITY_ENDPOINT": f"http://127.0.0.1:{port}/msi/token", "IDENTITY_HEADER": secret, **self._way_here()}
+
+    def _way_here(self) -> dict[str, str]:
+        """Trust in the plane's authority beside what is trusted already, and no proxy in between."""
+        bundle = self.ca_file.with_name("bundle.pem")
+        if not bundle.exists():
+            trusted = ssl.get_default_verify_paths().cafile
+            bundle.write_bytes((Path(trusted).read_bytes() + b"\n" if trusted else b"") + self._plane.tls.ca_pem)
+        unproxied = ",".join(filter(None, (environment().get("NO_PROXY"), *_HERE)))
+        trust = dict.fromkeys(("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"), str(bundle))
+        return {**trust, **dict.fromkeys(("NO_PROXY", "no_proxy"), unproxied)}
 
     @contextmanager
     def names(self) -> Iterator[None]:

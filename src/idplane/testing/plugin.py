@@ -16,6 +16,24 @@ if TYPE_CHECKING:
 
 __all__ = ["idplane", "idplane_server", "run_as"]
 
+_OTHER_IDENTITIES = (
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_CLIENT_CERTIFICATE_PATH",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_PASSWORD",
+    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+    "AZURE_TENANT_ID",
+    "AZURE_TOKEN_CREDENTIALS",
+    "AZURE_USERNAME",
+    "IDENTITY_SERVER_THUMBPRINT",
+    "IMDS_ENDPOINT",
+    "MSI_ENDPOINT",
+    "MSI_SECRET",
+)
+"""What azure-identity looks at before, or instead of, a machine's own endpoint (MIE section 8.2)."""
+
 
 @pytest.fixture(scope="session")
 def idplane_server() -> Iterator[LocalPlane]:
@@ -37,7 +55,12 @@ def idplane(idplane_server: LocalPlane) -> Iterator[LocalPlane]:
 
 @pytest.fixture
 def run_as(idplane: LocalPlane, monkeypatch: pytest.MonkeyPatch) -> Callable[[VirtualMachine | str], None]:
-    """`run_as(machine)` makes the code under test, in this process, run as that machine until the test ends."""
+    """`run_as(machine)` makes the code under test, in this process, run as that machine until the test ends.
+
+    Variables of the developer's shell that would lead `DefaultAzureCredential` to another identity are taken away first.
+    """
+    for name in _OTHER_IDENTITIES:
+        monkeypatch.delenv(name, raising=False)
 
     def become(machine: VirtualMachine | str) -> None:
         for name, value in idplane.environment(machine).items():

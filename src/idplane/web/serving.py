@@ -42,6 +42,8 @@ class Listener:
             timeout_keep_alive=_IDLE_SECONDS,
         )
         self._config.load()
+        # Without uvicorn's wrapper, which at its trace level logs whole requests with whatever secret a client put into them.
+        self._config.loaded_app = app
         self._state = ServerState()
         self._servers: list[asyncio.Server] = []
 
