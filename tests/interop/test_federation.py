@@ -18,6 +18,7 @@ from tests.interop.issuers import EXCHANGE, LocalIssuer, OidcProvider, local_iss
 
 from idplane.model.profile import OPEN
 from idplane.testing.local import Application, LocalPlane, ManagedIdentity
+from idplane.web.graph import sign_in_document
 
 GITHUB_SUBJECT = "repo:contoso/stock:environment:production"
 POD_SUBJECT = "system:serviceaccount:stock:tracker"
@@ -108,6 +109,11 @@ def test_a_github_job_reads_a_secret(idplane: LocalPlane, trusted: LocalIssuer) 
     assert (record.credential_kind, record.principal_id, record.host) == ("federated", job.principal_id, None)
     assert record.federated is not None
     assert (record.federated.subject, record.federated.token_id) == (GITHUB_SUBJECT, "5b5f4a3e-job")
+    shown: Any = sign_in_document(record)
+    assert shown["clientCredentialType"] == "federatedIdentityCredential"
+    assert shown["managedServiceIdentity"]["federatedTokenIssuer"] == trusted.url
+    assert shown["managedServiceIdentity"]["federatedTokenId"] == "5b5f4a3e-job"
+    assert shown["@idplane.federated"]["subject"] == GITHUB_SUBJECT
 
 
 def test_a_github_job_by_an_expression(idplane: LocalPlane, trusted: LocalIssuer) -> None:

@@ -35,6 +35,7 @@ _STALE_SECONDS: Final = 6 * FRESH_SECONDS
 """How long they are used when asking again fails."""
 _UNKNOWN_SECONDS: Final = 60.0
 _FAILED_SECONDS: Final = 30.0
+_NEVER: Final = float("-inf")
 _ISSUERS: Final = 256
 _MAX_KEYS: Final = 100
 _MAX_COORDINATE: Final = 32
@@ -52,12 +53,12 @@ class ForeignKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """What the last fetch brought: keys, or the failure. Times are the monotonic clock's."""
+    """What the last fetch brought: keys, or why it failed. Times are the monotonic clock's."""
 
     keys: Mapping[str, ForeignKey]
     fetched_at: float
-    failure: Failure | None = None
-    failed_at: float = 0.0
+    problem: str | None = None
+    failed_at: float = _NEVER
 
 
 class IssuerKeys:
@@ -73,16 +74,16 @@ class IssuerKeys:
         """The key, or None when the issuer does not publish it; raises `Failure(ISSUER_UNREACHABLE)` when it cannot be asked."""
         known = await self._current(issuer, private=private)
         found = known.keys.get(kid)
-        if found is None and self._clock.monotonic() - known.fetched_at >= _UNKNOWN_SECONDS:
+        if found is None and self._clock.monotonic() - max(known.fetched_at, known.failed_at) >= _UNKNOWN_SECONDS:
             found = (await self._fetch_once(issuer, private=private)).keys.get(kid)
         return found
 
     async def _current(self, issuer: str, *, private: bool) -> _Known:
         known = self._known.get((issuer, private))
         now = self._clock.monotonic()
-        if known is not None and now - known.fetched_at < FRESH_SECONDS and known.keys:
+        if known is not None and now - known.fetched_at < FRESH_SECONDS:
             return known
-        if known is not None and known.failure is not None and now - known.failed_at < _FAILED_SECONDS:
+        if known is not None and known.problem is not None and now - known.failed_at < _FAILED_SECONDS:
             return _usable(known, now)
         return _usable(await self._fetch_once(issuer, private=private), now)
 
@@ -104,8 +105,8 @@ class IssuerKeys:
             now = self._clock.monotonic()
             known = _Known(
                 keys=before.keys if before else {},
-                fetched_at=before.fetched_at if before else now - _STALE_SECONDS,
-                failure=failure,
+                fetched_at=before.fetched_at if before else _NEVER,
+                problem=failure.detail,
                 failed_at=now,
             )
         else:
@@ -170,8 +171,8 @@ def _number(value: object, limit: int) -> int:
 
 
 def _usable(known: _Known, now: float) -> _Known:
-    if known.failure is not None and (not known.keys or now - known.fetched_at >= _STALE_SECONDS):
-        raise known.failure
+    if known.problem is not None and now - known.fetched_at >= _STALE_SECONDS:
+        raise Failure(FailureKind.ISSUER_UNREACHABLE, known.problem)
     return known
 
 

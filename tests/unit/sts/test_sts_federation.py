@@ -271,7 +271,9 @@ async def test_keys_that_are_not_used(keys: list[Any]) -> None:
     }
     chosen = named.get(keys[0], keys) if keys and isinstance(keys[0], str) else keys
     it.publish(*chosen)
-    assert refusal_of((await it.refused(it.token())).kind).code == 50013
+    for _ in range(3):
+        assert refusal_of((await it.refused(it.token())).kind).code == 50013
+    assert len(it.world.published.asked) == 2  # an issuer without a usable key is no reason to ask and ask
 
 
 @pytest.mark.parametrize(
@@ -329,6 +331,18 @@ async def test_rotated_keys_are_found_and_unknown_ones_are_no_flood() -> None:
     await it.exchange(it.token(other_rsa_key(), header={"kid": "next"}))
     assert len(it.world.published.asked) == 4
     await it.refused(it.token())  # what the issuer withdrew is not trusted any more
+
+
+async def test_unknown_keys_are_no_flood_of_an_issuer_that_is_down() -> None:
+    it = await scene()
+    await it.trust()
+    await it.exchange(it.token())
+    it.world.published.documents.clear()
+    it.world.clock.advance(61)
+    for number in range(10):
+        await it.refused(it.token(header={"kid": f"new-{number}"}))
+    assert len(it.world.published.asked) == 3
+    await it.exchange(it.token())
 
 
 async def test_an_outage_is_survived_for_hours_and_no_longer() -> None:
