@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.mgmt.msi import ManagedServiceIdentityClient
-from azure.mgmt.msi.v2024_11_30.models import Identity, IdentityUpdate
+from azure.mgmt.msi.v2024_11_30.models import FederatedIdentityCredential, Identity, IdentityUpdate
 from tests.interop.mgmt import GROUP, client_of, credential_of, refusal
 
 if TYPE_CHECKING:
@@ -94,3 +94,39 @@ def test_an_operator_cannot_write_and_a_contributor_can(idplane: LocalPlane, cli
     assert refusal(refused) == (403, "AuthorizationFailed")
     idplane.grant(machine.identity, "Managed Identity Contributor", idplane.resource_group())
     assert theirs.user_assigned_identities.create_or_update(GROUP, "stock", Identity(location="westeurope")).principal_id
+
+
+def test_federated_credentials(idplane: LocalPlane, client: ManagedServiceIdentityClient) -> None:
+    idplane.user_assigned_identity("stock")
+    credentials = client.federated_identity_credentials
+    wanted = FederatedIdentityCredential(
+        issuer="https://token.actions.githubusercontent.com",
+        subject="repo:contoso/stock:environment:production",
+        audiences=["api://AzureADTokenExchange"],
+    )
+    made = credentials.create_or_update(GROUP, "stock", "github", wanted)
+    assert (made.name, made.issuer, made.subject, made.audiences) == (
+        "github",
+        wanted.issuer,
+        wanted.subject,
+        wanted.audiences,
+    )
+    wanted.subject = "repo:contoso/stock:ref:refs/heads/main"
+    assert credentials.create_or_update(GROUP, "stock", "github", wanted).subject == wanted.subject
+    with pytest.raises(HttpResponseError) as twice:
+        credentials.create_or_update(GROUP, "stock", "again", wanted)
+    assert twice.value.status_code == 400
+    assert "Issuer and subject combination already exists for this Managed Identity." in str(twice.value)
+    for number in range(19):
+        wanted.subject = str(number)
+        credentials.create_or_update(GROUP, "stock", f"fic-{number}", wanted)
+    wanted.subject = "one too many"
+    with pytest.raises(HttpResponseError) as full:
+        credentials.create_or_update(GROUP, "stock", "one-too-many", wanted)
+    assert full.value.status_code == 400
+    assert len(list(credentials.list(GROUP, "stock", top=7))) == 20
+    assert credentials.get(GROUP, "stock", "github").id == made.id
+    credentials.delete(GROUP, "stock", "github")
+    credentials.delete(GROUP, "stock", "github")
+    with pytest.raises(ResourceNotFoundError):
+        credentials.get(GROUP, "stock", "github")

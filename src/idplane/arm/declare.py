@@ -88,6 +88,8 @@ class NameRule:
 
     pattern: re.Pattern[str]
     words: str
+    refusal: str | None = None
+    """The provider's own sentence, with `{name}`, where it has one. Own-storage types only."""
 
 
 NAME = NameRule(re.compile(r"[^<>%&:\\?/\x00-\x1f\x7f]{1,260}"), "1 to 260 characters, none of < > % & : \\ ? /")

@@ -42,6 +42,9 @@ async def _write(task: Task, route: InstanceRoute, own: Own, item: Item | None) 
         raise _missing(Lookup(context=task.context, type=route.type, id=route.id))
     if item is None and route.type.naming.pattern.fullmatch(route.id.name) is None:
         words = route.type.naming.words
+        if route.type.naming.refusal is not None:
+            text = route.type.naming.refusal.format(name=route.id.name)
+            raise Failure(FailureKind.INVALID_PARAMETER, text, code="BadRequest")
         raise Failure(
             FailureKind.INVALID_NAME, f"the name must have {words}", name=route.id.name, type=route.type.name, rule=words
         )

@@ -17,6 +17,7 @@ from idplane.arm.kernel import Kernel, ResourceManager
 from idplane.arm.registry import Registry
 from idplane.audit.activity import activity_event
 from idplane.bootstrap.embedded import InProcessUpstream
+from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
@@ -91,6 +92,8 @@ class Plane:
             clock=clock,
             entropy=entropy,
             profile=world.profile,
+            authenticator=authenticator,
+            documents=HttpIssuerDocuments(),
         )
         manager = ResourceManager(
             Kernel(

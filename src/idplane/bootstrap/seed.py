@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from idplane.bootstrap.world import World
 from idplane.directory.clients import certificate_credential, new_application_principal
@@ -12,7 +12,7 @@ from idplane.model.roles import RoleAssignment
 from idplane.ports.collections import CREDENTIALS, PRINCIPALS, ROLE_ASSIGNMENTS, SETTINGS, SUBSCRIPTIONS, TENANTS
 from idplane.ports.store import ABSENT, Batch, Delete, Put
 
-__all__ = ["Installation", "ensure_installation", "trust_operator"]
+__all__ = ["Installation", "allow_private_issuers", "ensure_installation", "trust_operator"]
 
 _OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 _TENANT = "home-tenant"
@@ -74,6 +74,14 @@ async def trust_operator(world: World, operator: Principal, certificate: bytes) 
             Put(collection=CREDENTIALS, value=credential, expect=ABSENT),
         )
     )
+
+
+async def allow_private_issuers(world: World, tenant_id: str, issuers: tuple[str, ...]) -> None:
+    """Make `issuers` the tenant's only ones whose documents may come over `http` and from addresses that are not public."""
+    tenant = await world.store.get(TENANTS, tenant_id)
+    if tenant is not None and tenant.value.private_issuers != issuers:
+        changed = replace(tenant.value, private_issuers=issuers)
+        await world.store.commit(Batch.of(Put(collection=TENANTS, value=changed, expect=tenant.version)))
 
 
 async def _find(world: World) -> Installation | None:

@@ -32,3 +32,5 @@ class UpSettings:
     port: int = DEFAULT_PORT
     """0 takes any free port."""
     profile: Profile = AZURE
+    private_issuers: tuple[str, ...] = ()
+    """Issuers of federated tokens that may be asked over `http` and at addresses that are not public."""

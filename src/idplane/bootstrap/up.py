@@ -21,7 +21,7 @@ from idplane.bootstrap.folder import open_custody, usable
 from idplane.bootstrap.inside import PlaneHosts, PlanePublicNames
 from idplane.bootstrap.operator import OPERATOR_FILE, OperatorKey, write_private_file, write_public_file
 from idplane.bootstrap.plane import Plane
-from idplane.bootstrap.seed import trust_operator
+from idplane.bootstrap.seed import allow_private_issuers, trust_operator
 from idplane.bootstrap.settings import UpSettings
 from idplane.bootstrap.world import SystemClock, SystemEntropy, World
 from idplane.store.datafolder import DataFolder
@@ -79,6 +79,7 @@ async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> Non
             plane = await Plane.open(world)
             stack.push_async_callback(plane.close)
             await trust_operator(world, plane.installation.operator, await certificate)
+            await allow_private_issuers(world, plane.installation.tenant.id, settings.private_issuers)
             write_public_file(folder.path / CA_FILE, plane.tls.ca_pem)
             listener = await plane.listen(sock)
             stack.push_async_callback(listener.close)

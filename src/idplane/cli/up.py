@@ -38,8 +38,15 @@ _LARGEST_PORT = 65535
     show_default=True,
     help="azure: Azure's limits and lifetimes. open: without those that are only Azure's.",
 )
+@click.option(
+    "--private-issuer",
+    "private_issuers",
+    metavar="URL",
+    multiple=True,
+    help="An issuer of federated tokens that may be asked over http and at a private address; may be given several times.",
+)
 @json_option
-def command(*, data: Path, port: int, profile: str, as_json: bool) -> None:
+def command(*, data: Path, port: int, profile: str, private_issuers: tuple[str, ...], as_json: bool) -> None:
     """Run a plane on this machine, until Ctrl-C: identities, tokens, roles, vaults and logs, kept in the data folder.
 
     With --json, one line when it is ready: the same document that `idplane status --json` prints.
@@ -54,8 +61,9 @@ def command(*, data: Path, port: int, profile: str, as_json: bool) -> None:
         else:
             click.echo(ready_screen(info, data))
 
+    settings = UpSettings(data=data, port=port, profile=PROFILES[profile], private_issuers=private_issuers)
     try:
-        asyncio.run(serve(UpSettings(data=data, port=port, profile=PROFILES[profile]), ready))
+        asyncio.run(serve(settings, ready))
     except (PortTaken, DataFolderProblem) as problem:
         raise CommandError(str(problem)) from problem
 

@@ -1,4 +1,4 @@
-"""Applications, their service principals, and what they authenticate with: client secrets and certificates.
+"""Applications, their service principals, and what they authenticate with: secrets, certificates, other issuers' tokens.
 
 A secret is shown once, when it is made; only its hash is kept. Of a certificate only the public part ever arrives here.
 """
@@ -18,11 +18,13 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from idplane.model.directory import Application, Credential, CredentialKind, Principal, PrincipalType
 from idplane.model.failure import Failure, FailureKind
+from idplane.model.federation import NAME_RULE, FederatedCredential, Trust
 from idplane.ports.world import Entropy
 
 __all__ = [
     "NewSecret",
     "certificate_credential",
+    "federated_credential",
     "new_application",
     "new_application_principal",
     "new_secret",
@@ -141,4 +143,18 @@ def certificate_credential(principal: Principal, *, certificate: bytes, entropy:
         display_name=display_name or parsed.subject.rfc4514_string(),
         certificate=certificate,
         thumbprint=hashlib.sha256(certificate).hexdigest(),
+    )
+
+
+def federated_credential(
+    principal: Principal, *, name: str, trust: Trust, entropy: Entropy, now: datetime, description: str = ""
+) -> FederatedCredential:
+    """What makes `principal` accept another issuer's token as its own proof; raises `Failure(INVALID_NAME | INVALID_PARAMETER)`."""
+    if NAME_RULE.fullmatch(name) is None:
+        raise Failure(
+            FailureKind.INVALID_NAME, f"Federated Identity Credential name '{name[:200]}' is invalid.", name=name[:200]
+        )
+    trust.check()
+    return FederatedCredential(
+        id=entropy.guid(), principal_id=principal.id, name=name, trust=trust, created_at=now, description=description
     )

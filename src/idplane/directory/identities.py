@@ -12,7 +12,7 @@ from datetime import datetime
 from idplane.model.directory import Principal, PrincipalType
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
-from idplane.ports.collections import CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, ROLE_ASSIGNMENTS
+from idplane.ports.collections import CREDENTIALS, FEDERATED_CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, ROLE_ASSIGNMENTS
 from idplane.ports.store import Batch, Delete, Store
 from idplane.ports.world import Entropy
 
@@ -77,10 +77,15 @@ async def removal_of(store: Store, principal_id: str, /) -> Batch:
         return Batch()
     mine = {"principal_id": principal_id}
     credentials = await store.all(CREDENTIALS, where=mine)
+    federated = await store.all(FEDERATED_CREDENTIALS, where=mine)
     roles = await store.all(ROLE_ASSIGNMENTS, where=mine)
     hosts = await store.all(IDENTITY_ASSIGNMENTS, where=mine)
     return Batch.of(
         *(Delete(collection=CREDENTIALS, key=it.value.id, expect=it.version, subject=principal_id) for it in credentials),
+        *(
+            Delete(collection=FEDERATED_CREDENTIALS, key=it.value.key, expect=it.version, subject=principal_id)
+            for it in federated
+        ),
         *(Delete(collection=ROLE_ASSIGNMENTS, key=it.value.id, expect=it.version, subject=principal_id) for it in roles),
         *(
             Delete(collection=IDENTITY_ASSIGNMENTS, key=it.value.key, expect=it.version, subject=it.value.host.key)

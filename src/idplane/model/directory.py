@@ -33,6 +33,8 @@ class Tenant:
     issuer_v1: str
     issuer_v2: str
     created_at: datetime
+    private_issuers: tuple[str, ...] = ()
+    """Issuers of federated tokens whose documents may be fetched over `http` and from addresses that are not public."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +129,8 @@ class CredentialKind(enum.StrEnum):
     SECRET = "secret"
     CERTIFICATE = "certificate"
     IDENTITY_CERTIFICATE = "identity-certificate"
+    FEDERATED = "federated"
+    """Another issuer's token; such credentials are `model.federation.FederatedCredential`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

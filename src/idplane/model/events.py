@@ -9,7 +9,7 @@ from datetime import datetime
 from idplane.model.calls import Workload
 from idplane.model.values import JsonObject
 
-__all__ = ["ActivityEvent", "EventStatus", "SignIn"]
+__all__ = ["ActivityEvent", "EventStatus", "ForeignToken", "SignIn"]
 
 
 class EventStatus(enum.StrEnum):
@@ -49,6 +49,20 @@ class ActivityEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignToken:
+    """Another issuer's token that a client showed. Until the attempt has succeeded, it is what the client claims."""
+
+    issuer: str
+    subject: str
+    token_id: str | None = None
+    """`jti`, or `uti` of a token of our own. The same token may be shown many times (MIE section 6.3)."""
+    nearest: str | None = None
+    """Of a refusal: id of the federated credential that came nearest to it."""
+    differs: str | None = None
+    """Of a refusal: in which member that credential differs, such as `subject`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignIn:
     """One attempt to get a token: issued or refused. Written before the token leaves; no durable record, no token."""
 
@@ -83,3 +97,5 @@ class SignIn:
     workload: Workload | None = None
     resource_client_id: str = ""
     """Client id of the resource application, once it is known."""
+    federated: ForeignToken | None = None
+    """The token that was shown, when the client authenticates by one of another issuer."""

@@ -106,6 +106,15 @@ class FailureKind(enum.Enum):
     ASSERTION_INVALID = "assertion_invalid", Category.UNAUTHENTICATED
     ASSERTION_TIME = "assertion_time", Category.UNAUTHENTICATED
     ASSERTION_AUDIENCE = "assertion_audience", Category.UNAUTHENTICATED
+    FEDERATION_NONE = "federation_none", Category.UNAUTHENTICATED
+    FEDERATION_ISSUER = "federation_issuer", Category.UNAUTHENTICATED
+    FEDERATION_AUDIENCE = "federation_audience", Category.UNAUTHENTICATED
+    FEDERATION_SUBJECT = "federation_subject", Category.UNAUTHENTICATED
+    FEDERATION_SUBJECT_CASE = "federation_subject_case", Category.UNAUTHENTICATED
+    FEDERATION_AUDIENCE_ID = "federation_audience_id", Category.UNAUTHENTICATED
+    FEDERATION_OWN_TOKEN = "federation_own_token", Category.UNAUTHENTICATED
+    FEDERATION_SIGNATURE = "federation_signature", Category.UNAUTHENTICATED
+    ISSUER_UNREACHABLE = "issuer_unreachable", Category.BAD_REQUEST
     NOT_ENTITLED = "not_entitled", Category.BAD_REQUEST
     INSTANCE_UNKNOWN = "instance_unknown", Category.BAD_REQUEST
 

@@ -28,6 +28,11 @@ class Profile:
     """How long a deleted secret can be recovered, unless its vault says otherwise."""
     role_assignments_per_subscription: int | None
     custom_roles_per_tenant: int | None
+    federated_credentials_per_principal: int | None
+    federated_algorithms: tuple[str, ...]
+    """How issuers of federated tokens may sign."""
+    federated_system_identities: bool
+    """Whether a system-assigned identity may be a federated credential, as user-assigned ones may."""
 
 
 AZURE = Profile(
@@ -40,6 +45,9 @@ AZURE = Profile(
     secret_retention=timedelta(days=90),
     role_assignments_per_subscription=4000,
     custom_roles_per_tenant=5000,
+    federated_credentials_per_principal=20,
+    federated_algorithms=("RS256",),
+    federated_system_identities=False,
 )
 
 OPEN = Profile(
@@ -52,6 +60,9 @@ OPEN = Profile(
     secret_retention=timedelta(days=90),
     role_assignments_per_subscription=None,
     custom_roles_per_tenant=None,
+    federated_credentials_per_principal=None,
+    federated_algorithms=("RS256", "PS256", "ES256"),
+    federated_system_identities=True,
 )
 
 PROFILES = {profile.name: profile for profile in (AZURE, OPEN)}

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from idplane.model.directory import Agent, Application, Credential, Principal, Setting, Subscription, Tenant
 from idplane.model.events import ActivityEvent, SignIn
+from idplane.model.federation import FederatedCredential
 from idplane.model.keys import SigningKey
 from idplane.model.resources import IdentityAssignment, Resource
 from idplane.model.roles import DenyAssignment, RoleAssignment, RoleDefinition
@@ -22,6 +23,7 @@ __all__ = [
     "COLLECTIONS",
     "CREDENTIALS",
     "DENY_ASSIGNMENTS",
+    "FEDERATED_CREDENTIALS",
     "IDENTITY_ASSIGNMENTS",
     "LOGS",
     "PRINCIPALS",
@@ -126,6 +128,18 @@ CREDENTIALS = Collection(
     subject=lambda it: it.principal_id,
 )
 """`principal_id` references principals."""
+FEDERATED_CREDENTIALS = Collection(
+    name="federated_credentials",
+    type=FederatedCredential,
+    key=lambda it: it.key,
+    columns={
+        "principal_id": lambda it: it.principal_id,
+        "issuer": lambda it: it.trust.issuer,
+        "subject": lambda it: it.trust.subject,
+    },
+    subject=lambda it: it.principal_id,
+)
+"""`principal_id` references principals; (principal_id, issuer, subject) is unique among those that have a subject."""
 AGENTS = Collection(name="agents", type=Agent, key=lambda it: it.id, columns={"thumbprint": lambda it: it.thumbprint})
 """thumbprint is unique."""
 ROLE_DEFINITIONS = Collection(
@@ -206,6 +220,7 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     IDENTITY_ASSIGNMENTS,
     APPLICATIONS,
     CREDENTIALS,
+    FEDERATED_CREDENTIALS,
     AGENTS,
     ROLE_DEFINITIONS,
     ROLE_ASSIGNMENTS,

@@ -36,6 +36,7 @@ from idplane.model.resources import Resource
 from idplane.model.values import JsonObject
 from idplane.ports.collections import IDENTITY_ASSIGNMENTS, PRINCIPALS, RESOURCES
 from idplane.ports.store import ABSENT, Batch, Put
+from idplane.providers.federated_credentials import FEDERATED_CREDENTIALS_TYPE
 from idplane.providers.fields import Fields
 from idplane.providers.identity_block import IDENTITY_RESOURCE
 
@@ -228,7 +229,7 @@ def _operation(name: str, operation: str, description: str) -> OperationInfo:
 
 MANAGED_IDENTITY = Provider(
     namespace="Microsoft.ManagedIdentity",
-    types=(_USER_ASSIGNED, _SYSTEM_ASSIGNED),
+    types=(_USER_ASSIGNED, FEDERATED_CREDENTIALS_TYPE, _SYSTEM_ASSIGNED),
     operations=(
         _operation("read", "Get User Assigned Identity", "Gets an existing user assigned identity"),
         _operation(
@@ -244,6 +245,16 @@ MANAGED_IDENTITY = Provider(
             "listAssociatedResources/action",
             "List Associated Resources",
             "Lists the resources that a user assigned identity is assigned to",
+        ),
+        *(
+            OperationInfo(
+                name=f"{FEDERATED_CREDENTIALS_TYPE.name}/{verb}",
+                provider="Managed Service Identity",
+                resource="Federated Identity Credentials",
+                operation=f"{verb.capitalize()} Federated Identity Credential",
+                description=f"{words} a federated identity credential of a user assigned identity",
+            )
+            for verb, words in (("read", "Gets"), ("write", "Creates or updates"), ("delete", "Deletes"))
         ),
         OperationInfo(
             name="Microsoft.ManagedIdentity/identities/read",

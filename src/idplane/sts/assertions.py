@@ -31,6 +31,7 @@ __all__ = [
     "certificate_sha1",
     "check_claims",
     "check_signature",
+    "check_times",
     "key_thumbprints",
     "workload_of",
 ]
@@ -88,7 +89,8 @@ def check_claims(claims: JsonObject, *, client_id: str, audiences: frozenset[str
         value = claims.get(name)
         if not isinstance(value, str) or value.lower() != client_id:
             raise Failure(FailureKind.ASSERTION_INVALID, f"the client assertion's '{name}' is not the client id")
-    _check_times(claims, now)
+    if check_times(claims, now) > now + _MAX_LIFETIME + LEEWAY:
+        raise Failure(FailureKind.ASSERTION_TIME, "the client assertion is valid for more than an hour from now")
     if _single(claims.get("aud")) not in audiences:
         raise Failure(FailureKind.ASSERTION_AUDIENCE, "the client assertion's audience is not this tenant's token endpoint")
 
@@ -106,15 +108,15 @@ def workload_of(claims: JsonObject) -> Workload | None:
     )
 
 
-def _check_times(claims: JsonObject, now: datetime) -> None:
+def check_times(claims: JsonObject, now: datetime) -> datetime:
+    """When the assertion expires; raises `Failure(ASSERTION_TIME)` or, for what is no time, `Failure(ASSERTION_INVALID)`."""
     expires = _time(claims, "exp")
     if expires is None:
         raise Failure(FailureKind.ASSERTION_INVALID, "the client assertion has no 'exp'")
     starts = [at for at in (_time(claims, "nbf"), _time(claims, "iat")) if at is not None]
     if now >= expires + LEEWAY or any(now < at - LEEWAY for at in starts):
         raise Failure(FailureKind.ASSERTION_TIME, _time_detail(now, starts, expires))
-    if expires > now + _MAX_LIFETIME + LEEWAY:
-        raise Failure(FailureKind.ASSERTION_TIME, "the client assertion is valid for more than an hour from now")
+    return expires
 
 
 def _time_detail(now: datetime, starts: Iterable[datetime], expires: datetime) -> str:

@@ -1,4 +1,7 @@
-"""Client authentication: which service principal is asking, proved by a secret or by the key of a certificate.
+"""Client authentication: which service principal is asking, and what proves it.
+
+The proof is a secret, an assertion by the key of a certificate, or a token of an issuer that a federated credential trusts
+(`federation`).
 
 One row of the table below for each way; a request uses exactly one. Whether the client is entitled to anything is decided
 later (`entitlement`), after it has proved who it is.
@@ -16,6 +19,7 @@ from idplane.jose import PublicKey, UnverifiedToken, parse, public_key_of
 from idplane.model.calls import Workload
 from idplane.model.directory import Credential, CredentialKind, Principal, Tenant
 from idplane.model.failure import Failure, FailureKind
+from idplane.model.federation import FederatedCredential
 from idplane.model.values import JsonObject
 from idplane.ports.collections import CREDENTIALS, PRINCIPALS
 from idplane.ports.store import Store, Versioned
@@ -28,6 +32,7 @@ from idplane.sts.assertions import (
     workload_of,
 )
 from idplane.sts.bounded import Bounded
+from idplane.sts.federation import Federated, Federation, is_foreign
 from idplane.sts.requests import JWT_BEARER, TokenRequest
 
 __all__ = ["AuthenticatedClient", "ClientAuthentication", "still_proves"]
@@ -40,11 +45,13 @@ class AuthenticatedClient:
     """A client that proved itself, with the records that the proof rests on at the versions they were read."""
 
     principal: Versioned[Principal]
-    credential: Versioned[Credential]
+    credential: Versioned[Credential] | Versioned[FederatedCredential]
     workload: Workload | None = None
     """What the agent said about the asking process; only for identity certificates."""
     claims: JsonObject | None = field(default=None, repr=False)
-    """Of the assertion, if the client showed one; its signature holds."""
+    """Of the assertion, if the client made one itself; its signature holds."""
+    federated: Federated | None = None
+    """How another issuer's token proved it; then `credential` is the one that says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +69,9 @@ class ClientAuthentication:
     can become untrue. That the certificate is still registered, and every claim, is checked each time.
     """
 
-    def __init__(self, *, store: Store) -> None:
+    def __init__(self, *, store: Store, federation: Federation) -> None:
         self._store = store
+        self._federation = federation
         self._keys: Bounded[str, PublicKey] = Bounded(_REMEMBERED)
         self._signed: Bounded[bytes, _Signed] = Bounded(_REMEMBERED)
 
@@ -92,7 +100,7 @@ class ClientAuthentication:
         """Prove that the request comes from `principal`.
 
         Raises `Failure`: CLIENT_CREDENTIAL_MISSING, CLIENT_SECRET_INVALID, CLIENT_SECRET_EXPIRED, ASSERTION_INVALID,
-        ASSERTION_TIME, ASSERTION_AUDIENCE, or INVALID_PARAMETER for several credentials at once or an unknown assertion type.
+        ASSERTION_TIME, ASSERTION_AUDIENCE, FEDERATION_*, ISSUER_UNREACHABLE, or INVALID_PARAMETER for several credentials at once or an unknown assertion type.
         """
         match request.client_secret, request.client_assertion:
             case None, None:
@@ -106,6 +114,8 @@ class ClientAuthentication:
                         f"the parameter 'client_assertion_type' is not '{JWT_BEARER}'",
                         parameter="client_assertion_type",
                     )
+                if is_foreign(_parsed(assertion)):
+                    return await self._by_foreign_token(principal, assertion, tenant, now)
                 return await self._by_assertion(principal, assertion, accepted_audiences(tenant, request.authority), now)
             case _:
                 raise Failure(FailureKind.INVALID_PARAMETER, "the request holds more than one client credential")
@@ -120,6 +130,12 @@ class ClientAuthentication:
             if row.value.not_before <= now < row.value.not_after:
                 return row
         raise Failure(FailureKind.CLIENT_SECRET_EXPIRED, "the client secret has expired", client_id=client_id)
+
+    async def _by_foreign_token(
+        self, principal: Versioned[Principal], token: str, tenant: Tenant, now: datetime
+    ) -> AuthenticatedClient:
+        proof = await self._federation.authenticate(token, principal.value, tenant, now)
+        return AuthenticatedClient(principal=principal, credential=proof.credential, federated=proof)
 
     async def _by_assertion(
         self, principal: Versioned[Principal], assertion: str, audiences: frozenset[str], now: datetime
@@ -191,7 +207,8 @@ def still_proves(client: AuthenticatedClient, request: TokenRequest, tenant: Ten
         check_claims(client.claims, client_id=client_id, audiences=accepted_audiences(tenant, request.authority), now=now)
     except Failure:
         return False
-    return _is_valid(client.credential.value, now)
+    credential = client.credential.value
+    return isinstance(credential, Credential) and _is_valid(credential, now)
 
 
 def _is_valid(credential: Credential, now: datetime) -> bool:

@@ -1,17 +1,18 @@
 """Entitlement: what an authenticated client may have a token for, and everything that the permission rests on.
 
-An application acts for itself. A managed identity acts on a host: the host must still be assigned the identity, and the agent
+An application acts for itself, and so does whoever another issuer vouches for. A managed identity acts on a host: the host must still be assigned the identity, and the agent
 that shows the certificate must still be bound to the host.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from idplane.model.directory import Agent, CredentialKind
+from idplane.model.directory import Agent, Credential, CredentialKind
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.resources import IdentityAssignment, identity_assignment_key
-from idplane.ports.collections import AGENTS, CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS
+from idplane.ports.collections import AGENTS, CREDENTIALS, FEDERATED_CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS
 from idplane.ports.store import Batch, Require, Store, Versioned
 from idplane.sts.clients import AuthenticatedClient
 
@@ -32,11 +33,12 @@ class Entitlement:
         Because of it there is no gap between check and issue: a token that leaves was entitled at the moment of its record, and
         a revocation that was acknowledged earlier has won.
         """
-        principal, credential = self.client.principal, self.client.credential
+        principal = self.client.principal
         required = Batch.of(
-            Require(collection=PRINCIPALS, key=principal.value.id, expect=principal.version),
-            Require(collection=CREDENTIALS, key=credential.value.id, expect=credential.version),
+            Require(collection=PRINCIPALS, key=principal.value.id, expect=principal.version), _proof(self.client)
         )
+        if self.client.federated is not None:
+            required += self.client.federated.rests_on
         if self.assignment is not None:
             required += Batch.of(
                 Require(collection=IDENTITY_ASSIGNMENTS, key=self.assignment.value.key, expect=self.assignment.version)
@@ -53,7 +55,7 @@ async def entitle(store: Store, client: AuthenticatedClient) -> Entitlement:
         raise Failure(
             FailureKind.CLIENT_DISABLED, "the principal is disabled", client_id=principal.client_id, name=principal.display_name
         )
-    if credential.kind is not CredentialKind.IDENTITY_CERTIFICATE:
+    if not isinstance(credential, Credential) or credential.kind is not CredentialKind.IDENTITY_CERTIFICATE:
         return Entitlement(client=client)
     host = credential.host or ""
     assignment = await store.get(IDENTITY_ASSIGNMENTS, identity_assignment_key(host, principal.id))
@@ -63,3 +65,11 @@ async def entitle(store: Store, client: AuthenticatedClient) -> Entitlement:
     if agent is None or not agent.value.serves(host):
         raise Failure(FailureKind.NOT_ENTITLED, "the agent that asks is not bound to the host that the identity is assigned to")
     return Entitlement(client=client, assignment=assignment, agent=agent)
+
+
+def _proof(client: AuthenticatedClient) -> Require[Any]:
+    """The credential is still what it was, wherever its kind is kept."""
+    version, credential = client.credential.version, client.credential.value
+    if isinstance(credential, Credential):
+        return Require(collection=CREDENTIALS, key=credential.id, expect=version)
+    return Require(collection=FEDERATED_CREDENTIALS, key=credential.key, expect=version)

@@ -8,7 +8,7 @@ from typing import Final
 
 from idplane.model.calls import Call
 from idplane.model.directory import Principal, PrincipalType, ResourceApplication, Tenant
-from idplane.model.events import SignIn
+from idplane.model.events import ForeignToken, SignIn
 from idplane.model.failure import Failure
 from idplane.ports.store import Versioned
 from idplane.sts.claims import TokenFacts
@@ -51,17 +51,47 @@ class _Outcome:
     token_id: str | None = None
     signing_key: str | None = None
     expires_at: datetime | None = None
+    federated: ForeignToken | None = None
 
 
 def issued(attempt: Attempt, facts: TokenFacts, signing_key: str, at: datetime) -> SignIn:
     """The record without which a token does not leave."""
-    return _record(attempt, _Outcome(at=at, token_id=facts.opaque.uti, signing_key=signing_key, expires_at=facts.expires_at))
+    proof = attempt.client.federated if attempt.client else None
+    outcome = _Outcome(
+        at=at,
+        token_id=facts.opaque.uti,
+        signing_key=signing_key,
+        expires_at=facts.expires_at,
+        federated=proof.token if proof else None,
+    )
+    return _record(attempt, outcome)
 
 
 def refused(attempt: Attempt, failure: Failure, at: datetime) -> SignIn:
     """The record of a refusal, with Entra's number and sentence for it."""
-    outcome = _Outcome(at=at, error_code=refusal_of(failure.kind).code, failure_reason=sentence(failure)[:_MAX_TEXT])
+    outcome = _Outcome(
+        at=at,
+        error_code=refusal_of(failure.kind).code,
+        failure_reason=sentence(failure)[:_MAX_TEXT],
+        federated=_foreign_token(attempt, failure),
+    )
     return _record(attempt, outcome)
+
+
+def _foreign_token(attempt: Attempt, failure: Failure) -> ForeignToken | None:
+    """What was shown, whether it was accepted before something else refused or was itself refused."""
+    if attempt.client is not None:
+        return attempt.client.federated.token if attempt.client.federated else None
+    facts = failure.data
+    if "issuer" not in facts:
+        return None
+    return ForeignToken(
+        issuer=facts["issuer"],
+        subject=facts.get("subject", ""),
+        token_id=facts.get("token_id") or None,
+        nearest=facts.get("nearest"),
+        differs=facts.get("differs"),
+    )
 
 
 def _record(attempt: Attempt, outcome: _Outcome) -> SignIn:
@@ -95,4 +125,5 @@ def _record(attempt: Attempt, outcome: _Outcome) -> SignIn:
         client_address=call.client_address,
         user_agent=call.user_agent,
         workload=attempt.client.workload if attempt.client else None,
+        federated=outcome.federated,
     )

@@ -45,6 +45,13 @@ class _Facts(dict[str, str]):
         return ""
 
 
+def _no_match(what: str) -> str:
+    return (
+        f"No matching federated identity record found for presented assertion {what}. Check your federated identity credential "
+        "Subject, Audience and Issuer against the presented assertion."
+    )
+
+
 _BY_KIND: Final[Mapping[FailureKind, Refusal]] = {
     FailureKind.TENANT_NOT_FOUND: Refusal(
         code=90002,
@@ -101,6 +108,36 @@ _BY_KIND: Final[Mapping[FailureKind, Refusal]] = {
     FailureKind.TOKEN_INVALID: Refusal(code=700027, error="invalid_client"),
     FailureKind.ASSERTION_TIME: Refusal(code=700024, error="invalid_client"),
     FailureKind.ASSERTION_AUDIENCE: Refusal(code=700023, error="invalid_client"),
+    FailureKind.FEDERATION_NONE: Refusal(
+        code=70021,
+        error="invalid_client",
+        text="No matching federated identity record found for presented assertion. Assertion Issuer: '{issuer}'. Assertion "
+        "Subject: '{subject}'. Assertion Audience: '{audience}'.",
+    ),
+    FailureKind.FEDERATION_ISSUER: Refusal(code=700211, error="invalid_client", text=_no_match("issuer '{issuer}'")),
+    FailureKind.FEDERATION_AUDIENCE: Refusal(code=700212, error="invalid_client", text=_no_match("audience '{audience}'")),
+    FailureKind.FEDERATION_SUBJECT: Refusal(code=700213, error="invalid_client", text=_no_match("subject '{subject}'")),
+    FailureKind.FEDERATION_SUBJECT_CASE: Refusal(
+        code=7002138,
+        error="invalid_client",
+        text=_no_match(
+            "subject '{subject}'. The subject matches with case-insensitive comparison, but not with case-sensitive comparison"
+        ),
+    ),
+    FailureKind.FEDERATION_AUDIENCE_ID: Refusal(
+        code=700214,
+        error="invalid_client",
+        text=_no_match("audience '{audience}'. The federated identity credential must name the audience by its URI"),
+    ),
+    FailureKind.FEDERATION_OWN_TOKEN: Refusal(
+        code=700222, error="invalid_client", text="AAD-issued tokens may not be used for federated identity flows."
+    ),
+    FailureKind.FEDERATION_SIGNATURE: Refusal(
+        code=50013, error="invalid_client", text="Assertion failed signature validation. Reason: {reason}."
+    ),
+    FailureKind.ISSUER_UNREACHABLE: Refusal(
+        code=50166, error="invalid_request", text="Request to External OIDC endpoint failed."
+    ),
     FailureKind.NOT_ENTITLED: Refusal(code=50105, error="unauthorized_client"),
     FailureKind.INSTANCE_UNKNOWN: Refusal(code=50049, error="invalid_instance", text="Unknown or invalid instance."),
     FailureKind.THROTTLED: Refusal(code=90055, error="temporarily_unavailable"),

@@ -58,8 +58,8 @@ class Remembered:
         return known if same and still_proves(known.entitlement.client, request, tenant, now) else None
 
     def keep(self, request: TokenRequest, decision: Decision) -> None:
-        """Remember what a token was issued for; nothing for a client that showed no assertion."""
-        if request.client_assertion is not None:
+        """Remember what a token was issued for; nothing for a client that showed no assertion of its own."""
+        if request.client_assertion is not None and decision.entitlement.client.claims is not None:
             self._known.put(_digest(request.client_assertion), decision)
 
     def forget(self, request: TokenRequest) -> None:

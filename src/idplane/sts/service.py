@@ -27,12 +27,15 @@ from idplane.model.directory import CredentialKind, Principal, PrincipalType, Re
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.profile import Profile
 from idplane.ports.collections import SIGN_INS
+from idplane.ports.issuers import IssuerDocuments
 from idplane.ports.store import Append, Batch, CommitRefused, Store, Versioned
 from idplane.ports.world import Clock, Entropy
 from idplane.sts.claims import BACKDATED, Opaque, TokenFacts, access_claims
 from idplane.sts.clients import ClientAuthentication
 from idplane.sts.entitlement import entitle
+from idplane.sts.federation import Federation, OwnTokens
 from idplane.sts.grants import GRANTS, Grant, grant_named
+from idplane.sts.issuers import IssuerKeys
 from idplane.sts.records import Attempt, issued, refused
 from idplane.sts.remembered import Decision, Remembered
 from idplane.sts.requests import IssuedToken, TokenRequest
@@ -87,6 +90,8 @@ class TokenService:
         clock: Clock,
         entropy: Entropy,
         profile: Profile,
+        authenticator: OwnTokens,
+        documents: IssuerDocuments,
         grants: Mapping[str, Grant] = GRANTS,
     ) -> None:
         self._store = store
@@ -96,13 +101,16 @@ class TokenService:
         self._entropy = entropy
         self._profile = profile
         self._grants = grants
-        self._clients = ClientAuthentication(store=store)
+        keys = IssuerKeys(documents=documents, clock=clock)
+        federation = Federation(store=store, keys=keys, own=authenticator, profile=profile)
+        self._clients = ClientAuthentication(store=store, federation=federation)
         self._remembered = Remembered()
 
     async def issue(self, request: TokenRequest, call: Call) -> IssuedToken:
         """A token whose sign-in record is durable, or a `Failure` that says in which phase it ended.
 
-        Kinds: TENANT_NOT_FOUND, MISSING_PARAMETER, INVALID_PARAMETER, GRANT_UNSUPPORTED, CLIENT_*, ASSERTION_*, NOT_ENTITLED,
+        Kinds: TENANT_NOT_FOUND, MISSING_PARAMETER, INVALID_PARAMETER, GRANT_UNSUPPORTED, CLIENT_*, ASSERTION_*, FEDERATION_*,
+        ISSUER_UNREACHABLE, NOT_ENTITLED,
         SCOPE_INVALID, AUDIENCE_UNKNOWN; UNAVAILABLE, STORAGE_FULL and INTERNAL for what is not the client's doing.
         """
         token = await self._by_memory(request, call)

@@ -25,15 +25,16 @@ from cryptography.hazmat.primitives import serialization
 from idplane.agent.host import Dialect, Listening
 from idplane.bootstrap.embedded import InProcessUpstream
 from idplane.bootstrap.operator import OperatorKey
-from idplane.bootstrap.seed import trust_operator
+from idplane.bootstrap.seed import allow_private_issuers, trust_operator
 from idplane.bootstrap.settings import environment
 from idplane.bootstrap.thread import PlaneThread
 from idplane.bootstrap.world import SystemClock, SystemEntropy, World
 from idplane.directory import clients
 from idplane.model.events import ActivityEvent, SignIn
+from idplane.model.federation import ClaimsExpression, Trust
 from idplane.model.ids import ResourceId
 from idplane.model.profile import AZURE, Profile
-from idplane.ports.collections import ACTIVITY, APPLICATIONS, CREDENTIALS, PRINCIPALS, SIGN_INS
+from idplane.ports.collections import ACTIVITY, APPLICATIONS, CREDENTIALS, FEDERATED_CREDENTIALS, PRINCIPALS, SIGN_INS
 from idplane.ports.store import ABSENT, Batch, Log, Logged, Order, Put, Store
 from idplane.providers import PROVIDERS
 from idplane.rbac import BUILT_IN_ROLES
@@ -56,6 +57,7 @@ _GROUP = "tests"
 _MOST_LOGGED = 100_000
 _MOMENT = timedelta(milliseconds=1)
 _SECRET_LIFETIME = timedelta(days=180)
+_EXCHANGE = "api://AzureADTokenExchange"
 
 T = TypeVar("T")
 
@@ -258,6 +260,37 @@ class LocalPlane:
         self._thread.run(self.store.commit(made))
         return Application(client_id=application.client_id, principal_id=principal.id, secret=secret.secret)
 
+    def federate(
+        self,
+        principal: ManagedIdentity | Application,
+        issuer: str,
+        subject: str | None = None,
+        *,
+        name: str = "federated",
+        audience: str = _EXCHANGE,
+        expression: str | None = None,
+    ) -> None:
+        """Let another issuer's tokens sign in as a user-assigned identity or an application: one subject's, or by an expression."""
+        if isinstance(principal, ManagedIdentity):
+            matching = {"subject": subject} if expression is None else {"claimsMatchingExpression": {"value": expression}}
+            properties = {"issuer": issuer, "audiences": [audience], **matching}
+            path = f"{principal.id}/federatedIdentityCredentials/{name}"
+            self.call("PUT", path, {"properties": properties}, api_version="2025-01-31-preview")
+            return
+        wanted = ClaimsExpression(value=expression) if expression is not None else None
+        trust = Trust(issuer=issuer, subject=subject, audiences=(audience,), expression=wanted)
+        self._thread.run(self._federate_application(principal, name, trust))
+
+    async def _federate_application(self, application: Application, name: str, trust: Trust) -> None:
+        found = await self.store.get(PRINCIPALS, application.principal_id)
+        assert found is not None
+        made = clients.federated_credential(found.value, name=name, trust=trust, entropy=self._entropy, now=self.clock.now())
+        await self.store.commit(Batch.of(Put(collection=FEDERATED_CREDENTIALS, value=made, expect=ABSENT)))
+
+    def trust_issuers(self, *issuers: str) -> None:
+        """Let the documents of these issuers alone be fetched over `http` and from addresses such as this machine's."""
+        self._thread.run(allow_private_issuers(self._plane.world, self.tenant_id, issuers))
+
     def vault(self, name: str, *, group: str = _GROUP, **secrets: str) -> str:
         """A Key Vault that holds these secrets; its id. Its address is `plane.vault_url(name)`."""
         identifier = f"{self.resource_group(group)}/providers/Microsoft.KeyVault/vaults/{name}"
@@ -421,6 +454,7 @@ class LocalPlane:
         self._listening.clear()
         self.clock.reset()
         self._tokens.clear()
+        self.trust_issuers()
         self._thread.run(reset(self.store, self._plane.installation))
         self._pass_over(SIGN_INS)
         self._pass_over(ACTIVITY)

@@ -7,6 +7,7 @@ from idplane.ports.collections import (
     APPLICATIONS,
     CREDENTIALS,
     DENY_ASSIGNMENTS,
+    FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
     PRINCIPALS,
     RESOURCES,
@@ -21,6 +22,7 @@ __all__ = ["reset"]
 _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # heterogeneous by design, as in ports.collections
     SECRETS,
     CREDENTIALS,
+    FEDERATED_CREDENTIALS,
     ROLE_ASSIGNMENTS,
     DENY_ASSIGNMENTS,
     ROLE_DEFINITIONS,

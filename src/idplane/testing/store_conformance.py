@@ -194,7 +194,8 @@ class StoreConformance:
         children = [
             Delete(collection=one.collection, key=one.collection.key(one.value))
             for one in sample.everything().operations
-            if isinstance(one, Put) and one.collection.name in {"identity_assignments", "credentials", "role_assignments"}
+            if isinstance(one, Put)
+            and one.collection.name in {"identity_assignments", "credentials", "federated_credentials", "role_assignments"}
         ]
         await _refused(store, Batch.of(principal, *children), RefusedBecause.REFERENCE, "principals", "ann")
         await store.commit(Batch.of(*children, principal))

@@ -18,6 +18,7 @@ from idplane.model.directory import (
     Tenant,
 )
 from idplane.model.events import ActivityEvent, EventStatus, SignIn
+from idplane.model.federation import FederatedCredential, Trust
 from idplane.model.ids import ResourceId
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
 from idplane.model.resources import AssignedIdentity, Identity, IdentityAssignment, IdentityType, Resource
@@ -28,6 +29,7 @@ from idplane.ports.collections import (
     APPLICATIONS,
     CREDENTIALS,
     DENY_ASSIGNMENTS,
+    FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
     PRINCIPALS,
     RESOURCES,
@@ -53,6 +55,7 @@ __all__ = [
     "create",
     "credential",
     "everything",
+    "federated_credential",
     "identity_assignment",
     "principal",
     "resource",
@@ -114,6 +117,12 @@ def identity_assignment(host: str = VM, principal_id: str = "ann") -> IdentityAs
     return IdentityAssignment(
         host=ResourceId.parse(host), principal_id=principal_id, client_id=f"client-{principal_id}", identity=None
     )
+
+
+def federated_credential(name: str = "federated", principal_id: str = "ann") -> FederatedCredential:
+    """A trust in another issuer's subject."""
+    trust = Trust(issuer="https://issuer.example", subject="someone", audiences=("api://AzureADTokenExchange",))
+    return FederatedCredential(id=f"id-{name}", principal_id=principal_id, name=name, trust=trust, created_at=NOW)
 
 
 def credential(identifier: str = "credential", principal_id: str = "ann") -> Credential:
@@ -256,6 +265,7 @@ def everything() -> Batch:
         create(IDENTITY_ASSIGNMENTS, identity_assignment()),
         create(APPLICATIONS, _application("app", "client-app")),
         create(CREDENTIALS, credential()),
+        create(FEDERATED_CREDENTIALS, federated_credential()),
         create(AGENTS, _agent("agent", "aa")),
         create(ROLE_DEFINITIONS, _role("role", "Price Reader")),
         create(ROLE_ASSIGNMENTS, role_assignment()),
@@ -329,6 +339,13 @@ REFUSALS = (
         role_assignment("b", scope=GROUP.upper()),
         _ANN,
     ),
+    _unique(
+        "issuer and subject of a principal's federated credential",
+        FEDERATED_CREDENTIALS,
+        federated_credential("one"),
+        federated_credential("two"),
+        _ANN,
+    ),
     _unique("active key of a purpose", SIGNING_KEYS, _ACTIVE, signing_key("two", KeyState.ACTIVE)),
     _unique("sequence of a secret, whatever its name's case", SECRETS, secret("a", 1), secret("b", 1, "PASSWORD"), _VAULT),
     _missing("group of a resource", RESOURCES, resource(VM)),
@@ -336,12 +353,19 @@ REFUSALS = (
     _missing("host of an identity assignment", IDENTITY_ASSIGNMENTS, identity_assignment(), _ANN),
     _missing("principal of an identity assignment", IDENTITY_ASSIGNMENTS, identity_assignment(), _VM),
     _missing("principal of a credential", CREDENTIALS, credential()),
+    _missing("principal of a federated credential", FEDERATED_CREDENTIALS, federated_credential()),
     _missing("principal of a role assignment", ROLE_ASSIGNMENTS, role_assignment()),
     _missing("vault of a secret", SECRETS, secret("a", 1), _GROUP),
     _needed("group with resources", RESOURCES, GROUP.lower(), _VM),
     _needed("host with an identity", RESOURCES, VM.lower(), _ASSIGNED),
     _needed("principal with a host", PRINCIPALS, "ann", _ASSIGNED),
     _needed("principal with a credential", PRINCIPALS, "ann", _ANN + Batch.of(create(CREDENTIALS, credential()))),
+    _needed(
+        "principal with a federated credential",
+        PRINCIPALS,
+        "ann",
+        _ANN + Batch.of(create(FEDERATED_CREDENTIALS, federated_credential())),
+    ),
     _needed("principal with a role", PRINCIPALS, "ann", _ANN + Batch.of(create(ROLE_ASSIGNMENTS, role_assignment()))),
     _needed("vault with secrets", RESOURCES, VAULT.lower(), _VAULT + Batch.of(create(SECRETS, secret("a", 1)))),
 )

@@ -176,6 +176,7 @@ _CREDENTIAL_TYPES: Final = {
     CredentialKind.SECRET.value: "clientSecret",
     CredentialKind.CERTIFICATE.value: "certificate",
     CredentialKind.IDENTITY_CERTIFICATE.value: "managedIdentity",
+    CredentialKind.FEDERATED.value: "federatedIdentityCredential",
 }
 
 
@@ -223,8 +224,8 @@ def _managed_service_identity(event: SignIn, *, managed: bool) -> dict[str, obje
     return {
         "msiType": kind if managed else "none",
         "associatedResourceId": event.identity,
-        "federatedTokenId": None,
-        "federatedTokenIssuer": None,
+        "federatedTokenId": event.federated.token_id if event.federated else None,
+        "federatedTokenIssuer": event.federated.issuer if event.federated else None,
     }
 
 
@@ -234,6 +235,15 @@ def _annotations(event: SignIn) -> dict[str, object]:
         annotations["@idplane.signingKey"] = event.signing_key
     if event.expires_at is not None:
         annotations["@idplane.expires"] = event.expires_at.isoformat().replace("+00:00", "Z")
+    if event.federated is not None:
+        token = event.federated
+        annotations["@idplane.federated"] = {
+            "issuer": token.issuer,
+            "subject": token.subject,
+            "tokenId": token.token_id,
+            "nearestCredential": token.nearest,
+            "differs": token.differs,
+        }
     if event.workload is not None:
         annotations["@idplane.workload"] = {
             "pid": event.workload.pid,

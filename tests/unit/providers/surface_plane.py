@@ -18,7 +18,7 @@ from idplane.model.calls import Call, Caller
 from idplane.model.directory import Principal, PrincipalType, Subscription, Tenant
 from idplane.model.events import ActivityEvent
 from idplane.model.failure import Failure, FailureKind
-from idplane.model.profile import OPEN
+from idplane.model.profile import OPEN, Profile
 from idplane.model.roles import RoleAssignment
 from idplane.ports.collections import ACTIVITY, PRINCIPALS, ROLE_ASSIGNMENTS, SUBSCRIPTIONS, TENANTS
 from idplane.ports.store import ABSENT, Batch, Order, Put, Store
@@ -233,7 +233,7 @@ async def opening() -> AsyncIterator[OpenPlane]:
         await one.store.close()
 
 
-async def open_plane(*, providers: tuple[Provider, ...] = PROVIDERS, group: bool = True) -> Plane:
+async def open_plane(*, providers: tuple[Provider, ...] = PROVIDERS, group: bool = True, profile: Profile = OPEN) -> Plane:
     """Two tenants with a subscription each; `owner` owns the home tenant's root, `reader` and `contributor` its subscription."""
     clock = FakeClock()
     store = await memory_store(clock)
@@ -241,7 +241,7 @@ async def open_plane(*, providers: tuple[Provider, ...] = PROVIDERS, group: bool
         store=store,
         clock=clock,
         entropy=SeededEntropy(),
-        profile=OPEN,
+        profile=profile,
         registry=Registry(providers),
         authenticator=_Named(store),
         audiences=frozenset(),

@@ -54,14 +54,17 @@ async def test_the_tables_are_what_the_collections_declare(tmp_path: Path) -> No
         for log in LOGS:
             columns = {row[1] for row in database.execute(f"pragma table_info({log.name})")}
             assert columns == {"position", "doc", *log.columns}
-        assert database.execute("select version, name from schema_version").fetchall() == [(1, "0001_initial")]
+        assert database.execute("select version, name from schema_version").fetchall() == [
+            (1, "0001_initial"),
+            (2, "0002_federated_credentials"),
+        ]
 
 
 async def test_opening_again_changes_nothing(tmp_path: Path) -> None:
     for _ in range(2):
         await (await SqliteStore.open(tmp_path / "db", clock=FakeClock())).close()
     with closing(sqlite3.connect(tmp_path / "db")) as database:
-        assert database.execute("select count(*) from schema_version").fetchone() == (1,)
+        assert database.execute("select count(*) from schema_version").fetchone() == (2,)
 
 
 async def test_a_path_means_sqlite(tmp_path: Path) -> None:

@@ -33,8 +33,9 @@ from idplane.model.directory import (
     Tenant,
 )
 from idplane.model.events import SignIn
+from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
-from idplane.model.profile import AZURE
+from idplane.model.profile import AZURE, Profile
 from idplane.model.resources import IdentityAssignment, Resource
 from idplane.model.values import JsonObject
 from idplane.ports.collections import (
@@ -126,6 +127,21 @@ def shared_ring() -> KeyRing:
         return other_thread.submit(asyncio.run, opened()).result()
 
 
+class Published:
+    """The documents of every outside issuer that a test has; what it has not cannot be reached."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, bytes] = {}
+        self.asked: list[tuple[str, bool]] = []
+
+    async def fetch(self, url: str, *, private: bool = False) -> bytes:
+        self.asked.append((url, private))
+        await asyncio.sleep(0)
+        if url not in self.documents:
+            raise Failure(FailureKind.ISSUER_UNREACHABLE, "there is no such document")
+        return self.documents[url]
+
+
 @dataclass(frozen=True, kw_only=True)
 class StsWorld:
     """The service with one application and one machine that has both kinds of identity."""
@@ -135,6 +151,7 @@ class StsWorld:
     store: Store
     service: TokenService
     authenticator: TokenAuthenticator
+    published: Published
     tenant: Tenant
     app: Principal
     secret: str
@@ -145,7 +162,7 @@ class StsWorld:
     agent_pair: KeyPair
 
     @classmethod
-    async def open(cls) -> StsWorld:
+    async def open(cls, *, profile: Profile = AZURE) -> StsWorld:
         clock, entropy = FakeClock(_START), SeededEntropy("sts")
         store = await memory_store(clock)
         tenant = _tenant(TENANT_ID, "contoso.onmicrosoft.com")
@@ -192,15 +209,25 @@ class StsWorld:
             )
         )
         ring = shared_ring()
+        authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
+        published = Published()
         service = TokenService(
-            store=store, ring=ring, audiences=Audiences(store=store), clock=clock, entropy=entropy, profile=AZURE
+            store=store,
+            ring=ring,
+            audiences=Audiences(store=store),
+            clock=clock,
+            entropy=entropy,
+            profile=profile,
+            authenticator=authenticator,
+            documents=published,
         )
         return cls(
             clock=clock,
             entropy=entropy,
             store=store,
             service=service,
-            authenticator=TokenAuthenticator(store=store, ring=ring, clock=clock),
+            authenticator=authenticator,
+            published=published,
             tenant=tenant,
             app=app,
             secret=secret.secret,

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from tests.unit.sts.sts_world import ARM, VM_ID, StsWorld, foreign_rsa_pair, replacing, shared_ring
+from tests.unit.sts.sts_world import ARM, VM_ID, Published, StsWorld, foreign_rsa_pair, replacing, shared_ring
 
 from idplane.directory.audiences import Audiences
 from idplane.directory.identities import removal_of
@@ -203,6 +203,8 @@ class TestRevocation:
             clock=world.clock,
             entropy=world.entropy,
             profile=AZURE,
+            authenticator=TokenAuthenticator(store=world.store, ring=ring, clock=world.clock),
+            documents=Published(),
         )
         authenticator = TokenAuthenticator(store=world.store, ring=ring, clock=world.clock)
         before = await service.issue(world.by_secret(), world.call())

@@ -9,6 +9,7 @@ from tests.unit.sts.sts_world import (
     OTHER_TENANT_ID,
     UAMI_ID,
     VM_ID,
+    Published,
     StsWorld,
     agent_of,
     replacing,
@@ -182,6 +183,8 @@ def service_over(world: StsWorld, store: Any) -> TokenService:
         clock=world.clock,
         entropy=world.entropy,
         profile=AZURE,
+        authenticator=world.authenticator,
+        documents=Published(),
     )
 
 

@@ -1,0 +1,20 @@
+"""The one door to documents of outside issuers: their discovery document and their keys."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = ["IssuerDocuments"]
+
+
+class IssuerDocuments(Protocol):
+    """Fetches a document from an address that a stranger may have chosen, so within bounds.
+
+    At most 64 KiB and 5 seconds altogether; `https` only; no redirect is followed; the host's addresses are looked up once, and the
+    connection goes to one that was judged. Addresses that are not public are refused. `private` lifts the rules about `http` and
+    about addresses, for issuers that the tenant has named.
+    """
+
+    async def fetch(self, url: str, *, private: bool = False) -> bytes:
+        """The body of a 200 answer; raises `Failure(ISSUER_UNREACHABLE)` for everything else."""
+        ...

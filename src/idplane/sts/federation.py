@@ -1,0 +1,231 @@
+"""Client authentication by another issuer's token: federated credentials (MIE sections 6.3 and 6.4).
+
+    claims -> which credential matches -> the issuer's key -> signature -> times
+
+Matching comes first and costs a lookup; only for an issuer that one of the client's own credentials names are keys fetched. A
+refusal names the credential that came nearest, for the sign-in log. The token's `jti` is recorded and not single-use: projected
+tokens are shown again and again until their file is renewed (MIE section 6.3).
+
+A token of one of this installation's own tenants is a managed identity that acts as the client. It is checked by the ring and by
+the store, as any bearer token is, so an identity that was taken away proves nothing any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+from idplane.jose import Algorithm, UnverifiedToken, parse, verify
+from idplane.model.calls import Caller
+from idplane.model.directory import Principal, PrincipalType, Tenant
+from idplane.model.events import ForeignToken
+from idplane.model.expressions import holds, parse_expression
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.federation import FederatedCredential
+from idplane.model.profile import Profile
+from idplane.model.resources import identity_assignment_key
+from idplane.model.values import JsonObject
+from idplane.ports.collections import FEDERATED_CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, TENANTS
+from idplane.ports.store import ABSENT, Batch, Require, Store, Versioned
+from idplane.sts.assertions import check_times
+from idplane.sts.issuers import IssuerKeys
+
+__all__ = ["EXCHANGE_ID", "EXCHANGE_URIS", "Federated", "Federation", "OwnTokens", "is_foreign"]
+
+EXCHANGE_ID: Final = "fb60f99c-7a34-4190-8149-302f77469936"
+"""The `aud` of managed identities' tokens for exchange; federated credentials name it by its URI."""
+EXCHANGE_URIS: Final = frozenset(
+    {"api://AzureADTokenExchange", "api://AzureADTokenExchangeUSGov", "api://AzureADTokenExchangeChina"}
+)
+_NEAR: Final = 100
+_SHOWN: Final = 600
+
+
+class OwnTokens(Protocol):
+    """What is needed of the authenticator of our own tokens."""
+
+    async def authenticate(self, token: str, audiences: frozenset[str], /) -> Caller:
+        """The caller that the token speaks for; raises `Failure(TOKEN_*)`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Federated:
+    """A proof by another issuer's token."""
+
+    credential: Versioned[FederatedCredential]
+    token: ForeignToken
+    rests_on: Batch
+    """What else must still be so when the token that is issued for it gets its record."""
+
+
+def is_foreign(assertion: UnverifiedToken) -> bool:
+    """Whether somebody else than the client issued the assertion: issuers are URLs, clients are GUIDs."""
+    issuer = assertion.claims.get("iss")
+    return isinstance(issuer, str) and "://" in issuer
+
+
+class Federation:
+    """Decides whether a foreign token proves a client."""
+
+    def __init__(self, *, store: Store, keys: IssuerKeys, own: OwnTokens, profile: Profile) -> None:
+        self._store = store
+        self._keys = keys
+        self._own = own
+        self._algorithms = tuple(map(Algorithm, profile.federated_algorithms))
+        self._system_identities = profile.federated_system_identities
+
+    async def authenticate(self, token: str, principal: Principal, tenant: Tenant, now: datetime) -> Federated:
+        """The proof, or a refusal that carries the token's `issuer`, `subject` and `token_id` beside its own facts.
+
+        Raises `Failure`: TOKEN_INVALID for what is no token; FEDERATION_*, ASSERTION_INVALID, ASSERTION_TIME, ISSUER_UNREACHABLE.
+        """
+        assertion = parse(token)
+        shown = _shown(assertion.claims)
+        try:
+            own = await self._is_own(shown.issuer)
+            credential = await self._matching(principal, assertion.claims, own=own)
+            if own:
+                rests_on = await self._prove_own(token)
+            else:
+                rests_on = Batch()
+                await self._prove_outside(assertion, shown.issuer, tenant, now)
+        except Failure as failure:
+            facts = {"issuer": shown.issuer, "subject": shown.subject, "token_id": shown.token_id or ""}
+            raise Failure(failure.kind, failure.detail, **{**failure.data, **facts}) from failure
+        return Federated(credential=credential, token=shown, rests_on=rests_on)
+
+    async def _is_own(self, issuer: str) -> bool:
+        return any(issuer in (it.value.issuer_v1, it.value.issuer_v2) for it in await self._store.all(TENANTS))
+
+    # Which credential ---------------------------------------------------------------------------------------------------
+
+    async def _matching(self, principal: Principal, claims: JsonObject, *, own: bool) -> Versioned[FederatedCredential]:
+        mine = {"principal_id": principal.id}
+        same_issuer = await self._store.all(FEDERATED_CREDENTIALS, where={**mine, "issuer": _shown(claims).issuer})
+        audiences = _audiences(claims, own=own)
+        for row in same_issuer:
+            if not _differences(row.value, claims, audiences):
+                return row
+        others = same_issuer or (await self._store.page(FEDERATED_CREDENTIALS, where=mine, limit=_NEAR)).items
+        raise _nearest_miss([row.value for row in others], claims, audiences)
+
+    # Whether the token is what it says ------------------------------------------------------------------------------------
+
+    async def _prove_outside(self, assertion: UnverifiedToken, issuer: str, tenant: Tenant, now: datetime) -> None:
+        kid = assertion.key_id
+        if not kid:
+            raise _signature("the token names no key")
+        if assertion.algorithm not in self._algorithms:
+            raise _signature("the token's algorithm is not one that issuers may sign with")
+        found = await self._keys.key(issuer, kid, private=issuer in tenant.private_issuers)
+        if found is None:
+            raise _signature("the key was not found")
+        if not verify(assertion, found.key, *(one for one in found.algorithms if one in self._algorithms)):
+            raise _signature("the signature does not fit the key")
+        check_times(assertion.claims, now)
+
+    async def _prove_own(self, token: str) -> Batch:
+        caller = await self._own_caller(token)
+        subject = await self._store.get(PRINCIPALS, caller.principal_id)
+        if subject is None or not self._may_act(subject.value):
+            raise Failure(FailureKind.FEDERATION_OWN_TOKEN, "the token is not a managed identity's that may be a credential")
+        required = Batch.of(Require(collection=PRINCIPALS, key=subject.value.id, expect=subject.version))
+        if caller.host is not None:
+            key = identity_assignment_key(caller.host, subject.value.id)
+            assigned = await self._store.get(IDENTITY_ASSIGNMENTS, key)
+            required += Batch.of(
+                Require(collection=IDENTITY_ASSIGNMENTS, key=key, expect=assigned.version if assigned else ABSENT)
+            )
+        # Again, now that the versions are read: what holds after them is what the commit requires.
+        await self._own_caller(token)
+        return required
+
+    async def _own_caller(self, token: str) -> Caller:
+        try:
+            return await self._own.authenticate(token, frozenset({EXCHANGE_ID}))
+        except Failure as failure:
+            if failure.kind is FailureKind.TOKEN_EXPIRED:
+                raise Failure(FailureKind.ASSERTION_TIME, "client assertion is not within its valid time range") from failure
+            raise _signature(failure.detail) from failure
+
+    def _may_act(self, subject: Principal) -> bool:
+        managed = subject.type is PrincipalType.MANAGED_IDENTITY
+        return managed and subject.enabled and (self._system_identities or not subject.system_assigned)
+
+
+def _differences(credential: FederatedCredential, claims: JsonObject, audiences: frozenset[str]) -> tuple[str, ...]:
+    """The members in which a credential differs from a token; none when it matches."""
+    trust = credential.trust
+    found: list[str] = []
+    if trust.issuer != claims.get("iss"):
+        found.append("issuer")
+    if trust.expression is None:
+        if trust.subject != claims.get("sub"):
+            found.append("subject")
+    elif not holds(parse_expression(trust.expression.value), claims):
+        found.append("claimsMatchingExpression")
+    if trust.audience not in audiences:
+        found.append("audience")
+    return tuple(found)
+
+
+def _nearest_miss(credentials: Sequence[FederatedCredential], claims: JsonObject, audiences: frozenset[str]) -> Failure:
+    """The refusal in terms of the credential with the fewest differences; of equals, the one whose issuer is right."""
+    shown = _shown(claims)
+    named = _first_audience(claims)
+    if not credentials:
+        return Failure(FailureKind.FEDERATION_NONE, "the client has no federated credential", audience=named)
+    ranked = [(_differences(one, claims, audiences), one) for one in credentials]
+    differences, nearest = min(ranked, key=lambda it: ("issuer" in it[0], len(it[0]), it[1].name))
+    kind = _kind(nearest, shown, differences)
+    return Failure(
+        kind,
+        f"the token differs from the federated credential '{nearest.name}' in its {differences[0]}",
+        audience=named,
+        nearest=nearest.id,
+        nearest_name=nearest.name,
+        differs=differences[0],
+    )
+
+
+def _kind(nearest: FederatedCredential, shown: ForeignToken, differences: tuple[str, ...]) -> FailureKind:
+    trust = nearest.trust
+    match differences[0]:
+        case "issuer":
+            return FailureKind.FEDERATION_ISSUER
+        case "audience":
+            by_id = trust.audience.lower() == EXCHANGE_ID
+            return FailureKind.FEDERATION_AUDIENCE_ID if by_id else FailureKind.FEDERATION_AUDIENCE
+        case _:
+            same_but_case = trust.subject is not None and trust.subject.lower() == shown.subject.lower()
+            return FailureKind.FEDERATION_SUBJECT_CASE if same_but_case else FailureKind.FEDERATION_SUBJECT
+
+
+def _audiences(claims: JsonObject, *, own: bool) -> frozenset[str]:
+    """What the token is for, in the words of federated credentials (MIE section 6.4)."""
+    value = claims.get("aud")
+    several = value if isinstance(value, list) else [value]
+    found = frozenset(it for it in several if isinstance(it, str))
+    if own:
+        return EXCHANGE_URIS if found == {EXCHANGE_ID} else frozenset()
+    return found
+
+
+def _first_audience(claims: JsonObject) -> str:
+    value = claims.get("aud")
+    first = next(iter(value), "") if isinstance(value, list) else value
+    return first[:_SHOWN] if isinstance(first, str) else ""
+
+
+def _shown(claims: JsonObject) -> ForeignToken:
+    texts = {name: value[:_SHOWN] for name in ("iss", "sub", "jti", "uti") if isinstance(value := claims.get(name), str)}
+    return ForeignToken(
+        issuer=texts.get("iss", ""), subject=texts.get("sub", ""), token_id=texts.get("jti") or texts.get("uti")
+    )
+
+
+def _signature(why: str) -> Failure:
+    return Failure(FailureKind.FEDERATION_SIGNATURE, why, reason=f"{why[:1].upper()}{why[1:]}")
