@@ -143,7 +143,7 @@ async def test_a_message_too_long_is_refused_before_it_is_read(control: Path) ->
 
 
 async def test_what_is_no_socket_is_refused_and_closed(control: Path) -> None:
-    names = ["imds", "names_udp", "names_tcp", "https"]
+    names = ["endpoint", "names_udp", "names_tcp", "https"]
     with open_nothing() as nothing:
         before = open_descriptors()
         request = {"operation": "run", "resource": "vm-a", "descriptors": names}
@@ -158,7 +158,7 @@ async def test_what_is_no_socket_is_refused_and_closed(control: Path) -> None:
 async def test_a_socket_of_this_machines_network_is_refused(control: Path) -> None:
     """Nobody can make the agent serve identities where the whole machine could ask."""
     with socket.create_server(("127.0.0.1", 0)) as own:
-        request = {"operation": "run", "resource": "vm-a", "descriptors": ["imds", "names_udp", "names_tcp", "https"]}
+        request = {"operation": "run", "resource": "vm-a", "descriptors": ["endpoint", "names_udp", "names_tcp", "https"]}
         assert await refused(control, request, [own.fileno()] * 4) == (
             "INVALID_PARAMETER",
             "the imds socket is not what a run may have",
