@@ -1,6 +1,6 @@
 """A workload that asks for tokens through azure-identity, sync and aio, and msal, for every way to name an identity.
 
-The argument is a JSON object from the way's name to the identity's; the answer, on standard output, from "client way" to the object id
+Arguments: a JSON object from the way's name to the identity's, and the tenant; the answer, on standard output, from "client way" to the object id
 in the token or to the name of the exception.
 """
 
@@ -36,13 +36,13 @@ def options(way: str, identity: str) -> dict[str, Any]:
 
 def sync_token(way: str, identity: str) -> str:
     with ManagedIdentityCredential(**options(way, identity)) as credential:
-        return credential.get_token(f"{VAULT}/.default").token
+        return str(credential.get_token(f"{VAULT}/.default").token)
 
 
 def aio_token(way: str, identity: str) -> str:
     async def ask() -> str:
         async with aio.ManagedIdentityCredential(**options(way, identity)) as credential:
-            return (await credential.get_token(f"{VAULT}/.default")).token
+            return str((await credential.get_token(f"{VAULT}/.default")).token)
 
     return asyncio.run(ask())
 
@@ -57,7 +57,8 @@ def msal_token(way: str, identity: str) -> str:
 
 def shell_token() -> str:
     """As the Azure CLI asks in Cloud Shell."""
-    application = msal.PublicClientApplication("04b07795-8ddb-461a-bbee-02f9e1bf7b46")
+    authority = f"https://login.microsoftonline.com/{sys.argv[2]}"
+    application = msal.PublicClientApplication("04b07795-8ddb-461a-bbee-02f9e1bf7b46", authority=authority)
     answer = application.acquire_token_interactive([f"{VAULT}/.default"], prompt="none")
     return str(answer["access_token"])
 
@@ -66,14 +67,14 @@ def outcome(ask: Callable[[str, str], str], way: str, identity: str) -> str:
     try:
         return oid_of(ask(way, identity))
     except Exception as error:  # noqa: BLE001 - what it is, is the answer
-        print(f"{ask.__name__} {way}: {error!r}", file=sys.stderr)
+        print(f"{ask.__name__} {way}: {error!r}", file=sys.stderr)  # noqa: T201 - a program
         return type(error).__name__
 
 
 def main() -> None:
     ways: dict[str, str] = json.loads(sys.argv[1])
     clients = {"sync": sync_token, "aio": aio_token, "msal": msal_token}
-    print(json.dumps({f"{name} {way}": outcome(ask, way, ways[way]) for name, ask in clients.items() for way in ways}))
+    print(json.dumps({f"{name} {way}": outcome(ask, way, ways[way]) for name, ask in clients.items() for way in ways}))  # noqa: T201 - as above
 
 
 if __name__ == "__main__":

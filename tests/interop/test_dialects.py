@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.stories.planes import IDPLANE, Up
+from tests.stories.planes import Up
 from tests.stories.workloads import require_namespaces
 
 from idplane.model.dialects import Dialect
@@ -20,7 +20,7 @@ from idplane.testing.local import LocalPlane
 PROGRAM = str(Path(__file__).with_name("inside_dialects.py"))
 WAYS = ("none", "client_id", "object_id", "resource_id")
 CLIENTS = ("sync", "aio", "msal")
-ERROR = "ClientAuthenticationError"
+REFUSED = {"ClientAuthenticationError", "CredentialUnavailableError", "ValueError", "KeyError"}
 EVERY_WAY = dict.fromkeys(WAYS, "ok")
 CLIENT_ID_ONLY = {"none": "ok", "client_id": "ok"}
 """What each dialect lets code name; anything else is refused, by the client itself or by us."""
@@ -46,7 +46,7 @@ def check(dialect: Dialect, given: Mapping[str, str], system: str, shared: str, 
                 named = way in SUPPORTED[dialect] and way != "none"
                 assert got == (shared if named else system), (client, way)
             else:
-                assert got in {ERROR, "ValueError", "KeyError"}, (client, way)
+                assert got in REFUSED, (client, way)
 
 
 def ignores_names(dialect: Dialect) -> bool:
@@ -61,7 +61,7 @@ def test_by_variables(idplane: LocalPlane, dialect: Dialect) -> None:
     assert machine.identity is not None
     ways = {"none": "", "client_id": shared.client_id, "object_id": shared.principal_id, "resource_id": shared.id}
     ended = subprocess.run(
-        [sys.executable, PROGRAM, json.dumps(ways)],
+        [sys.executable, PROGRAM, json.dumps(ways), idplane.tenant_id],
         env={**CLEAN, **idplane.environment(machine, dialect=dialect)},
         capture_output=True,
         text=True,
@@ -109,7 +109,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @pytest.mark.parametrize("dialect", Dialect)
 def test_inside_a_run(fleet: Fleet, dialect: Dialect) -> None:
-    ended = fleet.run("--dialect", dialect, "--", sys.executable, PROGRAM, json.dumps(fleet.ways))
+    ended = fleet.run("--dialect", dialect, "--", sys.executable, PROGRAM, json.dumps(fleet.ways), fleet.up.info["tenant_id"])
     assert ended.returncode == 0, ended.stderr
     check(dialect, json.loads(ended.stdout), fleet.system, fleet.shared)
 
@@ -120,3 +120,81 @@ def test_only_the_hosts_own_endpoint_answers(fleet: Fleet, dialect: Dialect) -> 
     ended = fleet.run("--dialect", dialect, "--", sys.executable, "-c", code)
     assert ended.returncode == 1
     assert "ConnectionRefusedError" in ended.stderr
+
+
+def listing() -> dict[str, list[str]]:
+    return {path: sorted(one.name for one in Path(path).iterdir()) for path in ("/opt", "/var/opt")}
+
+
+def test_arcs_folders_leave_everything_else_in_place(fleet: Fleet) -> None:
+    code = (
+        "import json, os\n"
+        "shown = {path: sorted(os.listdir(path)) for path in ('/opt', '/var/opt', '/opt/azcmagent/bin')}\n"
+        "print(json.dumps([shown, os.stat('/var/opt/azcmagent/tokens').st_mode & 0o777]))"
+    )
+    before = listing()
+    ended = fleet.run("--dialect", "arc", "--", sys.executable, "-c", code)
+    assert ended.returncode == 0, ended.stderr
+    inside, mode = json.loads(ended.stdout)
+    for path, names in before.items():
+        assert inside[path] == sorted({*names, "azcmagent"})
+    assert (inside["/opt/azcmagent/bin"], mode) == (["himds"], 0o700)
+    assert listing() == before
+
+
+def test_arc_is_found_by_its_program_alone(fleet: Fleet) -> None:
+    """As msal finds it on a machine where nobody set variables."""
+    command = ["env", "-u", "IDENTITY_ENDPOINT", "-u", "IMDS_ENDPOINT", sys.executable, PROGRAM]
+    ended = fleet.run("--dialect", "arc", "--", *command, json.dumps(fleet.ways), fleet.up.info["tenant_id"])
+    assert ended.returncode == 0, ended.stderr
+    check(Dialect.ARC, json.loads(ended.stdout), fleet.system, fleet.shared, ("msal",))
+
+
+def test_forged_arc_files_inside_a_run(fleet: Fleet) -> None:
+    """The workload owns the folder, and gains nothing by writing to it."""
+    code = (
+        "import json, os, urllib.request, urllib.error\n"
+        "url = 'http://localhost:40342/metadata/identity/oauth2/token?api-version=2020-06-01&resource=https://vault.azure.net'\n"
+        "folder = '/var/opt/azcmagent/tokens/'\n"
+        "def ask(key=None):\n"
+        "    headers = {'Metadata': 'true'} | ({'Authorization': 'Basic ' + key} if key is not None else {})\n"
+        "    try:\n"
+        "        return urllib.request.urlopen(urllib.request.Request(url, headers=headers)).status, None\n"
+        "    except urllib.error.HTTPError as error:\n"
+        "        return error.code, (error.headers['WWW-Authenticate'] or '').partition('=')[2]\n"
+        "path = ask()[1]\n"
+        "good = open(path).read()\n"
+        "open(folder + 'mine.key', 'w').write('m' * 96)\n"
+        "open(folder + 'large.key', 'w').write('l' * 4097)\n"
+        "os.symlink('/etc/hostname', folder + 'link.key')\n"
+        "forged = [ask(open(folder + name).read().strip())[0] for name in ('mine.key', 'large.key', 'link.key')]\n"
+        "print(json.dumps([forged, ask(good)[0], ask(good)[0]]))\n"
+    )
+    ended = fleet.run("--dialect", "arc", "--", sys.executable, "-c", code)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout) == [[401, 401, 401], 200, 401]
+
+
+@pytest.mark.parametrize("dialect", [one for one in Dialect if one is not Dialect.ARC])
+def test_variables_for_any_program(fleet: Fleet, dialect: Dialect) -> None:
+    printed = fleet.up.cli("env", "--as", "vm", "--dialect", dialect, "--json")
+    assert printed.returncode == 0, printed.stderr
+    opened = json.loads(printed.stdout)
+    ended = subprocess.run(
+        [sys.executable, PROGRAM, json.dumps({"none": ""}), fleet.up.info["tenant_id"]],
+        env={**CLEAN, **opened["variables"]},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert json.loads(ended.stdout)["sync none"] == fleet.system
+    assert fleet.up.cli("env", "--revoke", opened["id"]).returncode == 0
+
+
+@pytest.mark.parametrize("dialect", [Dialect.SERVICE_FABRIC, Dialect.MACHINE_LEARNING, Dialect.IMDS])
+def test_a_run_without_a_namespace(fleet: Fleet, dialect: Dialect) -> None:
+    arguments = (sys.executable, PROGRAM, json.dumps(fleet.ways), fleet.up.info["tenant_id"])
+    ended = fleet.run("--isolation", "env", "--dialect", dialect, "--", *arguments)
+    assert ended.returncode == 0, ended.stderr
+    check(dialect, json.loads(ended.stdout), fleet.system, fleet.shared)

@@ -118,6 +118,8 @@ async def test_a_token_as_a_metadata_endpoint_words_it(control: Path) -> None:
         ({"operation": "token", "resource": "vm-a", "audience": "x", "client_id": 1}, "INVALID_PARAMETER"),
         ({"operation": "revoke", "id": "none"}, "RESOURCE_NOT_FOUND"),
         ({"operation": "run", "resource": "vm-a"}, "INVALID_PARAMETER"),
+        ({"operation": "run", "resource": "vm-a", "dialect": "klingon"}, "INVALID_PARAMETER"),
+        ({"operation": "env", "resource": "vm-a", "dialect": 7}, "INVALID_PARAMETER"),
         ({"operation": "run", "resource": "vm-a", "descriptors": "imds"}, "INVALID_PARAMETER"),
         ({"operation": "run", "resource": "vm-a", "descriptors": ["imds"]}, "INVALID_PARAMETER"),
         ({"operation": "run", "resource": "vm-a", "descriptors": [["imds"]]}, "INVALID_PARAMETER"),
@@ -150,7 +152,7 @@ async def test_what_is_no_socket_is_refused_and_closed(control: Path) -> None:
         for _ in range(5):
             assert await refused(control, request, [nothing.fileno()] * 4) == (
                 "INVALID_PARAMETER",
-                "the imds descriptor is no usable socket",
+                "the names_udp descriptor is no usable socket",
             )
         assert open_descriptors() <= before + 1
 
@@ -161,7 +163,7 @@ async def test_a_socket_of_this_machines_network_is_refused(control: Path) -> No
         request = {"operation": "run", "resource": "vm-a", "descriptors": ["endpoint", "names_udp", "names_tcp", "https"]}
         assert await refused(control, request, [own.fileno()] * 4) == (
             "INVALID_PARAMETER",
-            "the imds socket is not what a run may have",
+            "the names_udp socket is not what a run may have",
         )
 
 
