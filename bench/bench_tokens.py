@@ -8,16 +8,15 @@ sign-in log is counted afterwards to prove that every answer was a token of its 
 
 from __future__ import annotations
 
-import asyncio
-import multiprocessing
-import socket
 import sqlite3
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import httptools
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from measure import Load, Management, cpu_for_each, head, median, per_call, percentile, print_environment, running_plane
@@ -30,37 +29,6 @@ CONNECTIONS = 16
 CACHED = 20_000
 FRESH = 2_000
 IMDS = "169.254.169.254"
-
-
-class _Bare(asyncio.Protocol):
-    """The least that can answer: parse the head, write constant bytes of a token answer's length."""
-
-    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1900\r\n\r\n" + b"x" * 1900
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self.parser = httptools.HttpRequestParser(self)
-
-    def data_received(self, data: bytes) -> None:
-        self.parser.feed_data(data)
-
-    def on_url(self, url: bytes) -> None:
-        self.url = url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        pass
-
-    def on_message_complete(self) -> None:
-        self.transport.write(self.answer)
-
-
-def _serve_bare(sock: socket.socket) -> None:
-    async def serve() -> None:
-        server = await asyncio.get_running_loop().create_server(_Bare, sock=sock)
-        await server.serve_forever()
-
-    asyncio.run(serve())
 
 
 def raw_signature() -> float:
@@ -96,42 +64,51 @@ def logged(data: Path) -> int:
     return int(count)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One kind of request."""
+
+    name: str
+    pid: int
+    count: int
+    send: Callable[[int], list[float]]
+
+
+def cases(data: Path, info: dict[str, Any], pid: int, inside: Load, outside: Load) -> tuple[Case, ...]:
+    cached = [imds_request("https://management.azure.com/", fresh=False)] * CONNECTIONS
+    fresh = [imds_request(f"https://bench{n}.blob.core.windows.net", fresh=True) for n in range(CONNECTIONS)]
+    direct = [operator_request(data, info)] * CONNECTIONS
+    return (
+        Case(name="bare", pid=inside.bare_pid, count=CACHED, send=partial(inside.send, inside.bare_address, cached)),
+        Case(name="cached", pid=pid, count=CACHED, send=partial(inside.send, (IMDS, 80), cached)),
+        Case(name="fresh", pid=pid, count=FRESH, send=partial(inside.send, (IMDS, 80), fresh)),
+        Case(
+            name="direct",
+            pid=pid,
+            count=FRESH,
+            send=partial(outside.send, ("localhost", info["port"]), direct, ca_file=info["ca_file"]),
+        ),
+    )
+
+
 def measure() -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Figures by name: CPU microseconds of each round, and latencies of all."""
-    bare_socket = socket.create_server(("127.0.0.1", 0), backlog=512)
-    bare = multiprocessing.get_context("fork").Process(target=_serve_bare, args=(bare_socket,), daemon=True)
-    bare.start()
-    assert bare.pid is not None
-    names = ("bare", "cached", "fresh", "direct")
-    cpu: dict[str, list[float]] = {name: [] for name in (*names, "sign")}
-    latency: dict[str, list[float]] = {name: [] for name in names}
+    cpu: defaultdict[str, list[float]] = defaultdict(list)
+    latency: defaultdict[str, list[float]] = defaultdict(list)
     with running_plane() as (data, info, pid):
         machine = Management(data, info).machine("bench")
-        cached = [imds_request("https://management.azure.com/", fresh=False)] * CONNECTIONS
-        fresh = [imds_request(f"https://bench{n}.blob.core.windows.net", fresh=True) for n in range(CONNECTIONS)]
-        direct = [operator_request(data, info)] * CONNECTIONS
-        with (
-            Load(bare_socket.getsockname()) as at_bare,
-            Load((IMDS, 80), inside=(data, machine)) as at_imds,
-            Load(("localhost", info["port"]), ca_file=info["ca_file"]) as at_server,
-        ):
-            runs = (
-                ("bare", bare.pid, at_bare, cached, CACHED),
-                ("cached", pid, at_imds, cached, CACHED),
-                ("fresh", pid, at_imds, fresh, FRESH),
-                ("direct", pid, at_server, direct, FRESH),
-            )
-            for _, _, load, requests, _ in runs:
-                load.send(requests, 200)
+        with Load(inside=(data, machine)) as inside, Load() as outside:
+            every = cases(data, info, pid, inside, outside)
+            for case in every:
+                case.send(200)
             before = logged(data)
             for _ in range(ROUNDS):
-                for name, process, load, requests, count in runs:
-                    send = partial(load.send, requests, count)
-                    cpu[name].append(cpu_for_each(process, count, lambda send=send, name=name: latency[name].extend(send())))
+                for case in every:
+                    with cpu_for_each(case.pid, case.count, cpu[case.name]):
+                        latency[case.name] += case.send(case.count)
                 cpu["sign"].append(raw_signature())
             if logged(data) - before != 2 * ROUNDS * FRESH:
                 raise SystemExit("the sign-in log does not hold one record for each fresh token")
-    bare.terminate()
     return cpu, latency
 
 

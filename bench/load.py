@@ -1,7 +1,8 @@
-"""The load generator: `python load.py HOST PORT [CA_FILE]`, then one JSON order a line on standard input.
+"""The load generator: takes one JSON order a line on standard input. Started by `measure.Load`, maybe inside a run's namespace.
 
-Standard library only and started anew by `measure.Load`, so that it can live inside a run's network namespace. Each request of an
-order gets a connection of its own, kept alive with one request outstanding; the answer is the sorted latencies in milliseconds.
+It starts the bare handler (`bare.py`) beside itself, since an answer costs less inside a namespace's loopback than outside, and says
+first which process and port that is. Each request of an order gets a connection of its own, kept alive with one request outstanding;
+the answer is the sorted latencies in milliseconds.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import json
 import selectors
 import socket
 import ssl
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 
-def connect(host: str, port: int, ca_file: str) -> socket.socket:
+def connect(host: str, port: int, ca_file: str | None) -> socket.socket:
     connection = socket.create_connection((host, port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if not ca_file:
+    if ca_file is None:
         return connection
     return ssl.create_default_context(cafile=ca_file).wrap_socket(connection, server_hostname=host)
 
@@ -69,14 +72,19 @@ def run(connections: list[socket.socket], requests: list[bytes], count: int) -> 
 
 
 def main() -> None:
-    host, port, ca_file = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-    connections: list[socket.socket] = []
+    bare = subprocess.Popen([sys.executable, str(Path(__file__).with_name("bare.py"))], stdout=subprocess.PIPE, text=True)
+    assert bare.stdout is not None
+    print(json.dumps({"pid": bare.pid, "port": int(bare.stdout.readline())}), flush=True)
+    pools: dict[tuple[str, int], list[socket.socket]] = {}
     for line in sys.stdin:
         order = json.loads(line)
         requests = [base64.b64decode(one) for one in order["requests"]]
+        host, port = order["address"]
+        connections = pools.setdefault((host, port), [])
         while len(connections) < len(requests):
-            connections.append(connect(host, port, ca_file))
+            connections.append(connect(host, port, order["ca_file"]))
         print(json.dumps(run(connections[: len(requests)], requests, order["count"])), flush=True)
+    bare.terminate()
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ medians and ratios. Nothing here asserts a figure: figures are read by people, o
 
 from __future__ import annotations
 
+import atexit
 import base64
 import http.client
 import json
 import os
 import platform
+import shutil
 import ssl
 import statistics
 import subprocess
@@ -30,6 +32,11 @@ from cryptography.hazmat.backends.openssl import backend
 
 IDPLANE = str(Path(sys.executable).with_name("idplane"))
 _LOAD = str(Path(__file__).with_name("load.py"))
+_BYTECODE = tempfile.mkdtemp(prefix="idplane-bench-")
+atexit.register(shutil.rmtree, _BYTECODE, ignore_errors=True)
+# An installed program has its bytecode compiled already; a checkout may not, or may be told not to keep it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # noqa: TID251 - for the processes under measurement, as above
+os.environ["PYTHONPYCACHEPREFIX"] = _BYTECODE  # noqa: TID251 - as above
 
 
 def print_environment() -> None:
@@ -75,14 +82,17 @@ class Load:
     """A load generator in a process of its own (`load.py`), so that its work is not the measured process' work.
 
     With `inside`, a data folder and a resource, it is started by `idplane run`: it lives in that resource's network namespace and
-    finds the metadata endpoint at 169.254.169.254, as production code does.
+    finds the metadata endpoint at 169.254.169.254, as production code does. A bare handler lives beside it.
     """
 
-    def __init__(self, address: tuple[str, int], *, inside: tuple[Path, str] | None = None, ca_file: str | None = None) -> None:
-        command = [sys.executable, _LOAD, address[0], str(address[1]), ca_file or ""]
+    def __init__(self, *, inside: tuple[Path, str] | None = None) -> None:
+        command = [sys.executable, _LOAD]
         if inside is not None:
             command = [IDPLANE, "run", "--data", str(inside[0]), "--as", inside[1], "--", *command]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/")
+        bare = self._answer()
+        self.bare_pid: int = bare["pid"]
+        self.bare_address = ("127.0.0.1", int(bare["port"]))
 
     def __enter__(self) -> Self:
         return self
@@ -91,25 +101,30 @@ class Load:
         self._process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
         self._process.wait()
 
-    def send(self, requests: Sequence[bytes], count: int) -> list[float]:
+    def send(self, address: tuple[str, int], requests: Sequence[bytes], count: int, ca_file: str | None = None) -> list[float]:
         """`count` requests over kept-alive connections, one for each of `requests` and one outstanding on each; sorted latencies in ms."""
-        order = {"requests": [base64.b64encode(one).decode() for one in requests], "count": count}
+        encoded = [base64.b64encode(one).decode() for one in requests]
+        order = {"address": address, "requests": encoded, "count": count, "ca_file": ca_file}
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
+        latencies: list[float] = self._answer()
+        return latencies
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
         answer = self._process.stdout.readline()
         if not answer:
             raise SystemExit("the load generator gave up")
-        latencies: list[float] = json.loads(answer)
-        return latencies
+        return json.loads(answer)
 
 
-def cpu_for_each(pid: int, count: int, work: Callable[[], object]) -> float:
-    """Microseconds of `pid`'s CPU time for each of the `count` requests that `work` makes."""
+@contextmanager
+def cpu_for_each(pid: int, count: int, into: list[float]) -> Iterator[None]:
+    """Add to `into` the microseconds of `pid`'s CPU time for each of the `count` requests made inside."""
     before = cpu_seconds(pid)
-    work()
-    return (cpu_seconds(pid) - before) / count * 1e6
+    yield
+    into.append((cpu_seconds(pid) - before) / count * 1e6)
 
 
 def median(values: Sequence[float]) -> float:

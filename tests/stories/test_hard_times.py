@@ -345,3 +345,14 @@ def test_an_answer_that_was_begun_by_a_slow_request_still_arrives(up: Up) -> Non
         connection.sendall(body[10:])
         assert connection.recv(65536).startswith(b"HTTP/1.1 40")
     assert up.process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_first_moment_ends_in_good_order(
+    start_up: Callable[..., Up], tmp_path: Path, number: signal.Signals
+) -> None:
+    for _ in range(5):
+        up = start_up(tmp_path / "data")
+        up.process.send_signal(number)
+        assert up.process.wait(timeout=30) == 0
+        assert not {"plane.json", "control.sock"} & {one.name for one in up.data.iterdir()}

@@ -48,6 +48,7 @@ _SECONDS = 10.0
 _OPEN_SECONDS = 30.0
 """Opening a run may have to start a network."""
 _CONNECTIONS = 64
+_PAUSE_SECONDS = 0.5
 _BACKLOG = 64
 _log = logging.getLogger("idplane.agent.control")
 
@@ -123,7 +124,12 @@ class ControlServer:
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            connection, _ = await loop.sock_accept(listener)
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError as error:  # out of descriptors, or a command that gave up: neither is a reason to stop listening
+                _log.warning("a command could not be accepted: %s", error.strerror)
+                await self._runs.clock.sleep(_PAUSE_SECONDS)
+                continue
             if len(self._tasks) >= _CONNECTIONS:
                 connection.close()
                 continue

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from idplane.bootstrap.operator import OPERATOR_FILE
 from idplane.keys.sealing import unsealed_private_key
 from idplane.model.failure import Failure
 from idplane.ports.collections import SIGNING_KEYS
@@ -30,8 +29,10 @@ def usable(folder: DataFolder) -> Iterator[None]:
         raise DataFolderProblem(f"{named} cannot be read or written: {reason}") from error
 
 
-async def open_custody(folder: DataFolder, store: Store, entropy: Entropy) -> FileCustody:
+async def open_custody(folder: DataFolder, store: Store, entropy: Entropy, *, complete: bool) -> FileCustody:
     """The custody whose key the database was sealed with; a new one for a new database.
+
+    `complete` says that there was a start that got as far as serving: a database without a key of its own cannot be new then.
 
     Raises `DataFolderProblem` when key and database do not belong together. Neither is touched then: whoever has a backup of the right
     one can put it back.
@@ -42,9 +43,7 @@ async def open_custody(folder: DataFolder, store: Store, entropy: Entropy) -> Fi
         raise DataFolderProblem(
             f"the key file {key_file} is missing, and the database cannot be read without it: restore it from a backup"
         )
-    # The operator's file comes last: with it, the first start was complete, not cut short.
-    complete = key_file.exists() and (folder.path / OPERATOR_FILE).exists()
-    if complete and not sealed and await store.position() == 0:
+    if complete and key_file.exists() and not sealed and await store.position() == 0:
         raise DataFolderProblem(
             f"the database {database} is empty, but there is a key file of an earlier one: restore the database from a backup, "
             f"or remove {key_file} to start anew"

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -29,8 +30,10 @@ from idplane.store.sqlite import SqliteStore
 __all__ = ["CA_FILE", "CONTROL_SOCKET", "DESCRIPTION_FILE", "PlaneInfo", "PortTaken", "serve"]
 
 CA_FILE = "ca.pem"
+"""Written when all else is ready, so its presence says that a start was complete."""
 CONTROL_SOCKET = "control.sock"
 DESCRIPTION_FILE = "plane.json"
+_DESCRIPTORS = 8192
 
 
 class PortTaken(Exception):  # noqa: N818 - it is what the person at the terminal reads
@@ -59,18 +62,23 @@ class PlaneInfo:
 
 async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> None:
     """Run a plane until SIGINT or SIGTERM. Raises `DataFolderProblem` and `PortTaken` for what a person can mend."""
+    stop = _stop_signal()
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(DataFolder.open(settings.data))
         sock = stack.enter_context(_bind(settings.port))
+        _allow_many_descriptors()
         clock, entropy = SystemClock(), SystemEntropy()
         with usable(folder):
             store = await SqliteStore.open(folder.database, clock=clock)
             stack.push_async_callback(store.close)
-            custody = await open_custody(folder, store, entropy)
+            custody = await open_custody(folder, store, entropy, complete=(folder.path / CA_FILE).exists())
             world = World(clock=clock, entropy=entropy, store=store, custody=custody, profile=settings.profile)
+            # Beside the plane's own first key: making an RSA key takes 45 ms, at times 200.
+            certificate = asyncio.get_running_loop().run_in_executor(None, _operator_certificate, folder.path, world)
+            stack.callback(certificate.cancel)
             plane = await Plane.open(world)
             stack.push_async_callback(plane.close)
-            await trust_operator(world, plane.installation.operator, _operator_certificate(folder.path, world))
+            await trust_operator(world, plane.installation.operator, await certificate)
             write_public_file(folder.path / CA_FILE, plane.tls.ca_pem)
             listener = await plane.listen(sock)
             stack.push_async_callback(listener.close)
@@ -86,7 +94,15 @@ async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> Non
             write_private_file(description, json.dumps(asdict(info), indent=2).encode())
         stack.callback(description.unlink, missing_ok=True)
         ready(info)
-        await _until_told_to_stop(plane)
+        await _until_told_to_stop(plane, stop)
+
+
+def _allow_many_descriptors() -> None:
+    """Connections are descriptors; the usual limit of 1024 is there for programs that use `select`, and this is none."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _bind(port: int) -> socket.socket:
@@ -133,11 +149,17 @@ def _describe(plane: Plane, folder: Path, *, port: int) -> PlaneInfo:
     )
 
 
-async def _until_told_to_stop(plane: Plane) -> None:
+def _stop_signal() -> asyncio.Event:
+    """Set by SIGINT and SIGTERM, from the very start: one that comes early ends the start in good order."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _until_told_to_stop(plane: Plane, stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
     duties = loop.create_task(plane.duties())
     waiting = loop.create_task(stop.wait())
     try:

@@ -11,6 +11,7 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -139,9 +140,11 @@ class LocalPlane:
         self.clock = MovableClock()
         entropy = SystemEntropy()
         self._entropy = entropy
-        self._operator = OperatorKey.create(self.clock, entropy)
         self._tokens: dict[str, Mapping[str, Any]] = {}
-        self._thread = PlaneThread(self._world(profile))
+        with ThreadPoolExecutor(1) as beside:  # the plane makes an RSA key too, and each takes 45 ms, at times 200
+            operator = beside.submit(OperatorKey.create, self.clock, entropy)
+            self._thread = PlaneThread(self._world(profile))
+            self._operator = operator.result()
         self._plane = self._thread.plane
         self._folder = tempfile.TemporaryDirectory(prefix="idplane-")
         self.ca_file = Path(self._folder.name) / "ca.pem"
