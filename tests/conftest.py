@@ -6,6 +6,14 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test is timed: the machine decides how long things take. In CI the same examples each time, so that a change is judged by what it
+# changes; everywhere else new ones.
+settings.register_profile(
+    "idplane", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("idplane")
 
 
 @pytest.fixture(scope="session")

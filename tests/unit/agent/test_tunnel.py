@@ -29,7 +29,7 @@ Ask: TypeAlias = Callable[[bytes], Awaitable[bytes]]
         ("management.azure.com", 8443, ("management.azure.com", 8443)),
         ("stock.vault.localhost", 8443, ("127.0.0.1", 8443)),
         ("localhost", 8443, ("127.0.0.1", 8443)),
-        ("pypi.org", 443, ("pypi.org", 443)),
+        ("example.com", 443, ("example.com", 443)),
     ],
 )
 def test_only_azures_public_names_lead_inside(host: str, port: int, there: tuple[str, int]) -> None:

@@ -148,7 +148,7 @@ def _naive_allows(
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(_calls, _assignments(), _denies(), _roles())
 def test_the_decision_equals_a_naive_scan(
     call: AccessCall, assignments: list[RoleAssignment], denies: list[DenyAssignment], roles: dict[str, RoleDefinition]

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idplane.model.directory import Setting
@@ -87,6 +87,7 @@ async def _together(batches: list[Batch]) -> _Outcome:
     return outcome
 
 
+@settings(max_examples=40)
 @given(batches=_BATCHES)
 def test_groups_change_nothing(batches: list[Batch]) -> None:
     assert asyncio.run(_together(batches)) == asyncio.run(_one_by_one(batches))
