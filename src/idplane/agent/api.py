@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import enum
 import socket
+import ssl
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from idplane.agent.identities import Selector
+from idplane.model.dialects import Dialect
 from idplane.model.ids import ResourceId
 from idplane.ports.store import Change
 
 __all__ = ["Dialect", "HostAgentApi", "Listening", "TokenAnswer"]
-
-
-class Dialect(enum.Enum):
-    """The words in which a listener speaks to workloads."""
-
-    IMDS = "imds"
-    """Virtual machines: `/metadata/identity/oauth2/token` and the rest of `/metadata`."""
-    APP_SERVICE = "app-service"
-    """Web and function apps, 2019-08-01: `IDENTITY_ENDPOINT` (the address with `APP_SERVICE_PATH`) and `IDENTITY_HEADER`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,16 +56,23 @@ class HostAgentApi(Protocol):
         run_id: str | None = None,
         require_metadata: bool = True,
         names: Collection[str] = (),
+        tls: ssl.SSLContext | None = None,
+        key_folder: int | None = None,
     ) -> Listening:
         """Serve a bound socket for `host`, and for no other resource whatever a request says.
 
-        `names` are further Host header values (`name` or `name:port`) that the listener answers to. App Service needs `secret`;
-        a listener of that dialect without one is a `ValueError`.
+        `names` are further Host header values (`name` or `name:port`) that the listener answers to. A dialect whose clients show
+        a secret needs `secret`, Arc the descriptor of its `key_folder`, which stays the caller's, and Service Fabric `tls`; a
+        listener that lacks what its dialect needs is a `ValueError`.
         """
         ...
 
     async def token(self, host: ResourceId, selector: Selector | None, resource: str) -> TokenAnswer:
         """A token as a workload on `host` would get it."""
+        ...
+
+    async def default_identity(self, host: ResourceId) -> str | None:
+        """The client id of the identity that `host` gets without naming one; None if there is none, or more than one to choose from."""
         ...
 
     def apply(self, changes: Sequence[Change]) -> None:

@@ -1,4 +1,4 @@
-"""What failures are called by App Service's token endpoint, 2019-08-01 (MIE section 2). Total over the failure kinds."""
+"""What failures are called by App Service's token endpoint, 2019-08-01 and later (MIE section 2). Total over the failure kinds."""
 
 from __future__ import annotations
 

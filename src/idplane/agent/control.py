@@ -16,12 +16,13 @@ import logging
 import os
 import select
 import socket
+import stat
 import struct
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from idplane.agent.api import HostAgentApi, TokenAnswer
 from idplane.agent.control_wire import (
@@ -37,6 +38,7 @@ from idplane.agent.control_wire import (
 from idplane.agent.identities import Selector, SelectorKind
 from idplane.agent.network import NamespaceHandles
 from idplane.agent.runs import Hosts, Isolation, NamespaceSockets, Opened, Process, Run, Runs
+from idplane.model.dialects import INSIDE_ADDRESSES, Dialect, default_dialect, variables_dialect
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.values import JsonObject
 
@@ -61,6 +63,7 @@ class Operation(enum.StrEnum):
     RUN = "run"
     ENVIRONMENT = "env"
     TOKEN = "token"
+    RESOLVE = "resolve"
     RUNS = "runs"
     REVOKE = "revoke"
 
@@ -174,7 +177,11 @@ class ControlServer:
                 return _opened(await self._open_run(request, channel, process))
             case Operation.ENVIRONMENT:
                 resource = await self._hosts.resolve(text(request, "resource"))
-                return _opened(await self._runs.open_environment(resource, None))
+                dialect = _dialect(request, variables_dialect(resource.type))
+                return _opened(await self._runs.open_environment(resource, None, dialect=dialect))
+            case Operation.RESOLVE:
+                resource = await self._hosts.resolve(text(request, "resource"))
+                return {"resource": str(resource), "dialect": default_dialect(resource.type).value}
             case Operation.TOKEN:
                 return await self._token(request)
             case Operation.RUNS:
@@ -188,15 +195,20 @@ class ControlServer:
     async def _open_run(self, request: JsonObject, channel: _Channel, process: Process) -> Opened:
         resource = await self._hosts.resolve(text(request, "resource"))
         named = _named_descriptors(request, channel.received)
+        _dialect(request, Dialect.IMDS)  # a bad one is refused before anything is owned
         owned = Process(pid=process.pid, descriptor=os.dup(process.descriptor))
         if request.get("isolation") == Isolation.ENVIRONMENT.value:
-            return await self._runs.open_environment(resource, owned)
+            return await self._runs.open_environment(
+                resource, owned, dialect=_dialect(request, variables_dialect(resource.type))
+            )
         with ExitStack() as unless_opened:
             unless_opened.callback(os.close, owned.descriptor)
-            sockets = _run_sockets(named)
+            dialect = _dialect(request, default_dialect(resource.type))
+            sockets = _run_sockets(named, dialect)
+            unless_opened.callback(sockets.close)
             handles = _namespace_handles(named)
             unless_opened.pop_all()
-        return await self._runs.open_namespace(resource, sockets, owned, handles)
+        return await self._runs.open_namespace(resource, sockets, owned, handles, dialect=dialect)
 
     async def _token(self, request: JsonObject) -> JsonObject:
         resource = await self._hosts.resolve(text(request, "resource"))
@@ -333,8 +345,8 @@ def _named_descriptors(request: JsonObject, received: list[int]) -> Mapping[str,
     return dict(zip(names, received, strict=True))
 
 
-_EXPECTED: Mapping[str, tuple[socket.SocketKind, str, int | None]] = {
-    "imds": (socket.SOCK_STREAM, "169.254.169.254", 80),
+_Expected: TypeAlias = tuple[socket.SocketKind, str, int | None]
+_EXPECTED: Mapping[str, _Expected] = {
     "names_udp": (socket.SOCK_DGRAM, "168.63.129.16", 53),
     "names_tcp": (socket.SOCK_STREAM, "168.63.129.16", 53),
     "https": (socket.SOCK_STREAM, "127.0.0.1", 443),
@@ -342,16 +354,31 @@ _EXPECTED: Mapping[str, tuple[socket.SocketKind, str, int | None]] = {
 }
 
 
-def _run_sockets(named: Mapping[str, int]) -> NamespaceSockets:
+def _dialect(request: JsonObject, default: Dialect) -> Dialect:
+    """The dialect that was asked for by name, else the default; raises `Failure(INVALID_PARAMETER)`."""
+    if request.get("dialect") is None:
+        return default
+    try:
+        return Dialect(text(request, "dialect"))
+    except ValueError as error:
+        raise Failure(FailureKind.INVALID_PARAMETER, f"there is no such dialect; there are: {', '.join(Dialect)}") from error
+
+
+def _run_sockets(named: Mapping[str, int], dialect: Dialect) -> NamespaceSockets:
     """The launcher's sockets, each checked to be what its name says and to lie in another network namespace than ours."""
+    expected = {**_EXPECTED, "endpoint": (socket.SOCK_STREAM, *INSIDE_ADDRESSES[dialect])}
     with ExitStack() as unless_complete:
-        sockets = {name: _checked_socket(name, named[name], unless_complete) for name in _EXPECTED if name in named}
-        missing = _EXPECTED.keys() - sockets.keys() - {"plane"}
+        sockets = {
+            name: _checked_socket(name, named[name], what, unless_complete) for name, what in expected.items() if name in named
+        }
+        missing = expected.keys() - sockets.keys() - {"plane"}
         if missing:
             raise Failure(FailureKind.INVALID_PARAMETER, f"the launcher sent no {min(missing)} socket")
+        folder = _key_folder(named) if dialect is Dialect.ARC else None
         unless_complete.pop_all()
     return NamespaceSockets(
-        imds=sockets["imds"],
+        key_folder=folder,
+        endpoint=sockets["endpoint"],
         names_udp=sockets["names_udp"],
         names_tcp=sockets["names_tcp"],
         https=sockets["https"],
@@ -359,8 +386,16 @@ def _run_sockets(named: Mapping[str, int]) -> NamespaceSockets:
     )
 
 
-def _checked_socket(name: str, descriptor: int, unless_complete: ExitStack) -> socket.socket:
-    kind, address, port = _EXPECTED[name]
+def _key_folder(named: Mapping[str, int]) -> int:
+    """A copy of the descriptor of the folder that Arc's keys go into."""
+    descriptor = named.get("key_folder")
+    if descriptor is None or not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        raise Failure(FailureKind.INVALID_PARAMETER, "the launcher sent no folder for keys")
+    return os.dup(descriptor)
+
+
+def _checked_socket(name: str, descriptor: int, expected: _Expected, unless_complete: ExitStack) -> socket.socket:
+    kind, address, port = expected
     try:
         sock = _duplicated(descriptor)
         unless_complete.callback(sock.close)
@@ -415,6 +450,7 @@ def _described(run: Run) -> JsonObject:
     return {
         "id": run.id,
         "resource": str(run.resource),
+        "dialect": run.dialect.value,
         "isolation": run.isolation.value,
         "network": run.network,
         "pid": run.pid,

@@ -7,7 +7,7 @@ import hmac
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from idplane.agent.protocol import Request
 from idplane.agent.replies import Reply
@@ -34,6 +34,8 @@ class Listener:
     require_metadata: bool = True
     """Whether `Metadata: true` is needed; the .NET probe behind a host override wants it off (MIE section 1.4)."""
     workload: Workload = field(default_factory=Workload)
+    key_folder: int | None = None
+    """An open folder for the files that Arc's challenge names; stays its opener's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,9 @@ def same_secret(given: bytes | None, expected: str | None) -> bool:
 class Endpoint(abc.ABC):
     """A dialect at one listener. Whatever happens, the answer is in the dialect's words and has an id."""
 
+    _METHODS: ClassVar = frozenset({b"GET"})
+    _METHODS_TEXT: ClassVar = "Only GET is served here"
+
     def __init__(self, listener: Listener, world: World) -> None:
         self._listener = listener
         self._source = world.source
@@ -109,6 +114,12 @@ class Endpoint(abc.ABC):
             _log.error("internal failure in request %s", request_id, exc_info=failure)
         return self._render(failure, request_id)
 
+    def tidy(self) -> None:  # noqa: B027 - most dialects keep nothing
+        """Drop what has expired."""
+
+    def close(self) -> None:  # noqa: B027 - as above
+        """Leave nothing behind."""
+
     @abc.abstractmethod
     def _answer(self, request: Request) -> Reply | Coroutine[Any, Any, Reply]:
         """Serve; raises `Failure` for everything that the workload must be told."""
@@ -131,8 +142,8 @@ class Endpoint(abc.ABC):
 
     def _admit(self, request: Request, seen: Seen) -> None:
         """The checks that all dialects make, cheapest first: method, proxies, host (MIE section 1.7)."""
-        if request.method != b"GET":
-            raise Failure(FailureKind.METHOD_NOT_ALLOWED, "Only GET is served here")
+        if request.method not in self._METHODS:
+            raise Failure(FailureKind.METHOD_NOT_ALLOWED, self._METHODS_TEXT)
         if seen.forwarded:
             raise Failure(FailureKind.FORWARDED, "Requests that were forwarded by a proxy are not served")
         if seen.host not in self._listener.names:

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Collection, Sequence
+import ssl
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import assert_never
+from types import MappingProxyType
 
 from idplane.agent.api import Dialect, HostAgentApi, Listening, TokenAnswer
-from idplane.agent.appservice import APP_SERVICE_PATH, AppServiceEndpoint
+from idplane.agent.appservice import AppServiceEndpoint
+from idplane.agent.appservice_2017 import AppService2017Endpoint
+from idplane.agent.arc import ArcEndpoint
+from idplane.agent.cloudshell import CloudShellEndpoint
 from idplane.agent.credentials import Credentials
 from idplane.agent.endpoint import Endpoint, Listener, World
-from idplane.agent.identities import HostDescription, HostedIdentity, NoSelector, Selector, SelectorKind
+from idplane.agent.identities import HostDescription, HostedIdentity, NoSelector, Selector, SelectorKind, select
 from idplane.agent.imds import IMDS_NAMES, ImdsEndpoint
 from idplane.agent.listening import ServedSocket, host_names
+from idplane.agent.machinelearning import MachineLearningEndpoint
 from idplane.agent.plane import Plane, UpstreamToken
+from idplane.agent.servicefabric import ServiceFabricEndpoint
 from idplane.agent.source import TokenAsk, TokenSource
 from idplane.agent.upstream import AgentIdentity, Upstream, UpstreamResponse
 from idplane.model.calls import Workload
-from idplane.model.failure import Failure
+from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.ports.store import Change
 from idplane.ports.world import Clock, Entropy
 
 __all__ = [
-    "APP_SERVICE_PATH",
     "AgentIdentity",
     "Dialect",
     "HostAgent",
@@ -38,6 +43,18 @@ __all__ = [
     "UpstreamResponse",
 ]
 
+_WITH_SECRET = frozenset({Dialect.APP_SERVICE, Dialect.APP_SERVICE_2017, Dialect.SERVICE_FABRIC, Dialect.MACHINE_LEARNING})
+_ENDPOINTS: Mapping[Dialect, type[Endpoint]] = MappingProxyType(
+    {
+        Dialect.IMDS: ImdsEndpoint,
+        Dialect.APP_SERVICE: AppServiceEndpoint,
+        Dialect.APP_SERVICE_2017: AppService2017Endpoint,
+        Dialect.ARC: ArcEndpoint,
+        Dialect.SERVICE_FABRIC: ServiceFabricEndpoint,
+        Dialect.CLOUD_SHELL: CloudShellEndpoint,
+        Dialect.MACHINE_LEARNING: MachineLearningEndpoint,
+    }
+)
 _log = logging.getLogger("idplane.agent")
 _POLL_SECONDS = 30
 _RETRY_SECONDS = 1.0
@@ -75,14 +92,19 @@ class HostAgent:
         run_id: str | None = None,
         require_metadata: bool = True,
         names: Collection[str] = (),
+        tls: ssl.SSLContext | None = None,
+        key_folder: int | None = None,
     ) -> Listening:
         """Serve a bound socket for `host`, and for no other resource whatever a request says.
 
-        `names` are further Host header values (`name` or `name:port`) that the listener answers to. App Service needs `secret`;
-        a listener of that dialect without one is a `ValueError`.
+        `names` are further Host header values (`name` or `name:port`) that the listener answers to. A dialect whose clients show
+        a secret needs `secret`, Arc the descriptor of its `key_folder`, which stays the caller's, and Service Fabric `tls`; a
+        listener that lacks what its dialect needs is a `ValueError`.
         """
-        if dialect is Dialect.APP_SERVICE and not secret:
-            raise ValueError("the App Service dialect needs a secret")
+        if dialect in _WITH_SECRET and not secret:
+            raise ValueError(f"the dialect {dialect} needs a secret")
+        if (tls is not None) is not (dialect is Dialect.SERVICE_FABRIC):
+            raise ValueError("Service Fabric's dialect needs TLS, and no other one has it")
         address, port = sock.getsockname()[:2]
         further = [*names, *(name.decode() for name in IMDS_NAMES)] if dialect is Dialect.IMDS else names
         listener = Listener(
@@ -91,8 +113,9 @@ class HostAgent:
             secret=secret,
             require_metadata=require_metadata,
             workload=Workload(run_id=run_id),
+            key_folder=key_folder,
         )
-        listening = await ServedSocket.start(sock, self._endpoint(dialect, listener), self._clock)
+        listening = await ServedSocket.start(sock, self._endpoint(dialect, listener), self._clock, tls=tls)
         self._listening = {one for one in self._listening if not one.closed} | {listening}
         return listening
 
@@ -107,6 +130,15 @@ class HostAgent:
             not_before=datetime.fromtimestamp(token.not_before, UTC),
             expires_at=datetime.fromtimestamp(token.expires_on, UTC),
         )
+
+    async def default_identity(self, host: ResourceId) -> str | None:
+        """The client id of the identity that `host` gets without naming one; None if there is none, or more than one to choose from."""
+        try:
+            return select(await self._source.host(host), None, NoSelector.SYSTEM_OR_ONLY).client_id
+        except Failure as failure:
+            if failure.kind in {FailureKind.IDENTITY_NOT_FOUND, FailureKind.IDENTITY_AMBIGUOUS}:
+                return None
+            raise
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Evict what the changes concern, at once; quick, and never raises. Fits `Store.subscribe`."""
@@ -148,13 +180,7 @@ class HostAgent:
 
     def _endpoint(self, dialect: Dialect, listener: Listener) -> Endpoint:
         world = World(source=self._source, clock=self._clock, entropy=self._entropy)
-        match dialect:
-            case Dialect.IMDS:
-                return ImdsEndpoint(listener, world)
-            case Dialect.APP_SERVICE:
-                return AppServiceEndpoint(listener, world)
-            case _:
-                assert_never(dialect)
+        return _ENDPOINTS[dialect](listener, world)
 
     async def _exchange(self, host: HostDescription, identity: HostedIdentity, ask: TokenAsk, assertion: str) -> UpstreamToken:
         return await self._plane.token(

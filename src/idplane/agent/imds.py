@@ -29,6 +29,7 @@ from idplane.agent.protocol import Request
 from idplane.agent.query import Target, parse_selector, parse_target
 from idplane.agent.replies import JSON, Reply, reply
 from idplane.agent.source import Refresh, TokenAsk
+from idplane.agent.token_body import machine_token
 from idplane.agent.tokens import Token
 from idplane.model.failure import Failure, FailureKind
 from idplane.ports.world import Clock
@@ -43,7 +44,6 @@ _OLDEST_TOKEN_VERSION = "2018-02-01"
 _VERSION = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])(-preview)?")
 _CAPABILITIES = re.compile(r"[A-Za-z0-9_]{1,32}(,[A-Za-z0-9_]{1,32}){0,7}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_EXT_EXPIRES_IN = "86399"
 _MAX_PLANS = 512
 _MAX_REMEMBERED_TARGET = 1024
 
@@ -214,16 +214,4 @@ def _check_token_version(parameters: Mapping[str, str]) -> None:
 
 
 def _token_reply(token: Token, clock: Clock) -> Reply:
-    """The body of MIE section 1.3, members in the order recorded: every time a string, `expires_in` before `expires_on`."""
-    now = clock.now()
-    body = {
-        "access_token": token.access_token,
-        "client_id": token.client_id,
-        "expires_in": str(max(0, token.expires_on - int(now.timestamp()))),
-        "expires_on": str(token.expires_on),
-        "ext_expires_in": _EXT_EXPIRES_IN,
-        "not_before": str(token.not_before),
-        "resource": token.resource,
-        "token_type": "Bearer",
-    }
-    return reply(200, msgspec.json.encode(body), now=now, server=imds_errors.SERVER)
+    return machine_token(token, clock.now(), server=imds_errors.SERVER)

@@ -44,11 +44,12 @@ class Limits:
 
 
 class Request(NamedTuple):
-    """A request as it was sent. A tuple, since one is made for every request; its body is read and dropped."""
+    """A request as it was sent. A tuple, since one is made for every request."""
 
     method: bytes
     target: bytes
     headers: list[tuple[bytes, bytes]]
+    body: bytes = b""
 
 
 class Handler(Protocol):
@@ -60,6 +61,14 @@ class Handler(Protocol):
 
     def refuse(self, failure: Failure, /) -> Reply:
         """The dialect's words for a request that could not even be read."""
+        ...
+
+    def tidy(self) -> None:
+        """Drop what has expired; called every few seconds."""
+        ...
+
+    def close(self) -> None:
+        """The listener is gone: leave nothing behind."""
         ...
 
 
@@ -90,7 +99,7 @@ class Connection(asyncio.Protocol):
         self._begun_now = False
         self._fed = 0
         self._size = 0
-        self._body = 0
+        self._body = b""
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._since = 0.0
@@ -153,7 +162,8 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """A request starts."""
         self._in_message = self._in_head = self._begun_now = True
-        self._fed = self._size = self._body = 0
+        self._fed = self._size = 0
+        self._body = b""
         self._target = b""
         self._headers = []
 
@@ -176,9 +186,9 @@ class Connection(asyncio.Protocol):
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        """A piece of a body that nobody reads."""
-        self._body += len(body)
-        if self._body > _MAX_BODY:
+        """A piece of a body."""
+        self._body += body
+        if len(self._body) > _MAX_BODY:
             self._stop(Failure(FailureKind.BODY_TOO_LARGE, "The request body is too large"))
 
     def on_message_complete(self) -> None:
@@ -187,7 +197,7 @@ class Connection(asyncio.Protocol):
         if self._last_queued:
             return
         parser = self._parser
-        request = Request(parser.get_method(), self._target, self._headers)
+        request = Request(parser.get_method(), self._target, self._headers, self._body)
         if not parser.should_keep_alive():
             end = _CLOSE
         elif parser.get_http_version() == "1.0":

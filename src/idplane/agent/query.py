@@ -15,7 +15,7 @@ from urllib.parse import unquote_plus
 from idplane.agent.identities import Selector, SelectorKind
 from idplane.model.failure import Failure, FailureKind
 
-__all__ = ["Target", "parse_selector", "parse_target"]
+__all__ = ["Target", "client_id_only", "parse_form", "parse_selector", "parse_target", "refuse_selectors"]
 
 _ABSOLUTE = re.compile(rb"http://([^/?#@]+)(.*)", re.IGNORECASE | re.DOTALL)
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -60,6 +60,26 @@ def parse_selector(parameters: Mapping[str, str]) -> Selector | None:
         names = ", ".join(name for name, _ in found)
         raise Failure(FailureKind.SELECTOR_REPEATED, f"Only one identity may be named in a request, got: {names}")
     return Selector(found[0][1], parameters[found[0][0]]) if found else None
+
+
+def parse_form(body: bytes) -> Mapping[str, str]:
+    """The members of an `application/x-www-form-urlencoded` body, by the rules for queries."""
+    return _parameters(body)
+
+
+def client_id_only(parameters: Mapping[str, str]) -> Selector | None:
+    """As `parse_selector` where identities go by their client id alone; raises `Failure(INVALID_PARAMETER)` for another name."""
+    selector = parse_selector(parameters)
+    if selector is not None and selector.kind is not SelectorKind.CLIENT_ID:
+        raise Failure(FailureKind.INVALID_PARAMETER, "Identities are named by 'clientid' here, not by object or resource id")
+    return selector
+
+
+def refuse_selectors(parameters: Mapping[str, str], why: str, *, allowed: frozenset[str] = frozenset()) -> None:
+    """For dialects where the platform has chosen the identity: naming one is refused, since another might be meant."""
+    found = sorted(_SELECTORS.keys() & parameters.keys() - allowed)
+    if found:
+        raise Failure(FailureKind.INVALID_PARAMETER, f"The parameter '{found[0]}' is not supported: {why}")
 
 
 def _path(raw: bytes) -> str:

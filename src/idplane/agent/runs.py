@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from idplane.agent.api import Dialect, HostAgentApi
-from idplane.agent.appservice import APP_SERVICE_PATH
+from idplane.agent.api import HostAgentApi
 from idplane.agent.network import NamespaceHandles, Network
+from idplane.agent.opening import Certificates, EndpointWish, open_endpoint
 from idplane.agent.tunnel import Tunnel
+from idplane.model.dialects import Dialect
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.ports.world import Clock, Entropy
@@ -62,6 +63,7 @@ class Run:
 
     id: str
     resource: ResourceId
+    dialect: Dialect
     isolation: Isolation
     network: bool
     """Whether it reaches beyond its own namespace."""
@@ -95,15 +97,20 @@ class Process:
 class NamespaceSockets:
     """What a launcher bound inside its namespace. `plane` is None when the plane's port is that of `https`."""
 
-    imds: socket.socket
+    endpoint: socket.socket
+    """For tokens, where the run's dialect has it."""
     names_udp: socket.socket
     names_tcp: socket.socket
     https: socket.socket
     plane: socket.socket | None
+    key_folder: int | None = None
+    """Arc's folder inside, open."""
 
     def close(self) -> None:
         """Close those that nobody took over."""
-        for one in (self.imds, self.names_udp, self.names_tcp, self.https, self.plane):
+        if self.key_folder is not None:
+            os.close(self.key_folder)
+        for one in (self.endpoint, self.names_udp, self.names_tcp, self.https, self.plane):
             if one is not None:
                 one.close()
 
@@ -121,7 +128,7 @@ class PublicNamesServing(Protocol):
         ...
 
 
-class PublicNames(Protocol):
+class PublicNames(Certificates, Protocol):
     """Serves Azure's public names (and, on `plane`, the installation's own) over TLS; takes the sockets over."""
 
     async def open(self, https: socket.socket, plane: socket.socket | None, /) -> PublicNamesServing:
@@ -173,42 +180,48 @@ class Runs:
         return tuple(run for run, _ in self._open.values())
 
     async def open_namespace(
-        self, resource: ResourceId, sockets: NamespaceSockets, process: Process, network: NamespaceHandles | None
+        self,
+        resource: ResourceId,
+        sockets: NamespaceSockets,
+        process: Process,
+        network: NamespaceHandles | None,
+        *,
+        dialect: Dialect = Dialect.IMDS,
     ) -> Opened:
         """Serve a network namespace; takes over the sockets and the process' descriptor, even when it raises.
 
         Raises `Failure` UNAVAILABLE when a network was asked for and there is no program to make one, LIMIT_EXCEEDED.
         """
-        run = self._new(resource, Isolation.NAMESPACE, pid=process.pid, network=network is not None)
+        run = self._new(resource, Isolation.NAMESPACE, dialect, pid=process.pid, network=network is not None)
         async with AsyncExitStack() as stack:
             stack.callback(os.close, process.descriptor)
             stack.callback(sockets.close)
             self._check_room()
             nameservers = await self._connect(stack, network)
-            listening = await self._agent.listen(sockets.imds, host=resource, dialect=Dialect.IMDS, run_id=run.id)
-            stack.push_async_callback(listening.close)
+            variables = await self._serve_tokens(stack, run, sockets.endpoint, key_folder=sockets.key_folder)
             await self._serve_names(stack, sockets, network=run.network)
             serving = await self._public.open(sockets.https, sockets.plane)
             stack.push_async_callback(serving.close)
             self._keep(run, stack, process)
-            return Opened(run=run, authority=serving.ca_pem, nameservers=nameservers)
+            return Opened(run=run, authority=serving.ca_pem, nameservers=nameservers, variables=variables)
 
-    async def open_environment(self, resource: ResourceId, process: Process | None) -> Opened:
-        """Serve variables: a loopback port and a secret. Without a process they last until revoked, or as long as the plane.
+    async def open_environment(
+        self, resource: ResourceId, process: Process | None, *, dialect: Dialect = Dialect.APP_SERVICE
+    ) -> Opened:
+        """Serve variables: a loopback port, and a secret where the dialect has one.
 
-        A process also gets a tunnel by which Azure's public names lead here; variables that are handed out do not, since whoever
-        uses them would send all of their traffic through it.
+        Without a process they last until revoked, or as long as the plane. A process also gets a tunnel by which Azure's public names lead here; variables that are handed out do not, since whoever
+        uses them would send all of their traffic through it. Raises as `opening.open_endpoint` does, and LIMIT_EXCEEDED.
         """
-        run = self._new(resource, Isolation.ENVIRONMENT, pid=process.pid if process else None, network=True)
-        secret = self._entropy.bytes(_SECRET_BYTES).hex()
+        run = self._new(resource, Isolation.ENVIRONMENT, dialect, pid=process.pid if process else None, network=True)
         async with AsyncExitStack() as stack:
             if process is not None:
                 stack.callback(os.close, process.descriptor)
             self._check_room()
-            variables = await self._serve_variables(stack, run, secret)
+            variables = await self._serve_tokens(stack, run, _loopback_socket(stack))
             authority = None
             if process is not None:
-                authority, proxy = await self._serve_tunnel(stack, secret)
+                authority, proxy = await self._serve_tunnel(stack, self._entropy.bytes(_SECRET_BYTES).hex())
                 variables |= proxy
             self._keep(run, stack, process)
         return Opened(run=run, authority=authority, variables=variables)
@@ -224,10 +237,11 @@ class Runs:
         await asyncio.gather(*(self._end(run_id) for run_id in tuple(self._open)))
         await asyncio.gather(*self._endings)
 
-    def _new(self, resource: ResourceId, isolation: Isolation, *, pid: int | None, network: bool) -> Run:
+    def _new(self, resource: ResourceId, isolation: Isolation, dialect: Dialect, *, pid: int | None, network: bool) -> Run:
         return Run(
             id=self._entropy.bytes(_ID_BYTES).hex(),
             resource=resource,
+            dialect=dialect,
             isolation=isolation,
             network=network,
             pid=pid,
@@ -252,12 +266,17 @@ class Runs:
         server = await NameServer.open(sockets.names_udp, sockets.names_tcp, Names(network=network))
         stack.push_async_callback(server.close)
 
-    async def _serve_variables(self, stack: AsyncExitStack, run: Run, secret: str) -> dict[str, str]:
-        sock = _loopback_socket(stack)
-        listening = await self._agent.listen(sock, host=run.resource, dialect=Dialect.APP_SERVICE, secret=secret, run_id=run.id)
-        stack.push_async_callback(listening.close)
-        address, port = listening.address
-        return {"IDENTITY_ENDPOINT": f"http://{address}:{port}{APP_SERVICE_PATH}", "IDENTITY_HEADER": secret}
+    async def _serve_tokens(
+        self, stack: AsyncExitStack, run: Run, sock: socket.socket, *, key_folder: int | None = None
+    ) -> dict[str, str]:
+        wish = EndpointWish(
+            host=run.resource,
+            dialect=run.dialect,
+            run_id=run.id,
+            inside=run.isolation is Isolation.NAMESPACE,
+            key_folder=key_folder,
+        )
+        return await open_endpoint(stack, sock, wish, agent=self._agent, certificates=self._public, entropy=self._entropy)
 
     async def _serve_tunnel(self, stack: AsyncExitStack, secret: str) -> tuple[bytes, dict[str, str]]:
         https, sock = _loopback_socket(stack), _loopback_socket(stack)

@@ -6,6 +6,10 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from idplane.agent.opening import ServerCertificate
 from idplane.agent.runs import choose_host
 from idplane.bootstrap.plane import Plane, context_for
 from idplane.keys import RunAuthority
@@ -35,6 +39,13 @@ class PlanePublicNames:
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
+
+    def certificate(self, names: Sequence[str], /) -> ServerCertificate:
+        """One of the installation's own, which every run trusts."""
+        identity = self._plane.tls.issue(names)
+        leaf = x509.load_pem_x509_certificates(identity.certificate_chain_pem)[0]
+        thumbprint = leaf.fingerprint(hashes.SHA1())  # noqa: S303 - not ours to choose: how Service Fabric names a certificate
+        return ServerCertificate(context=context_for(identity), thumbprint=thumbprint.hex().upper())
 
     async def open(self, https: socket.socket, plane: socket.socket | None, /) -> _Serving:
         """Start both listeners. The installation's own names keep the installation's own certificate."""

@@ -12,7 +12,7 @@ from idplane.bootstrap.settings import environment
 from idplane.cli.description import read_plane
 from idplane.cli.launch import OTHER_TOKEN_SOURCES
 from idplane.cli.link import ask
-from idplane.cli.options import data_option, json_option
+from idplane.cli.options import data_option, dialect_option, json_option
 from idplane.cli.output import CommandError, say_columns, say_json
 from idplane.cli.trust import bundle_variables, bundle_with, keep_bundle, read_system_bundle
 from idplane.model.values import JsonObject
@@ -24,18 +24,18 @@ _EXAMPLES = """\b
 Examples:
   eval "$(idplane env --as stock-vm)"
   idplane env --as stock-vm --format dotenv > .env
+  idplane env --as stock-vm --dialect service-fabric
 """
 
 
 @click.command("env", epilog=_EXAMPLES)
 @data_option
 @click.option("--as", "resource", metavar="RESOURCE", help="The resource's full id, or its name if that is unique.")
-@click.option(
-    "--dialect",
-    type=click.Choice(["app-service"]),
-    default="app-service",
-    show_default=True,
-    help="app-service: IDENTITY_ENDPOINT and IDENTITY_HEADER, which the Azure SDKs of all languages honour.",
+@dialect_option(
+    "Whose variables: app-service, which the Azure SDKs of all languages honour, app-service-2017, machine-learning and"
+    " service-fabric come with a secret; arc with files in /var/opt/azcmagent/tokens, for a plane that runs as root;"
+    " imds and cloud-shell have none, so any process on this machine that finds the port gets the tokens."
+    "  [default: as the resource's type has it; app-service for machines]"
 )
 @click.option(
     "--format",
@@ -52,7 +52,7 @@ def command(  # noqa: PLR0913 - click passes each option by itself
     *,
     data: Path,
     resource: str | None,
-    dialect: str,  # noqa: ARG001 - one choice so far, checked by click
+    dialect: str | None,
     form: str,
     list_open: bool,
     revoke: str | None,
@@ -70,7 +70,7 @@ def command(  # noqa: PLR0913 - click passes each option by itself
         ask(data, {"operation": "revoke", "id": revoke})
         _say_revoked(revoke, as_json=as_json)
     else:
-        _open(data, str(resource), form, as_json=as_json)
+        _open(data, str(resource), dialect, form, as_json=as_json)
 
 
 def shell_lines(variables: Mapping[str, str]) -> list[str]:
@@ -93,9 +93,9 @@ def _quoted(value: str) -> str:
     return f'"{escaped}"'
 
 
-def _open(data: Path, resource: str, form: str, *, as_json: bool) -> None:
+def _open(data: Path, resource: str, dialect: str | None, form: str, *, as_json: bool) -> None:
     plane = read_plane(data)
-    opened = ask(data, {"operation": "env", "resource": resource})
+    opened = ask(data, {"operation": "env", "resource": resource, "dialect": dialect})
     given = opened.get("variables")
     if not isinstance(given, dict):
         raise CommandError("the plane's answer makes no sense; is it another version?")

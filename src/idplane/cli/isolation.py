@@ -2,6 +2,7 @@
 
     enter()           new user, network and mount namespaces; `lo` up with the platform's two addresses
     listen()          the sockets that answer inside; the agent accepts on them from outside
+    grow()            folders that this system does not have, and its own around them
     cover()           the files that a workload would find on an Azure machine, over those of this one
     seal()            a second user and mount namespace: what was mounted and configured can no longer be undone
 
@@ -19,12 +20,13 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["DNS_ADDRESS", "IMDS_ADDRESS", "IsolationForbidden", "RunSockets", "cover", "enter", "listen", "seal"]
+__all__ = ["DNS_ADDRESS", "IMDS_ADDRESS", "IsolationForbidden", "RunSockets", "cover", "enter", "grow", "listen", "seal"]
 
 IMDS_ADDRESS = "169.254.169.254"
 DNS_ADDRESS = "168.63.129.16"
@@ -48,6 +50,7 @@ _NAME_BYTES = 16
 _ONE_HOST = "255.255.255.255"
 
 _BACKLOG = 128
+_SMALL = "mode=0755,size=1m"
 
 
 class IsolationForbidden(Exception):  # noqa: N818 - an outcome that the caller words
@@ -58,7 +61,7 @@ class IsolationForbidden(Exception):  # noqa: N818 - an outcome that the caller 
 class RunSockets:
     """What answers inside a run."""
 
-    imds: socket.socket
+    endpoint: socket.socket
     names_udp: socket.socket
     names_tcp: socket.socket
     https: socket.socket
@@ -67,7 +70,7 @@ class RunSockets:
 
     def named(self) -> dict[str, socket.socket]:
         """Those that there are, by the names that the agent knows them by."""
-        named = {"imds": self.imds, "names_udp": self.names_udp, "names_tcp": self.names_tcp, "https": self.https}
+        named = {"endpoint": self.endpoint, "names_udp": self.names_udp, "names_tcp": self.names_tcp, "https": self.https}
         return named if self.plane is None else {**named, "plane": self.plane}
 
 
@@ -84,15 +87,48 @@ def enter() -> None:
         Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0", encoding="ascii")
 
 
-def listen(plane_port: int) -> RunSockets:
-    """Bind everything that answers inside."""
+def listen(plane_port: int, endpoint: tuple[str, int]) -> RunSockets:
+    """Bind everything that answers inside, tokens at `endpoint`."""
     return RunSockets(
-        imds=_tcp(IMDS_ADDRESS, 80),
+        endpoint=_tcp(*endpoint),
         names_udp=_bound(socket.SOCK_DGRAM, DNS_ADDRESS, 53),
         names_tcp=_tcp(DNS_ADDRESS, 53),
         https=_tcp("127.0.0.1", 443),
         plane=None if plane_port == 443 else _tcp("127.0.0.1", plane_port),  # noqa: PLR2004 - the port of https
     )
+
+
+def grow(path: Path) -> None:
+    """An empty in-memory folder at `path`, of which this system may have a part, all of it, or nothing; nothing reaches the disk.
+
+    Where a parent is missing, the deepest one that exists is made anew in memory, with everything that it holds bound into it.
+    """
+    if path.is_dir():
+        _mount("idplane", str(path), "tmpfs", _MS_NOSUID | _MS_NODEV, _SMALL)
+        return
+    parent = next(one for one in path.parents if one.is_dir())
+    descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        held = os.listdir(descriptor)  # noqa: PTH208 - the folder that is about to be covered
+        _mount("idplane", str(parent), "tmpfs", _MS_NOSUID | _MS_NODEV, _SMALL)
+        for name in held:
+            _bind_again(descriptor, name, parent / name)
+    finally:
+        os.close(descriptor)
+    path.mkdir(parents=True)
+
+
+def _bind_again(folder: int, name: str, target: Path) -> None:
+    """Put an entry of a covered folder where it was."""
+    kind = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    if stat.S_ISLNK(kind):
+        target.symlink_to(os.readlink(name, dir_fd=folder))
+        return
+    if stat.S_ISDIR(kind):
+        target.mkdir()
+    else:
+        target.touch()
+    _mount(f"/proc/self/fd/{folder}/{name}", str(target), None, _MS_BIND | _MS_REC)
 
 
 def cover(folder: Path, files: Mapping[str, bytes], masked: Mapping[str, str]) -> None:

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import click
 
 from idplane.bootstrap.settings import default_data_folder
+from idplane.model.dialects import Dialect
 
-__all__ = ["data_option", "json_option", "resource_option"]
+__all__ = ["data_option", "dialect_option", "json_option", "resource_option"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -47,3 +48,8 @@ def resource_option(function: _F) -> _F:
         metavar="RESOURCE",
         help="The resource's full id, or its name if no other resource has the same one.",
     )(function)
+
+
+def dialect_option(text: str) -> Callable[[_F], _F]:
+    """`--dialect`: in which words workloads ask; `text` says what each means to the command."""
+    return click.option("--dialect", type=click.Choice([one.value for one in Dialect]), help=text)

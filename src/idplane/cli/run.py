@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -27,10 +28,11 @@ from idplane.cli.launch import (
     without_locale_coercion,
     workload_environment,
 )
-from idplane.cli.link import ControlLink
-from idplane.cli.options import data_option, json_option, resource_option
+from idplane.cli.link import ControlLink, ask
+from idplane.cli.options import data_option, dialect_option, json_option, resource_option
 from idplane.cli.output import CommandError
 from idplane.cli.trust import SYSTEM_BUNDLES, bundle_with, keep_bundle, read_system_bundle
+from idplane.model.dialects import INSIDE_ADDRESSES, KEY_FOLDER, Dialect
 from idplane.model.values import JsonObject
 
 __all__ = ["command"]
@@ -38,6 +40,7 @@ __all__ = ["command"]
 _NAMESPACE = "namespace"
 _ENV = "env"
 _BUNDLE = "ca-bundle.pem"
+_ARC_PROGRAM = "/opt/azcmagent/bin/himds"
 _NAME_CACHE = "/run/nscd"
 """The folder with the socket of a name cache, which lives outside the namespace and would answer for it. (That of systemd-resolved
 is left alone: `/etc/resolv.conf` may be a link into it, and `nsswitch.conf` no longer names it.)"""
@@ -57,19 +60,31 @@ Examples:
     "--isolation",
     "mode",
     type=click.Choice([_NAMESPACE, _ENV]),
-    help="namespace: own network namespace with 169.254.169.254 and Azure's names inside (Linux). env: variables only."
+    help="namespace: own network namespace with the platform's addresses and Azure's names inside (Linux). env: variables only."
     "  [default: namespace on Linux, else env]",
+)
+@dialect_option(
+    "How code inside asks for tokens.  [default: as the resource's type has it; with --isolation env, app-service for machines]"
 )
 @click.option(
     "--network/--no-network", default=False, help="In a namespace: let the command reach other networks.  [default: no]"
 )
 @json_option
 @click.argument("arguments", metavar="-- COMMAND [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(*, data: Path, resource: str, mode: str | None, network: bool, as_json: bool, arguments: tuple[str, ...]) -> None:
+def command(  # noqa: PLR0913 - click passes each option by itself
+    *,
+    data: Path,
+    resource: str,
+    mode: str | None,
+    dialect: str | None,
+    network: bool,
+    as_json: bool,
+    arguments: tuple[str, ...],
+) -> None:
     """Run COMMAND as a resource: code inside gets tokens for the resource's managed identities, and for nothing else.
 
-    In a namespace, code for production runs unmodified: the metadata endpoint answers at 169.254.169.254, and
-    login.microsoftonline.com, management.azure.com, graph.microsoft.com and *.vault.azure.net lead here.
+    In a namespace, code for production runs unmodified: the token endpoint answers where it does on a resource of that type
+    (for machines at 169.254.169.254), and login.microsoftonline.com, management.azure.com, graph.microsoft.com and *.vault.azure.net lead here.
     The exit code is COMMAND's own; 127 if it is not found, 126 if it can't be executed. With --json, one line about the
     run goes to standard error first.
     """
@@ -79,11 +94,13 @@ def command(*, data: Path, resource: str, mode: str | None, network: bool, as_js
         raise click.UsageError("--network is for --isolation namespace: with env, the command has this machine's network")
     plane_port, ca_file = _plane(data)
     base = _initial_environment()
-    with ControlLink.open(data) as link:
-        if chosen == _NAMESPACE:
-            opened, variables = _enter(link, data, resource, base, plane_port=plane_port, network=network)
-        else:
-            opened, variables = _redirect(link, data, resource, base, ca_file=ca_file)
+    if chosen == _NAMESPACE:
+        wish = _wish(data, resource, dialect, network=network)
+        with ControlLink.open(data) as link:
+            opened, variables = _enter(link, data, wish, base, plane_port=plane_port)
+    else:
+        with ControlLink.open(data) as link:
+            opened, variables = _redirect(link, data, {"resource": resource, "dialect": dialect}, base, ca_file=ca_file)
     if as_json:
         _describe(opened)
     become(arguments, variables)
@@ -107,15 +124,32 @@ def _initial_environment() -> dict[str, str]:
         return environment()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    """What a namespace is to be: the sockets to make depend on the dialect, hence on the resource."""
+
+    resource: str
+    dialect: Dialect
+    network: bool
+
+
+def _wish(data: Path, resource: str, dialect: str | None, *, network: bool) -> _Wish:
+    """Ask the plane what it must decide before there is a namespace, from which a resource can't be looked up any more."""
+    if dialect is not None:
+        return _Wish(resource=resource, dialect=Dialect(dialect), network=network)
+    found = ask(data, {"operation": "resolve", "resource": resource})
+    return _Wish(resource=str(found["resource"]), dialect=Dialect(str(found["dialect"])), network=network)
+
+
 def _enter(
-    link: ControlLink, data: Path, resource: str, base: Mapping[str, str], *, plane_port: int, network: bool
+    link: ControlLink, data: Path, wish: _Wish, base: Mapping[str, str], *, plane_port: int
 ) -> tuple[JsonObject, dict[str, str]]:
     """Namespace mode, up to the point where only exec is left."""
     _refuse_folder(data)
     files = _existing_files(base)
     try:
         isolation.enter()
-        opened = _hand_over(link, resource, plane_port=plane_port, network=network)
+        opened = _hand_over(link, wish, plane_port=plane_port)
         bundle = _furnish(data, files, opened)
         isolation.seal()
     except isolation.IsolationForbidden as error:
@@ -124,7 +158,8 @@ def _enter(
         ) from error
     except OSError as error:
         raise CommandError(f"the run's namespace can't be furnished ({error}): run with --isolation env instead") from error
-    return opened, workload_environment(base, given={}, bundle=bundle, inside=True, network=network)
+    given = _given(opened)
+    return opened, workload_environment(base, given=given, bundle=bundle, inside=True, network=wish.network)
 
 
 def _refuse_folder(data: Path) -> None:
@@ -143,18 +178,39 @@ def _existing_files(base: Mapping[str, str]) -> dict[str, bytes]:
     return files
 
 
-def _hand_over(link: ControlLink, resource: str, *, plane_port: int, network: bool) -> JsonObject:
+def _given(opened: JsonObject) -> dict[str, str]:
+    given = opened["variables"]
+    return {str(name): str(value) for name, value in given.items()} if isinstance(given, dict) else {}
+
+
+def _hand_over(link: ControlLink, wish: _Wish, *, plane_port: int) -> JsonObject:
     """Give the agent the sockets that answer inside; our own copies are closed, so that it alone holds them."""
     with ExitStack() as ours:
-        sockets = isolation.listen(plane_port)
+        sockets = isolation.listen(plane_port, INSIDE_ADDRESSES[wish.dialect])
         for sock in sockets.named().values():
             ours.enter_context(sock)
         descriptors = {name: sock.fileno() for name, sock in sockets.named().items()}
-        if network:
+        if wish.dialect is Dialect.ARC:
+            descriptors["key_folder"] = _arc_folders()
+            ours.callback(os.close, descriptors["key_folder"])
+        if wish.network:
             for name, path in (("user_namespace", "/proc/self/ns/user"), ("network_namespace", "/proc/self/ns/net")):
                 descriptors[name] = os.open(path, os.O_RDONLY)
                 ours.callback(os.close, descriptors[name])
-        return link.ask({"operation": "run", "resource": resource, "isolation": _NAMESPACE}, descriptors)
+        asked = {"operation": "run", "resource": wish.resource, "dialect": wish.dialect.value, "isolation": _NAMESPACE}
+        return link.ask(asked, descriptors)
+
+
+def _arc_folders() -> int:
+    """Arc's two fixed paths (MIE section 3): the program by which clients know it, and the folder of its keys, which is returned open."""
+    program = Path(_ARC_PROGRAM)
+    if not program.exists():
+        isolation.grow(program.parent)
+        program.touch(mode=0o444)
+    folder = Path(KEY_FOLDER)
+    isolation.grow(folder)
+    folder.chmod(0o700)
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _furnish(data: Path, files: Mapping[str, bytes], opened: JsonObject) -> str:
@@ -182,11 +238,11 @@ def _text(content: bytes) -> str:
 
 
 def _redirect(
-    link: ControlLink, data: Path, resource: str, base: Mapping[str, str], *, ca_file: Path
+    link: ControlLink, data: Path, asked: JsonObject, base: Mapping[str, str], *, ca_file: Path
 ) -> tuple[JsonObject, dict[str, str]]:
     """Env mode: variables that lead to ports of this run's own."""
-    opened = link.ask({"operation": "run", "resource": resource, "isolation": _ENV})
-    given = dict(opened["variables"]) if isinstance(opened["variables"], dict) else {}
+    opened = link.ask({**asked, "operation": "run", "isolation": _ENV})
+    given = _given(opened)
     authorities = ca_file.read_bytes() + str(opened["authority"] or "").encode()
     bundle = keep_bundle(data, bundle_with(read_system_bundle(base), authorities))
     return opened, workload_environment(base, given=given, bundle=str(bundle), inside=False, network=True)
@@ -195,5 +251,5 @@ def _redirect(
 def _describe(opened: JsonObject) -> None:
     import json  # noqa: PLC0415 - for --json only
 
-    shown = {name: opened[name] for name in ("id", "resource", "isolation", "network", "pid", "openedAt")}
+    shown = {name: opened[name] for name in ("id", "resource", "dialect", "isolation", "network", "pid", "openedAt")}
     click.echo(json.dumps(shown), err=True)

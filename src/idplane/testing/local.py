@@ -12,7 +12,7 @@ import ssl
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,14 +22,16 @@ from urllib.parse import urlencode
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from idplane.agent.host import Dialect, Listening
+from idplane.agent.opening import EndpointWish, open_endpoint
 from idplane.bootstrap.embedded import InProcessUpstream
+from idplane.bootstrap.inside import PlanePublicNames
 from idplane.bootstrap.operator import OperatorKey
 from idplane.bootstrap.seed import allow_private_issuers, trust_operator
 from idplane.bootstrap.settings import environment
 from idplane.bootstrap.thread import PlaneThread
 from idplane.bootstrap.world import SystemClock, SystemEntropy, World
 from idplane.directory import clients
+from idplane.model.dialects import Dialect
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.federation import ClaimsExpression, Trust
 from idplane.model.ids import ResourceId
@@ -164,7 +166,7 @@ class LocalPlane:
             self._plane.app(Origins.local(self._thread.port)), host=f"localhost:{self._thread.port}"
         )
         self._thread.run(trust_operator(self._plane.world, self._plane.installation.operator, self._operator.certificate))
-        self._listening: list[Listening] = []
+        self._opened = AsyncExitStack()
         self._logs_before: dict[str, int] = {}
 
     async def _world(self, profile: Profile) -> World:
@@ -340,21 +342,22 @@ class LocalPlane:
         self.call("DELETE", identifier)
 
     def environment(self, machine: HostResource | str, *, dialect: Dialect = Dialect.APP_SERVICE) -> dict[str, str]:
-        """The variables that make code in a process get this machine's tokens; served until the plane is reset."""
+        """The variables that make code in a process get this machine's tokens; served until the plane is reset.
+
+        Arc's clients read files from a folder that only root can make: use `idplane run` for them.
+        """
         host = ResourceId.parse(machine if isinstance(machine, str) else machine.id)
-        secret = self._entropy.bytes(32).hex()
-        sock = socket.create_server(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-        self._listening.append(
-            self._thread.run(
-                self._plane.agent.listen(
-                    sock, host=host, dialect=dialect, secret=secret if dialect is Dialect.APP_SERVICE else None
-                )
-            )
+        return {**self._thread.run(self._open(EndpointWish(host=host, dialect=dialect))), **self._way_here()}
+
+    async def _open(self, wish: EndpointWish) -> dict[str, str]:
+        return await open_endpoint(
+            self._opened,
+            socket.create_server(("127.0.0.1", 0)),
+            wish,
+            agent=self._plane.agent,
+            certificates=PlanePublicNames(self._plane),
+            entropy=self._entropy,
         )
-        if dialect is Dialect.IMDS:
-            return {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"http://127.0.0.1:{port}", **self._way_here()}
-        return {"IDENTITY_ENDPOINT": f"http://127.0.0.1:{port}/msi/token", "IDENTITY_HEADER": secret, **self._way_here()}
 
     def _way_here(self) -> dict[str, str]:
         """Trust in the plane's authority beside what is trusted already, and no proxy in between."""
@@ -449,9 +452,7 @@ class LocalPlane:
 
     def reset(self) -> None:
         """Remove everything that tests made; the tenant, the owner and the keys stay. The clock shows real time again."""
-        for listening in self._listening:
-            self._thread.run(listening.close())
-        self._listening.clear()
+        self._thread.run(self._opened.aclose())
         self.clock.reset()
         self._tokens.clear()
         self.trust_issuers()

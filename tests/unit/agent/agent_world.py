@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import socket
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -280,8 +281,23 @@ class AgentWorld:
         listening = await self.agent.listen(_loopback(), host=host, dialect=Dialect.APP_SERVICE, secret=secret)
         return listening.address
 
-    async def connect(self, address: tuple[str, int]) -> Client:
-        client = Client(*await asyncio.open_connection(*address))
+    async def open(
+        self,
+        dialect: Dialect,
+        secret: str = "0123456789abcdef",
+        *,
+        key_folder: int | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> tuple[str, int]:
+        """A listener for `VM` in any dialect, which answers to `localhost`, too."""
+        listening = await self.agent.listen(
+            _loopback(), host=VM, dialect=dialect, secret=secret, names=["localhost"], key_folder=key_folder, tls=tls
+        )
+        return listening.address
+
+    async def connect(self, address: tuple[str, int], tls: ssl.SSLContext | None = None) -> Client:
+        name = "localhost" if tls else None
+        client = Client(*await asyncio.open_connection(*address, ssl=tls, server_hostname=name))
         self.clients.append(client)
         return client
 

@@ -79,8 +79,8 @@ async def test_a_listener_without_a_secret_is_not_made(world: AgentWorld) -> Non
 @pytest.mark.parametrize(
     ("raw_query", "status", "message"),
     [
-        (f"resource={ARM}", 400, "The api-version is missing or not one of: 2019-08-01"),
-        (f"api-version=2018-02-01&resource={ARM}", 400, "The api-version is missing or not one of: 2019-08-01"),
+        (f"resource={ARM}", 400, "The api-version is missing or not one of: 2019-08-01, 2025-03-30"),
+        (f"api-version=2018-02-01&resource={ARM}", 400, "The api-version is missing or not one of: 2019-08-01, 2025-03-30"),
         ("api-version=2019-08-01", 400, "The parameter 'resource' is missing"),
         ("api-version=2019-08-01&resource=", 400, "The parameter 'resource' is missing"),
         (f"{QUERY}&resource=x", 400, "Query parameter 'resource' is repeated"),

@@ -118,6 +118,8 @@ async def test_a_token_as_a_metadata_endpoint_words_it(control: Path) -> None:
         ({"operation": "token", "resource": "vm-a", "audience": "x", "client_id": 1}, "INVALID_PARAMETER"),
         ({"operation": "revoke", "id": "none"}, "RESOURCE_NOT_FOUND"),
         ({"operation": "run", "resource": "vm-a"}, "INVALID_PARAMETER"),
+        ({"operation": "run", "resource": "vm-a", "dialect": "klingon"}, "INVALID_PARAMETER"),
+        ({"operation": "env", "resource": "vm-a", "dialect": 7}, "INVALID_PARAMETER"),
         ({"operation": "run", "resource": "vm-a", "descriptors": "imds"}, "INVALID_PARAMETER"),
         ({"operation": "run", "resource": "vm-a", "descriptors": ["imds"]}, "INVALID_PARAMETER"),
         ({"operation": "run", "resource": "vm-a", "descriptors": [["imds"]]}, "INVALID_PARAMETER"),
@@ -143,14 +145,14 @@ async def test_a_message_too_long_is_refused_before_it_is_read(control: Path) ->
 
 
 async def test_what_is_no_socket_is_refused_and_closed(control: Path) -> None:
-    names = ["imds", "names_udp", "names_tcp", "https"]
+    names = ["endpoint", "names_udp", "names_tcp", "https"]
     with open_nothing() as nothing:
         before = open_descriptors()
         request = {"operation": "run", "resource": "vm-a", "descriptors": names}
         for _ in range(5):
             assert await refused(control, request, [nothing.fileno()] * 4) == (
                 "INVALID_PARAMETER",
-                "the imds descriptor is no usable socket",
+                "the names_udp descriptor is no usable socket",
             )
         assert open_descriptors() <= before + 1
 
@@ -158,10 +160,10 @@ async def test_what_is_no_socket_is_refused_and_closed(control: Path) -> None:
 async def test_a_socket_of_this_machines_network_is_refused(control: Path) -> None:
     """Nobody can make the agent serve identities where the whole machine could ask."""
     with socket.create_server(("127.0.0.1", 0)) as own:
-        request = {"operation": "run", "resource": "vm-a", "descriptors": ["imds", "names_udp", "names_tcp", "https"]}
+        request = {"operation": "run", "resource": "vm-a", "descriptors": ["endpoint", "names_udp", "names_tcp", "https"]}
         assert await refused(control, request, [own.fileno()] * 4) == (
             "INVALID_PARAMETER",
-            "the imds socket is not what a run may have",
+            "the names_udp socket is not what a run may have",
         )
 
 

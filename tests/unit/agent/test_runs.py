@@ -29,7 +29,7 @@ def sockets() -> NamespaceSockets:
     udp.bind(("127.0.0.1", 0))
     udp.setblocking(False)
     tcp = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
-    return NamespaceSockets(imds=tcp[0], names_udp=udp, names_tcp=tcp[1], https=tcp[2], plane=tcp[3])
+    return NamespaceSockets(endpoint=tcp[0], names_udp=udp, names_tcp=tcp[1], https=tcp[2], plane=tcp[3])
 
 
 def myself() -> Process:
@@ -89,7 +89,7 @@ async def test_a_run_that_cannot_open_leaves_nothing() -> None:
         await runs.open_namespace(VM_A, taken, process, None)
     assert runs.listing() == ()
     assert not agent.open[0].is_open()
-    assert taken.imds.fileno() == taken.https.fileno() == -1
+    assert taken.endpoint.fileno() == taken.https.fileno() == -1
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(process.descriptor)
 

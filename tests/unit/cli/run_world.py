@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from idplane.agent.api import Dialect, TokenAnswer
 from idplane.agent.control import ControlServer
 from idplane.agent.identities import Selector
+from idplane.agent.opening import ServerCertificate
 from idplane.agent.runs import Runs, choose_host
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 from idplane.keys import RunAuthority, TlsIdentity
@@ -71,10 +72,12 @@ class FakeAgent:
         run_id: str | None = None,
         require_metadata: bool = True,  # noqa: ARG002 - as above
         names: Collection[str] = (),  # noqa: ARG002 - as above
+        tls: ssl.SSLContext | None = None,
+        key_folder: int | None = None,  # noqa: ARG002 - as above
     ) -> FakeListening:
         answer = {"host": str(host), "dialect": dialect.value, "run": run_id, "secret": secret}
         listening = FakeListening(sock.getsockname())
-        listening.server = await asyncio.start_server(_http(answer, listening.count), sock=sock)
+        listening.server = await asyncio.start_server(_http(answer, listening.count), sock=sock, ssl=tls)
         self.open.append(listening)
         return listening
 
@@ -85,6 +88,9 @@ class FakeAgent:
         return TokenAnswer(
             access_token="e30.e30.", client_id="c", resource=resource, not_before=now, expires_at=now + timedelta(hours=1)
         )
+
+    async def default_identity(self, host: ResourceId) -> str | None:
+        return "the-default" if host == VM_A else None
 
     def apply(self, changes: Sequence[Change]) -> None: ...
 
@@ -129,6 +135,10 @@ class FakeServing:
 
 
 class FakePublicNames:
+    def certificate(self, names: Sequence[str], /) -> ServerCertificate:
+        authority = RunAuthority.create(SystemClock(), SystemEntropy(), domains=["localhost"])
+        return ServerCertificate(context=tls_context(authority.issue(names[:1])), thumbprint="AB" * 20)
+
     async def open(self, https: socket.socket, plane: socket.socket | None, /) -> FakeServing:
         authority = RunAuthority.create(SystemClock(), SystemEntropy())
         context = tls_context(authority.issue(["login.microsoftonline.com", "*.vault.azure.net"]))
