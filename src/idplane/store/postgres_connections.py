@@ -64,7 +64,11 @@ async def connect(url: str) -> Any:
         max_cached_statement_lifetime=0,
         server_settings=_SETTINGS,
     )
-    await connection.execute(_DURABLE)
+    try:
+        await connection.execute(_DURABLE)
+    except BaseException:
+        connection.terminate()
+        raise
     return connection
 
 
