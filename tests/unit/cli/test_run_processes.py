@@ -100,7 +100,13 @@ def test_broken_pipe_ends_the_workload(plane: RunWorld) -> None:
 def test_signal_dispositions_are_those_of_env(plane: RunWorld) -> None:
     show = ["grep", "-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status"]
     direct = subprocess.run(["env", *show], capture_output=True, text=True, check=True)
-    assert plane.run(*show).stdout == direct.stdout
+    assert _signal_sets(plane.run(*show).stdout) == _signal_sets(direct.stdout)
+
+
+def _signal_sets(shown: str) -> dict[str, int]:
+    """Without 32 and 33, which belong to the C library's threads (signal(7))."""
+    lines = (line.split(":\t") for line in shown.splitlines())
+    return {name: int(mask, 16) & ~(0b11 << 31) for name, mask in lines}
 
 
 def test_terminal_passes(plane: RunWorld) -> None:

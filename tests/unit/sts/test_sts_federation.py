@@ -7,7 +7,7 @@ import functools
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -107,8 +107,20 @@ class Scene:
         return (await self.world.sign_ins())[-1]
 
 
+_OPENED: list[StsWorld] = []
+
+
+@pytest.fixture(autouse=True)
+async def closing() -> AsyncIterator[None]:
+    """Close what a test opened."""
+    yield
+    while _OPENED:
+        await _OPENED.pop().store.close()
+
+
 async def scene(*, profile: Any = OPEN) -> Scene:
     made = Scene(await StsWorld.open(profile=profile))
+    _OPENED.append(made.world)
     made.publish(jwk(rsa_key().public_key(), "one"), jwk(ec_key().public_key(), "two"))
     return made
 
