@@ -18,59 +18,12 @@ from idplane.model.ids import ResourceId
 from idplane.model.profile import Profile
 from idplane.model.resources import Resource
 from idplane.model.roles import Decision, Permission, RoleDefinition
-from idplane.ports.store import Batch, Collection, ColumnValue, Log, Logged, Order, Page, Store, Versioned
+from idplane.ports.store import Batch, Reads, Store
 from idplane.ports.world import Entropy
 
-__all__ = ["Access", "Addresses", "Context", "Identities", "IdentityDirectory", "Reads"]
+__all__ = ["Access", "Addresses", "Context", "Identities", "IdentityDirectory"]
 
 T = TypeVar("T")
-
-
-class Reads(Protocol):
-    """The reading half of `ports.store.Store`."""
-
-    async def get(self, collection: Collection[T], key: str, /) -> Versioned[T] | None:
-        """One record."""
-        ...
-
-    async def page(
-        self,
-        collection: Collection[T],
-        /,
-        *,
-        where: Mapping[str, ColumnValue] | None = None,
-        under: tuple[str, str] | None = None,
-        after: str | None = None,
-        limit: int = 100,
-    ) -> Page[T]:
-        """A keyset page."""
-        ...
-
-    async def all(
-        self,
-        collection: Collection[T],
-        /,
-        *,
-        where: Mapping[str, ColumnValue] | None = None,
-        under: tuple[str, str] | None = None,
-    ) -> tuple[Versioned[T], ...]:
-        """Every matching record."""
-        ...
-
-    async def read_log(  # noqa: PLR0913 - mirrors the store's one query
-        self,
-        log: Log[T],
-        /,
-        *,
-        where: Mapping[str, ColumnValue] | None = None,
-        since: int | None = None,
-        until: int | None = None,
-        position: int | None = None,
-        order: Order = Order.NEWEST_FIRST,
-        limit: int = 100,
-    ) -> tuple[Logged[T], ...]:
-        """Events of a log."""
-        ...
 
 
 class Access(Protocol):

@@ -29,6 +29,7 @@ __all__ = [
     "Order",
     "Page",
     "Put",
+    "Reads",
     "RefusedBecause",
     "Require",
     "Store",
@@ -208,8 +209,8 @@ class Order(enum.Enum):
 Listener: TypeAlias = Callable[[Sequence[Change]], None]
 
 
-class Store(Protocol):
-    """Where everything durable is. Raises `Failure(UNAVAILABLE)` when it cannot be reached, `Failure(STORAGE_FULL)` on a full disk."""
+class Reads(Protocol):
+    """The half of a store that changes nothing: what resource providers are given. Raises as `Store` does."""
 
     async def get(self, collection: Collection[T], key: str, /) -> Versioned[T] | None:
         """One record."""
@@ -239,13 +240,6 @@ class Store(Protocol):
         """Every matching record; only for sets that are small by nature or bounded by the query."""
         ...
 
-    async def commit(self, batch: Batch, /) -> int:
-        """Apply all or nothing, durably; the feed position after it. Raises `CommitRefused`.
-
-        Listeners of this process have been called when it returns.
-        """
-        ...
-
     async def read_log(  # noqa: PLR0913 - one query, spelled out
         self,
         log: Log[T],
@@ -259,6 +253,17 @@ class Store(Protocol):
         limit: int = 100,
     ) -> tuple[Logged[T], ...]:
         """Events with `since <= at < until` beyond `position` in the given direction."""
+        ...
+
+
+class Store(Reads, Protocol):
+    """Where everything durable is. Raises `Failure(UNAVAILABLE)` when it cannot be reached, `Failure(STORAGE_FULL)` on a full disk."""
+
+    async def commit(self, batch: Batch, /) -> int:
+        """Apply all or nothing, durably; the feed position after it. Raises `CommitRefused`.
+
+        Listeners of this process have been called when it returns.
+        """
         ...
 
     async def changes(self, after: int, /, *, limit: int = 1000) -> tuple[Change, ...]:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from idplane.arm.context import Context, Reads
+from idplane.arm.context import Context
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ROOT, ResourceId
 from idplane.model.resources import Resource
 from idplane.ports.collections import RESOURCES, SUBSCRIPTIONS
-from idplane.ports.store import Collection, ColumnValue, Versioned
+from idplane.ports.store import Collection, ColumnValue, Reads, Versioned
 
 __all__ = ["ScopedQuery", "definition_scope", "require_scope", "scoped_page"]
 

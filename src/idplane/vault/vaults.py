@@ -37,13 +37,12 @@ class Vault:
 async def find_vault(store: Store, name: str) -> Vault:
     """The vault of that name; raises `Failure(VAULT_NOT_FOUND)`.
 
-    Vault names are unique over all tenants, as host names must be. Should two ever exist, the older one keeps the name: a newcomer
-    must not receive what callers meant for somebody else.
+    Vault names are unique over all tenants, as host names must be: an index of the store sees to it.
     """
     found = await store.all(RESOURCES, where={"type": _TYPE, "name": name.lower()})
     if not found:
         raise Failure(FailureKind.VAULT_NOT_FOUND, f"there is no vault named '{name}'", vault=name)
-    resource = min((one.value for one in found), key=lambda it: (it.created_at, it.id.key))
+    resource = found[0].value
     return Vault(
         id=resource.id,
         tenant_id=await _tenant_of(store, resource),
