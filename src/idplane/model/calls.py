@@ -16,8 +16,17 @@ class Workload:
 
     pid: int | None = None
     uid: int | None = None
+    gid: int | None = None
     executable: str | None = None
+    """Path of the file that it executes, as the kernel names it from the agent's point of view."""
+    cgroup: str | None = None
+    systemd_unit: str | None = None
+    container: str | None = None
+    """`<engine>:<id>`."""
     run_id: str | None = None
+    """The `idplane run` that it belongs to."""
+    binding: str | None = None
+    """Name of the binding that admitted it; None on a host without bindings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -103,8 +103,13 @@ def workload_of(claims: JsonObject) -> Workload | None:
     return Workload(
         pid=_number(facts.get("pid")),
         uid=_number(facts.get("uid")),
+        gid=_number(facts.get("gid")),
         executable=_text(facts.get("executable")),
+        cgroup=_text(facts.get("cgroup")),
+        systemd_unit=_text(facts.get("systemd_unit")),
+        container=_text(facts.get("container")),
         run_id=_text(facts.get("run_id")),
+        binding=_text(facts.get("binding")),
     )
 
 
