@@ -182,7 +182,7 @@ def test_what_is_refused_in_one_sentence(operator: Operator, words: tuple[str, .
         ("add", "vm", "app"),
         ("add", "vm"),
         ("add", "vm", "a", "--container-engine", "lxc"),
-        ("add", "vm", "a", "--device", str(2**63), "--inode", "5"),
+        ("add", "vm", "a", "--device", "-1", "--inode", "5"),
         ("remove", "vm"),
         ("x",),
     ],

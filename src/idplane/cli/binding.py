@@ -18,7 +18,7 @@ from idplane.model.values import JsonObject
 
 __all__ = ["command"]
 
-_NUMBER = click.IntRange(0, 2**63 - 1)
+_NUMBER = click.IntRange(min=0)
 _EXAMPLES = """\b
 Examples:
   idplane binding add stock-vm tracker --user tracker --unit tracker.service
@@ -29,8 +29,7 @@ Examples:
 A resource without bindings is as at Azure: whatever reaches its endpoint may use its identities. With the first one, only processes
 that some binding admits may. 'add', 'list' and 'remove' take --data and --json.
 """
-_ADD_EXAMPLES = """\b
-Everything that is given must hold of a process. Several bindings admit whom any of them admits.
+_ADD_EXAMPLES = """Everything that is given must hold of a process. Several bindings admit whom any of them admits.
 
 \b
 Examples:

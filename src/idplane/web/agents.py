@@ -38,7 +38,8 @@ __all__ = ["AgentSurface"]
 _MAX_WAIT = 30
 _MAX_POSITION = 2**63 - 1
 _MAX_BODY = 16 * 1024
-_MAX_REPORT = 64 * 1024
+_MAX_REPORT = 1024 * 1024
+"""Room for a hundred callers with long paths: who is refused must not be able to push the report of it over the limit."""
 _MAX_REFUSALS = 100
 _MAX_WAITING = 4
 _PAGE = 500
