@@ -38,6 +38,7 @@ VM_A = ResourceId.parse(f"{_GROUP}one/providers/Microsoft.Compute/virtualMachine
 VM_B = ResourceId.parse(f"{_GROUP}one/providers/Microsoft.Compute/virtualMachines/vm-b")
 TWIN = ResourceId.parse(f"{_GROUP}two/providers/Microsoft.Compute/virtualMachines/vm-b")
 PLANE_PORT = 18443
+NOWHERE = Surroundings(authority="https://nowhere.example/", folder=Path("/nowhere"))
 
 
 @dataclass
