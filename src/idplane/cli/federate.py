@@ -68,7 +68,7 @@ def _make(data: Path, identity: str, name: str, trust: JsonObject) -> JsonObject
         raise CommandError(f"{target} is no user-assigned identity")
     url = f"{plane.arm}{target}/federatedIdentityCredentials/{name}?api-version={_API_VERSION}"
     properties = {"issuer": trust["issuer"], "subject": trust["subject"], "audiences": [trust["audience"]]}
-    return client.put(url, {"properties": properties}, token=token)
+    return client.send("PUT", url, token=token, body={"properties": properties}).body
 
 
 def _named(name: str, identities: Iterable[JsonObject]) -> str:
