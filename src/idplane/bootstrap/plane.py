@@ -125,7 +125,11 @@ class Plane:
             graph=GraphSurface(store=store, authenticator=authenticator),
             vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
             agents=AgentSurface(
-                hosts=hosts, refusals=RefusalLog(store=store, clock=clock, entropy=entropy), store=store, clock=clock
+                hosts=hosts,
+                projected=tokens.projected,
+                refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
+                store=store,
+                clock=clock,
             ),
         )
         agent = await _embedded_agent(world, authority, surfaces)
@@ -160,7 +164,11 @@ class Plane:
 
     async def turn(self) -> datetime:
         """One pass of all duties, for whoever moves the clock by hand; when the next thing is due."""
-        dues = (await self.ring.turn(), await self.vault.purge_due(self.world.clock.now()))
+        dues = (
+            await self.ring.turn(),
+            await self.vault.purge_due(self.world.clock.now()),
+            await self.agent.token_files.turn(),
+        )
         return min(due for due in dues if due is not None)
 
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
     GET  /agent/v1/host?id={resource id}              what a host is, and which identities it has
     POST /agent/v1/certificates                       {host, principalId, csr} → a certificate for an identity's new key
+    POST /agent/v1/projected-tokens                   {host, serviceAccount?, seconds?, runId?} → a token of the host's own issuer
     GET  /agent/v1/changes[?after=N&wait=seconds]     what changed since, waiting for something to change
     POST /agent/v1/refusals                           {refusals: [...]}: what the agent refused by itself, for the sign-in log
 
@@ -22,13 +23,15 @@ import msgspec
 
 from idplane.directory.hosts import DescribedHost, HostDirectory, check_bound
 from idplane.model.binding_documents import process_document
-from idplane.model.directory import Agent
+from idplane.model.directory import Agent, PrincipalType
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
+from idplane.model.workload_issuers import USUAL
 from idplane.ports.store import Change, Store
 from idplane.ports.world import Clock
 from idplane.sts.assertions import workload_of
+from idplane.sts.projected import ProjectedTokens, Wanted
 from idplane.sts.reported import RefusalLog, ReportedRefusal
 from idplane.web.agent_errors import agent_error
 from idplane.web.http import HttpRequest, HttpResponse
@@ -43,12 +46,22 @@ _MAX_REPORT = 1024 * 1024
 _MAX_REFUSALS = 100
 _MAX_WAITING = 4
 _PAGE = 500
+_MAX_RUN_ID = 64
+
+T = TypeVar("T")
 
 
 class _CertificateRequest(msgspec.Struct, rename="camel"):
     host: str
     principal_id: str
     csr: str
+
+
+class _ProjectionRequest(msgspec.Struct, rename="camel"):
+    host: str
+    service_account: str | None = None
+    seconds: int = USUAL
+    run_id: str | None = None
 
 
 class _Refusal(msgspec.Struct):
@@ -68,14 +81,14 @@ class _Report(msgspec.Struct):
     refusals: Annotated[tuple[_Refusal, ...], msgspec.Meta(max_length=_MAX_REFUSALS)]
 
 
-T = TypeVar("T")
-
-
 class AgentSurface:
     """The surface for `/agent/v1`. Counts how many requests of each agent wait for changes, which is bounded."""
 
-    def __init__(self, *, hosts: HostDirectory, refusals: RefusalLog, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, *, hosts: HostDirectory, projected: ProjectedTokens, refusals: RefusalLog, store: Store, clock: Clock
+    ) -> None:
         self._hosts = hosts
+        self._projected = projected
         self._refusals = refusals
         self._store = store
         self._clock = clock
@@ -83,6 +96,7 @@ class AgentSurface:
         self._routes: dict[str, tuple[str, Callable[[Agent, HttpRequest], Awaitable[HttpResponse]]]] = {
             "/agent/v1/host": ("GET", self._host),
             "/agent/v1/certificates": ("POST", self._certificate),
+            "/agent/v1/projected-tokens": ("POST", self._projected_token),
             "/agent/v1/changes": ("GET", self._changes),
             "/agent/v1/refusals": ("POST", self._report),
         }
@@ -128,6 +142,32 @@ class AgentSurface:
             check_bound(agent, one.host)
         await self._refusals.record(refusals, request.call)
         return _json({})
+
+    async def _projected_token(self, agent: Agent, request: HttpRequest) -> HttpResponse:
+        asked = _body(request, _ProjectionRequest, "a request for a workload's token")
+        host = await self._hosts.describe(agent, ResourceId.parse(asked.host))
+        wanted = Wanted(
+            host=host.id,
+            tenant_id=host.tenant_id,
+            account=asked.service_account,
+            seconds=asked.seconds,
+            run_id=asked.run_id[:_MAX_RUN_ID] if asked.run_id else None,
+        )
+        made = await self._projected.issue(wanted, request.call)
+        return _json(
+            {
+                "token": made.token,
+                "issuer": made.issuer,
+                "subject": made.subject,
+                "tenantId": host.tenant_id,
+                "issuedAt": made.issued_at,
+                "expiresAt": made.expires_at,
+                "trustedBy": [
+                    {"clientId": it.client_id, "name": it.display_name, "managed": it.type is PrincipalType.MANAGED_IDENTITY}
+                    for it in made.trusted_by
+                ],
+            }
+        )
 
     async def _changes(self, agent: Agent, request: HttpRequest) -> HttpResponse:
         after = _number(request, "after", _MAX_POSITION)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 
 from tests.unit.directory.hosts_world import Enrolled, HostsWorld
+from tests.unit.sts.sts_world import shared_ring
 
 from idplane.model.calls import Call
 from idplane.model.failure import Failure
+from idplane.model.profile import OPEN
+from idplane.sts.projected import ProjectedTokens
 from idplane.sts.reported import RefusalLog
 from idplane.web.agents import AgentSurface
 from idplane.web.http import HttpRequest, HttpResponse, Origin
@@ -21,8 +24,14 @@ class Api:
     def __init__(self, world: HostsWorld, agent: Enrolled) -> None:
         self.world = world
         self.agent = agent
-        refusals = RefusalLog(store=world.store, clock=world.clock, entropy=world.entropy)
-        self.surface = AgentSurface(hosts=world.hosts, refusals=refusals, store=world.store, clock=world.clock)
+        store, clock, entropy = world.store, world.clock, world.entropy
+        self.surface = AgentSurface(
+            hosts=world.hosts,
+            projected=ProjectedTokens(store=store, ring=shared_ring(), clock=clock, entropy=entropy, profile=OPEN),
+            refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
+            store=store,
+            clock=clock,
+        )
 
     async def call(self, method: str, path: str, *query: tuple[str, str], body: bytes = b"", **headers: str) -> HttpResponse:
         sent = {"authorization": f"Bearer {self.world.proof(self.agent)}", "content-type": "application/json"}
