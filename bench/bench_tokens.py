@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from measure import Load, Management, cpu_for_each, head, median, per_call, percentile, print_environment, running_plane
+from measure import Listening, Load, Management, head, median, per_call, percentile, print_environment, running_plane
 
 from idplane.bootstrap.operator import OPERATOR_FILE, OperatorKey
 from idplane.bootstrap.world import SystemClock, SystemEntropy
@@ -64,48 +62,31 @@ def logged(data: Path) -> int:
     return int(count)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One kind of request."""
-
-    name: str
-    pid: int
-    count: int
-    send: Callable[[int], list[float]]
-
-
-def cases(data: Path, info: dict[str, Any], pid: int, inside: Load, outside: Load) -> tuple[Case, ...]:
-    cached = [imds_request("https://management.azure.com/", fresh=False)] * CONNECTIONS
-    fresh = [imds_request(f"https://bench{n}.blob.core.windows.net", fresh=True) for n in range(CONNECTIONS)]
-    direct = [operator_request(data, info)] * CONNECTIONS
-    return (
-        Case(name="bare", pid=inside.bare_pid, count=CACHED, send=partial(inside.send, inside.bare_address, cached)),
-        Case(name="cached", pid=pid, count=CACHED, send=partial(inside.send, (IMDS, 80), cached)),
-        Case(name="fresh", pid=pid, count=FRESH, send=partial(inside.send, (IMDS, 80), fresh)),
-        Case(
-            name="direct",
-            pid=pid,
-            count=FRESH,
-            send=partial(outside.send, ("localhost", info["port"]), direct, ca_file=info["ca_file"]),
-        ),
-    )
-
-
 def measure() -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Figures by name: CPU microseconds of each round, and latencies of all."""
     cpu: defaultdict[str, list[float]] = defaultdict(list)
     latency: defaultdict[str, list[float]] = defaultdict(list)
     with running_plane() as (data, info, pid):
         machine = Management(data, info).machine("bench")
+        metadata = Listening(pid=pid, address=(IMDS, 80))
+        authority = Listening(pid=pid, address=("localhost", info["port"]), tls=True, ca_file=info["ca_file"])
+        cached = [imds_request("https://management.azure.com/", fresh=False)] * CONNECTIONS
+        fresh = [imds_request(f"https://bench{n}.blob.core.windows.net", fresh=True) for n in range(CONNECTIONS)]
         with Load(inside=(data, machine)) as inside, Load() as outside:
-            every = cases(data, info, pid, inside, outside)
-            for case in every:
-                case.send(200)
+            sends = {
+                "bare": partial(inside.send, inside.bare, cached),
+                "cached": partial(inside.send, metadata, cached),
+                "fresh": partial(inside.send, metadata, fresh),
+                "direct": partial(outside.send, authority, [operator_request(data, info)] * CONNECTIONS),
+            }
+            for send in sends.values():
+                send(200)
             before = logged(data)
             for _ in range(ROUNDS):
-                for case in every:
-                    with cpu_for_each(case.pid, case.count, cpu[case.name]):
-                        latency[case.name] += case.send(case.count)
+                for name, send in sends.items():
+                    served = send(FRESH if name in {"fresh", "direct"} else CACHED)
+                    cpu[name].append(served.cpu)
+                    latency[name] += served.latencies
                 cpu["sign"].append(raw_signature())
             if logged(data) - before != 2 * ROUNDS * FRESH:
                 raise SystemExit("the sign-in log does not hold one record for each fresh token")
