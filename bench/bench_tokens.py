@@ -8,16 +8,24 @@ sign-in log is counted afterwards to prove that every answer was a token of its 
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from measure import Listening, Load, Management, head, median, per_call, percentile, print_environment, running_plane
+from measure import (
+    Listening,
+    Load,
+    Management,
+    head,
+    logged,
+    median,
+    percentile,
+    print_environment,
+    raw_rsa,
+    running_plane,
+)
 
 from idplane.bootstrap.operator import OPERATOR_FILE, OperatorKey
 from idplane.bootstrap.world import SystemClock, SystemEntropy
@@ -27,13 +35,6 @@ CONNECTIONS = 16
 CACHED = 20_000
 FRESH = 2_000
 IMDS = "169.254.169.254"
-
-
-def raw_signature() -> float:
-    """Microseconds of CPU for one RSA-2048 signature over a token's worth of bytes."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    message, how, digest = b"x" * 1100, padding.PKCS1v15(), hashes.SHA256()
-    return per_call(lambda: key.sign(message, how, digest), 1000)
 
 
 def imds_request(resource: str, *, fresh: bool) -> bytes:
@@ -53,13 +54,6 @@ def operator_request(data: Path, info: dict[str, Any]) -> bytes:
     )
     netloc = urlsplit(info["authority"]).netloc
     return head("POST", path, netloc, urlencode(form).encode(), Content_Type="application/x-www-form-urlencoded")
-
-
-def logged(data: Path) -> int:
-    """Records in the sign-in log."""
-    with sqlite3.connect(f"file:{data / 'idplane.sqlite'}?mode=ro", uri=True) as connection:
-        (count,) = connection.execute("select count(*) from sign_ins").fetchone()
-    return int(count)
 
 
 def measure() -> tuple[dict[str, list[float]], dict[str, list[float]]]:
@@ -87,7 +81,7 @@ def measure() -> tuple[dict[str, list[float]], dict[str, list[float]]]:
                     served = send(FRESH if name in {"fresh", "direct"} else CACHED)
                     cpu[name].append(served.cpu)
                     latency[name] += served.latencies
-                cpu["sign"].append(raw_signature())
+                cpu["sign"].append(raw_rsa()[0])
             if logged(data) - before != 2 * ROUNDS * FRESH:
                 raise SystemExit("the sign-in log does not hold one record for each fresh token")
     return cpu, latency

@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import shutil
+import sqlite3
 import ssl
 import statistics
 import subprocess
@@ -33,7 +34,7 @@ from urllib.parse import urlsplit
 import cryptography
 from cryptography import x509
 from cryptography.hazmat.backends.openssl import backend
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
@@ -58,12 +59,12 @@ def print_environment() -> None:
 
 
 @contextmanager
-def running_plane() -> Iterator[tuple[Path, dict[str, Any], int]]:
-    """`idplane up` on a new data folder: the folder, its status document and its process id."""
+def running_plane(*options: str) -> Iterator[tuple[Path, dict[str, Any], int]]:
+    """`idplane up` with more options on a new data folder: the folder, its status document and its process id."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         process = subprocess.Popen(
-            [IDPLANE, "up", "--data", str(data), "--port", "0", "--json"], stdout=subprocess.PIPE, text=True
+            [IDPLANE, "up", "--data", str(data), "--port", "0", "--json", *options], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
         try:
@@ -188,6 +189,22 @@ def pin(pid: int, core: int) -> None:
     """Keep all threads of a process on one core."""
     for task in Path(f"/proc/{pid}/task").iterdir():
         os.sched_setaffinity(int(task.name), {core})
+
+
+def logged(data: Path) -> int:
+    """Records in the sign-in log."""
+    with sqlite3.connect(f"file:{data / 'idplane.sqlite'}?mode=ro", uri=True) as connection:
+        (count,) = connection.execute("select count(*) from sign_ins").fetchone()
+    return int(count)
+
+
+def raw_rsa() -> tuple[float, float]:
+    """Microseconds of CPU for one RSA-2048 signature over a token's worth of bytes, and for verifying it."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public, message, how, digest = key.public_key(), b"x" * 1100, padding.PKCS1v15(), SHA256()
+    signature = key.sign(message, how, digest)
+    sign = per_call(lambda: key.sign(message, how, digest), 1000)
+    return sign, per_call(lambda: public.verify(signature, message, how, digest), 2000)
 
 
 def median(values: Sequence[float]) -> float:
