@@ -50,8 +50,8 @@ class Dialect:
         asked = {"resource": RESOURCE} | ({} if self.form else {"api-version": self.version})
         if self.form:
             form = self.headers(variables) | {"Content-Type": "application/x-www-form-urlencoded"}
-            return head("POST", url.path, url.netloc, urlencode(asked).encode(), **form)
-        return head("GET", f"{url.path}?{urlencode(asked)}", url.netloc, **self.headers(variables))
+            return head("POST", url.path, url.netloc, urlencode(asked).encode(), form)
+        return head("GET", f"{url.path}?{urlencode(asked)}", url.netloc, headers=self.headers(variables))
 
 
 DIALECTS = (

@@ -63,7 +63,7 @@ class Issuer:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, *_: Any) -> None:
                 """Keep quiet."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -154,7 +154,7 @@ class Grants:
 
     def _post(self, form: dict[str, str]) -> bytes:
         netloc = urlsplit(self._info["authority"]).netloc
-        return head("POST", self._path, netloc, urlencode(form).encode(), Content_Type="application/x-www-form-urlencoded")
+        return head("POST", self._path, netloc, urlencode(form).encode(), {"Content-Type": "application/x-www-form-urlencoded"})
 
 
 def measure() -> tuple[dict[str, list[float]], dict[str, list[float]]]:
@@ -194,7 +194,9 @@ def main() -> None:
         spread = f"(rounds {min(cpu[name]):.1f} to {max(cpu[name]):.1f})"
         times = f"p50 {median(latency[name]):.2f} p99 {percentile(latency[name], 0.99):.2f} ms"
         value = median(cpu[name])
-        print(f"{name + ' grant → RS256 token over TLS':40}{value:8.1f} us CPU {spread:26}{limit / value:.0%} of the limit   {times}")
+        print(
+            f"{name + ' grant → RS256 token over TLS':40}{value:8.1f} us CPU {spread:26}{limit / value:.0%} of the limit   {times}"
+        )
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ IMDS = "169.254.169.254"
 
 def imds_request(resource: str, *, fresh: bool) -> bytes:
     query = urlencode({"api-version": "2018-02-01", "resource": resource} | ({"bypass_cache": "true"} if fresh else {}))
-    return head("GET", f"/metadata/identity/oauth2/token?{query}", IMDS, Metadata="true")
+    return head("GET", f"/metadata/identity/oauth2/token?{query}", IMDS, headers={"Metadata": "true"})
 
 
 def operator_request(data: Path, info: dict[str, Any]) -> bytes:
@@ -53,7 +53,7 @@ def operator_request(data: Path, info: dict[str, Any]) -> bytes:
         entropy=SystemEntropy(),
     )
     netloc = urlsplit(info["authority"]).netloc
-    return head("POST", path, netloc, urlencode(form).encode(), Content_Type="application/x-www-form-urlencoded")
+    return head("POST", path, netloc, urlencode(form).encode(), {"Content-Type": "application/x-www-form-urlencoded"})
 
 
 def measure() -> tuple[dict[str, list[float]], dict[str, list[float]]]:

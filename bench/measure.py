@@ -22,12 +22,12 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -176,8 +176,8 @@ def _certificate() -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     start = datetime(2026, 1, 1, tzinfo=UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, start, start + timedelta(days=36500)).sign(key, SHA256())
+    certificate = x509.CertificateBuilder(name, name, key.public_key(), 1, start, start + timedelta(days=36500)).sign(
+        key, SHA256()
     )
     path = Path(_FOLDER) / "bare.pem"
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -233,13 +233,9 @@ def per_call(work: Callable[[], object], count: int) -> float:
     return (time.process_time() - start) / count * 1e6
 
 
-def head(method: str, path: str, host: str, body: bytes = b"", **headers: str) -> bytes:
+def head(method: str, path: str, host: str, body: bytes = b"", headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
     """One HTTP request as bytes."""
-    lines = [
-        f"{method} {path} HTTP/1.1",
-        f"Host: {host}",
-        *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),
-    ]
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
     if body:
         lines.append(f"Content-Length: {len(body)}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
