@@ -47,9 +47,8 @@ process.terminate(); process.wait()
 _PLUGIN = """
 import time, pytest
 start = time.perf_counter()
-import idplane.testing.plugin
-from idplane.testing.local import LocalPlane
-plane = LocalPlane()
+from idplane.testing.plugin import idplane_server
+plane = next(idplane_server.__wrapped__())
 plane.operator_token("https://management.azure.com")
 print((time.perf_counter() - start) * 1000)
 plane.close()

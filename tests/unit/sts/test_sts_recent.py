@@ -19,7 +19,6 @@ from idplane.store.sqlite import SqliteStore
 from idplane.sts import TokenRequest
 from idplane.sts.recent import RecentReads
 
-
 T = TypeVar("T")
 
 
