@@ -47,8 +47,9 @@ process.terminate(); process.wait()
 _PLUGIN = """
 import time, pytest
 start = time.perf_counter()
-from idplane.testing.plugin import idplane_server
-plane = next(idplane_server.__wrapped__())
+import idplane.testing.plugin
+from idplane.testing.local import LocalPlane
+plane = LocalPlane()
 plane.operator_token("https://management.azure.com")
 print((time.perf_counter() - start) * 1000)
 plane.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,16 +51,11 @@ def command(*, data: Path, port: int, profile: str, private_issuers: tuple[str, 
 
     With --json, one line when it is ready: the same document that `idplane status --json` prints.
     """
-    # A start makes nothing that is garbage, and looking for it would take a tenth of the time.
-    gc.disable()
     # The server's imports take longest; wrong options should not wait for them.
     from idplane.bootstrap.up import PortTaken, serve  # noqa: PLC0415 - see above
     from idplane.store.datafolder import DataFolderProblem  # noqa: PLC0415 - see above
 
     def ready(info: PlaneInfo) -> None:
-        # What is there now lives as long as the process: no collection ever looks at it again.
-        gc.freeze()
-        gc.enable()
         if as_json:
             say_json({**asdict(info), "data": str(data)})
         else:

@@ -6,9 +6,7 @@ has a plane of its own, on a port of its own.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,25 +35,12 @@ _OTHER_IDENTITIES = (
 """What azure-identity looks at before, or instead of, a machine's own endpoint (MIE section 8.2)."""
 
 
-@contextmanager
-def _no_collections() -> Iterator[None]:
-    """A start makes nothing that is garbage, and looking for it would take a tenth of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 @pytest.fixture(scope="session")
 def idplane_server() -> Iterator[LocalPlane]:
     """One plane for the whole run. Tests ask for `idplane` instead, which is this plane, emptied."""
-    with _no_collections():
-        from idplane.testing.local import LocalPlane  # noqa: PLC0415 - see the module's docstring
+    from idplane.testing.local import LocalPlane  # noqa: PLC0415 - see the module's docstring
 
-        plane = LocalPlane()
+    plane = LocalPlane()
     yield plane
     plane.close()
 
