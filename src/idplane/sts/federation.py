@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from idplane.jose import Algorithm, UnverifiedToken, parse, verify
+from idplane.jose import Algorithm, UnverifiedToken, verify
 from idplane.model.calls import Caller
 from idplane.model.directory import Principal, PrincipalType, Tenant
 from idplane.model.events import ForeignToken
@@ -28,11 +28,12 @@ from idplane.model.resources import identity_assignment_key
 from idplane.model.values import JsonObject
 from idplane.model.workload_issuers import issuer_named
 from idplane.ports.collections import FEDERATED_CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, TENANTS
-from idplane.ports.store import ABSENT, Batch, Require, Store, Versioned
+from idplane.ports.store import ABSENT, Batch, Require, Versioned
 from idplane.sts.assertions import check_times
 from idplane.sts.issuers import IssuerKeys
 from idplane.sts.matching import differences
 from idplane.sts.projected import ProjectedTokens
+from idplane.sts.recent import Records
 
 __all__ = ["EXCHANGE_ID", "EXCHANGE_URIS", "Federated", "Federation", "OwnTokens", "is_foreign"]
 
@@ -72,27 +73,27 @@ def is_foreign(assertion: UnverifiedToken) -> bool:
 class Federation:
     """Decides whether a foreign token proves a client."""
 
-    def __init__(self, *, store: Store, keys: IssuerKeys, own: OwnTokens, projected: ProjectedTokens, profile: Profile) -> None:
-        self._store = store
+    def __init__(self, *, keys: IssuerKeys, own: OwnTokens, projected: ProjectedTokens, profile: Profile) -> None:
         self._keys = keys
         self._own = own
         self._projected = projected
         self._algorithms = tuple(map(Algorithm, profile.federated_algorithms))
         self._system_identities = profile.federated_system_identities
 
-    async def authenticate(self, token: str, principal: Principal, tenant: Tenant, now: datetime) -> Federated:
+    async def authenticate(
+        self, records: Records, assertion: UnverifiedToken, principal: Principal, tenant: Tenant, now: datetime
+    ) -> Federated:
         """The proof, or a refusal that carries the token's `issuer`, `subject` and `token_id` beside its own facts.
 
-        Raises `Failure`: TOKEN_INVALID for what is no token; FEDERATION_*, ASSERTION_INVALID, ASSERTION_TIME, ISSUER_UNREACHABLE.
+        Raises `Failure`: FEDERATION_*, ASSERTION_INVALID, ASSERTION_TIME, ISSUER_UNREACHABLE.
         """
-        assertion = parse(token)
         shown = _shown(assertion.claims)
         try:
-            own = await self._is_own(shown.issuer)
-            credential = await self._matching(principal, assertion.claims, own=own)
+            own = await _is_own(records, shown.issuer)
+            credential = await _matching(records, principal, assertion.claims, own=own)
             if own:
-                rests_on = await self._prove_own(token)
-            elif await self._is_projected(shown.issuer):
+                rests_on = await self._prove_own(records, assertion.text)
+            elif await _is_projected(records, shown.issuer):
                 rests_on = await self._projected.prove(assertion, shown.issuer)
             else:
                 rests_on = Batch()
@@ -101,28 +102,6 @@ class Federation:
             facts = {"issuer": shown.issuer, "subject": shown.subject, "token_id": shown.token_id or ""}
             raise Failure(failure.kind, failure.detail, **{**failure.data, **facts}) from failure
         return Federated(credential=credential, token=shown, rests_on=rests_on)
-
-    async def _is_own(self, issuer: str) -> bool:
-        return any(issuer in (it.value.issuer_v1, it.value.issuer_v2) for it in await self._store.all(TENANTS))
-
-    async def _is_projected(self, issuer: str) -> bool:
-        """Whether it could only be a host of ours: one that is gone is asked for nowhere else."""
-        named = issuer_named(issuer)
-        return named is not None and await self._store.get(TENANTS, named.tenant_id) is not None
-
-    # Which credential ---------------------------------------------------------------------------------------------------
-
-    async def _matching(self, principal: Principal, claims: JsonObject, *, own: bool) -> Versioned[FederatedCredential]:
-        mine = {"principal_id": principal.id}
-        same_issuer = await self._store.all(FEDERATED_CREDENTIALS, where={**mine, "issuer": _shown(claims).issuer})
-        audiences = _audiences(claims, own=own)
-        for row in same_issuer:
-            if not differences(row.value, claims, audiences):
-                return row
-        others = same_issuer or (await self._store.page(FEDERATED_CREDENTIALS, where=mine, limit=_NEAR)).items
-        raise _nearest_miss([row.value for row in others], claims, audiences)
-
-    # Whether the token is what it says ------------------------------------------------------------------------------------
 
     async def _prove_outside(self, assertion: UnverifiedToken, issuer: str, tenant: Tenant, now: datetime) -> None:
         kid = assertion.key_id
@@ -137,15 +116,15 @@ class Federation:
             raise _signature("the signature does not fit the key")
         check_times(assertion.claims, now)
 
-    async def _prove_own(self, token: str) -> Batch:
+    async def _prove_own(self, records: Records, token: str) -> Batch:
         caller = await self._own_caller(token)
-        subject = await self._store.get(PRINCIPALS, caller.principal_id)
+        subject = await records.get(PRINCIPALS, caller.principal_id)
         if subject is None or not self._may_act(subject.value):
             raise Failure(FailureKind.FEDERATION_OWN_TOKEN, "the token is not a managed identity's that may be a credential")
         required = Batch.of(Require(collection=PRINCIPALS, key=subject.value.id, expect=subject.version))
         if caller.host is not None:
             key = identity_assignment_key(caller.host, subject.value.id)
-            assigned = await self._store.get(IDENTITY_ASSIGNMENTS, key)
+            assigned = await records.get(IDENTITY_ASSIGNMENTS, key)
             required += Batch.of(
                 Require(collection=IDENTITY_ASSIGNMENTS, key=key, expect=assigned.version if assigned else ABSENT)
             )
@@ -164,6 +143,27 @@ class Federation:
     def _may_act(self, subject: Principal) -> bool:
         managed = subject.type is PrincipalType.MANAGED_IDENTITY
         return managed and subject.enabled and (self._system_identities or not subject.system_assigned)
+
+
+async def _is_own(records: Records, issuer: str) -> bool:
+    return any(issuer in (it.value.issuer_v1, it.value.issuer_v2) for it in await records.all(TENANTS))
+
+
+async def _is_projected(records: Records, issuer: str) -> bool:
+    """Whether it could only be a host of ours: one that is gone is asked for nowhere else."""
+    named = issuer_named(issuer)
+    return named is not None and await records.get(TENANTS, named.tenant_id) is not None
+
+
+async def _matching(records: Records, principal: Principal, claims: JsonObject, *, own: bool) -> Versioned[FederatedCredential]:
+    mine = {"principal_id": principal.id}
+    same_issuer = await records.all(FEDERATED_CREDENTIALS, where={**mine, "issuer": _shown(claims).issuer})
+    audiences = _audiences(claims, own=own)
+    for row in same_issuer:
+        if not differences(row.value, claims, audiences):
+            return row
+    others = same_issuer or (await records.page(FEDERATED_CREDENTIALS, where=mine, limit=_NEAR)).items
+    raise _nearest_miss([row.value for row in others], claims, audiences)
 
 
 def _nearest_miss(credentials: Sequence[FederatedCredential], claims: JsonObject, audiences: frozenset[str]) -> Failure:

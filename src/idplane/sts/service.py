@@ -37,6 +37,7 @@ from idplane.sts.federation import Federation, OwnTokens
 from idplane.sts.grants import GRANTS, Grant, grant_named
 from idplane.sts.issuers import IssuerKeys
 from idplane.sts.projected import ProjectedTokens, TokenKeys
+from idplane.sts.recent import RecentReads, Records
 from idplane.sts.records import Attempt, issued, refused
 from idplane.sts.remembered import Decision, Remembered
 from idplane.sts.requests import IssuedToken, TokenRequest
@@ -92,8 +93,9 @@ class TokenService:
         self._grants = grants
         keys = IssuerKeys(documents=documents, clock=clock)
         self.projected: Final = ProjectedTokens(store=store, ring=ring, clock=clock, entropy=entropy, profile=profile)
-        federation = Federation(store=store, keys=keys, own=authenticator, projected=self.projected, profile=profile)
-        self._clients = ClientAuthentication(store=store, federation=federation)
+        federation = Federation(keys=keys, own=authenticator, projected=self.projected, profile=profile)
+        self._clients = ClientAuthentication(federation=federation)
+        self._recent = RecentReads(store)
         self._remembered = Remembered()
 
     async def issue(self, request: TokenRequest, call: Call) -> IssuedToken:
@@ -103,7 +105,7 @@ class TokenService:
         ISSUER_UNREACHABLE, NOT_ENTITLED,
         SCOPE_INVALID, AUDIENCE_UNKNOWN; UNAVAILABLE, STORAGE_FULL and INTERNAL for what is not the client's doing.
         """
-        token = await self._by_memory(request, call)
+        token = await self._by_memory(request, call) or await self._by_recent_records(request, call)
         if token is not None:
             return token
         for _ in range(_ATTEMPTS):
@@ -134,21 +136,35 @@ class TokenService:
         self._remembered.forget(request)
         return None
 
+    async def _by_recent_records(self, request: TokenRequest, call: Call) -> IssuedToken | None:
+        """A token by records that were read before (`recent`). Anything but a token only means that the store must be asked."""
+        try:
+            tenant = await find_tenant(self._recent, request.tenant)
+            attempt = Attempt(request=request, call=call, tenant=tenant.value)
+            authorized = await self._decide(self._recent, attempt, tenant)
+        except Failure:
+            return None
+        with suppress(CommitRefused):
+            token = await self._mint(authorized, attempt)
+            self._remembered.keep(request, authorized.decision)
+            return token
+        return None
+
     async def _authorize(self, attempt: Attempt, tenant: Versioned[Tenant]) -> _Authorized:
         """Phases 2 to 4; a refusal is in the log before it is raised."""
         try:
-            return await self._decide(attempt, tenant)
+            return await self._decide(self._store, attempt, tenant)
         except Failure as failure:
             if failure.kind.category not in _NOT_RECORDED:
                 await self._store.commit(Batch.of(Append(log=SIGN_INS, event=refused(attempt, failure, self._clock.now()))))
             raise
 
-    async def _decide(self, attempt: Attempt, tenant: Versioned[Tenant]) -> _Authorized:
+    async def _decide(self, records: Records, attempt: Attempt, tenant: Versioned[Tenant]) -> _Authorized:
         request = attempt.request
         grant = grant_named(request.grant_type, self._grants)
-        attempt.principal = await self._clients.principal(request, tenant.value)
-        attempt.client = await self._clients.authenticate(request, tenant.value, attempt.principal, self._clock.now())
-        entitlement = await entitle(self._store, attempt.client)
+        attempt.principal = await self._clients.principal(records, request, tenant.value)
+        attempt.client = await self._clients.authenticate(records, request, tenant.value, attempt.principal, self._clock.now())
+        entitlement = await entitle(records, attempt.client)
         attempt.entitled(entitlement)
         return await self._aimed(attempt, grant, Decision.of(tenant, entitlement))
 
