@@ -52,8 +52,10 @@ _SHAPES = tuple(
         ),
         (
             ContainerEngine.KUBERNETES,
-            rf"/kubepods\.slice/kubepods-(?P<qos>{_QOS})\.slice/kubepods-(?P=qos)-pod{_UID_ESCAPED}\.slice/"
-            rf"(?:cri-containerd|crio|docker)-{_ID}\.scope",
+            (
+                rf"/kubepods\.slice/kubepods-(?P<qos>{_QOS})\.slice/kubepods-(?P=qos)-pod{_UID_ESCAPED}\.slice/"
+                rf"(?:cri-containerd|crio|docker)-{_ID}\.scope"
+            ),
         ),
         (ContainerEngine.KUBERNETES, rf"/kubepods/(?:{_QOS}/)?pod{_UID}/(?:crio-)?{_ID}"),
     )
@@ -190,7 +192,7 @@ def is_below(cgroup: str, root: str) -> bool:
     """Whether a cgroup is `root` or lies in it."""
     if not _is_plain(cgroup) or not _is_plain(root):
         return False
-    return root == "/" or cgroup == root or cgroup.startswith(root + "/")
+    return root in {"/", cgroup} or cgroup.startswith(root + "/")
 
 
 def unit_of(cgroup: str | None) -> str | None:

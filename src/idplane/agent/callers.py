@@ -13,12 +13,11 @@ and if that fails nothing is refused.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar, TypeVarTuple, Unpack
 
 from idplane.agent.bindings import ProcessFacts, admitting, binding_for, visible, workload_of
 from idplane.agent.fairness import FairShare
@@ -44,6 +43,9 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.ports.world import Clock
 
 __all__ = ["Caller", "Callers", "Place"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _THREADS = 4
 _STANDS_SECONDS = 1.0
@@ -228,7 +230,7 @@ class Callers:
             raise unproven("the connection changed meanwhile")
         return processes
 
-    async def _in_thread(self, work, /, *arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202
+    async def _in_thread(self, work: Callable[[Unpack[Ts]], T], /, *arguments: *Ts) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
 
 

@@ -11,7 +11,7 @@ import socket
 import struct
 from typing import NamedTuple, Protocol, TypeAlias
 
-__all__ = ["ClientSocket", "NamedSocket", "SocketTables", "is_tables_socket"]
+__all__ = ["ClientSocket", "NamedSocket", "SocketTables", "is_elsewhere", "is_tables_socket"]
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -97,6 +97,15 @@ class SocketTables:
             # An answer to an earlier question, or another process' invention, is none.
             if sender == 0 and _HEADER.unpack_from(answer)[3] == self._sequence:
                 return _client(answer, frozenset((names, mapped)))
+
+
+def is_elsewhere(sock: socket.socket, *, unknown: bool) -> bool:
+    """Whether a socket lies in another network namespace than ours; `unknown` where the kernel does not tell (before Linux 5.14)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        try:
+            return _namespace(sock) != _namespace(own)
+        except OSError:
+            return unknown
 
 
 def is_tables_socket(candidate: socket.socket, beside: socket.socket) -> bool:

@@ -58,7 +58,7 @@ async def test_the_assertion_names_the_run(world: AgentWorld) -> None:
     sock.bind(("127.0.0.1", 0))
     listening = await world.agent.listen(sock, host=VM, dialect=Dialect.IMDS, run_id="run-7")
     await world.ask(listening.address, get(token_target()))
-    assert parse(world.server.forms[0]["client_assertion"]).claims["workload"] == {"run_id": "run-7"}
+    assert parse(world.server.forms[0]["client_assertion"]).claims["workload"]["run_id"] == "run-7"
 
 
 async def test_an_assertion_is_reused_for_five_minutes(world: AgentWorld) -> None:
