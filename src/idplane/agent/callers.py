@@ -26,10 +26,9 @@ from idplane.agent.lookups import MachineLookups
 from idplane.agent.peers import Process
 from idplane.agent.processes import (
     Births,
-    Fingerprint,
     Holder,
+    Mark,
     descends,
-    fingerprint,
     has_ended,
     holders,
     read_process,
@@ -67,6 +66,7 @@ class Place:
     """The process of a run that shares this machine's network; its descriptor stays its owner's."""
 
 
+_Known: TypeAlias = tuple[ProcessFacts, Mark]
 _End: TypeAlias = Peer | Process | None
 """Who is at the other end: a connection's peer, a process that is known already, or nobody who could be told."""
 
@@ -78,7 +78,7 @@ class _Proof:
     asked: tuple[Binding, ...]
     """The host's bindings at that time."""
     admitting: tuple[Binding, ...]
-    marks: tuple[tuple[int, Fingerprint], ...]
+    marks: tuple[Mark, ...]
     births: int | None
     at: float
 
@@ -190,7 +190,7 @@ class Callers:
             return False
         if proof.births is None or self._births.last() != proof.births:
             return False
-        return all(fingerprint(pid) == mark for pid, mark in proof.marks)
+        return all(mark.stands() for mark in proof.marks)
 
     async def prove(self, place: Place, end: _End, bindings: tuple[Binding, ...], key: Hashable) -> _Proof:
         """Find out who is at the other end, in the turn of `key`; raises CALLER_UNPROVEN, THROTTLED."""
@@ -199,13 +199,15 @@ class Callers:
         async with self._share.turn(key):
             births, at = self._births.last(), self._clock.monotonic()
             if isinstance(end, Peer):
-                processes = await self._connected(place, end, self._searches)
+                found = await self._connected(place, end, self._searches)
             elif end is not None:
-                processes = (await self._in_thread(_known, end),)
+                found = [await self._in_thread(_known, end)]
             else:
                 raise unproven("nothing is known of it")
+            processes, marks = tuple(facts for facts, _ in found), tuple(mark for _, mark in found)
             admitted = await self._in_thread(admitting, bindings, processes, self._lookups) if bindings else ()
-            marks = tuple((one.pid, _mark(one)) for one in processes)
+            if not all(mark.stands() for mark in marks):
+                raise unproven("the process changed while it was looked at")
             return _Proof(processes=processes, asked=bindings, admitting=admitted, marks=marks, births=births, at=at)
 
     async def close(self) -> None:
@@ -218,7 +220,7 @@ class Callers:
         if self._births is not None:
             self._births.close()
 
-    async def _connected(self, place: Place, peer: Peer, searches: _Searches) -> tuple[ProcessFacts, ...]:
+    async def _connected(self, place: Place, peer: Peer, searches: _Searches) -> list[_Known]:
         client = _client(place, peer)
         if client is None:
             raise unproven("its socket is not on this machine, or is closed")
@@ -300,14 +302,15 @@ def _client(place: Place, peer: Peer) -> ClientSocket | None:
     return None if place.tables is None or peer.closed else place.tables.client(peer.transport_socket)
 
 
-def _examined(found: tuple[Holder, ...], inode: int, place: Place) -> tuple[ProcessFacts, ...]:
+def _examined(found: tuple[Holder, ...], inode: int, place: Place) -> list[_Known]:
     """What each process that holds a connection is, the oldest first."""
     links = {one.pid: one.link for one in found}
-    processes = [_placed(read_process(pid, (link, inode)), place) for pid, link in links.items()]
-    return tuple(sorted(processes, key=lambda one: (one.started, one.pid)))
+    known = [read_process(pid, (link, inode)) for pid, link in links.items()]
+    known.sort(key=lambda one: (one[0].started, one[0].pid))
+    return [(_placed(facts, place), mark) for facts, mark in known]
 
 
-def _known(process: Process) -> ProcessFacts:
+def _known(process: Process) -> _Known:
     if has_ended(process.descriptor):
         raise unproven("the process is gone")
     return read_process(process.pid, None, process.descriptor)
@@ -318,10 +321,3 @@ def _placed(process: ProcessFacts, place: Place) -> ProcessFacts:
     run = place.process
     inside = place.own_network or (run is not None and descends(process.pid, run.pid, run.descriptor))
     return replace(process, in_run=inside and place.run_id is not None)
-
-
-def _mark(process: ProcessFacts) -> Fingerprint:
-    found = fingerprint(process.pid)
-    if found is None or found.executable != (process.executable.device, process.executable.inode):
-        raise unproven("the process changed while it was looked at")
-    return found

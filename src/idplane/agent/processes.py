@@ -19,7 +19,7 @@ from types import MappingProxyType
 from idplane.agent.bindings import Executable, ProcessFacts, cgroup_of
 from idplane.model.failure import Failure, FailureKind
 
-__all__ = ["Births", "Fingerprint", "Holder", "descends", "fingerprint", "has_ended", "holders", "read_process", "unproven"]
+__all__ = ["Births", "Holder", "Mark", "descends", "has_ended", "holders", "read_process", "unproven"]
 
 _MAX_NEWBORN = 4096
 _MAX_ROUNDS = 64
@@ -46,11 +46,39 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class Fingerprint:
+class _Fingerprint:
     """What changes when a process becomes another program or another user, or ends."""
 
     executable: tuple[int, int]
     owner: tuple[int, int]
+
+
+class Mark:
+    """What a process was and held when it was looked at, for a later look that takes some microseconds.
+
+    It says nothing about which process has the pid: that none was born since must be known from elsewhere.
+    """
+
+    __slots__ = ("_fingerprint", "_folder", "_link", "_target")
+
+    def __init__(self, process: ProcessFacts, link: tuple[str, int] | None) -> None:
+        self._folder = f"/proc/{process.pid}"
+        self._link = f"{self._folder}/{link[0]}" if link else None
+        self._target = f"socket:[{link[1]}]" if link else ""
+        self._fingerprint = self._now()
+        if (process.executable.device, process.executable.inode) != self._fingerprint.executable:
+            raise unproven("the process changed while it was looked at")
+
+    def stands(self) -> bool:
+        """Whether all is as it was."""
+        try:
+            return self._now() == self._fingerprint and (self._link is None or os.readlink(self._link) == self._target)  # noqa: PTH115 - as below
+        except OSError:
+            return False
+
+    def _now(self) -> _Fingerprint:
+        executable, owner = os.stat(f"{self._folder}/exe"), os.stat(self._folder)  # noqa: PTH116 - for every request
+        return _Fingerprint((executable.st_dev, executable.st_ino), (owner.st_uid, owner.st_gid))
 
 
 def unproven(reason: str) -> Failure:
@@ -159,8 +187,8 @@ def _same_descriptors(one: int, other: int) -> bool:
     return number is not None and int(ctypes.CDLL(None).syscall(number, one, other, _KCMP_FILES, 0, 0)) == 0
 
 
-def read_process(pid: int, link: tuple[str, int] | None, pidfd: int | None = None) -> ProcessFacts:
-    """What can be known of a process; raises CALLER_UNPROVEN for one that ends, changes, or can't be looked into.
+def read_process(pid: int, link: tuple[str, int] | None, pidfd: int | None = None) -> tuple[ProcessFacts, Mark]:
+    """What can be known of a process, and by what to know it again; raises CALLER_UNPROVEN for one that ends, changes, or can't be looked into.
 
     `link` is a descriptor below its folder and the inode of the socket that it must lead to, before and after. Without `pidfd`,
     which stays its owner's, one is opened.
@@ -177,22 +205,14 @@ def read_process(pid: int, link: tuple[str, int] | None, pidfd: int | None = Non
             executed = (facts.executable.device, facts.executable.inode)
             if before != _seen(folder, link) or executed != before.executable or facts.started != _started(folder):
                 raise unproven("the process changed while it was looked at")
+            mark = Mark(facts, link)
         except (PermissionError, FileNotFoundError, ProcessLookupError) as error:
             raise unproven("the process is gone, or may not be looked into") from error
         except (OSError, ValueError, LookupError) as error:
             raise unproven("the process could not be looked into") from error
         if has_ended(pidfd):
             raise unproven("the process is gone")
-        return facts
-
-
-def fingerprint(pid: int) -> Fingerprint | None:
-    """What a process is now; None if it is gone. Says nothing about which process has this pid."""
-    try:
-        executable, owner = os.stat(f"/proc/{pid}/exe"), os.stat(f"/proc/{pid}")  # noqa: PTH116 - for every request
-    except OSError:
-        return None
-    return Fingerprint((executable.st_dev, executable.st_ino), (owner.st_uid, owner.st_gid))
+        return facts, mark
 
 
 def descends(pid: int, ancestor: int, ancestor_pidfd: int) -> bool:
@@ -223,12 +243,12 @@ def _line(pid: int, ancestor: int) -> list[tuple[int, int]] | None:
     return None
 
 
-def _seen(folder: int, link: tuple[str, int] | None) -> Fingerprint:
+def _seen(folder: int, link: tuple[str, int] | None) -> _Fingerprint:
     """What must not change while the facts are read."""
     if link is not None and os.readlink(link[0], dir_fd=folder) != f"socket:[{link[1]}]":
         raise unproven("the process no longer holds the connection")
     executable, owner = os.stat("exe", dir_fd=folder), os.fstat(folder)
-    return Fingerprint((executable.st_dev, executable.st_ino), (owner.st_uid, owner.st_gid))
+    return _Fingerprint((executable.st_dev, executable.st_ino), (owner.st_uid, owner.st_gid))
 
 
 def _facts(pid: int, folder: int) -> ProcessFacts:
