@@ -139,8 +139,8 @@ class Refusals:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._waiting:
-            await self._told()
+        while self._waiting and await self._told():
+            pass
         self._waiting.clear()
 
     async def _count(self) -> None:
