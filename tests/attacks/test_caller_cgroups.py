@@ -24,7 +24,9 @@ def unified() -> Path | None:
     return None
 
 
-pytestmark = pytest.mark.skipif(not is_root() or unified() is None, reason="making cgroups takes root and the unified hierarchy")
+pytestmark = pytest.mark.skipif(
+    not is_root() or unified() is None, reason="making cgroups takes root and the unified hierarchy"
+)
 
 
 @pytest.fixture
