@@ -171,12 +171,15 @@ class ControlServer:
             case Operation.TOKEN:
                 return await self._token(request, process)
             case Operation.RUNS:
-                return {"runs": [_described(run) for run in self._runs.listing()]}
+                return {"runs": [await self._listed(run) for run in self._runs.listing()]}
             case Operation.REVOKE:
                 await self._runs.revoke(text(request, "id"))
                 return {}
             case _:
                 assert_never(operation)
+
+    async def _listed(self, run: Run) -> JsonObject:
+        return {**_described(run), "open": await self._hosts.is_open(run.resource)}
 
     async def _open_run(self, request: JsonObject, channel: _Channel, process: Process) -> Opened:
         resource = await self._hosts.resolve(text(request, "resource"))

@@ -137,6 +137,10 @@ class Hosts(Protocol):
         """A full id or a unique name → the id of an existing resource; raises `Failure`. `choose_host` has the rules."""
         ...
 
+    async def is_open(self, host: ResourceId, /) -> bool:
+        """Whether no binding says which processes may use the resource's identities."""
+        ...
+
 
 def choose_host(text: str, named: Iterable[ResourceId]) -> ResourceId:
     """The one resource that a short name means, out of those that bear it. Pure.

@@ -37,8 +37,9 @@ __all__ = ["AgentSurface"]
 
 _MAX_WAIT = 30
 _MAX_POSITION = 2**63 - 1
-_MAX_CERTIFICATE_REQUEST = 16 * 1024
-_MAX_REPORT = 64 * 1024
+_MAX_BODY = 16 * 1024
+_MAX_REPORT = 1024 * 1024
+"""Room for a hundred callers with long paths: who is refused must not be able to push the report of it over the limit."""
 _MAX_REFUSALS = 100
 _MAX_WAITING = 4
 _PAGE = 500
@@ -105,7 +106,7 @@ class AgentSurface:
         return _json(_description(host, f"{request.origin.authority}/{host.tenant_id}/oauth2/token"))
 
     async def _certificate(self, agent: Agent, request: HttpRequest) -> HttpResponse:
-        wanted = _body(request, _CertificateRequest, limit=_MAX_CERTIFICATE_REQUEST, what="certificate request")
+        wanted = _body(request, _CertificateRequest, "a certificate request")
         try:
             csr = base64.b64decode(wanted.csr, validate=True)
         except (binascii.Error, ValueError) as error:
@@ -121,7 +122,7 @@ class AgentSurface:
         )
 
     async def _report(self, agent: Agent, request: HttpRequest) -> HttpResponse:
-        report = _body(request, _Report, limit=_MAX_REPORT, what=f"report of at most {_MAX_REFUSALS} refusals")
+        report = _body(request, _Report, f"a report of at most {_MAX_REFUSALS} refusals", limit=_MAX_REPORT)
         refusals = tuple(map(_reported, report.refusals))
         for one in refusals:
             check_bound(agent, one.host)
@@ -200,7 +201,7 @@ def _description(host: DescribedHost, token_endpoint: str) -> JsonObject:
     }
 
 
-def _body(request: HttpRequest, shape: type[T], *, limit: int, what: str) -> T:
+def _body(request: HttpRequest, shape: type[T], meant: str, *, limit: int = _MAX_BODY) -> T:
     if (request.header("content-type") or "").partition(";")[0].strip().lower() != "application/json":
         raise Failure(FailureKind.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
     if len(request.body) > limit:
@@ -208,7 +209,7 @@ def _body(request: HttpRequest, shape: type[T], *, limit: int, what: str) -> T:
     try:
         return msgspec.json.decode(request.body, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Failure(FailureKind.MALFORMED_BODY, f"the body is not a {what}") from error
+        raise Failure(FailureKind.MALFORMED_BODY, f"the body is not {meant}") from error
 
 
 def _reported(refusal: _Refusal) -> ReportedRefusal:

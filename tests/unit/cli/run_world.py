@@ -160,6 +160,9 @@ class FakeHosts:
             return choose_host(text, (one for one in known if one == ResourceId.parse(text)))
         return choose_host(text, (one for one in known if one.name == text.lower()))
 
+    async def is_open(self, host: ResourceId, /) -> bool:
+        return host == VM_A
+
 
 class RunWorld:
     """The running stand-in, and ways to start commands against it."""

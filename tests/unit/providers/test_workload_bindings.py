@@ -300,10 +300,10 @@ async def test_every_type_that_bears_identities_is_a_host(plane: Plane) -> None:
     template = await plane.store.get(RESOURCES, vm("stock").lower())
     assert template is not None
     for kind in kinds:
-        words = kind.path.split("/")
-        path = "/".join(f"{word}/one" for word in words)
-        for depth in range(1, len(words) + 1):
-            identifier = ResourceId.parse(f"{GROUP}/providers/{kind.namespace}/{'/'.join(path.split('/')[: 2 * depth])}")
+        identifier = ResourceId.parse(GROUP)
+        first, *further = kind.path.split("/")
+        for step in (("providers", kind.namespace, first), *((word,) for word in further)):
+            identifier = identifier.child(*step, "one")
             if await plane.store.get(RESOURCES, identifier.key) is None:
                 made = replace(template.value, id=identifier, type=identifier.type, identity=None)
                 await plane.store.commit(Batch.of(Put(collection=RESOURCES, value=made, expect=ANY)))
@@ -439,7 +439,8 @@ async def test_only_one_of_many_firsts_is_the_first(plane: Plane) -> None:
 
 
 async def test_the_number_is_limited_even_at_once(plane: Plane) -> None:
-    template = (await bind(plane, "b0")) and await plane.store.get(BINDINGS, f"{vm('stock').lower()}|b0")
+    await bind(plane, "b0")
+    template = await plane.store.get(BINDINGS, f"{vm('stock').lower()}|b0")
     assert template is not None
     filling = (replace(template.value, name=f"b{number}") for number in range(1, MOST_BINDINGS - 1))
     await plane.store.commit(Batch.of(*(Put(collection=BINDINGS, value=one, expect=ANY) for one in filling)))

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.unit.directory.hosts_world import GROUP, OTHER_VM, TENANT, VM, hosts_world, resource
 from tests.unit.sts.sts_world import assert_golden
 from tests.unit.web.agent_api import Api, code
@@ -184,7 +186,7 @@ async def test_what_is_no_report(api: Api, raw: bytes) -> None:
 
 async def test_reports_are_bounded(api: Api) -> None:
     assert await report(api, *(refusal(api) for _ in range(101))) == (400, "MALFORMED_BODY")
-    assert await report(api, refusal(api, detail="x" * 65536)) == (413, "BODY_TOO_LARGE")
+    assert await report(api, refusal(api, detail="x" * 2**20)) == (413, "BODY_TOO_LARGE")
     assert await logged(api) == []
 
 
@@ -270,3 +272,27 @@ async def test_an_agent_that_is_no_longer_enrolled_says_nothing(api: Api) -> Non
     await api.world.store.commit(Batch.of(Delete(collection=AGENTS, key="agent-1")))
     assert await report(api, refusal(api)) == (401, "AGENT_UNKNOWN")
     assert await logged(api) == []
+
+
+VALUES: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40)
+    | st.sampled_from(("", "x" * 5000, "\x00", "\x1b[2J", "\u202e", "9999-12-31T23:59:59Z", str(VM), f"{VM}/x/y", 2**63, 10**400))
+    | st.lists(st.integers(), max_size=2) | st.dictionaries(st.text(max_size=6), st.integers() | st.text(max_size=6), max_size=3)
+)  # fmt: skip
+MEMBERS = st.sampled_from(("host", "at", "reason", "detail", "dialect", "resource", "count", "workload", "token"))
+FACTS = st.dictionaries(
+    st.sampled_from(("pid", "uid", "gid", "executable", "cgroup", "systemd_unit", "container", "run_id", "binding", "x")),
+    VALUES,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(changes=st.lists(st.tuples(st.dictionaries(MEMBERS, VALUES, max_size=2), FACTS), min_size=1, max_size=20))
+async def test_whatever_an_agent_says_is_refused_or_can_be_read(changes: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    async with hosts_world() as world:
+        api = Api(world, await world.enroll("agent-1", VM.key))
+        for members, facts in changes:
+            assert (await report(api, {**refusal(api, workload=facts), **members}))[0] in {200, 400, 403, 413}
+        for record in await logged(api):
+            assert record.failure_reason.isprintable()
+            assert json.loads(json.dumps(sign_in_document(record)))["signInEventTypes"] == ["managedIdentity"]
