@@ -8,6 +8,7 @@ handler's `Reply`, at once or from a coroutine; requests behind it wait their tu
 from __future__ import annotations
 
 import asyncio
+from asyncio.trsock import TransportSocket
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -18,7 +19,7 @@ import httptools
 from idplane.agent.replies import Reply
 from idplane.model.failure import Failure, FailureKind
 
-__all__ = ["Connection", "Handler", "Limits", "Request"]
+__all__ = ["Connection", "Handler", "Limits", "Peer", "Request"]
 
 _MAX_HEAD = 16 * 1024
 _MAX_HEADERS = 64
@@ -43,6 +44,20 @@ class Limits:
     """Reading on after the last answer, so that a client that is still sending gets to read it (RFC 9112 section 9.6)."""
 
 
+class Peer:
+    """Who is at the other end of one connection. One object for as long as the connection lives, shared by its requests."""
+
+    __slots__ = ("closed", "proof", "transport_socket")
+
+    def __init__(self, transport_socket: TransportSocket) -> None:
+        self.transport_socket = transport_socket
+        """The accepted socket, also when TLS lies over it: for `getpeername` and `SO_PEERCRED`, never for reading or writing."""
+        self.proof: object | None = None
+        """Whatever the handler wants to remember about this connection."""
+        self.closed = False
+        """Whether the connection is gone, and with it the meaning of the socket's descriptor."""
+
+
 class Request(NamedTuple):
     """A request as it was sent. A tuple, since one is made for every request."""
 
@@ -50,6 +65,8 @@ class Request(NamedTuple):
     target: bytes
     headers: list[tuple[bytes, bytes]]
     body: bytes = b""
+    peer: Peer | None = None
+    """The connection that it came over; none where a request is made up rather than received."""
 
 
 class Handler(Protocol):
@@ -85,6 +102,7 @@ class Connection(asyncio.Protocol):
         self._monotonic = monotonic
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
+        self._peer: Peer | None = None
         self._queue: deque[_Turn] = deque()
         self._output: list[bytes] = []
         self._output_size = 0
@@ -109,6 +127,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         self._transport = cast("asyncio.Transport", transport)
+        self._peer = Peer(transport.get_extra_info("socket"))
         self._since = self._monotonic()
         self._open.add(self)
         if len(self._open) > _MAX_CONNECTIONS:
@@ -118,6 +137,8 @@ class Connection(asyncio.Protocol):
         """The client is gone: nobody waits for the answer any more."""
         self._transport = None
         self._open.discard(self)
+        if self._peer is not None:
+            self._peer.closed = True
         self._queue.clear()
         if self._task is not None:
             self._task.cancel()
@@ -197,7 +218,7 @@ class Connection(asyncio.Protocol):
         if self._last_queued:
             return
         parser = self._parser
-        request = Request(parser.get_method(), self._target, self._headers, self._body)
+        request = Request(parser.get_method(), self._target, self._headers, self._body, self._peer)
         if not parser.should_keep_alive():
             end = _CLOSE
         elif parser.get_http_version() == "1.0":

@@ -1,0 +1,71 @@
+"""What a handler learns about the connection that a request came over."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from dataclasses import dataclass, field
+
+import pytest
+from tests.unit.agent.agent_world import Client, get, settle
+
+from idplane.agent.listening import ServedSocket
+from idplane.agent.protocol import Peer, Request
+from idplane.agent.replies import Reply
+from idplane.bootstrap.plane import context_for
+from idplane.bootstrap.world import SystemClock, SystemEntropy
+from idplane.keys import RunAuthority
+from idplane.model.failure import Failure
+from idplane.testing.worlds import FakeClock
+
+
+@dataclass
+class Recorder:
+    """A handler that answers everything and keeps the peers."""
+
+    peers: list[Peer] = field(default_factory=list)
+
+    def answer(self, request: Request, /) -> Reply:
+        assert request.peer is not None
+        self.peers.append(request.peer)
+        return Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", b"")
+
+    def refuse(self, failure: Failure, /) -> Reply:
+        raise failure
+
+    def tidy(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Both sides of a TLS listener for `localhost`."""
+    authority = RunAuthority.create(SystemClock(), SystemEntropy(), domains=["localhost"])
+    return context_for(authority.issue(["localhost"])), ssl.create_default_context(cadata=authority.ca_pem.decode())
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_requests_of_a_connection_share_a_peer_that_names_its_socket(*, secure: bool) -> None:
+    handler = Recorder()
+    ours, theirs = contexts() if secure else (None, None)
+    served = await ServedSocket.start(socket.create_server(("127.0.0.1", 0)), handler, FakeClock(), tls=ours)
+    names = []
+    for _ in range(2):
+        client = Client(
+            *await asyncio.open_connection(*served.address, ssl=theirs, server_hostname="localhost" if secure else None)
+        )
+        for _ in range(2):
+            await client.send(get("/"))
+            assert (await client.response()).status == 200
+        names.append(client.writer.get_extra_info("sockname"))
+        assert handler.peers[-1].transport_socket.getpeername() == names[-1]
+        assert not handler.peers[-1].closed
+        await client.close()
+    first, again, second, _ = handler.peers
+    assert first is again
+    assert first is not second
+    await served.close()
+    await settle()
+    assert first.closed
+    assert second.closed
