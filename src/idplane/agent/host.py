@@ -20,6 +20,7 @@ from idplane.agent.identities import HostDescription, HostedIdentity, NoSelector
 from idplane.agent.imds import IMDS_NAMES, ImdsEndpoint
 from idplane.agent.listening import ServedSocket, host_names
 from idplane.agent.machinelearning import MachineLearningEndpoint
+from idplane.agent.places import Places
 from idplane.agent.plane import Plane, UpstreamToken
 from idplane.agent.servicefabric import ServiceFabricEndpoint
 from idplane.agent.source import TokenAsk, TokenSource
@@ -79,6 +80,7 @@ class HostAgent:
             credentials=Credentials(certify=self._plane.certify, clock=clock, entropy=entropy),
             clock=clock,
         )
+        self._places = Places()
         self._listening: set[ServedSocket] = set()
 
     async def listen(  # noqa: PLR0913 - what a listener is, spelled out
@@ -115,7 +117,8 @@ class HostAgent:
             workload=Workload(run_id=run_id),
             key_folder=key_folder,
         )
-        listening = await ServedSocket.start(sock, self._endpoint(dialect, listener), self._clock, tls=tls)
+        endpoint = self._endpoint(dialect, listener)
+        listening = await ServedSocket.start(sock, endpoint, self._clock, tls=tls, places=self._places)
         self._listening = {one for one in self._listening if not one.closed} | {listening}
         return listening
 
