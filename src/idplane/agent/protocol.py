@@ -382,6 +382,8 @@ class Connection(asyncio.Protocol):
         self._read(transport, on=True)
         if transport.can_write_eof():
             transport.write_eof()
+        else:
+            transport.close()  # TLS says so in its own way, and reads on until the other side has said it, too
 
     def _read(self, transport: asyncio.Transport, *, on: bool) -> None:
         if on is not self._reading:
