@@ -24,7 +24,6 @@ SECRET = (Dialect.APP_SERVICE, Dialect.APP_SERVICE_2017, Dialect.SERVICE_FABRIC,
 """Dialects whose callers show a secret."""
 METADATA = (Dialect.IMDS, Dialect.CLOUD_SHELL)
 """Dialects whose callers show that they mean it, and nothing more."""
-_STEERING = ("AZURE_", "IDENTITY_", "MSI_", "IMDS_")
 _ENDPOINTS = ("IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST")
 _SECRETS = ("IDENTITY_HEADER", "MSI_SECRET")
 _VERSIONS = {
@@ -90,26 +89,26 @@ class Target:
     """Name of the header that good callers send."""
     value: str
     variables: Mapping[str, str]
-    principal_id: str
     tls: ssl.SSLContext | None = None
     address: str = "127.0.0.1"
 
     @classmethod
     def open(cls, plane: LocalPlane, host: HostResource, dialect: Dialect) -> Self:
         """A new listener of `dialect` for `host`."""
-        variables = plane.environment(host, dialect=dialect)
+        return cls.named(dialect, plane.environment(host, dialect=dialect))
+
+    @classmethod
+    def named(cls, dialect: Dialect, variables: Mapping[str, str]) -> Self:
+        """The listener that these variables lead to."""
         url = urlsplit(next(variables[name] for name in _ENDPOINTS if name in variables))
-        secret = next((variables[name] for name in _SECRETS if name in variables), "true")
         assert url.port is not None
-        assert host.identity is not None
         return cls(
             dialect=dialect,
             port=url.port,
             path=url.path or "/metadata/identity/oauth2/token",
             header=_HEADERS.get(dialect, "Secret"),
-            value=secret,
+            value=next((variables[name] for name in _SECRETS if name in variables), "true"),
             variables=variables,
-            principal_id=host.identity.principal_id,
             tls=_unchecked() if url.scheme == "https" else None,
         )
 

@@ -248,8 +248,8 @@ def test_the_same_inside_a_run(owner: Owner) -> None:
         header="Metadata",
         value="true",
         variables={},
-        principal_id="",
-    ).speaking(address="169.254.169.254")
+        address="169.254.169.254",
+    )
     shapes = [*AMBIGUOUS.values(), *ENDING.values()]
     program = [sys.executable, "-c", INSIDE_RUN]
     sent = json.dumps([attack(inside, shape).decode("latin-1") for shape in shapes])

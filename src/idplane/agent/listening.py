@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Collection
 from functools import partial
+from traceback import clear_frames
 
 from idplane.agent.places import Places
 from idplane.agent.protocol import Connection, Handler
@@ -21,6 +22,8 @@ _log = logging.getLogger("idplane.agent")
 _SWEEP_SECONDS = 5.0
 _HTTP_PORT = 80
 _BACKLOG = 512
+_MOST_TLS = 128
+"""Connections of a listener with TLS: asyncio's buffers for one take a quarter of a megabyte."""
 _AT_ONCE = 64
 """Accepted in a row, before those who are in already get their turn."""
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -55,7 +58,7 @@ class ServedSocket:
         self._handler = handler
         self._clock = clock
         self._tls = tls
-        self._room = places.room()
+        self._room = places.room(most=None if tls is None else _MOST_TLS)
         self._opening: set[asyncio.Task[object]] = set()
         self._loop = asyncio.get_running_loop()
         self._accepting = False
@@ -134,9 +137,13 @@ class ServedSocket:
     def _opened(self, connection: Connection, accepted: socket.socket, task: asyncio.Task[object]) -> None:
         connection.opening = None
         self._opening.discard(task)
-        if task.cancelled() or task.exception() is not None:  # made room, or no TLS client
+        error = None if task.cancelled() else task.exception()
+        if error is not None or task.cancelled():  # no TLS client, or one that made room
             accepted.close()
             self._room.leave(connection)
+        if error is not None:
+            # Its frames hold what asyncio made for the connection, a quarter of a megabyte with TLS, and that in turn holds it.
+            clear_frames(error.__traceback__)
 
     def _resume(self) -> None:
         if not self._accepting and not self.closed:

@@ -53,9 +53,9 @@ class Places:
         self._most_each = most_each
         self._rooms: set[Room] = set()
 
-    def room(self) -> Room:
-        """The places of one more listener, until it is closed."""
-        room = Room(self)
+    def room(self, *, most: int | None = None) -> Room:
+        """The places of one more listener, until it is closed; `most` where its connections are dear."""
+        room = Room(self, self._most_each if most is None else most)
         self._rooms.add(room)
         return room
 
@@ -65,7 +65,7 @@ class Places:
 
     def before(self, room: Room) -> None:
         """Make what room a newcomer to `room` needs."""
-        if len(room) >= self._most_each:
+        if len(room) >= room.most:
             _drop_one((room,))
         elif sum(map(len, self._rooms)) >= self._most:
             _drop_one(self._rooms)
@@ -78,7 +78,9 @@ class Places:
 class Room:
     """The places of one listener."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, most: int) -> None:
+        self.most = most
+        """How many connections it may have."""
         self._places = places
         self._seated: dict[Seated, None] = {}
 

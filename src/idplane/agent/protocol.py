@@ -112,7 +112,7 @@ class Connection(asyncio.Protocol):
         self._handler = handler
         self._monotonic = monotonic
         self._gone = gone
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: httptools.HttpRequestParser  # from when it is made until it is lost
         self._transport: asyncio.Transport | None = None
         self._peer: Peer | None = None
         self._queue: deque[_Turn] = deque()
@@ -149,6 +149,7 @@ class Connection(asyncio.Protocol):
         """A client has connected."""
         self._transport = cast("asyncio.Transport", transport)
         self._peer = Peer(transport.get_extra_info("socket"))
+        self._parser = httptools.HttpRequestParser(self)
         self.since = self._monotonic()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -159,6 +160,9 @@ class Connection(asyncio.Protocol):
         self._queue.clear()
         if self._task is not None:
             self._task.cancel()
+        del (
+            self._parser
+        )  # it refers to us: without this, a flood of connections would stay until the garbage collector comes by
         self._gone(self)
 
     def data_received(self, data: bytes) -> None:
