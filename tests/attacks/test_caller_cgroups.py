@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.attacks.callers_world import REFUSED, SOMEBODY, BoundHost, Puppet, is_root
@@ -72,7 +73,7 @@ def inside(host: BoundHost) -> Iterator[Callable[[str], Puppet]]:
         ({"container": {"engine": "kubernetes", "pod": POD}}, f"/kubepods/burstable/pod{POD}/{CONTAINER}"),
     ],
 )
-def test_the_place_is_told(host: BoundHost, inside: Callable[[str], Puppet], rule: dict[str, object], path: str) -> None:
+def test_the_place_is_told(host: BoundHost, inside: Callable[[str], Puppet], rule: dict[str, Any], path: str) -> None:
     host.bind(**rule)
     assert inside(path).ask(host.port) == [200, None]
     (issued,) = host.issued()
@@ -109,7 +110,7 @@ def test_the_place_is_told(host: BoundHost, inside: Callable[[str], Puppet], rul
     ],
 )
 def test_what_looks_alike_is_refused(
-    host: BoundHost, inside: Callable[[str], Puppet], rule: dict[str, object], path: str
+    host: BoundHost, inside: Callable[[str], Puppet], rule: dict[str, Any], path: str
 ) -> None:
     host.bind(**rule)
     assert inside(path).ask(host.port) == [403, REFUSED]

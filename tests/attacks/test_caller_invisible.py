@@ -60,8 +60,7 @@ def test_an_agent_without_privileges_cannot_tell_other_users() -> None:
         status, text = await asyncio.to_thread(puppet.ask, port)
         assert status == 403, text
         assert "no process that this agent may look into" in text
-        while not world.server.refusals:
-            await asyncio.sleep(0)
+        await world.agent._refusals.close()
         (told,) = world.server.refusals
         assert told["reason"] == "CALLER_UNPROVEN"
         assert told["workload"]["uid"] == SOMEBODY
@@ -117,7 +116,7 @@ async def test_a_run_whose_network_tells_nothing(world: AgentWorld) -> None:
         await listening.close()
     finally:
         parent.send(b"x")
-        os.waitpid(pid, 0)
+        await asyncio.to_thread(os.waitpid, pid, 0)
         child.close()
         parent.close()
 

@@ -148,6 +148,8 @@ class Caller:
     async def _prove(self, bindings: tuple[Binding, ...]) -> _Proof:
         self._proof = None
         self._proof = await self._callers.prove(self._place, self._end, bindings, self.key)
+        if isinstance(self._end, Peer):
+            self._end.caller = self.key
         return self._proof
 
     def _seen(self, proof: _Proof, host: HostDescription) -> HostDescription:

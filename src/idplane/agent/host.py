@@ -23,6 +23,7 @@ from idplane.agent.imds import IMDS_NAMES, ImdsEndpoint
 from idplane.agent.listening import ServedSocket, host_names
 from idplane.agent.machinelearning import MachineLearningEndpoint
 from idplane.agent.peers import Process
+from idplane.agent.places import Places
 from idplane.agent.plane import Plane, UpstreamToken
 from idplane.agent.refusals import Refusals, is_reported, refusal_of
 from idplane.agent.servicefabric import ServiceFabricEndpoint
@@ -89,6 +90,7 @@ class HostAgent:
             share=share,
             clock=clock,
         )
+        self._places = Places()
         self._listening: set[ServedSocket] = set()
 
     async def listen(  # noqa: PLR0913 - what a listener is, spelled out
@@ -131,7 +133,8 @@ class HostAgent:
             place=self._place(sock, run_id, callers, process),
             key_folder=key_folder,
         )
-        listening = await ServedSocket.start(sock, self._endpoint(dialect, listener), self._clock, tls=tls)
+        endpoint = self._endpoint(dialect, listener)
+        listening = await ServedSocket.start(sock, endpoint, self._clock, tls=tls, places=self._places)
         self._listening = {one for one in self._listening if not one.closed} | {listening}
         return listening
 

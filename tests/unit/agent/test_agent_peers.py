@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
+from asyncio.sslproto import SSLProtocol
 from dataclasses import dataclass, field
 
 import pytest
 from tests.unit.agent.agent_world import Client, get, settle
 
 from idplane.agent.listening import ServedSocket
-from idplane.agent.protocol import Peer, Request
+from idplane.agent.protocol import Connection, Peer, Request
 from idplane.agent.replies import Reply
 from idplane.bootstrap.plane import context_for
 from idplane.bootstrap.world import SystemClock, SystemEntropy
@@ -32,7 +34,8 @@ class Recorder:
         return Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", b"")
 
     def refuse(self, failure: Failure, /) -> Reply:
-        raise failure
+        assert failure.detail
+        return Reply(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n", b"")
 
     def tidy(self) -> None: ...
 
@@ -69,3 +72,29 @@ async def test_requests_of_a_connection_share_a_peer_that_names_its_socket(*, se
     await settle()
     assert first.closed
     assert second.closed
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"nonsense\r\n\r\n", get("/")], ids=range(4)
+)
+@pytest.mark.parametrize("secure", [False, True])
+async def test_connections_that_are_gone_do_not_wait_for_the_garbage_collector(raw: bytes, *, secure: bool) -> None:
+    """It comes by rarely, and a flood would fill the memory meanwhile: a quarter of a megabyte each with TLS."""
+    ours = contexts()[0] if secure else None
+    served = await ServedSocket.start(socket.create_server(("127.0.0.1", 0)), Recorder(), FakeClock(), tls=ours)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            client = Client(*await asyncio.open_connection(*served.address))
+            await client.send(raw)
+            client.writer.write_eof()
+            await client.reader.read()
+            await client.close()
+        del client
+        await settle()
+        kept = [type(it) for it in gc.get_objects() if isinstance(it, Connection | SSLProtocol)]
+    finally:
+        gc.enable()
+    assert kept == []
+    await served.close()

@@ -87,6 +87,7 @@ class FakeAgent:
     async def token(
         self, host: ResourceId, selector: Selector | None, resource: str, process: Process | None = None
     ) -> TokenAnswer:
+        assert process is not None
         if selector is not None or host != VM_A:
             raise Failure(FailureKind.IDENTITY_NOT_FOUND, "Identity not found")
         now = SystemClock().now()
