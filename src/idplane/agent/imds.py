@@ -17,6 +17,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -25,14 +26,13 @@ from idplane.agent import imds_errors
 from idplane.agent.endpoint import Endpoint, Listener, World, examine
 from idplane.agent.identities import NoSelector
 from idplane.agent.instance import VERSIONS, instance_document, part, rendered
-from idplane.agent.protocol import Request
+from idplane.agent.protocol import Peer, Request
 from idplane.agent.query import Target, parse_selector, parse_target
 from idplane.agent.replies import JSON, Reply, reply
 from idplane.agent.source import Refresh, TokenAsk
 from idplane.agent.token_body import machine_token
 from idplane.agent.tokens import Token
 from idplane.model.failure import Failure, FailureKind
-from idplane.ports.world import Clock
 
 __all__ = ["IMDS_NAMES", "ImdsEndpoint", "capabilities_of", "refresh_of"]
 
@@ -66,7 +66,7 @@ class _Plan:
         self.reply: Reply | None = None
 
 
-_Other = Callable[["ImdsEndpoint"], Coroutine[Any, Any, Reply]]
+_Other = Callable[["ImdsEndpoint", Peer | None], Coroutine[Any, Any, Reply]]
 
 
 class ImdsEndpoint(Endpoint):
@@ -86,26 +86,25 @@ class ImdsEndpoint(Endpoint):
         if self._listener.require_metadata and (seen.wanted is None or seen.wanted.lower() != b"true"):
             raise Failure(FailureKind.METADATA_HEADER_MISSING)
         if plan.ask is not None:
-            return self._token(plan, plan.ask)
+            return self._serve(plan.ask, request.peer, partial(self._token_reply, plan))
         if isinstance(plan.other, Failure):
             raise Failure(plan.other.kind, plan.other.detail)
         assert callable(plan.other)
-        return plan.other(self)
+        return plan.other(self, request.peer)
 
     def _render(self, failure: Failure, request_id: str) -> Reply:
         return imds_errors.render(failure, request_id, self._clock.now())
 
-    def _token(self, plan: _Plan, ask: TokenAsk) -> Reply | Coroutine[Any, Any, Reply]:
-        now = self._clock.now().timestamp()
-        token = self._source.cached(ask, now)
-        if token is None:
-            return self._fetched(ask)
-        if token is not plan.token or int(now) != plan.second or plan.reply is None:
-            plan.token, plan.second, plan.reply = token, int(now), _token_reply(token, self._clock)
+    def _token_reply(self, plan: _Plan, token: Token) -> Reply:
+        """The answer is remembered by its token, so that whoever may not have this token never meets this answer."""
+        second = int(self._clock.now().timestamp())
+        if token is not plan.token or second != plan.second or plan.reply is None:
+            plan.token, plan.second, plan.reply = (
+                token,
+                second,
+                machine_token(token, self._clock.now(), server=imds_errors.SERVER),
+            )
         return plan.reply
-
-    async def _fetched(self, ask: TokenAsk) -> Reply:
-        return _token_reply(await self._source.token(ask), self._clock)
 
     def _planned(self, target: bytes) -> _Plan:
         plan = self._plan(target)
@@ -141,23 +140,22 @@ class ImdsEndpoint(Endpoint):
             resource=resource,
             capabilities=capabilities_of(parameters),
             refresh=refresh_of(parameters),
-            workload=self._listener.workload,
         )
 
     def _ok(self, body: bytes, media_type: str = JSON) -> Reply:
         return reply(200, body, now=self._clock.now(), server=imds_errors.SERVER, media_type=media_type)
 
-    async def info(self) -> Reply:
-        """`/metadata/identity/info`."""
-        host = await self._source.host(self._listener.host)
+    async def info(self, peer: Peer | None) -> Reply:
+        """`/metadata/identity/info`, which is about the identities and for those who may use some."""
+        host = await self._source.host_for(self._listener.host, self._caller(peer))
         return self._ok(msgspec.json.encode({"tenantId": host.tenant_id}))
 
-    async def versions(self) -> Reply:
+    async def versions(self, _: Peer | None) -> Reply:
         """`/metadata/versions`."""
         return self._ok(msgspec.json.encode({"apiVersions": VERSIONS}))
 
     async def instance(self, path: tuple[str, ...], wish: str | None) -> Reply:
-        """`/metadata/instance` or a part of it."""
+        """`/metadata/instance` or a part of it; no identity is in it, so that everyone may read it."""
         host = await self._source.host(self._listener.host)
         body, media_type = rendered(part(instance_document(host), path), wish)
         return self._ok(body, media_type)
@@ -200,7 +198,7 @@ def _other(target: Target) -> _Other | _Absent:
             raise Failure(FailureKind.INVALID_API_VERSION)
         steps = tuple(path.removeprefix(_INSTANCE_PATH).split("/")[1:])
         wish = parameters.get("format")
-        return lambda endpoint: endpoint.instance(steps, wish)
+        return lambda endpoint, _: endpoint.instance(steps, wish)
     raise Failure(FailureKind.PATH_NOT_FOUND, "There is nothing at this path")
 
 
@@ -211,7 +209,3 @@ def _check_token_version(parameters: Mapping[str, str]) -> None:
         raise Failure(FailureKind.MISSING_API_VERSION)
     if _VERSION.fullmatch(version) is None or version < _OLDEST_TOKEN_VERSION:
         raise Failure(FailureKind.INVALID_API_VERSION)
-
-
-def _token_reply(token: Token, clock: Clock) -> Reply:
-    return machine_token(token, clock.now(), server=imds_errors.SERVER)

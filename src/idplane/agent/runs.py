@@ -22,6 +22,7 @@ from typing import Protocol
 from idplane.agent.api import HostAgentApi
 from idplane.agent.network import NamespaceHandles, Network
 from idplane.agent.opening import Certificates, EndpointWish, open_endpoint
+from idplane.agent.peers import Process
 from idplane.agent.tunnel import Tunnel
 from idplane.model.dialects import Dialect
 from idplane.model.failure import Failure, FailureKind
@@ -85,15 +86,6 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """The process that a run lives and dies with. Whoever holds it owns the descriptor."""
-
-    pid: int
-    descriptor: int
-    """A pidfd (pidfd_open(2))."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NamespaceSockets:
     """What a launcher bound inside its namespace. `plane` is None when the plane's port is that of `https`."""
 
@@ -105,12 +97,14 @@ class NamespaceSockets:
     plane: socket.socket | None
     key_folder: int | None = None
     """Arc's folder inside, open."""
+    callers: socket.socket | None = None
+    """For telling who connects (`sockets.SocketTables`)."""
 
     def close(self) -> None:
         """Close those that nobody took over."""
         if self.key_folder is not None:
             os.close(self.key_folder)
-        for one in (self.endpoint, self.names_udp, self.names_tcp, self.https, self.plane):
+        for one in (self.endpoint, self.names_udp, self.names_tcp, self.https, self.plane, self.callers):
             if one is not None:
                 one.close()
 
@@ -141,6 +135,10 @@ class Hosts(Protocol):
 
     async def resolve(self, text: str, /) -> ResourceId:
         """A full id or a unique name → the id of an existing resource; raises `Failure`. `choose_host` has the rules."""
+        ...
+
+    async def is_open(self, host: ResourceId, /) -> bool:
+        """Whether no binding says which processes may use the resource's identities."""
         ...
 
 
@@ -198,7 +196,9 @@ class Runs:
             stack.callback(sockets.close)
             self._check_room()
             nameservers = await self._connect(stack, network)
-            variables = await self._serve_tokens(stack, run, sockets.endpoint, key_folder=sockets.key_folder)
+            variables = await self._serve_tokens(
+                stack, run, sockets.endpoint, key_folder=sockets.key_folder, callers=sockets.callers
+            )
             await self._serve_names(stack, sockets, network=run.network)
             serving = await self._public.open(sockets.https, sockets.plane)
             stack.push_async_callback(serving.close)
@@ -218,7 +218,7 @@ class Runs:
             if process is not None:
                 stack.callback(os.close, process.descriptor)
             self._check_room()
-            variables = await self._serve_tokens(stack, run, _loopback_socket(stack))
+            variables = await self._serve_tokens(stack, run, _loopback_socket(stack), process=process)
             authority = None
             if process is not None:
                 authority, proxy = await self._serve_tunnel(stack, self._entropy.bytes(_SECRET_BYTES).hex())
@@ -267,7 +267,14 @@ class Runs:
         stack.push_async_callback(server.close)
 
     async def _serve_tokens(
-        self, stack: AsyncExitStack, run: Run, sock: socket.socket, *, key_folder: int | None = None
+        self,
+        stack: AsyncExitStack,
+        run: Run,
+        sock: socket.socket,
+        *,
+        key_folder: int | None = None,
+        callers: socket.socket | None = None,
+        process: Process | None = None,
     ) -> dict[str, str]:
         wish = EndpointWish(
             host=run.resource,
@@ -275,6 +282,8 @@ class Runs:
             run_id=run.id,
             inside=run.isolation is Isolation.NAMESPACE,
             key_folder=key_folder,
+            callers=callers,
+            process=process,
         )
         return await open_endpoint(stack, sock, wish, agent=self._agent, certificates=self._public, entropy=self._entropy)
 

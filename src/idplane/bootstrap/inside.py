@@ -17,7 +17,7 @@ from idplane.model.azure import PUBLIC_HOSTS, VAULT_DOMAIN
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.scale_sets import host_on, identity_host
-from idplane.ports.collections import RESOURCES
+from idplane.ports.collections import BINDINGS, RESOURCES
 from idplane.web.origins import Origins
 from idplane.web.serving import Listener
 
@@ -76,3 +76,9 @@ class PlaneHosts:
             return host
         named = await self._store.all(RESOURCES, where={"name": text.lower()})
         return choose_host(text, (item.value.id for item in named))
+
+    async def is_open(self, host: ResourceId, /) -> bool:
+        """Whether the resource is there without any binding; an instance has those of its scale set."""
+        bearer = identity_host(host).key
+        page = await self._store.page(BINDINGS, where={"host_key": bearer}, limit=1)
+        return not page.items and await self._store.get(RESOURCES, bearer) is not None

@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "run": "Run a command as a resource, with its managed identities.",
         "env": "Print the variables that give a program a resource's identities.",
         "token": "Get a token, as the operator or as a resource.",
+        "binding": "Say which processes of a resource may use its identities.",
         "log": "Read what was done (activity) and which tokens were issued (signins).",
         "status": "Tell whether a plane is running, and where.",
         "hosts": "Print the lines that make vault names resolve outside of runs.",

@@ -15,6 +15,7 @@ from idplane.providers.managed_identity import MANAGED_IDENTITY
 from idplane.providers.metadata import ProviderCatalogue
 from idplane.providers.resources import RESOURCES_VERSIONS, resources_provider
 from idplane.providers.web import WEB
+from idplane.providers.workload_bindings import workload_bindings
 
 __all__ = ["PROVIDERS", "composed"]
 
@@ -30,7 +31,7 @@ def composed(*providers: Provider) -> tuple[Provider, ...]:
     return registrable
 
 
-PROVIDERS = composed(
+_AZURE = (
     AUTHORIZATION,
     COMPUTE,
     INSIGHTS,
@@ -42,3 +43,4 @@ PROVIDERS = composed(
     CONTAINER_SERVICE,
     *FURTHER_HOSTS,
 )
+PROVIDERS = composed(*_AZURE, workload_bindings(_AZURE))

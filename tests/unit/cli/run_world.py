@@ -22,6 +22,7 @@ from idplane.agent.api import Dialect, TokenAnswer
 from idplane.agent.control import ControlServer
 from idplane.agent.identities import Selector
 from idplane.agent.opening import ServerCertificate
+from idplane.agent.peers import Process
 from idplane.agent.runs import Runs, choose_host
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 from idplane.keys import RunAuthority, TlsIdentity
@@ -74,6 +75,8 @@ class FakeAgent:
         names: Collection[str] = (),  # noqa: ARG002 - as above
         tls: ssl.SSLContext | None = None,
         key_folder: int | None = None,  # noqa: ARG002 - as above
+        callers: socket.socket | None = None,  # noqa: ARG002 - as above
+        process: Process | None = None,  # noqa: ARG002 - as above
     ) -> FakeListening:
         answer = {"host": str(host), "dialect": dialect.value, "run": run_id, "secret": secret}
         listening = FakeListening(sock.getsockname())
@@ -81,7 +84,10 @@ class FakeAgent:
         self.open.append(listening)
         return listening
 
-    async def token(self, host: ResourceId, selector: Selector | None, resource: str) -> TokenAnswer:
+    async def token(
+        self, host: ResourceId, selector: Selector | None, resource: str, process: Process | None = None
+    ) -> TokenAnswer:
+        assert process is not None
         if selector is not None or host != VM_A:
             raise Failure(FailureKind.IDENTITY_NOT_FOUND, "Identity not found")
         now = SystemClock().now()
@@ -154,6 +160,9 @@ class FakeHosts:
         if text.startswith("/"):
             return choose_host(text, (one for one in known if one == ResourceId.parse(text)))
         return choose_host(text, (one for one in known if one.name == text.lower()))
+
+    async def is_open(self, host: ResourceId, /) -> bool:
+        return host == VM_A
 
 
 class RunWorld:
