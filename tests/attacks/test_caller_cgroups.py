@@ -109,9 +109,7 @@ def test_the_place_is_told(host: BoundHost, inside: Callable[[str], Puppet], rul
         ({"container": {"engine": "kubernetes", "pod": POD}}, f"/idplane-test/kubepods/pod{POD}/{CONTAINER}"),
     ],
 )
-def test_what_looks_alike_is_refused(
-    host: BoundHost, inside: Callable[[str], Puppet], rule: dict[str, Any], path: str
-) -> None:
+def test_what_looks_alike_is_refused(host: BoundHost, inside: Callable[[str], Puppet], rule: dict[str, Any], path: str) -> None:
     host.bind(**rule)
     assert inside(path).ask(host.port) == [403, REFUSED]
     refused = host.refused_once("CALLER_NOT_BOUND")
