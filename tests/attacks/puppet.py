@@ -70,7 +70,7 @@ def enter_user_namespace() -> None:
     uid, gid = os.getuid(), os.getgid()
     assert ctypes.CDLL(None, use_errno=True).unshare(0x1000_0000) == 0
     for name, content in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
-        Path(f"/proc/self/{name}").write_text(content, encoding="ascii")
+        Path(f"/proc/self/{name}").write_text(content, encoding="utf-8")
 
 
 def execute(path: str, *descriptors: int) -> None:

@@ -56,7 +56,7 @@ def inside(host: BoundHost) -> Iterator[Callable[[str], Puppet]]:
     yield start
     host.stack.close()
     for folder in made:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             folder.rmdir()
 
 

@@ -1,0 +1,129 @@
+"""Who asks: the proof by itself on machines with few and many processes, and a cached token with and without it.
+
+The proof of a connection (the client's socket, everybody who holds it, what each of them is) is timed in this process, for a client in
+another one, beside idle processes. A kept connection repeats only the look that tells whether its proof still stands. The second part
+is a running plane whose host has a binding in every other round; whatever else starts processes on the machine meanwhile makes proofs
+be made anew, as it does in production, so that rounds differ more on a busy machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from bench_tokens import IMDS, imds_request
+from measure import Load, Management, cpu_for_each, median, per_call, percentile, print_environment, running_plane
+
+from idplane.agent.callers import Callers, Place
+from idplane.agent.fairness import FairShare
+from idplane.agent.protocol import Peer
+from idplane.bootstrap.world import SystemClock
+
+PROOFS = 200
+LOOKS = 20_000
+ROUNDS = 5
+REQUESTS = 8_000
+CONNECTIONS = (1, 16, 64)
+IDLE = (100, 1_000)
+CLIENT = (
+    "import socket, sys; c = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); print(flush=True); sys.stdin.read()"
+)
+
+
+@contextmanager
+def idle_processes(count: int) -> Iterator[None]:
+    """Processes that do nothing."""
+    idle = [subprocess.Popen(["sleep", "600"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for one in idle:
+            one.kill()
+        for one in idle:
+            one.wait()
+
+
+@contextmanager
+def connected() -> Iterator[socket.socket]:
+    """A connection from a process that does nothing else."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        command = [sys.executable, "-c", CLIENT, str(server.getsockname()[1])]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+            accepted, _ = server.accept()
+            assert client.stdout is not None
+            client.stdout.readline()
+            with accepted:
+                yield accepted
+            client.kill()
+
+
+async def proofs(accepted: socket.socket) -> tuple[list[float], float]:
+    """Milliseconds of each proof of a connection, and microseconds of CPU of a look at a kept one."""
+    callers = Callers(clock=SystemClock(), share=FairShare())
+    place, peer = Place(tables=callers.tables), Peer(cast("Any", accepted))
+    taken = []
+    for _ in range(PROOFS):
+        start = time.perf_counter()
+        proof = await callers.prove(place, peer, (), "bench")
+        taken.append((time.perf_counter() - start) * 1000)
+    look = per_call(lambda: callers.stands(proof), LOOKS)
+    await callers.close()
+    return taken, look
+
+
+def alone() -> None:
+    for count in IDLE:
+        with idle_processes(count), connected() as accepted:
+            taken, look = asyncio.run(proofs(accepted))
+        print(
+            f"proof beside {count:5} idle processes   p50 {median(taken):6.2f} p99 {percentile(taken, 0.99):6.2f} ms"
+            f"      a look at a kept one {look:5.1f} us CPU"
+        )
+
+
+def served() -> None:
+    cpu: defaultdict[tuple[int, bool], list[float]] = defaultdict(list)
+    latency: defaultdict[tuple[int, bool], list[float]] = defaultdict(list)
+    with running_plane() as (data, info, pid):
+        management = Management(data, info)
+        machine = management.machine("bench")
+        binding = f"{machine}/providers/Idplane.Workloads/bindings/load?api-version=2026-11-01"
+        request = imds_request("https://management.azure.com/", fresh=False)
+        with Load(inside=(data, machine)) as load:
+            for _ in range(ROUNDS):
+                for bound in (False, True):
+                    if bound:
+                        management.call("PUT", binding, {"properties": {"processes": {"run": True}}})
+                    for connections in CONNECTIONS:
+                        load.send((IMDS, 80), [request] * connections, 200)
+                        with cpu_for_each(pid, REQUESTS, cpu[connections, bound]):
+                            latency[connections, bound] += load.send((IMDS, 80), [request] * connections, REQUESTS)
+                    if bound:
+                        management.call("DELETE", binding)
+    for connections in CONNECTIONS:
+        for bound in (False, True):
+            key = (connections, bound)
+            ratio = f"{median(cpu[key]) / median(cpu[connections, False]):.2f} x without" if bound else ""
+            print(
+                f"cached token, {connections:2} connections, {'proved' if bound else 'no binding':10} {median(cpu[key]):8.1f} us CPU "
+                f"(rounds {min(cpu[key]):.1f} to {max(cpu[key]):.1f})   {ratio:16}"
+                f"p50 {median(latency[key]):.2f} p99 {percentile(latency[key], 0.99):.2f} ms"
+            )
+
+
+def main() -> None:
+    print_environment()
+    alone()
+    print()
+    served()
+
+
+if __name__ == "__main__":
+    main()
