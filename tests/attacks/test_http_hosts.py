@@ -70,6 +70,21 @@ MARKS = [
     "[{address}]:{port}",
     '"{host}"',
 ]
+LOOPBACK = [
+    "127.0.0.1",
+    "localhost",
+    "localhost.:{port}",
+    "127.1:{port}",
+    "127.0.0.2:{port}",
+    "2130706433:{port}",
+    "0x7f000001:{port}",
+    "0177.0.0.1:{port}",
+    "0:{port}",
+    "0.0.0.0:{port}",
+    "[::1]:{port}",
+    "[::]:{port}",
+    "[::ffff:127.0.0.1]:{port}",
+]
 SPELLINGS = [
     "2852039166",
     "0xa9fea9fe",
@@ -115,7 +130,7 @@ def refuse(target: Target, host: str) -> None:
     target.assert_serves()
 
 
-@pytest.mark.parametrize("host", NAMES + PORTS + MARKS)
+@pytest.mark.parametrize("host", NAMES + PORTS + MARKS + LOOPBACK)
 @pytest.mark.parametrize("dialect", METADATA + SECRET)
 def test_other_names(target: Targets, dialect: Dialect, host: str) -> None:
     refuse(target(dialect), host)

@@ -209,6 +209,11 @@ def test_absolute_targets_speak_for_their_own_host(aimed: Target, authority: str
     )
 
 
+def test_an_absolute_target_with_its_own_host_is_served(aimed: Target) -> None:
+    """As clients send it through what they take for a proxy (MIE section 1.5)."""
+    assert aimed.ask(aimed.request(aimed.proof, line=f"GET http://{aimed.host}{aimed.target} HTTP/1.1")).status == 200
+
+
 @pytest.fixture(scope="module")
 def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owner]:
     require_namespaces()

@@ -74,6 +74,14 @@ async def test_requests_of_a_connection_share_a_peer_that_names_its_socket(*, se
     assert second.closed
 
 
+async def come_and_go(address: tuple[str, int], raw: bytes) -> None:
+    client = Client(*await asyncio.open_connection(*address))
+    await client.send(raw)
+    client.writer.write_eof()
+    await client.reader.read()
+    await client.close()
+
+
 @pytest.mark.parametrize(
     "raw", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"nonsense\r\n\r\n", get("/")], ids=range(4)
 )
@@ -86,12 +94,7 @@ async def test_connections_that_are_gone_do_not_wait_for_the_garbage_collector(r
     gc.disable()
     try:
         for _ in range(5):
-            client = Client(*await asyncio.open_connection(*served.address))
-            await client.send(raw)
-            client.writer.write_eof()
-            await client.reader.read()
-            await client.close()
-        del client
+            await come_and_go(served.address, raw)
         await settle()
         kept = [type(it) for it in gc.get_objects() if isinstance(it, Connection | SSLProtocol)]
     finally:
