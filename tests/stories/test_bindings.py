@@ -234,3 +234,10 @@ def test_status_names_what_is_served_and_open(operator: Operator) -> None:
     operator.says("binding", "add", "open-vm", "app", "--user", "root")
     assert operator.json("status")["unbound"] == []
     assert not any("no binding" in line for line in operator.says("status"))
+
+
+def test_status_says_nothing_of_hosts_that_it_can_t_ask_for(operator: Operator, tmp_path: Path) -> None:
+    (tmp_path / "plane.json").write_bytes((operator.up.data / "plane.json").read_bytes())
+    ended = CliRunner().invoke(idplane, ["status", "--data", str(tmp_path), "--json"])
+    assert (ended.exit_code, json.loads(ended.stdout)["unbound"]) == (0, None)
+    assert "unbound" not in CliRunner().invoke(idplane, ["status", "--data", str(tmp_path)]).stdout

@@ -4,9 +4,9 @@ A proof is: the client's socket (`sockets`) → every process that holds it (`pr
 → the bindings that admit all of them (`bindings.admitting`) → still the same socket. It is made in other threads, in the caller's own
 turn, and fails closed.
 
-A proof is kept with its connection and stands for a second at most, and only while no process was born on the machine and its processes
-are the same programs of the same users. So a connection that is handed on by fork and exec is proved anew, and one that is kept
-costs a few microseconds a request. A host without bindings needs no proof: there one is made before a token is fetched, for the log,
+A proof is kept with its connection and stands for a second at most, and only while its processes are the same programs of the same users,
+hold the same descriptor, and no process that was born since has it from one of them. So a connection that is handed on by fork and exec is
+proved anew, and one that is kept costs a few microseconds a request. A host without bindings needs no proof: there one is made before a token is fetched, for the log,
 and if that fails nothing is refused.
 """
 
@@ -31,6 +31,7 @@ from idplane.agent.processes import (
     descends,
     has_ended,
     holders,
+    inherited,
     read_process,
     unproven,
 )
@@ -48,6 +49,8 @@ Ts = TypeVarTuple("Ts")
 
 _THREADS = 4
 _STANDS_SECONDS = 1.0
+_FEW = 16
+_ROUNDS = 4
 _NOT_ONE = "no process that this agent may look into holds the connection"
 _NOT_BOUND = "No binding of this host admits the process that asks"
 _NOT_ALL_BOUND = "Several processes hold this connection, and no binding of this host admits all of them"
@@ -71,7 +74,7 @@ _End: TypeAlias = Peer | Process | None
 """Who is at the other end: a connection's peer, a process that is known already, or nobody who could be told."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Proof:
     processes: tuple[ProcessFacts, ...]
     """All that hold the connection, the oldest first."""
@@ -79,7 +82,10 @@ class _Proof:
     """The host's bindings at that time."""
     admitting: tuple[Binding, ...]
     marks: tuple[Mark, ...]
+    inode: int | None
+    """The client's socket; None for a process that was known without one."""
     births: int | None
+    """The newest process of which it is known that it, and those before it, do not hold the connection unless they are named."""
     at: float
 
 
@@ -190,9 +196,7 @@ class Callers:
         """Whether a proof is still one."""
         if self._births is None or not 0 <= self._clock.monotonic() - proof.at < _STANDS_SECONDS:
             return False
-        if proof.births is None or self._births.last() != proof.births:
-            return False
-        return all(mark.stands() for mark in proof.marks)
+        return all(mark.stands() for mark in proof.marks) and _none_inherited(proof, self._births)
 
     async def prove(self, place: Place, end: _End, bindings: tuple[Binding, ...], key: Hashable) -> _Proof:
         """Find out who is at the other end, in the turn of `key`; raises CALLER_UNPROVEN, THROTTLED."""
@@ -201,16 +205,18 @@ class Callers:
         async with self._share.turn(key):
             births, at = self._births.last(), self._clock.monotonic()
             if isinstance(end, Peer):
-                found = await self._connected(place, end, self._searches)
+                inode, found = await self._connected(place, end, self._searches)
             elif end is not None:
-                found = [await self._in_thread(_known, end)]
+                inode, found = None, [await self._in_thread(_known, end)]
             else:
                 raise unproven("nothing is known of it")
             processes, marks = tuple(facts for facts, _ in found), tuple(mark for _, mark in found)
             admitted = await self._in_thread(admitting, bindings, processes, self._lookups) if bindings else ()
             if not all(mark.stands() for mark in marks):
                 raise unproven("the process changed while it was looked at")
-            return _Proof(processes=processes, asked=bindings, admitting=admitted, marks=marks, births=births, at=at)
+            return _Proof(
+                processes=processes, asked=bindings, admitting=admitted, marks=marks, inode=inode, births=births, at=at
+            )
 
     async def close(self) -> None:
         """Stop whatever is being found out."""
@@ -222,7 +228,7 @@ class Callers:
         if self._births is not None:
             self._births.close()
 
-    async def _connected(self, place: Place, peer: Peer, searches: _Searches) -> list[_Known]:
+    async def _connected(self, place: Place, peer: Peer, searches: _Searches) -> tuple[int, list[_Known]]:
         client = _client(place, peer)
         if client is None:
             raise unproven("its socket is not on this machine, or is closed")
@@ -232,7 +238,7 @@ class Callers:
         processes = await self._in_thread(_examined, found, client.inode, place)
         if _client(place, peer) != client:
             raise unproven("the connection changed meanwhile")
-        return processes
+        return client.inode, processes
 
     async def _in_thread(self, work: Callable[[Unpack[Ts]], T], /, *arguments: *Ts) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
@@ -284,6 +290,22 @@ def _end_all(batch: list[tuple[int, asyncio.Future[tuple[Holder, ...]]]], reason
     for _, answer in batch:
         if not answer.done():
             answer.set_exception(unproven(reason))
+
+
+def _none_inherited(proof: _Proof, births: Births) -> bool:
+    """Whether no process that was born since has the connection from its parent; few are looked at, more are a reason to look at all."""
+    for _ in range(_ROUNDS):
+        now = births.last()
+        if now is None or proof.births is None:
+            return False
+        if now == proof.births or proof.inode is None:
+            return True
+        if not 0 < now - proof.births <= _FEW:
+            return False
+        if inherited(range(proof.births + 1, now + 1), proof.inode, [one.pid for one in proof.processes]):
+            return False
+        proof.births = now
+    return False
 
 
 def _machine() -> tuple[Births | None, SocketTables | None]:

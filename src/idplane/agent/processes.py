@@ -10,7 +10,7 @@ import ctypes
 import os
 import select
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +19,12 @@ from types import MappingProxyType
 from idplane.agent.bindings import Executable, ProcessFacts, cgroup_of
 from idplane.model.failure import Failure, FailureKind
 
-__all__ = ["Births", "Holder", "Mark", "descends", "has_ended", "holders", "read_process", "unproven"]
+__all__ = ["Births", "Holder", "Mark", "descends", "has_ended", "holders", "inherited", "read_process", "unproven"]
 
 _MAX_NEWBORN = 4096
 _MAX_ROUNDS = 64
+_MAX_INHERITED = 256
+"""Descriptors of a new process that are looked at while others wait."""
 _MAX_ANCESTORS = 256
 _STARTED_FIELD = 19
 """Of `/proc/PID/stat`, counted from behind the name (proc_pid_stat(5): field 22)."""
@@ -126,6 +128,31 @@ def holders(inodes: Iterable[int], births: Births) -> Mapping[int, tuple[Holder,
         search.look(range(last + 1, now + 1) if 0 < now - last <= _MAX_NEWBORN else _pids())
         last = now
     raise unproven("new processes appear faster than they can be looked at")
+
+
+def inherited(newborn: Iterable[int], inode: int, parents: Container[int]) -> bool:
+    """Whether one of these new processes holds a socket, or may hold it. Threads of its holders are no others. Quick."""
+    target = f"socket:[{inode}]"
+    for pid in newborn:
+        try:
+            names = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208 - names only
+            if len(names) > _MAX_INHERITED:
+                return True
+            held = any(_leads(f"/proc/{pid}/fd/{name}", target) for name in names)
+            if held and int(_status(Path(f"/proc/{pid}/status").read_bytes())["Tgid"]) not in parents:
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended
+        except (OSError, ValueError, LookupError):
+            return True
+    return False
+
+
+def _leads(link: str, target: str) -> bool:
+    try:
+        return os.readlink(link) == target  # noqa: PTH115 - for every descriptor
+    except FileNotFoundError:
+        return False
 
 
 @dataclass(slots=True)
