@@ -37,6 +37,7 @@ class Scene:
         for run in runs:
             tell(run, "end")
             run.process.communicate(timeout=30)
+        self.log = owner.log("signins")
 
 
 def read_line(run: Workload) -> str:
@@ -107,6 +108,13 @@ def test_the_file_is_its_machines_users_alone(scene: Scene) -> None:
     for report in scene.reports:
         assert (report["mode"], report["folder"], report["mine"]) == (0o400, 0o700, True)
     assert all("PermissionError" in seen for seen in scene.read_by_others)
+
+
+def test_the_log_tells_of_each_machines_forgeries_and_of_no_first_step(scene: Scene) -> None:
+    """The clients' first request shows no key because it has none yet: that is no refusal."""
+    refused = [event["@idplane.endpoint"] for event in scene.log if "@idplane.endpoint" in event]
+    assert {(one["dialect"], one["reason"]) for one in refused} == {("arc", "ENDPOINT_SECRET")}
+    assert len(refused) >= len(scene.reports)
 
 
 def test_the_next_good_client_is_served(scene: Scene) -> None:

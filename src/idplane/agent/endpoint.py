@@ -116,9 +116,9 @@ class Endpoint(abc.ABC):
             return self._bug()
         return outcome if isinstance(outcome, Reply) else self._guarded(outcome, request.peer)
 
-    def refuse(self, failure: Failure, /) -> Reply:
+    def refuse(self, failure: Failure, peer: Peer | None = None, /) -> Reply:
         """A request that could not even be read, in the dialect's words."""
-        return self._refused(failure, None)
+        return self._refused(failure, peer)
 
     def _refused(self, failure: Failure, peer: Peer | None, resource: str | None = None) -> Reply:
         """A failure in the dialect's words; the server is told if it is one for its log."""

@@ -64,6 +64,9 @@ _CONTROL = "control"
 """What refusals over the control socket have in place of a dialect."""
 _log = logging.getLogger("idplane.agent")
 _POLL_SECONDS = 30
+_PROOFS_EACH, _PROOFS = 512, 4096
+"""Waiting proofs of one user, and of all: as many as there are connections. Before it is proved, a process that is quiet looks like a
+noisy one of the same user, and must not be refused in its place."""
 _RETRY_SECONDS = 1.0
 _STALE_SECONDS = 60.0
 """An agent that has not heard from the server for so long no longer serves what it remembers (design section 9)."""
@@ -81,7 +84,7 @@ class HostAgent:
         self._clock = clock
         self._entropy = entropy
         share = FairShare()
-        self._callers = Callers(clock=clock, share=share)
+        self._callers = Callers(clock=clock, share=FairShare(waiting_each=_PROOFS_EACH, waiting=_PROOFS))
         self._refusals = Refusals(tell=self._plane.report, clock=clock)
         self._source = TokenSource(
             describe=self._plane.describe,

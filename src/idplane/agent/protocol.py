@@ -81,8 +81,8 @@ class Handler(Protocol):
         """The answer at once if it can be had, else a coroutine for it. Neither raises `Failure`."""
         ...
 
-    def refuse(self, failure: Failure, /) -> Reply:
-        """The dialect's words for a request that could not even be read."""
+    def refuse(self, failure: Failure, peer: Peer | None = None, /) -> Reply:
+        """The dialect's words for a request from `peer` that could not even be read."""
         ...
 
     def tidy(self) -> None:
@@ -323,7 +323,7 @@ class Connection(asyncio.Protocol):
     def _serve(self, turn: _Turn) -> None:
         subject, end = turn
         if isinstance(subject, Failure):
-            self._send(self._handler.refuse(subject), end, body=True)
+            self._send(self._handler.refuse(subject, self._peer), end, body=True)
             self._lingering = 1
             return
         outcome = self._handler.answer(subject)

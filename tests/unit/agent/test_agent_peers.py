@@ -33,8 +33,9 @@ class Recorder:
         self.peers.append(request.peer)
         return Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", b"")
 
-    def refuse(self, failure: Failure, /) -> Reply:
+    def refuse(self, failure: Failure, peer: Peer | None = None, /) -> Reply:
         assert failure.detail
+        assert peer is not None
         return Reply(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n", b"")
 
     def tidy(self) -> None: ...
