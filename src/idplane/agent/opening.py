@@ -17,6 +17,7 @@ from idplane.agent.appservice import APP_SERVICE_PATH
 from idplane.agent.arc import ARC_PATH
 from idplane.agent.arc_keys import key_folder
 from idplane.agent.cloudshell import CLOUD_SHELL_PATH
+from idplane.agent.peers import Process
 from idplane.agent.servicefabric import SERVICE_FABRIC_PATH
 from idplane.agent.workload_identity import TOKEN_FILE, Projection, client_for
 from idplane.model.dialects import Dialect
@@ -58,6 +59,10 @@ class EndpointWish:
     """In a namespace, where fixed addresses are real and IMDS needs no variable."""
     key_folder: int | None = None
     """The namespace's folder for Arc's keys; None for this machine's own."""
+    callers: socket.socket | None = None
+    """For telling who connects, in a namespace."""
+    process: Process | None = None
+    """The process that it is opened for, outside of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +102,8 @@ async def open_endpoint(
         run_id=wish.run_id,
         tls=served.context if served else None,
         key_folder=folder,
+        callers=wish.callers,
+        process=wish.process,
     )
     stack.push_async_callback(listening.close)
     door = _Door(

@@ -23,6 +23,7 @@ from typing import Protocol
 from idplane.agent.api import HostAgentApi
 from idplane.agent.network import NamespaceHandles, Network
 from idplane.agent.opening import Certificates, EndpointWish, FileWish, open_endpoint, open_token_file
+from idplane.agent.peers import Process
 from idplane.agent.tunnel import Tunnel
 from idplane.agent.workload_identity import Projection
 from idplane.model.azure import PUBLIC_HOSTS
@@ -91,15 +92,6 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """The process that a run lives and dies with. Whoever holds it owns the descriptor."""
-
-    pid: int
-    descriptor: int
-    """A pidfd (pidfd_open(2))."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadWish:
     """What a person chose for workload identity."""
 
@@ -131,12 +123,14 @@ class NamespaceSockets:
     plane: socket.socket | None
     key_folder: int | None = None
     """Arc's folder inside, open; or that of workload identity's file."""
+    callers: socket.socket | None = None
+    """For telling who connects (`sockets.SocketTables`)."""
 
     def close(self) -> None:
         """Close those that nobody took over."""
         if self.key_folder is not None:
             os.close(self.key_folder)
-        for one in (self.endpoint, self.names_udp, self.names_tcp, self.https, self.plane):
+        for one in (self.endpoint, self.names_udp, self.names_tcp, self.https, self.plane, self.callers):
             if one is not None:
                 one.close()
 
@@ -246,7 +240,12 @@ class Runs:
             stack.callback(sockets.close)
             self._check_room()
             nameservers = await self._connect(stack, network)
-            variables = await self._serve_tokens(stack, run, sockets.endpoint, workload, folder=sockets.key_folder)
+            if sockets.endpoint is None:
+                variables = await self._serve_file(stack, run, workload, folder=sockets.key_folder)
+            else:
+                variables = await self._serve_tokens(
+                    stack, run, sockets.endpoint, key_folder=sockets.key_folder, callers=sockets.callers
+                )
             await self._serve_names(stack, sockets, network=run.network)
             serving = await self._public.open(sockets.https, sockets.plane)
             stack.push_async_callback(serving.close)
@@ -271,8 +270,10 @@ class Runs:
             if process is not None:
                 stack.callback(os.close, process.descriptor)
             self._check_room()
-            sock = None if dialect is Dialect.WORKLOAD_IDENTITY else _loopback_socket(stack)
-            variables = await self._serve_tokens(stack, run, sock, workload)
+            if dialect is Dialect.WORKLOAD_IDENTITY:
+                variables = await self._serve_file(stack, run, workload)
+            else:
+                variables = await self._serve_tokens(stack, run, _loopback_socket(stack), process=process)
             authority = None
             if process is not None:
                 authority, proxy = await self._serve_tunnel(stack, self._entropy.bytes(_SECRET_BYTES).hex())
@@ -324,24 +325,36 @@ class Runs:
         self,
         stack: AsyncExitStack,
         run: Run,
-        sock: socket.socket | None,
-        workload: WorkloadWish | None,
+        sock: socket.socket,
         *,
-        folder: int | None = None,
+        key_folder: int | None = None,
+        callers: socket.socket | None = None,
+        process: Process | None = None,
+    ) -> dict[str, str]:
+        wish = EndpointWish(
+            host=run.resource,
+            dialect=run.dialect,
+            run_id=run.id,
+            inside=run.isolation is Isolation.NAMESPACE,
+            key_folder=key_folder,
+            callers=callers,
+            process=process,
+        )
+        return await open_endpoint(stack, sock, wish, agent=self._agent, certificates=self._public, entropy=self._entropy)
+
+    async def _serve_file(
+        self, stack: AsyncExitStack, run: Run, workload: WorkloadWish | None, *, folder: int | None = None
     ) -> dict[str, str]:
         inside = run.isolation is Isolation.NAMESPACE
-        if sock is None:
-            wanted = workload or WorkloadWish()
-            file = FileWish(
-                projection=Projection(host=run.resource, account=wanted.account, run_id=run.id),
-                client_id=wanted.client_id,
-                authority=f"https://{PUBLIC_HOSTS['authority'][0]}/" if inside else self._surroundings.authority,
-                folder=Path(TOKEN_FOLDER) if inside else self._surroundings.folder / run.id,
-                descriptor=folder,
-            )
-            return await open_token_file(stack, file, agent=self._agent)
-        wish = EndpointWish(host=run.resource, dialect=run.dialect, run_id=run.id, inside=inside, key_folder=folder)
-        return await open_endpoint(stack, sock, wish, agent=self._agent, certificates=self._public, entropy=self._entropy)
+        wanted = workload or WorkloadWish()
+        file = FileWish(
+            projection=Projection(host=run.resource, account=wanted.account, run_id=run.id),
+            client_id=wanted.client_id,
+            authority=f"https://{PUBLIC_HOSTS['authority'][0]}/" if inside else self._surroundings.authority,
+            folder=Path(TOKEN_FOLDER) if inside else self._surroundings.folder / run.id,
+            descriptor=folder,
+        )
+        return await open_token_file(stack, file, agent=self._agent)
 
     async def _serve_tunnel(self, stack: AsyncExitStack, secret: str) -> tuple[bytes, dict[str, str]]:
         https, sock = _loopback_socket(stack), _loopback_socket(stack)

@@ -22,6 +22,7 @@ from idplane.agent.api import Dialect, TokenAnswer
 from idplane.agent.control import ControlServer
 from idplane.agent.identities import Selector
 from idplane.agent.opening import ServerCertificate
+from idplane.agent.peers import Process
 from idplane.agent.runs import Runs, Surroundings, choose_host
 from idplane.agent.workload_identity import ProjectedToken, Projection, TokenFiles, TrustingClient
 from idplane.bootstrap.world import SystemClock, SystemEntropy
@@ -78,6 +79,8 @@ class FakeAgent:
         names: Collection[str] = (),  # noqa: ARG002 - as above
         tls: ssl.SSLContext | None = None,
         key_folder: int | None = None,  # noqa: ARG002 - as above
+        callers: socket.socket | None = None,  # noqa: ARG002 - as above
+        process: Process | None = None,  # noqa: ARG002 - as above
     ) -> FakeListening:
         answer = {"host": str(host), "dialect": dialect.value, "run": run_id, "secret": secret}
         listening = FakeListening(sock.getsockname())
@@ -85,7 +88,10 @@ class FakeAgent:
         self.open.append(listening)
         return listening
 
-    async def token(self, host: ResourceId, selector: Selector | None, resource: str) -> TokenAnswer:
+    async def token(
+        self, host: ResourceId, selector: Selector | None, resource: str, process: Process | None = None
+    ) -> TokenAnswer:
+        assert process is not None
         if selector is not None or host != VM_A:
             raise Failure(FailureKind.IDENTITY_NOT_FOUND, "Identity not found")
         now = SystemClock().now()
