@@ -185,6 +185,21 @@ def test_a_descriptor_that_is_shared_with_another_user(host: BoundHost) -> None:
     assert good.do("c.ask()") == [200, None]
 
 
+def test_what_one_holder_may_see_the_next_may_not(host: BoundHost) -> None:
+    """Both are admitted, to different identities, and the connection goes from one to the other and back."""
+    host.bind("shared", identities=[host.shared.id], user=str(SOMEBODY))
+    host.bind("system", identities=["SystemAssigned"], user="0")
+    puppet, shared = host.puppet(), f"&client_id={host.shared.client_id}"
+    puppet.connect(host.port)
+    assert puppet.do("c.ask()") == [200, None]
+    assert puppet.do(f"c.ask({shared!r})") == [400, "Identity not found"]
+    puppet.do(f"become({SOMEBODY})")
+    assert puppet.do(f"c.ask({shared!r})") == [200, None]
+    assert host.machine.identity is not None
+    system = f"&object_id={host.machine.identity.principal_id}"
+    assert puppet.do(f"c.ask({system!r})") == [400, "Identity not found"]
+
+
 def test_a_thread_with_descriptors_of_its_own_is_seen(host: BoundHost, other: str) -> None:
     """The program that is meant holds the connection, and one thread of another, whose first thread has closed it."""
     host.bind(**by_path())

@@ -130,8 +130,8 @@ class Caller:
     async def recognise(self, host: HostDescription) -> None:
         """Find out who asks, for the log; never mind if that can't be told."""
         proof = self._proof
-        if proof is not None and proof.asked is host.bindings and self._callers.stands(proof):
-            return
+        if proof is not None and proof.asked is host.bindings and (host.bindings or self._callers.stands(proof)):
+            return  # where there are bindings, the identity was chosen by this very proof
         try:
             await self._prove(host.bindings)
         except Failure:
@@ -152,7 +152,7 @@ class Caller:
         return Workload(run_id=self._place.run_id, uid=self._user())
 
     async def _prove(self, bindings: tuple[Binding, ...]) -> _Proof:
-        self._proof = None
+        self._proof = self._view = None
         self._proof = await self._callers.prove(self._place, self._end, bindings, self.key)
         if isinstance(self._end, Peer):
             self._end.caller = self.key
@@ -161,7 +161,7 @@ class Caller:
     def _seen(self, proof: _Proof, host: HostDescription) -> HostDescription:
         if not proof.admitting:
             raise Failure(FailureKind.CALLER_NOT_BOUND, _NOT_BOUND if len(proof.processes) == 1 else _NOT_ALL_BOUND)
-        if self._host is not host or self._view is None or proof is not self._proof:
+        if self._host is not host or self._view is None:
             self._host, self._view = host, visible(host, proof.admitting)
         return self._view
 
@@ -188,9 +188,12 @@ class Callers:
         """Who is at the other end. What was found out of a connection is kept with it."""
         if not isinstance(end, Peer):
             return Caller(self, place, end)
-        if not isinstance(end.proof, Caller):
-            end.proof = Caller(self, place, end)
-        return end.proof
+        if isinstance(end.proof, Caller):
+            return end.proof
+        caller = Caller(self, place, end)
+        if not end.closed:
+            end.proof = caller
+        return caller
 
     def stands(self, proof: _Proof) -> bool:
         """Whether a proof is still one."""
@@ -274,11 +277,12 @@ class _Searches:
             inodes = frozenset(inode for inode, _ in batch)
             try:
                 found = await asyncio.get_running_loop().run_in_executor(self._pool, holders, inodes, self._births)
-            except (Failure, OSError, ValueError) as error:
-                reason = error.detail if isinstance(error, Failure) else "the machine's processes could not be looked through"
-                _end_all(batch, reason)
+            except Failure as failure:
+                _end_all(batch, failure.detail)
+            except (OSError, ValueError):
+                _end_all(batch, unproven("the machine's processes could not be looked through").detail)
             except asyncio.CancelledError:
-                _end_all(batch, "the agent is stopping")
+                _end_all(batch, unproven("the agent is stopping").detail)
                 raise
             else:
                 for inode, answer in batch:
@@ -286,10 +290,10 @@ class _Searches:
                         answer.set_result(found.get(inode, ()))
 
 
-def _end_all(batch: list[tuple[int, asyncio.Future[tuple[Holder, ...]]]], reason: str) -> None:
+def _end_all(batch: list[tuple[int, asyncio.Future[tuple[Holder, ...]]]], detail: str) -> None:
     for _, answer in batch:
         if not answer.done():
-            answer.set_exception(unproven(reason))
+            answer.set_exception(Failure(FailureKind.CALLER_UNPROVEN, detail))
 
 
 def _none_inherited(proof: _Proof, births: Births) -> bool:

@@ -162,7 +162,8 @@ class Endpoint(abc.ABC):
 
     def _serve(self, ask: TokenAsk, peer: Peer | None, worded: Callable[[Token], Reply]) -> Reply | Coroutine[Any, Any, Reply]:
         """The token that is asked for, at once from memory or later, as `worded` words it. What every dialect ends in."""
-        caller = self._caller(peer)
+        known = peer.proof if peer is not None else None
+        caller = known if isinstance(known, Caller) else self._caller(peer)
         try:
             token = self._source.cached(ask, caller, self._clock.now().timestamp())
         except Failure as failure:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -33,6 +32,7 @@ from idplane.agent.source import Refresh, TokenAsk
 from idplane.agent.token_body import machine_token
 from idplane.agent.tokens import Token
 from idplane.model.failure import Failure, FailureKind
+from idplane.ports.world import Clock
 
 __all__ = ["IMDS_NAMES", "ImdsEndpoint", "capabilities_of", "refresh_of"]
 
@@ -55,15 +55,26 @@ class _Absent(enum.Enum):
 class _Plan:
     """What a target asks for, worked out once. Remembers the last answer for as long as it is true: one second, one token."""
 
-    __slots__ = ("ask", "authority", "other", "reply", "second", "token")
+    __slots__ = ("ask", "authority", "clock", "other", "reply", "second", "token")
 
-    def __init__(self, authority: bytes | None, ask: TokenAsk | None, other: _Other | _Absent | Failure | None) -> None:
+    def __init__(
+        self, clock: Clock, authority: bytes | None, ask: TokenAsk | None, other: _Other | _Absent | Failure | None
+    ) -> None:
+        self.clock = clock
         self.authority = authority
         self.ask = ask
         self.other = other
         self.token: Token | None = None
         self.second = -1
         self.reply: Reply | None = None
+
+    def worded(self, token: Token) -> Reply:
+        """The answer is remembered by its token, so that whoever may not have this token never meets this answer."""
+        now = self.clock.now()
+        second = int(now.timestamp())
+        if token is not self.token or second != self.second or self.reply is None:
+            self.token, self.second, self.reply = token, second, machine_token(token, now, server=imds_errors.SERVER)
+        return self.reply
 
 
 _Other = Callable[["ImdsEndpoint", Peer | None], Coroutine[Any, Any, Reply]]
@@ -86,7 +97,7 @@ class ImdsEndpoint(Endpoint):
         if self._listener.require_metadata and (seen.wanted is None or seen.wanted.lower() != b"true"):
             raise Failure(FailureKind.METADATA_HEADER_MISSING)
         if plan.ask is not None:
-            return self._serve(plan.ask, request.peer, partial(self._token_reply, plan))
+            return self._serve(plan.ask, request.peer, plan.worded)
         if isinstance(plan.other, Failure):
             raise Failure(plan.other.kind, plan.other.detail)
         assert callable(plan.other)
@@ -94,17 +105,6 @@ class ImdsEndpoint(Endpoint):
 
     def _render(self, failure: Failure, request_id: str) -> Reply:
         return imds_errors.render(failure, request_id, self._clock.now())
-
-    def _token_reply(self, plan: _Plan, token: Token) -> Reply:
-        """The answer is remembered by its token, so that whoever may not have this token never meets this answer."""
-        second = int(self._clock.now().timestamp())
-        if token is not plan.token or second != plan.second or plan.reply is None:
-            plan.token, plan.second, plan.reply = (
-                token,
-                second,
-                machine_token(token, self._clock.now(), server=imds_errors.SERVER),
-            )
-        return plan.reply
 
     def _planned(self, target: bytes) -> _Plan:
         plan = self._plan(target)
@@ -119,13 +119,13 @@ class ImdsEndpoint(Endpoint):
         try:
             target = parse_target(raw)
         except Failure as failure:
-            return _Plan(None, None, failure)
+            return _Plan(self._clock, None, None, failure)
         try:
             if target.path == _TOKEN_PATH:
-                return _Plan(target.authority, self._ask(target), None)
-            return _Plan(target.authority, None, _other(target))
+                return _Plan(self._clock, target.authority, self._ask(target), None)
+            return _Plan(self._clock, target.authority, None, _other(target))
         except Failure as failure:
-            return _Plan(target.authority, None, failure)
+            return _Plan(self._clock, target.authority, None, failure)
 
     def _ask(self, target: Target) -> TokenAsk:
         parameters = target.parameters

@@ -157,6 +157,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         if self._peer is not None:
             self._peer.closed = True
+            self._peer.proof = None  # which may lead back to the peer
         self._queue.clear()
         if self._task is not None:
             self._task.cancel()

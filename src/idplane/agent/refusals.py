@@ -63,8 +63,8 @@ class Refusal:
 
     @property
     def key(self) -> _Key:
-        """What makes two refusals alike. Not the detail: it may hold what the caller chose."""
-        return self.host.key, self.reason, self.dialect, self.workload
+        """What makes two refusals alike. A program that is started again and again is one caller, whatever its numbers."""
+        return self.host.key, self.reason, self.dialect, replace(self.workload, pid=None)
 
     def document(self) -> JsonObject:
         """As the server takes it."""

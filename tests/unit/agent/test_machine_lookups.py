@@ -63,9 +63,12 @@ def test_what_is_not_connected_has_no_client(tables: SocketTables) -> None:
         assert tables.client(server) is None
     assert tables.client(server) is None
     tables.close()
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
-        with server.accept()[0] as accepted:
-            assert tables.client(accepted) is None
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()),
+        server.accept()[0] as accepted,
+    ):
+        assert tables.client(accepted) is None
 
 
 def test_only_a_socket_for_the_tables_is_taken_for_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -36,6 +37,7 @@ class Row:
         self.clock = FakeClock()
         self.told: list[Any] = []
         self.calls = 0
+        self.pids = itertools.count()
         self.failure: Exception | None = None
         self.refusals = Refusals(tell=self.tell, clock=self.clock)
 
@@ -45,8 +47,8 @@ class Row:
             raise self.failure
         self.told += documents
 
-    def note(self, host: ResourceId = VM, pid: int = 1, failure: Failure = UNBOUND) -> None:
-        workload = Workload(pid=pid)
+    def note(self, host: ResourceId = VM, uid: int = 1, failure: Failure = UNBOUND) -> None:
+        workload = Workload(pid=next(self.pids), uid=uid)
         self.refusals.note(refusal_of(failure, NOW, host=host, dialect="imds", resource=None, workload=workload))
 
     @property
@@ -71,7 +73,7 @@ async def test_the_first_is_told_at_once_and_the_same_again_is_counted(row: Row)
             "dialect": "imds",
             "resource": None,
             "count": 1,
-            "workload": {"pid": 1},
+            "workload": {"pid": 0, "uid": 1},
         }
     ]
     for _ in range(3):
@@ -88,8 +90,8 @@ async def test_the_first_is_told_at_once_and_the_same_again_is_counted(row: Row)
 
 
 async def test_others_are_told_by_themselves(row: Row) -> None:
-    row.note(pid=1)
-    row.note(pid=2)
+    row.note(uid=1)
+    row.note(uid=2)
     row.note(host=OTHER_VM)
     row.note(failure=Failure(FailureKind.FOREIGN_HOST))
     await settle()
@@ -109,24 +111,24 @@ async def test_an_outage_delays_and_a_bug_loses_one_at_most(row: Row) -> None:
     assert row.counts == [1]
     for failure in (RuntimeError("bug"), Failure(FailureKind.HOST_NOT_BOUND)):
         row.failure = failure
-        row.note(pid=99 if isinstance(failure, Failure) else 98)
+        row.note(uid=99 if isinstance(failure, Failure) else 98)
         await settle()
         row.failure = None
-        row.note(pid=100 if isinstance(failure, Failure) else 101)
+        row.note(uid=100 if isinstance(failure, Failure) else 101)
         await settle()
-    assert [one["workload"]["pid"] for one in row.told] == [1, 101, 100]
+    assert [one["workload"]["uid"] for one in row.told] == [1, 101, 100]
     await row.refusals.close()
 
 
 async def test_the_row_is_bounded(row: Row) -> None:
     row.failure = Failure(FailureKind.UNAVAILABLE)
-    for pid in range(3000):
-        row.note(pid=pid)
+    for uid in range(3000):
+        row.note(uid=uid)
     row.failure = None
     row.clock.advance(6)
     await settle()
     assert len(row.told) == 1000
-    assert row.told[-1]["workload"]["pid"] == 2999
+    assert row.told[-1]["workload"]["uid"] == 2999
     await row.refusals.close()
 
 
