@@ -77,6 +77,7 @@ BEGINNINGS = {
 async def test_who_begins_and_does_not_go_on(world: AgentWorld, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     raw, limit = BEGINNINGS[case]
     address = await world.imds()
+    await assert_served(address, monkeypatch)  # what is good below is answered from memory, at once
     slow = [await world.connect(address) for _ in range(20)]
     for client in slow:
         await client.send(raw)

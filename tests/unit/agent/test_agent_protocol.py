@@ -336,17 +336,17 @@ async def test_a_client_that_does_not_read_is_not_served_on_and_on(world: AgentW
 async def test_when_all_places_are_taken_the_longest_idle_makes_room(world: AgentWorld) -> None:
     address = await world.imds()
     clients = [await world.connect(address) for _ in range(512)]
-    await clients[0].send(TOKEN)
+    await clients[0].send(PROBE)
     assert (await clients[0].response()).status == 200
     world.clock.advance(1)
-    await clients[1].send(TOKEN)
+    await clients[1].send(PROBE)
     assert (await clients[1].response()).status == 200
     for idle in (clients[0], clients[2]):
         extra = await world.connect(address)
-        await extra.send(TOKEN)
+        await extra.send(PROBE)
         assert (await extra.response()).status == 200
         assert await idle.ended()
-    await clients[1].send(TOKEN)
+    await clients[1].send(PROBE)
     assert (await clients[1].response()).status == 200
 
 
