@@ -50,6 +50,9 @@ function ask(line) {
 async function answered(answer, request) {
   try {
     const { token, expires } = await answer(request);
+    if (!token) {
+      throw new Error("no error was raised, but there is no token either");
+    }
     return { id: request.id, token, expires_on: Number.isFinite(expires) ? Math.floor(expires / 1000) : null };
   } catch (error) {
     if (error instanceof Unsupported) {
