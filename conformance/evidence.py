@@ -85,12 +85,12 @@ def _mismatch(claims: Mapping[str, Any], identity: Identity) -> str:
     """What else in a token is not the identity's; empty if nothing."""
     resource = None if identity.resource_id is None else identity.resource_id.lower()
     found = {
-        "sub": claims["sub"] == identity.object_id,
-        "appid": claims["appid"] == identity.client_id,
-        "xms_mirid": (str(claims["xms_mirid"]).lower() if "xms_mirid" in claims else None) == resource,
-        "lifetime": claims["exp"] - claims["nbf"] == identity.seconds,
+        "sub": (claims["sub"], identity.object_id),
+        "appid": (claims["appid"], identity.client_id),
+        "xms_mirid": (str(claims["xms_mirid"]).lower() if "xms_mirid" in claims else None, resource),
+        "lifetime": (claims["exp"] - claims["nbf"], identity.seconds),
     }
-    return ", ".join(f"its {name} is not the identity's ({dict(claims)})" for name, right in found.items() if not right)
+    return ", ".join(f"its {name} is {is_}, not {should}" for name, (is_, should) in found.items() if is_ != should)
 
 
 def _expiry_mismatch(claims: Mapping[str, Any], expires_on: Any) -> str:

@@ -21,7 +21,7 @@ from conformance.catalogue import HERE, Language, Program
 from conformance.cells import Isolation, Stage
 from conformance.estate import Estate
 
-__all__ = ["BuildError", "Heard", "build", "cache_folder", "missing_tools", "run"]
+__all__ = ["BuildError", "Heard", "build", "cache_folder", "missing_tools", "run", "understood"]
 
 _BUILD_SECONDS = 1800
 _LINES = 30
@@ -108,10 +108,11 @@ def run(
             os.killpg(process.pid, signal.SIGKILL)
             output, errors = process.communicate()
             trouble = f"it was not done after {program.seconds:.0f} s"
-    return _understood(output, errors, trouble)
+    return understood(output, errors, trouble)
 
 
-def _understood(output: str, errors: str, trouble: str) -> Heard:
+def understood(output: str, errors: str, trouble: str) -> Heard:
+    """What lines of output say; `trouble` is what is known already."""
     lines = []
     for line in output.splitlines():
         try:
