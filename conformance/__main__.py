@@ -142,7 +142,8 @@ def _perform(estate: Estate, judge: Judge, tasks: Sequence[Task], jobs: int) -> 
         started = time.perf_counter()
         asked = task.program.asked(task.stage, task.isolation)
         heard = run(estate, task.language, task.program, task.stage, task.isolation, asked)
-        findings = {cell: judge.judge(cell, task.stage.host, heard.answers.get(cell)) for cell in asked}
+        count = heard.asked if task.stage.witnessed else None
+        findings = {cell: judge.judge(cell, task.stage.host, heard.answers.get(cell), asked=count) for cell in asked}
         done = Done(task=task, heard=heard, findings=findings, seconds=time.perf_counter() - started)
         print_done(done)
         return done

@@ -125,6 +125,8 @@ class Estate:
                 _NOBODY if cell.identity == "nobody" else self.shared.get(cell.identity, self.shared["blue"]).name(cell.kind)
             )
             asked["selector"] = {"kind": cell.kind, "value": shown}
+        if cell.times > 1:
+            asked["times"] = cell.times
         if cell.identity == "application":
             asked |= {"tenant": self.tenant_id, "client_id": self._application.client_id}
         match cell.client:

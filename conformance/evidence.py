@@ -36,8 +36,14 @@ class Judge:
         self._keys = jwt.PyJWKSet.from_dict(_published_keys(estate.up, estate.tenant_id))
         self._issuer = f"https://sts.windows.net/{estate.tenant_id}/"
 
-    def judge(self, cell: str, host: str, answer: Mapping[str, Any] | None) -> Finding:
-        """One answer, or that there was none."""
+    def judge(self, cell: str, host: str, answer: Mapping[str, Any] | None, *, asked: int | None = None) -> Finding:
+        """One answer, or that there was none; `asked` is how often the endpoint was, if that was counted."""
+        found = self._judge(cell, host, answer)
+        if asked is None or found.outcome is not Outcome.OK or asked == 1:
+            return found
+        return Finding(outcome=Outcome.REPEATED if asked else Outcome.WRONG, detail=f"the endpoint was asked {asked} times")
+
+    def _judge(self, cell: str, host: str, answer: Mapping[str, Any] | None) -> Finding:
         if answer is None:
             return Finding(outcome=Outcome.WRONG, detail="no answer")
         match answer:

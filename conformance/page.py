@@ -14,6 +14,7 @@ __all__ = ["clients_table", "dialect_tables", "replaced"]
 _WORDS: Mapping[Outcome, str] = {
     Outcome.OK: "✓",
     Outcome.NO_EXPIRY: "✓",
+    Outcome.REPEATED: "asked again",
     Outcome.IGNORED: "host's own",
     Outcome.REFUSED: "no",
     Outcome.UNSUPPORTED: "no",
