@@ -1,0 +1,103 @@
+"""What a program's answer is worth: tokens are verified as a resource would, with a library that is not ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+from tests.stories.planes import Up, send
+
+from conformance.cells import CELLS, Outcome
+from conformance.estate import RESOURCE, Estate, Identity
+
+__all__ = ["Finding", "Judge"]
+
+_EXPIRY_SECONDS = 30
+"""How far the expiry that an SDK tells may lie from the token's: those that compute it use their own clock."""
+_MANAGED_IDENTITY_SECONDS = 86700
+_APPLICATION_SECONDS = 3900
+"""Lifetimes in profile `azure` (MIE section 9.4)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What came of a cell, and in which words."""
+
+    outcome: Outcome
+    detail: str = ""
+
+
+class Judge:
+    """Knows the plane's keys."""
+
+    def __init__(self, estate: Estate) -> None:
+        self._estate = estate
+        self._keys = jwt.PyJWKSet.from_dict(_published_keys(estate.up, estate.tenant_id))
+        self._issuer = f"https://sts.windows.net/{estate.tenant_id}/"
+
+    def judge(self, cell: str, host: str, answer: Mapping[str, Any] | None) -> Finding:
+        """One answer, or that there was none."""
+        if answer is None:
+            return Finding(outcome=Outcome.WRONG, detail="no answer")
+        match answer:
+            case {"token": str(token)}:
+                return self._judge_token(cell, host, token, answer.get("expires_on"))
+            case {"error": str(words)}:
+                return Finding(outcome=Outcome.REFUSED, detail=words)
+            case {"unsupported": str(words)}:
+                return Finding(outcome=Outcome.UNSUPPORTED, detail=words)
+        return Finding(outcome=Outcome.WRONG, detail=f"an answer that makes no sense: {json.dumps(answer)[:200]}")
+
+    def _judge_token(self, cell: str, host: str, token: str, expires_on: Any) -> Finding:
+        meant, default = self._estate.meant(CELLS[cell], host), self._estate.default(host)
+        try:
+            claims = self._verified(token)
+        except (jwt.PyJWTError, KeyError) as error:
+            return Finding(outcome=Outcome.WRONG, detail=f"{type(error).__name__}: {error}")
+        if meant is not None and claims["oid"] == meant.object_id:
+            wrong = _mismatch(claims, meant) or _expiry_mismatch(claims, expires_on)
+            outcome = Outcome.NO_EXPIRY if expires_on is None else Outcome.OK
+        elif default is not None and claims["oid"] == default.object_id:
+            wrong, outcome = _mismatch(claims, default), Outcome.IGNORED
+        else:
+            wrong, outcome = f"the token of {claims['oid']}", Outcome.WRONG
+        return Finding(outcome=Outcome.WRONG, detail=wrong) if wrong else Finding(outcome=outcome)
+
+    def _verified(self, token: str) -> dict[str, Any]:
+        key = self._keys[jwt.get_unverified_header(token)["kid"]]
+        required = ["aud", "iss", "iat", "nbf", "exp", "oid", "sub", "tid", "appid"]
+        claims: dict[str, Any] = jwt.decode(
+            token, key, algorithms=["RS256"], audience=RESOURCE, issuer=self._issuer, options={"require": required}
+        )
+        return claims
+
+
+def _published_keys(up: Up, tenant_id: str) -> Any:
+    with closing(up.connect()) as connection:
+        status, keys = send(connection, "GET", f"/{tenant_id}/discovery/v2.0/keys", None, {})
+    if status != 200:
+        raise RuntimeError(f"the plane's keys: {status} {keys}")
+    return keys
+
+
+def _mismatch(claims: Mapping[str, Any], identity: Identity) -> str:
+    """What else in a token is not the identity's; empty if nothing."""
+    lifetime = _APPLICATION_SECONDS if identity.resource_id is None else _MANAGED_IDENTITY_SECONDS
+    resource = None if identity.resource_id is None else identity.resource_id.lower()
+    found = {
+        "sub": claims["sub"] == identity.object_id,
+        "appid": claims["appid"] == identity.client_id,
+        "xms_mirid": (str(claims["xms_mirid"]).lower() if "xms_mirid" in claims else None) == resource,
+        "lifetime": claims["exp"] - claims["nbf"] == lifetime,
+    }
+    return ", ".join(f"{name} is not the identity's ({claims.get(name)})" for name, right in found.items() if not right)
+
+
+def _expiry_mismatch(claims: Mapping[str, Any], expires_on: Any) -> str:
+    if expires_on is None or abs(float(expires_on) - claims["exp"]) <= _EXPIRY_SECONDS:
+        return ""
+    return f"the caller is told {expires_on}, and the token expires at {claims['exp']}"

@@ -1,0 +1,68 @@
+"""What came of a language's programs, as it is kept: `results/<folder>.json`. Holds nothing that differs from one good run to the next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conformance.catalogue import HERE
+from conformance.cells import Isolation, Outcome
+
+__all__ = ["RESULTS", "LanguageResult", "ProgramResult", "decode", "encode", "read_results"]
+
+RESULTS = HERE / "results"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramResult:
+    """One program's."""
+
+    sdk: str
+    """The package's name, as it says."""
+    version: str
+    cells: Mapping[str, Mapping[Isolation, Mapping[str, Outcome]]] = field(default_factory=dict)
+    """Dialect → isolation → cell → what came of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageResult:
+    """All programs' of a language, by name."""
+
+    title: str
+    programs: Mapping[str, ProgramResult]
+
+
+def encode(result: LanguageResult) -> str:
+    """The file's text."""
+    programs = {name: {"sdk": one.sdk, "version": one.version, "cells": one.cells} for name, one in result.programs.items()}
+    return json.dumps({"language": result.title, "programs": programs}, indent=1) + "\n"
+
+
+def decode(text: str) -> LanguageResult:
+    """The file, read."""
+    found = json.loads(text)
+    return LanguageResult(
+        title=found["language"],
+        programs={
+            name: ProgramResult(sdk=one["sdk"], version=one["version"], cells=_cells(one["cells"]))
+            for name, one in found["programs"].items()
+        },
+    )
+
+
+def _cells(found: Mapping[str, Any]) -> dict[str, dict[Isolation, dict[str, Outcome]]]:
+    return {
+        dialect: {
+            Isolation(isolation): {cell: Outcome(outcome) for cell, outcome in cells.items()}
+            for isolation, cells in isolations.items()
+        }
+        for dialect, isolations in found.items()
+    }
+
+
+def read_results(folder: Path = RESULTS) -> dict[str, LanguageResult]:
+    """All that are kept, by language folder."""
+    return {path.stem: decode(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
