@@ -14,7 +14,7 @@ from idplane.cli.launch import OTHER_TOKEN_SOURCES
 from idplane.cli.link import ask
 from idplane.cli.options import data_option, dialect_option, json_option
 from idplane.cli.output import CommandError, say_columns, say_json
-from idplane.cli.trust import bundle_variables, bundle_with, keep_bundle, read_system_bundle
+from idplane.cli.trust import bundle_with, kept_trust, read_system_bundle
 from idplane.model.values import JsonObject
 
 __all__ = ["command", "dotenv_lines", "shell_lines"]
@@ -99,8 +99,9 @@ def _open(data: Path, resource: str, dialect: str | None, form: str, *, as_json:
     given = opened.get("variables")
     if not isinstance(given, dict):
         raise CommandError("the plane's answer makes no sense; is it another version?")
-    bundle = keep_bundle(data, bundle_with(read_system_bundle(environment()), Path(plane.ca_file).read_bytes()))
-    variables = {**given, **bundle_variables(str(bundle))}
+    base = environment()
+    bundle = bundle_with(read_system_bundle(base), Path(plane.ca_file).read_bytes())
+    variables = {**given, **kept_trust(data, bundle, base)}
     if as_json:
         say_json({"id": opened["id"], "resource": opened["resource"], "variables": variables})
         return

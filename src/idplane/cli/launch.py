@@ -13,7 +13,6 @@ from typing import Final, NoReturn
 
 from idplane.cli.isolation import DNS_ADDRESS, IMDS_ADDRESS
 from idplane.cli.output import CommandError
-from idplane.cli.trust import bundle_variables
 from idplane.model.azure import PUBLIC_HOSTS, VAULT_DOMAIN
 
 __all__ = [
@@ -51,9 +50,9 @@ _NOT_FOUND: Final = 127
 
 
 def workload_environment(
-    base: Mapping[str, str], *, given: Mapping[str, str], bundle: str, inside: bool, network: bool
+    base: Mapping[str, str], *, given: Mapping[str, str], trust: Mapping[str, str], inside: bool, network: bool
 ) -> dict[str, str]:
-    """The workload's variables: the caller's, without other token sources, with those that are `given` and a trusted `bundle`.
+    """The workload's variables: the caller's, without other token sources, with those that are `given` and that name what to `trust`.
 
     `inside` tells a namespace, where Azure's public names are ours and an authority or a proxy of the caller's would lead around
     them. With a `network`, the caller's proxies stay but are not asked for what is served here.
@@ -69,7 +68,7 @@ def workload_environment(
     kept = {name: value for name, value in base.items() if name not in dropped}
     tunnelled = any(name in given for name in _HTTPS_PROXY)
     bypassed = _not_proxied({**kept, **given}, inside=inside, tunnelled=tunnelled)
-    return {**kept, **bypassed, **bundle_variables(bundle), **given}
+    return {**kept, **bypassed, **trust, **given}
 
 
 def _not_proxied(variables: Mapping[str, str], *, inside: bool, tunnelled: bool) -> dict[str, str]:

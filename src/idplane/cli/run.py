@@ -20,6 +20,7 @@ import click
 from idplane.bootstrap.settings import environment
 from idplane.cli import isolation
 from idplane.cli.description import read_plane
+from idplane.cli.java import TRUSTSTORE, is_java_likely, java_variables, truststore
 from idplane.cli.launch import (
     become,
     hosts_file,
@@ -31,7 +32,7 @@ from idplane.cli.launch import (
 from idplane.cli.link import ControlLink, ask
 from idplane.cli.options import data_option, dialect_option, json_option, resource_option
 from idplane.cli.output import CommandError
-from idplane.cli.trust import SYSTEM_BUNDLES, bundle_with, keep_bundle, read_system_bundle
+from idplane.cli.trust import SYSTEM_BUNDLES, bundle_variables, bundle_with, kept_trust, read_system_bundle
 from idplane.model.dialects import INSIDE_ADDRESSES, KEY_FOLDER, Dialect
 from idplane.model.values import JsonObject
 
@@ -95,12 +96,13 @@ def command(  # noqa: PLR0913 - click passes each option by itself
     plane_port, ca_file = _plane(data)
     base = _initial_environment()
     if chosen == _NAMESPACE:
-        wish = _wish(data, resource, dialect, network=network)
+        wish = _wish(data, resource, dialect, network=network, java=is_java_likely(base, arguments[0]))
         with ControlLink.open(data) as link:
             opened, variables = _enter(link, data, wish, base, plane_port=plane_port)
     else:
         with ControlLink.open(data) as link:
-            opened, variables = _redirect(link, data, {"resource": resource, "dialect": dialect}, base, ca_file=ca_file)
+            opened = link.ask({"operation": "run", "isolation": _ENV, "resource": resource, "dialect": dialect})
+        variables = _redirected(opened, data, base, ca_file=ca_file, command=arguments[0])
     if as_json:
         _describe(opened)
     become(arguments, variables)
@@ -131,14 +133,15 @@ class _Wish:
     resource: str
     dialect: Dialect
     network: bool
+    java: bool
 
 
-def _wish(data: Path, resource: str, dialect: str | None, *, network: bool) -> _Wish:
+def _wish(data: Path, resource: str, dialect: str | None, *, network: bool, java: bool) -> _Wish:
     """Ask the plane what it must decide before there is a namespace, from which a resource can't be looked up any more."""
     if dialect is not None:
-        return _Wish(resource=resource, dialect=Dialect(dialect), network=network)
+        return _Wish(resource=resource, dialect=Dialect(dialect), network=network, java=java)
     found = ask(data, {"operation": "resolve", "resource": resource})
-    return _Wish(resource=str(found["resource"]), dialect=Dialect(str(found["dialect"])), network=network)
+    return _Wish(resource=str(found["resource"]), dialect=Dialect(str(found["dialect"])), network=network, java=java)
 
 
 def _enter(
@@ -150,7 +153,7 @@ def _enter(
     try:
         isolation.enter()
         opened = _hand_over(link, wish, plane_port=plane_port)
-        bundle = _furnish(data, files, opened)
+        _furnish(data, files, opened, java=wish.java)
         isolation.seal()
     except isolation.IsolationForbidden as error:
         raise CommandError(
@@ -158,8 +161,10 @@ def _enter(
         ) from error
     except OSError as error:
         raise CommandError(f"the run's namespace can't be furnished ({error}): run with --isolation env instead") from error
-    given = _given(opened)
-    return opened, workload_environment(base, given=given, bundle=bundle, inside=True, network=wish.network)
+    trust = bundle_variables(str(data / _BUNDLE))
+    if wish.java:
+        trust |= java_variables(base, str(data / TRUSTSTORE))
+    return opened, workload_environment(base, given=_given(opened), trust=trust, inside=True, network=wish.network)
 
 
 def _refuse_folder(data: Path) -> None:
@@ -213,11 +218,13 @@ def _arc_folders() -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _furnish(data: Path, files: Mapping[str, bytes], opened: JsonObject) -> str:
-    """Put the files of the run in place; the path of the bundle that trusts it."""
+def _furnish(data: Path, files: Mapping[str, bytes], opened: JsonObject, *, java: bool) -> None:
+    """Put the files of the run in place."""
     nameservers = [str(one) for one in opened["nameservers"]] if isinstance(opened["nameservers"], list) else []
+    bundle = bundle_with(files["bundle"], str(opened["authority"]).encode())
     contents = {
-        _BUNDLE: bundle_with(files["bundle"], str(opened["authority"]).encode()),
+        _BUNDLE: bundle,
+        **({TRUSTSTORE: truststore(bundle)} if java else {}),
         "hosts": hosts_file(_text(files["/etc/hosts"])).encode(errors="surrogateescape"),
         "resolv.conf": resolver_file(nameservers).encode(),
         "nsswitch.conf": name_service_switch(_text(files["/etc/nsswitch.conf"])).encode(errors="surrogateescape"),
@@ -230,22 +237,17 @@ def _furnish(data: Path, files: Mapping[str, bytes], opened: JsonObject) -> str:
         _NAME_CACHE: "",
     }
     isolation.cover(data, contents, masked)
-    return str(data / _BUNDLE)
 
 
 def _text(content: bytes) -> str:
     return content.decode(errors="surrogateescape")
 
 
-def _redirect(
-    link: ControlLink, data: Path, asked: JsonObject, base: Mapping[str, str], *, ca_file: Path
-) -> tuple[JsonObject, dict[str, str]]:
+def _redirected(opened: JsonObject, data: Path, base: Mapping[str, str], *, ca_file: Path, command: str) -> dict[str, str]:
     """Env mode: variables that lead to ports of this run's own."""
-    opened = link.ask({**asked, "operation": "run", "isolation": _ENV})
-    given = _given(opened)
     authorities = ca_file.read_bytes() + str(opened["authority"] or "").encode()
-    bundle = keep_bundle(data, bundle_with(read_system_bundle(base), authorities))
-    return opened, workload_environment(base, given=given, bundle=str(bundle), inside=False, network=True)
+    trust = kept_trust(data, bundle_with(read_system_bundle(base), authorities), base, command)
+    return workload_environment(base, given=_given(opened), trust=trust, inside=False, network=True)
 
 
 def _describe(opened: JsonObject) -> None:
