@@ -21,6 +21,7 @@ import (
 const (
 	patience = 50 * time.Second
 	oneCell  = "--cell"
+	longest  = 1000
 )
 
 // Selector names a user-assigned identity.
@@ -164,13 +165,17 @@ func told(id string, token Token, err error) Answer {
 	case errors.As(err, &lacking):
 		return Answer{ID: id, Unsupported: lacking.Error()}
 	case err != nil:
-		return Answer{ID: id, Error: fmt.Sprintf("%T: %s", err, firstLine(err.Error()))}
+		return Answer{ID: id, Error: fmt.Sprintf("%T: %s", err, shortened(err.Error()))}
 	default:
 		return Answer{ID: id, Token: token.value, ExpiresOn: token.expires.Unix()}
 	}
 }
 
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+// shortened puts a message on one line: what the endpoint said comes last in these SDKs' errors.
+func shortened(text string) string {
+	line := strings.Join(strings.Fields(text), " ")
+	if len(line) > longest {
+		line = line[:longest/2] + " ... " + line[len(line)-longest/2:]
+	}
 	return line
 }
