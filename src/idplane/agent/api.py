@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from idplane.agent.identities import Selector
+from idplane.agent.workload_identity import TokenFiles
 from idplane.model.dialects import Dialect
 from idplane.model.ids import ResourceId
 from idplane.ports.store import Change
@@ -44,6 +45,9 @@ class Listening(Protocol):
 
 class HostAgentApi(Protocol):
     """What `HostAgent` does for a composition or a run."""
+
+    token_files: TokenFiles
+    """What workloads show to the authority themselves."""
 
     async def listen(  # noqa: PLR0913 - what a listener is, spelled out
         self,

@@ -37,7 +37,7 @@ from idplane.agent.control_wire import (
 )
 from idplane.agent.identities import Selector, SelectorKind
 from idplane.agent.network import NamespaceHandles
-from idplane.agent.runs import Hosts, Isolation, NamespaceSockets, Opened, Process, Run, Runs
+from idplane.agent.runs import Hosts, Isolation, NamespaceSockets, Opened, Process, Run, Runs, WorkloadWish
 from idplane.model.dialects import INSIDE_ADDRESSES, Dialect, default_dialect, variables_dialect
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.values import JsonObject
@@ -64,6 +64,7 @@ class Operation(enum.StrEnum):
     ENVIRONMENT = "env"
     TOKEN = "token"
     RESOLVE = "resolve"
+    ISSUER = "issuer"
     RUNS = "runs"
     REVOKE = "revoke"
 
@@ -178,10 +179,10 @@ class ControlServer:
             case Operation.ENVIRONMENT:
                 resource = await self._hosts.resolve(text(request, "resource"))
                 dialect = _dialect(request, variables_dialect(resource.type))
-                return _opened(await self._runs.open_environment(resource, None, dialect=dialect))
-            case Operation.RESOLVE:
-                resource = await self._hosts.resolve(text(request, "resource"))
-                return {"resource": str(resource), "dialect": default_dialect(resource.type).value}
+                workload = await self._workload(request)
+                return _opened(await self._runs.open_environment(resource, None, dialect=dialect, workload=workload))
+            case Operation.RESOLVE | Operation.ISSUER:
+                return await self._found(request, issuer=operation is Operation.ISSUER)
             case Operation.TOKEN:
                 return await self._token(request)
             case Operation.RUNS:
@@ -196,10 +197,11 @@ class ControlServer:
         resource = await self._hosts.resolve(text(request, "resource"))
         named = _named_descriptors(request, channel.received)
         _dialect(request, Dialect.IMDS)  # a bad one is refused before anything is owned
+        workload = await self._workload(request)
         owned = Process(pid=process.pid, descriptor=os.dup(process.descriptor))
         if request.get("isolation") == Isolation.ENVIRONMENT.value:
             return await self._runs.open_environment(
-                resource, owned, dialect=_dialect(request, variables_dialect(resource.type))
+                resource, owned, dialect=_dialect(request, variables_dialect(resource.type)), workload=workload
             )
         with ExitStack() as unless_opened:
             unless_opened.callback(os.close, owned.descriptor)
@@ -208,7 +210,18 @@ class ControlServer:
             unless_opened.callback(sockets.close)
             handles = _namespace_handles(named)
             unless_opened.pop_all()
-        return await self._runs.open_namespace(resource, sockets, owned, handles, dialect=dialect)
+        return await self._runs.open_namespace(resource, sockets, owned, handles, dialect=dialect, workload=workload)
+
+    async def _found(self, request: JsonObject, *, issuer: bool) -> JsonObject:
+        """A resource with its dialect, or with what its workloads' own tokens say."""
+        resource = await self._hosts.resolve(text(request, "resource"))
+        if issuer:
+            return await self._hosts.issuer(resource, (await self._workload(request)).account)
+        return {"resource": str(resource), "dialect": default_dialect(resource.type).value}
+
+    async def _workload(self, request: JsonObject) -> WorkloadWish:
+        account, identity = (text(request, name) if request.get(name) is not None else None for name in ("account", "identity"))
+        return WorkloadWish(account=account, client_id=await self._hosts.client(identity) if identity is not None else None)
 
     async def _token(self, request: JsonObject) -> JsonObject:
         resource = await self._hosts.resolve(text(request, "resource"))
@@ -366,7 +379,9 @@ def _dialect(request: JsonObject, default: Dialect) -> Dialect:
 
 def _run_sockets(named: Mapping[str, int], dialect: Dialect) -> NamespaceSockets:
     """The launcher's sockets, each checked to be what its name says and to lie in another network namespace than ours."""
-    expected = {**_EXPECTED, "endpoint": (socket.SOCK_STREAM, *INSIDE_ADDRESSES[dialect])}
+    expected: Mapping[str, _Expected] = _EXPECTED
+    if dialect in INSIDE_ADDRESSES:
+        expected = {**_EXPECTED, "endpoint": (socket.SOCK_STREAM, *INSIDE_ADDRESSES[dialect])}
     with ExitStack() as unless_complete:
         sockets = {
             name: _checked_socket(name, named[name], what, unless_complete) for name, what in expected.items() if name in named
@@ -374,11 +389,11 @@ def _run_sockets(named: Mapping[str, int], dialect: Dialect) -> NamespaceSockets
         missing = expected.keys() - sockets.keys() - {"plane"}
         if missing:
             raise Failure(FailureKind.INVALID_PARAMETER, f"the launcher sent no {min(missing)} socket")
-        folder = _key_folder(named) if dialect is Dialect.ARC else None
+        folder = _key_folder(named) if dialect in {Dialect.ARC, Dialect.WORKLOAD_IDENTITY} else None
         unless_complete.pop_all()
     return NamespaceSockets(
         key_folder=folder,
-        endpoint=sockets["endpoint"],
+        endpoint=sockets.get("endpoint"),
         names_udp=sockets["names_udp"],
         names_tcp=sockets["names_tcp"],
         https=sockets["https"],
@@ -387,7 +402,7 @@ def _run_sockets(named: Mapping[str, int], dialect: Dialect) -> NamespaceSockets
 
 
 def _key_folder(named: Mapping[str, int]) -> int:
-    """A copy of the descriptor of the folder that Arc's keys go into."""
+    """A copy of the descriptor of the folder that Arc's keys, or a workload's token, go into."""
     descriptor = named.get("key_folder")
     if descriptor is None or not stat.S_ISDIR(os.fstat(descriptor).st_mode):
         raise Failure(FailureKind.INVALID_PARAMETER, "the launcher sent no folder for keys")

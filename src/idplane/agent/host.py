@@ -24,6 +24,7 @@ from idplane.agent.plane import Plane, UpstreamToken
 from idplane.agent.servicefabric import ServiceFabricEndpoint
 from idplane.agent.source import TokenAsk, TokenSource
 from idplane.agent.upstream import AgentIdentity, Upstream, UpstreamResponse
+from idplane.agent.workload_identity import TokenFiles
 from idplane.model.calls import Workload
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
@@ -80,6 +81,8 @@ class HostAgent:
             clock=clock,
         )
         self._listening: set[ServedSocket] = set()
+        self.token_files = TokenFiles(issue=self._plane.project, clock=clock)
+        """What workloads show to the authority themselves."""
 
     async def listen(  # noqa: PLR0913 - what a listener is, spelled out
         self,
@@ -169,6 +172,7 @@ class HostAgent:
         for listening in tuple(self._listening):
             await listening.close()
         self._listening.clear()
+        await self.token_files.close()
         await self._source.close()
 
     async def _heard(self, position: int | None) -> tuple[int, Sequence[Change]]:

@@ -1,4 +1,4 @@
-"""The server, as the agent sees it: the four things that are asked of it, and the proof of who asks.
+"""The server, as the agent sees it: the five things that are asked of it, and the proof of who asks.
 
 Wire: `/agent/v1/*` with a signed JWT for each request (`directory.hosts` verifies it), and the ordinary token endpoint with a
 client assertion. Answers are checked for shape here, so that nothing below meets JSON.
@@ -17,6 +17,7 @@ import msgspec
 
 from idplane.agent.identities import HostDescription, HostedIdentity
 from idplane.agent.upstream import AgentIdentity, Upstream, UpstreamResponse
+from idplane.agent.workload_identity import ProjectedToken, Projection, TrustingClient
 from idplane.jose import Algorithm, Signer, b64url, b64url_decode, certificate_thumbprint, numeric_date
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
@@ -115,6 +116,22 @@ class _Changes(msgspec.Struct):
     changes: tuple[_Change, ...] = ()
 
 
+class _Trusting(msgspec.Struct, rename="camel"):
+    client_id: str
+    name: str
+    managed: bool
+
+
+class _Projected(msgspec.Struct, rename="camel"):
+    token: str
+    issuer: str
+    subject: str
+    tenant_id: str
+    issued_at: datetime
+    expires_at: datetime
+    trusted_by: tuple[_Trusting, ...] = ()
+
+
 class _ErrorDetail(msgspec.Struct):
     code: str
     message: str = ""
@@ -180,6 +197,26 @@ class Plane:
             certificate=b64url_decode(answer.certificate),
             not_before=_aware(answer.not_before),
             not_after=_aware(answer.not_after),
+        )
+
+    async def project(self, projection: Projection, /) -> ProjectedToken:
+        """A token of a host's own issuer.
+
+        Raises RESOURCE_NOT_FOUND, HOST_NOT_BOUND, INVALID_PARAMETER, AGENT_UNKNOWN, UNAVAILABLE.
+        """
+        asked = {"host": str(projection.host), "serviceAccount": projection.account, "runId": projection.run_id}
+        body = msgspec.json.encode({name: value for name, value in asked.items() if value is not None})
+        answer = _decoded(await self._ask("POST", "/agent/v1/projected-tokens", body), _Projected)
+        return ProjectedToken(
+            token=answer.token,
+            issuer=answer.issuer,
+            subject=answer.subject,
+            tenant_id=answer.tenant_id,
+            issued_at=_aware(answer.issued_at),
+            expires_at=_aware(answer.expires_at),
+            trusted_by=tuple(
+                TrustingClient(client_id=it.client_id, name=it.name, managed=it.managed) for it in answer.trusted_by
+            ),
         )
 
     async def changes(self, after: int | None, *, wait: int) -> tuple[int, tuple[Change, ...]]:

@@ -124,7 +124,7 @@ class Plane:
             management=ManagementSurface(manager=manager, home_tenant=installation.tenant.id),
             graph=GraphSurface(store=store, authenticator=authenticator),
             vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
-            agents=AgentSurface(hosts=hosts, store=store, clock=clock),
+            agents=AgentSurface(hosts=hosts, projected=tokens.projected, store=store, clock=clock),
         )
         agent = await _embedded_agent(world, authority, surfaces)
         subscriptions = (world.store.subscribe(ring.apply), world.store.subscribe(agent.apply))
@@ -158,7 +158,11 @@ class Plane:
 
     async def turn(self) -> datetime:
         """One pass of all duties, for whoever moves the clock by hand; when the next thing is due."""
-        dues = (await self.ring.turn(), await self.vault.purge_due(self.world.clock.now()))
+        dues = (
+            await self.ring.turn(),
+            await self.vault.purge_due(self.world.clock.now()),
+            await self.agent.token_files.turn(),
+        )
         return min(due for due in dues if due is not None)
 
     async def close(self) -> None:

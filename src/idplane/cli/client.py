@@ -53,6 +53,11 @@ class PlaneClient:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         return _accepted(self.request("POST", url, headers=headers, body=urlencode(form).encode()))
 
+    def put(self, url: str, body: JsonObject, *, token: str) -> JsonObject:
+        """The answer to a PUT; raises `CommandError` with the plane's words when it refuses."""
+        headers = {"Content-Type": "application/json", **_bearer(token)}
+        return _accepted(self.request("PUT", url, headers=headers, body=json.dumps(body).encode()))
+
     def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> PlaneAnswer:

@@ -61,7 +61,8 @@ class IsolationForbidden(Exception):  # noqa: N818 - an outcome that the caller 
 class RunSockets:
     """What answers inside a run."""
 
-    endpoint: socket.socket
+    endpoint: socket.socket | None
+    """None where the dialect has no endpoint."""
     names_udp: socket.socket
     names_tcp: socket.socket
     https: socket.socket
@@ -70,8 +71,14 @@ class RunSockets:
 
     def named(self) -> dict[str, socket.socket]:
         """Those that there are, by the names that the agent knows them by."""
-        named = {"endpoint": self.endpoint, "names_udp": self.names_udp, "names_tcp": self.names_tcp, "https": self.https}
-        return named if self.plane is None else {**named, "plane": self.plane}
+        named = {
+            "endpoint": self.endpoint,
+            "names_udp": self.names_udp,
+            "names_tcp": self.names_tcp,
+            "https": self.https,
+            "plane": self.plane,
+        }
+        return {name: sock for name, sock in named.items() if sock is not None}
 
 
 def enter() -> None:
@@ -87,10 +94,10 @@ def enter() -> None:
         Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0", encoding="ascii")
 
 
-def listen(plane_port: int, endpoint: tuple[str, int]) -> RunSockets:
-    """Bind everything that answers inside, tokens at `endpoint`."""
+def listen(plane_port: int, endpoint: tuple[str, int] | None) -> RunSockets:
+    """Bind everything that answers inside, tokens at `endpoint` if there is one."""
     return RunSockets(
-        endpoint=_tcp(*endpoint),
+        endpoint=_tcp(*endpoint) if endpoint else None,
         names_udp=_bound(socket.SOCK_DGRAM, DNS_ADDRESS, 53),
         names_tcp=_tcp(DNS_ADDRESS, 53),
         https=_tcp("127.0.0.1", 443),

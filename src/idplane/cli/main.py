@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "demo": "Watch the whole story: a machine gets an identity, uses it, loses it.",
         "run": "Run a command as a resource, with its managed identities.",
         "env": "Print the variables that give a program a resource's identities.",
+        "federate": "Let an identity trust what runs as a resource, or tell what it would have to trust.",
         "token": "Get a token, as the operator or as a resource.",
         "log": "Read what was done (activity) and which tokens were issued (signins).",
         "status": "Tell whether a plane is running, and where.",

@@ -6,7 +6,7 @@ Matching comes first and costs a lookup; only for an issuer that one of the clie
 refusal names the credential that came nearest, for the sign-in log. The token's `jti` is recorded and not single-use: projected
 tokens are shown again and again until their file is renewed (MIE section 6.3).
 
-A token of one of this installation's own tenants is a managed identity that acts as the client. It is checked by the ring and by
+A token of a host's own issuer (`projected`) is recognized without asking anyone. A token of one of this installation's own tenants is a managed identity that acts as the client. It is checked by the ring and by
 the store, as any bearer token is, so an identity that was taken away proves nothing any more.
 """
 
@@ -21,16 +21,18 @@ from idplane.jose import Algorithm, UnverifiedToken, parse, verify
 from idplane.model.calls import Caller
 from idplane.model.directory import Principal, PrincipalType, Tenant
 from idplane.model.events import ForeignToken
-from idplane.model.expressions import holds, parse_expression
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.federation import FederatedCredential
 from idplane.model.profile import Profile
 from idplane.model.resources import identity_assignment_key
 from idplane.model.values import JsonObject
+from idplane.model.workload_issuers import issuer_named
 from idplane.ports.collections import FEDERATED_CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, TENANTS
 from idplane.ports.store import ABSENT, Batch, Require, Store, Versioned
 from idplane.sts.assertions import check_times
 from idplane.sts.issuers import IssuerKeys
+from idplane.sts.matching import differences
+from idplane.sts.projected import ProjectedTokens
 
 __all__ = ["EXCHANGE_ID", "EXCHANGE_URIS", "Federated", "Federation", "OwnTokens", "is_foreign"]
 
@@ -70,10 +72,11 @@ def is_foreign(assertion: UnverifiedToken) -> bool:
 class Federation:
     """Decides whether a foreign token proves a client."""
 
-    def __init__(self, *, store: Store, keys: IssuerKeys, own: OwnTokens, profile: Profile) -> None:
+    def __init__(self, *, store: Store, keys: IssuerKeys, own: OwnTokens, projected: ProjectedTokens, profile: Profile) -> None:
         self._store = store
         self._keys = keys
         self._own = own
+        self._projected = projected
         self._algorithms = tuple(map(Algorithm, profile.federated_algorithms))
         self._system_identities = profile.federated_system_identities
 
@@ -89,6 +92,8 @@ class Federation:
             credential = await self._matching(principal, assertion.claims, own=own)
             if own:
                 rests_on = await self._prove_own(token)
+            elif await self._is_projected(shown.issuer):
+                rests_on = await self._projected.prove(assertion, shown.issuer)
             else:
                 rests_on = Batch()
                 await self._prove_outside(assertion, shown.issuer, tenant, now)
@@ -100,6 +105,11 @@ class Federation:
     async def _is_own(self, issuer: str) -> bool:
         return any(issuer in (it.value.issuer_v1, it.value.issuer_v2) for it in await self._store.all(TENANTS))
 
+    async def _is_projected(self, issuer: str) -> bool:
+        """Whether it could only be a host of ours: one that is gone is asked for nowhere else."""
+        named = issuer_named(issuer)
+        return named is not None and await self._store.get(TENANTS, named.tenant_id) is not None
+
     # Which credential ---------------------------------------------------------------------------------------------------
 
     async def _matching(self, principal: Principal, claims: JsonObject, *, own: bool) -> Versioned[FederatedCredential]:
@@ -107,7 +117,7 @@ class Federation:
         same_issuer = await self._store.all(FEDERATED_CREDENTIALS, where={**mine, "issuer": _shown(claims).issuer})
         audiences = _audiences(claims, own=own)
         for row in same_issuer:
-            if not _differences(row.value, claims, audiences):
+            if not differences(row.value, claims, audiences):
                 return row
         others = same_issuer or (await self._store.page(FEDERATED_CREDENTIALS, where=mine, limit=_NEAR)).items
         raise _nearest_miss([row.value for row in others], claims, audiences)
@@ -156,44 +166,28 @@ class Federation:
         return managed and subject.enabled and (self._system_identities or not subject.system_assigned)
 
 
-def _differences(credential: FederatedCredential, claims: JsonObject, audiences: frozenset[str]) -> tuple[str, ...]:
-    """The members in which a credential differs from a token; none when it matches."""
-    trust = credential.trust
-    found: list[str] = []
-    if trust.issuer != claims.get("iss"):
-        found.append("issuer")
-    if trust.expression is None:
-        if trust.subject != claims.get("sub"):
-            found.append("subject")
-    elif not holds(parse_expression(trust.expression.value), claims):
-        found.append("claimsMatchingExpression")
-    if trust.audience not in audiences:
-        found.append("audience")
-    return tuple(found)
-
-
 def _nearest_miss(credentials: Sequence[FederatedCredential], claims: JsonObject, audiences: frozenset[str]) -> Failure:
     """The refusal in terms of the credential with the fewest differences; of equals, the one whose issuer is right."""
     shown = _shown(claims)
     named = _first_audience(claims)
     if not credentials:
         return Failure(FailureKind.FEDERATION_NONE, "the client has no federated credential", audience=named)
-    ranked = [(_differences(one, claims, audiences), one) for one in credentials]
-    differences, nearest = min(ranked, key=lambda it: ("issuer" in it[0], len(it[0]), it[1].name))
-    kind = _kind(nearest, shown, differences)
+    ranked = [(differences(one, claims, audiences), one) for one in credentials]
+    differing, nearest = min(ranked, key=lambda it: ("issuer" in it[0], len(it[0]), it[1].name))
+    kind = _kind(nearest, shown, differing)
     return Failure(
         kind,
-        f"the token differs from the federated credential '{nearest.name}' in its {differences[0]}",
+        f"the token differs from the federated credential '{nearest.name}' in its {differing[0]}",
         audience=named,
         nearest=nearest.id,
         nearest_name=nearest.name,
-        differs=differences[0],
+        differs=differing[0],
     )
 
 
-def _kind(nearest: FederatedCredential, shown: ForeignToken, differences: tuple[str, ...]) -> FailureKind:
+def _kind(nearest: FederatedCredential, shown: ForeignToken, differing: tuple[str, ...]) -> FailureKind:
     trust = nearest.trust
-    match differences[0]:
+    match differing[0]:
         case "issuer":
             return FailureKind.FEDERATION_ISSUER
         case "audience":

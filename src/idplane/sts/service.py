@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from idplane.keys import SignedToken, SigningPermit
+from idplane.keys import SigningPermit
 from idplane.model.calls import Call
 from idplane.model.directory import CredentialKind, Principal, PrincipalType, ResourceApplication, Tenant
 from idplane.model.failure import Category, Failure, FailureKind
@@ -36,13 +36,14 @@ from idplane.sts.entitlement import entitle
 from idplane.sts.federation import Federation, OwnTokens
 from idplane.sts.grants import GRANTS, Grant, grant_named
 from idplane.sts.issuers import IssuerKeys
+from idplane.sts.projected import ProjectedTokens, TokenKeys
 from idplane.sts.records import Attempt, issued, refused
 from idplane.sts.remembered import Decision, Remembered
 from idplane.sts.requests import IssuedToken, TokenRequest
 from idplane.sts.scopes import declared_capabilities
 from idplane.sts.tenants import find_tenant
 
-__all__ = ["AudienceLookup", "PermitSigner", "TokenService"]
+__all__ = ["AudienceLookup", "TokenService"]
 
 _ATTEMPTS: Final = 5
 _NOT_RECORDED: Final = frozenset({Category.INTERNAL, Category.UNAVAILABLE})
@@ -53,18 +54,6 @@ class AudienceLookup(Protocol):
 
     async def resolve(self, resource: str, *, tenant_id: str) -> ResourceApplication:
         """The application that a resource string names; raises `Failure(AUDIENCE_UNKNOWN)`."""
-        ...
-
-
-class PermitSigner(Protocol):
-    """What the service needs of the key ring."""
-
-    async def refresh(self) -> None:
-        """Follow what the change feed told of the keys; costs nothing when it told of none."""
-        ...
-
-    def sign(self, permit: SigningPermit, /) -> SignedToken:
-        """The signed token and the id of the key that signed."""
         ...
 
 
@@ -85,7 +74,7 @@ class TokenService:
         self,
         *,
         store: Store,
-        ring: PermitSigner,
+        ring: TokenKeys,
         audiences: AudienceLookup,
         clock: Clock,
         entropy: Entropy,
@@ -102,7 +91,8 @@ class TokenService:
         self._profile = profile
         self._grants = grants
         keys = IssuerKeys(documents=documents, clock=clock)
-        federation = Federation(store=store, keys=keys, own=authenticator, profile=profile)
+        self.projected: Final = ProjectedTokens(store=store, ring=ring, clock=clock, entropy=entropy, profile=profile)
+        federation = Federation(store=store, keys=keys, own=authenticator, projected=self.projected, profile=profile)
         self._clients = ClientAuthentication(store=store, federation=federation)
         self._remembered = Remembered()
 

@@ -22,9 +22,10 @@ from urllib.parse import urlencode
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from idplane.agent.opening import EndpointWish, open_endpoint
+from idplane.agent.opening import EndpointWish, FileWish, open_endpoint, open_token_file
+from idplane.agent.workload_identity import Projection
 from idplane.bootstrap.embedded import InProcessUpstream
-from idplane.bootstrap.inside import PlanePublicNames
+from idplane.bootstrap.inside import PlaneHosts, PlanePublicNames
 from idplane.bootstrap.operator import OperatorKey
 from idplane.bootstrap.seed import allow_private_issuers, trust_operator
 from idplane.bootstrap.settings import environment
@@ -341,13 +342,37 @@ class LocalPlane:
         """Delete any resource or role assignment by its id."""
         self.call("DELETE", identifier)
 
-    def environment(self, machine: HostResource | str, *, dialect: Dialect = Dialect.APP_SERVICE) -> dict[str, str]:
+    def environment(
+        self,
+        machine: HostResource | str,
+        *,
+        dialect: Dialect = Dialect.APP_SERVICE,
+        account: str | None = None,
+        client_id: str | None = None,
+    ) -> dict[str, str]:
         """The variables that make code in a process get this machine's tokens; served until the plane is reset.
 
-        Arc's clients read files from a folder that only root can make: use `idplane run` for them.
+        `account` (`namespace/name`, on clusters) and `client_id` are for the dialect workload identity. Arc's clients read files from
+        a folder that only root can make: use `idplane run` for them.
         """
         host = ResourceId.parse(machine if isinstance(machine, str) else machine.id)
-        return {**self._thread.run(self._open(EndpointWish(host=host, dialect=dialect))), **self._way_here()}
+        if dialect is Dialect.WORKLOAD_IDENTITY:
+            file = FileWish(
+                projection=Projection(host=host, account=account),
+                client_id=client_id,
+                authority=f"{self.url}/",
+                folder=Path(self._folder.name) / "runs" / self._entropy.guid(),
+            )
+            opened = open_token_file(self._opened, file, agent=self._plane.agent)
+        else:
+            opened = self._open(EndpointWish(host=host, dialect=dialect))
+        return {**self._thread.run(opened), **self._way_here()}
+
+    def workload_issuer(self, machine: HostResource | str, account: str | None = None) -> tuple[str, str]:
+        """Issuer and subject of the tokens that code on this machine shows with the dialect workload identity; see `federate`."""
+        host = ResourceId.parse(machine if isinstance(machine, str) else machine.id)
+        told = self._thread.run(PlaneHosts(self._plane).issuer(host, account))
+        return str(told["issuer"]), str(told["subject"])
 
     async def _open(self, wish: EndpointWish) -> dict[str, str]:
         return await open_endpoint(

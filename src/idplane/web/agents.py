@@ -2,6 +2,7 @@
 
     GET  /agent/v1/host?id={resource id}              what a host is, and which identities it has
     POST /agent/v1/certificates                       {host, principalId, csr} → a certificate for an identity's new key
+    POST /agent/v1/projected-tokens                   {host, serviceAccount?, seconds?, runId?} → a token of the host's own issuer
     GET  /agent/v1/changes[?after=N&wait=seconds]     what changed since, waiting for something to change
 
 Every request carries `Authorization: Bearer` with a token that the agent signed for it alone (`directory.hosts`).
@@ -14,16 +15,19 @@ import base64
 import binascii
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from idplane.directory.hosts import DescribedHost, HostDirectory
-from idplane.model.directory import Agent
+from idplane.model.directory import Agent, PrincipalType
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
+from idplane.model.workload_issuers import USUAL
 from idplane.ports.store import Change, Store
 from idplane.ports.world import Clock
+from idplane.sts.projected import ProjectedTokens, Wanted
 from idplane.web.agent_errors import agent_error
 from idplane.web.http import HttpRequest, HttpResponse
 
@@ -34,6 +38,9 @@ _MAX_POSITION = 2**63 - 1
 _MAX_BODY = 16 * 1024
 _MAX_WAITING = 4
 _PAGE = 500
+_MAX_RUN_ID = 64
+
+T = TypeVar("T")
 
 
 class _CertificateRequest(msgspec.Struct, rename="camel"):
@@ -42,17 +49,26 @@ class _CertificateRequest(msgspec.Struct, rename="camel"):
     csr: str
 
 
+class _ProjectionRequest(msgspec.Struct, rename="camel"):
+    host: str
+    service_account: str | None = None
+    seconds: int = USUAL
+    run_id: str | None = None
+
+
 class AgentSurface:
     """The surface for `/agent/v1`. Counts how many requests of each agent wait for changes, which is bounded."""
 
-    def __init__(self, *, hosts: HostDirectory, store: Store, clock: Clock) -> None:
+    def __init__(self, *, hosts: HostDirectory, projected: ProjectedTokens, store: Store, clock: Clock) -> None:
         self._hosts = hosts
+        self._projected = projected
         self._store = store
         self._clock = clock
         self._waiting: Counter[str] = Counter()
         self._routes: dict[str, tuple[str, Callable[[Agent, HttpRequest], Awaitable[HttpResponse]]]] = {
             "/agent/v1/host": ("GET", self._host),
             "/agent/v1/certificates": ("POST", self._certificate),
+            "/agent/v1/projected-tokens": ("POST", self._projected_token),
             "/agent/v1/changes": ("GET", self._changes),
         }
 
@@ -75,7 +91,7 @@ class AgentSurface:
         return _json(_description(host, f"{request.origin.authority}/{host.tenant_id}/oauth2/token"))
 
     async def _certificate(self, agent: Agent, request: HttpRequest) -> HttpResponse:
-        wanted = _certificate_request(request)
+        wanted = _body(request, _CertificateRequest, "a certificate request")
         try:
             csr = base64.b64decode(wanted.csr, validate=True)
         except (binascii.Error, ValueError) as error:
@@ -87,6 +103,32 @@ class AgentSurface:
                 "notBefore": credential.not_before,
                 "notAfter": credential.not_after,
                 "credentialId": credential.id,
+            }
+        )
+
+    async def _projected_token(self, agent: Agent, request: HttpRequest) -> HttpResponse:
+        asked = _body(request, _ProjectionRequest, "a request for a workload's token")
+        host = await self._hosts.describe(agent, ResourceId.parse(asked.host))
+        wanted = Wanted(
+            host=host.id,
+            tenant_id=host.tenant_id,
+            account=asked.service_account,
+            seconds=asked.seconds,
+            run_id=asked.run_id[:_MAX_RUN_ID] if asked.run_id else None,
+        )
+        made = await self._projected.issue(wanted, request.call)
+        return _json(
+            {
+                "token": made.token,
+                "issuer": made.issuer,
+                "subject": made.subject,
+                "tenantId": host.tenant_id,
+                "issuedAt": made.issued_at,
+                "expiresAt": made.expires_at,
+                "trustedBy": [
+                    {"clientId": it.client_id, "name": it.display_name, "managed": it.type is PrincipalType.MANAGED_IDENTITY}
+                    for it in made.trusted_by
+                ],
             }
         )
 
@@ -158,15 +200,15 @@ def _description(host: DescribedHost, token_endpoint: str) -> JsonObject:
     }
 
 
-def _certificate_request(request: HttpRequest) -> _CertificateRequest:
+def _body(request: HttpRequest, shape: type[T], meant: str) -> T:
     if (request.header("content-type") or "").partition(";")[0].strip().lower() != "application/json":
         raise Failure(FailureKind.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
     if len(request.body) > _MAX_BODY:
         raise Failure(FailureKind.BODY_TOO_LARGE, f"the body is larger than {_MAX_BODY} bytes")
     try:
-        return msgspec.json.decode(request.body, type=_CertificateRequest)
+        return msgspec.json.decode(request.body, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Failure(FailureKind.MALFORMED_BODY, "the body is not a certificate request") from error
+        raise Failure(FailureKind.MALFORMED_BODY, f"the body is not {meant}") from error
 
 
 def _bearer(request: HttpRequest) -> str:

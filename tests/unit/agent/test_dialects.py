@@ -363,5 +363,5 @@ def test_the_dialect_of_a_type(kind: str, dialect: Dialect) -> None:
     assert variables_dialect(kind) is (Dialect.APP_SERVICE if dialect is Dialect.IMDS else dialect)
 
 
-def test_every_dialect_has_a_place_inside() -> None:
-    assert set(INSIDE_ADDRESSES) == set(Dialect)
+def test_every_dialect_with_an_endpoint_has_a_place_inside() -> None:
+    assert {*INSIDE_ADDRESSES, Dialect.WORKLOAD_IDENTITY} == set(Dialect)

@@ -44,7 +44,7 @@ def test_proxies_stay_with_a_network_but_not_for_what_is_served_here() -> None:
     made = inside({**PROXIES, "NO_PROXY": "corp"}, network=True)
     assert {name: made[name] for name in PROXIES} == PROXIES
     assert made["NO_PROXY"].startswith("corp,localhost,127.0.0.1,169.254.169.254,")
-    assert made["no_proxy"].endswith(".vault.azure.net,.localhost")
+    assert made["no_proxy"].endswith(".vault.azure.net,.oic.prod-aks.azure.com,.oic.prod-arc.azure.com,.localhost")
 
 
 def test_outside_a_namespace_only_token_sources_change() -> None:

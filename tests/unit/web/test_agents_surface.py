@@ -9,11 +9,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tests.unit.directory.hosts_world import GROUP, OTHER_VM, SHARED_ID, TENANT, VM, Enrolled, HostsWorld, csr_text, hosts_world
+from tests.unit.sts.sts_world import shared_ring
 
 from idplane.jose import certificate_thumbprint
 from idplane.model.calls import Call
 from idplane.model.failure import Category, Failure, FailureKind
+from idplane.model.profile import OPEN
 from idplane.ports.collections import CREDENTIALS
+from idplane.sts.projected import ProjectedTokens
 from idplane.web.agent_errors import agent_error
 from idplane.web.agents import AgentSurface
 from idplane.web.http import HttpRequest, HttpResponse, Origin
@@ -27,7 +30,10 @@ class Api:
     def __init__(self, world: HostsWorld, agent: Enrolled) -> None:
         self.world = world
         self.agent = agent
-        self.surface = AgentSurface(hosts=world.hosts, store=world.store, clock=world.clock)
+        projected = ProjectedTokens(
+            store=world.store, ring=shared_ring(), clock=world.clock, entropy=world.entropy, profile=OPEN
+        )
+        self.surface = AgentSurface(hosts=world.hosts, projected=projected, store=world.store, clock=world.clock)
 
     async def call(self, method: str, path: str, *query: tuple[str, str], body: bytes = b"", **headers: str) -> HttpResponse:
         sent = {"authorization": f"Bearer {self.world.proof(self.agent)}", "content-type": "application/json"}
