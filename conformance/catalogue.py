@@ -119,7 +119,8 @@ def _cells(where: str, given: Mapping[str, Any], known: frozenset[str]) -> dict[
         raise ValueError(f"{where} has no cell {', '.join(sorted(found.keys() - known))}")
     for cell, other in IMPLIED.items():
         if cell in known and cell not in found and other in found:
-            found[cell] = found[other] if CELLS[cell].identity != "nobody" else Expectation(outcomes=_NO)
+            nobody = CELLS[cell].identity == "nobody"
+            found[cell] = Expectation(outcomes=_NO, reason=found[other].reason) if nobody else found[other]
     return found
 
 

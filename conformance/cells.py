@@ -38,7 +38,7 @@ class Outcome(enum.StrEnum):
     IGNORED = "ignored"
     """The token of the host's default identity although another one was named."""
     NO_EXPIRY = "no-expiry"
-    """The right token, but the caller is not told when it expires."""
+    """The right token, but the caller is not told when it expires, or is told something else."""
     REFUSED = "refused"
     """An error."""
     UNSUPPORTED = "unsupported"

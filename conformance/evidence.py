@@ -59,13 +59,13 @@ class Judge:
         except (jwt.PyJWTError, KeyError) as error:
             return Finding(outcome=Outcome.WRONG, detail=f"{type(error).__name__}: {error}")
         if meant is not None and claims["oid"] == meant.object_id:
-            wrong = _mismatch(claims, meant) or _expiry_mismatch(claims, expires_on)
-            outcome = Outcome.NO_EXPIRY if expires_on is None else Outcome.OK
+            wrong, expiry = _mismatch(claims, meant), _expiry_mismatch(claims, expires_on)
+            found = Finding(outcome=Outcome.NO_EXPIRY if expiry else Outcome.OK, detail=expiry)
         elif default is not None and claims["oid"] == default.object_id:
-            wrong, outcome = _mismatch(claims, default), Outcome.IGNORED
+            wrong, found = _mismatch(claims, default), Finding(outcome=Outcome.IGNORED)
         else:
-            wrong, outcome = f"the token of {claims['oid']}", Outcome.WRONG
-        return Finding(outcome=Outcome.WRONG, detail=wrong) if wrong else Finding(outcome=outcome)
+            wrong, found = f"the token of {claims['oid']}", Finding(outcome=Outcome.WRONG)
+        return Finding(outcome=Outcome.WRONG, detail=wrong) if wrong else found
 
     def _verified(self, token: str) -> dict[str, Any]:
         key = self._keys[jwt.get_unverified_header(token)["kid"]]
@@ -98,6 +98,6 @@ def _mismatch(claims: Mapping[str, Any], identity: Identity) -> str:
 
 
 def _expiry_mismatch(claims: Mapping[str, Any], expires_on: Any) -> str:
-    if expires_on is None or abs(float(expires_on) - claims["exp"]) <= _EXPIRY_SECONDS:
+    if expires_on is not None and abs(float(expires_on) - claims["exp"]) <= _EXPIRY_SECONDS:
         return ""
     return f"the caller is told {expires_on}, and the token expires at {claims['exp']}"

@@ -19,6 +19,7 @@ _WORDS: Mapping[Outcome, str] = {
     Outcome.UNSUPPORTED: "no",
     Outcome.WRONG: "wrong",
 }
+_WAYS: Mapping[Isolation, str] = {Isolation.NAMESPACE: "by variables only", Isolation.ENV: "not by variables"}
 
 
 def replaced(page: str, name: str, content: str) -> str:
@@ -98,9 +99,6 @@ def _cell(
 
 
 def _words(program: Program, found: ProgramResult, dialect: str, isolation: Isolation, column: str, notes: _Notes) -> str:
-    absent = program.absent.get((dialect, isolation))
-    if absent is not None:
-        return f"no{notes.mark(absent)}"
     outcome = found.cells.get(dialect, {}).get(isolation, {}).get(column)
     expected = program.cells.get((dialect, isolation), {}).get(column)
     if outcome is None or expected is None:

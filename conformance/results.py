@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from conformance.catalogue import HERE
 from conformance.cells import Isolation, Outcome
@@ -47,20 +46,19 @@ def decode(text: str) -> LanguageResult:
     return LanguageResult(
         title=found["language"],
         programs={
-            name: ProgramResult(sdk=one["sdk"], version=one["version"], cells=_cells(one["cells"]))
+            name: ProgramResult(sdk=one["sdk"], version=one["version"], cells=_cells(one["runs"]))
             for name, one in found["programs"].items()
         },
     )
 
 
-def _cells(found: Mapping[str, Any]) -> dict[str, dict[Isolation, dict[str, Outcome]]]:
-    return {
-        dialect: {
-            Isolation(isolation): {cell: Outcome(outcome) for cell, outcome in cells.items()}
-            for isolation, cells in isolations.items()
-        }
-        for dialect, isolations in found.items()
-    }
+def _cells(runs: Mapping[str, str]) -> dict[str, dict[Isolation, dict[str, Outcome]]]:
+    found: dict[str, dict[Isolation, dict[str, Outcome]]] = {}
+    for run, text in runs.items():
+        dialect, _, isolation = run.partition(", ")
+        cells = (word.partition("=") for word in text.split())
+        found.setdefault(dialect, {})[Isolation(isolation)] = {cell: Outcome(outcome) for cell, _, outcome in cells}
+    return found
 
 
 def read_results(folder: Path = RESULTS) -> dict[str, LanguageResult]:

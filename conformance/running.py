@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -61,19 +62,21 @@ def build(language: Language) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     folder = HERE / language.folder
     environment = {**os.environ, "CONFORMANCE_CACHE": str(cache), "CONFORMANCE_PYTHON": sys.executable}
-    environment.pop("PYTHONPATH", None)
     try:
-        ended = subprocess.run(
-            [str(folder / "build")],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_BUILD_SECONDS,
-            check=False,
-        )
+        with (cache / ".lock").open("w") as lock:
+            # One checkout at a time.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            ended = subprocess.run(
+                [str(folder / "build")],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=_BUILD_SECONDS,
+                check=False,
+            )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(str(error)) from error
     if ended.returncode != 0:

@@ -103,6 +103,12 @@ async def test_unknown_tenants(world: StsWorld, path: str) -> None:
     assert (answer.status, json.loads(answer.body)["error_codes"]) == (400, [90002])
 
 
+async def test_an_authority_with_a_slash_at_its_end(world: StsWorld) -> None:
+    """As msal's own default has it: `https://login.microsoftonline.com/common/`."""
+    assert (await get(world, f"/common//{V2}")).body == (await get(world, f"/common/{V2}")).body
+    assert (await get(world, f"//{TENANT_ID}/{V2}")).status == 404
+
+
 @pytest.mark.parametrize("method", ["POST", "HEAD", "DELETE"])
 async def test_documents_are_only_read(world: StsWorld, method: str) -> None:
     answer = await get(world, f"/{TENANT_ID}/{V2}", method=method)
