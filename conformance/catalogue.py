@@ -94,7 +94,7 @@ def _program(folder: str, name: str, described: Mapping[str, Any], expected: Map
         if isinstance(given, str):
             absent[dialect, isolation] = given
         else:
-            cells[dialect, isolation] = _cells(f"{folder}: {name}: {dialect}", given, stages_of(dialect))
+            cells[dialect, isolation] = _cells(f"{folder}: {name}: {dialect}", given, _cells_of(dialect))
     return Program(
         name=name,
         command=tuple(described["command"]),
@@ -108,7 +108,7 @@ def _keys(dialect: str, isolation: Isolation) -> tuple[str, str]:
     return f"{dialect}/{isolation}", dialect
 
 
-def stages_of(dialect: str) -> frozenset[str]:
+def _cells_of(dialect: str) -> frozenset[str]:
     """The cells that a dialect has."""
     return frozenset(cell for stage in STAGES if stage.dialect == dialect for cell in stage.cells)
 
@@ -119,8 +119,8 @@ def _cells(where: str, given: Mapping[str, Any], known: frozenset[str]) -> dict[
         raise ValueError(f"{where} has no cell {', '.join(sorted(found.keys() - known))}")
     for cell, other in IMPLIED.items():
         if cell in known and cell not in found and other in found:
-            nobody = CELLS[cell].identity == "nobody"
-            found[cell] = Expectation(outcomes=_NO, reason=found[other].reason) if nobody else found[other]
+            same = CELLS[cell].identity != "nobody" or found[other].outcomes == _NO
+            found[cell] = found[other] if same else Expectation(outcomes=_NO)
     return found
 
 

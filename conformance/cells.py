@@ -25,6 +25,7 @@ class Client(enum.StrEnum):
 
     MANAGED_IDENTITY = "managed-identity"
     DEFAULT = "default"
+    WORKLOAD_IDENTITY = "workload-identity"
     CLIENT_SECRET = "client-secret"
     CLIENT_CERTIFICATE = "client-certificate"
     CLIENT_ASSERTION = "client-assertion"
@@ -56,17 +57,18 @@ class Cell:
     client: Client = Client.MANAGED_IDENTITY
     kind: str | None = None
     """How an identity is named: `client_id`, `object_id`, `resource_id`."""
-    identity: str = "system"
-    """Whose token it must be: a name in the estate, or `nobody` where nobody has the name."""
+    identity: str = "own"
+    """Whose token it must be: a user-assigned identity's, the host's `own`, the `application`'s, or `nobody`'s where nobody has the name."""
 
 
 CELLS: Mapping[str, Cell] = MappingProxyType(
     {
-        "none": Cell(title="system-assigned, none named"),
+        "workload": Cell(title="workload identity credential", client=Client.WORKLOAD_IDENTITY),
+        "none": Cell(title="none named"),
         "client_id": Cell(title="by client id", kind="client_id", identity="blue"),
         "object_id": Cell(title="by object id", kind="object_id", identity="green"),
         "resource_id": Cell(title="by resource id", kind="resource_id", identity="blue"),
-        "only": Cell(title="the only one, none named", identity="blue"),
+        "only": Cell(title="the only one user-assigned, none named", identity="blue"),
         "unknown": Cell(title="nobody's client id", kind="client_id", identity="nobody"),
         "default": Cell(title="default credential", client=Client.DEFAULT),
         "client-secret": Cell(title="secret", client=Client.CLIENT_SECRET, identity="application"),
@@ -91,8 +93,8 @@ class Stage:
     """A name in the estate."""
     cells: tuple[str, ...]
     isolations: tuple[Isolation, ...] = (Isolation.NAMESPACE, Isolation.ENV)
-    option: str | None = None
-    """For `--dialect`; None when the host's own type decides."""
+    options: tuple[str, ...] = ()
+    """For `idplane run`; none when the host's type says everything."""
 
 
 _NAMED = ("client_id", "object_id", "resource_id", "unknown")
@@ -100,22 +102,34 @@ _EVERY = ("none", *_NAMED, "default")
 _INSIDE = (Isolation.NAMESPACE,)
 
 STAGES = (
-    Stage(dialect="imds", host="machine", cells=_EVERY, option="imds"),
-    Stage(dialect="imds", host="lonely-machine", cells=("only",), option="imds"),
+    Stage(dialect="imds", host="machine", cells=_EVERY, options=("--dialect", "imds")),
+    Stage(dialect="imds", host="lonely-machine", cells=("only",), options=("--dialect", "imds")),
     Stage(dialect="app-service", host="slot", cells=_EVERY),
-    Stage(dialect="app-service-2017", host="function-app", cells=_EVERY, option="app-service-2017"),
+    Stage(dialect="app-service-2017", host="function-app", cells=_EVERY, options=("--dialect", "app-service-2017")),
     # Without a namespace, Arc's keys need a folder that only root can make. Arc machines bear no user-assigned identities, so those run on another host.
     Stage(dialect="arc", host="arc-machine", cells=("none", "unknown", "default"), isolations=_INSIDE),
-    Stage(dialect="arc", host="machine", cells=("client_id", "object_id", "resource_id"), isolations=_INSIDE, option="arc"),
+    Stage(
+        dialect="arc",
+        host="machine",
+        cells=("client_id", "object_id", "resource_id"),
+        isolations=_INSIDE,
+        options=("--dialect", "arc"),
+    ),
     Stage(dialect="service-fabric", host="cluster", cells=_EVERY),
-    Stage(dialect="cloud-shell", host="machine", cells=_EVERY, option="cloud-shell"),
+    Stage(dialect="cloud-shell", host="machine", cells=_EVERY, options=("--dialect", "cloud-shell")),
     Stage(dialect="machine-learning", host="workspace", cells=_EVERY),
+    Stage(
+        dialect="workload-identity",
+        host="kubernetes",
+        cells=("workload", "none", "client_id", "unknown", "default"),
+        options=("--dialect", "workload-identity", "--service-account", "shop/cart"),
+    ),
     Stage(
         dialect=APPLICATIONS,
         host="machine",
         cells=("client-secret", "client-certificate", "client-assertion"),
         isolations=_INSIDE,
-        option="imds",
+        options=("--dialect", "imds"),
     ),
 )
 """Every run of a program: with `--isolation env`, IMDS is led to by a variable only if it is asked for, hence the option."""
@@ -129,6 +143,7 @@ DIALECTS: Mapping[str, str] = MappingProxyType(
         "service-fabric": "Service Fabric clusters (2019-07-01-preview, 2020-05-01)",
         "cloud-shell": "shells",
         "machine-learning": "Machine Learning workspaces (2017-09-01)",
+        "workload-identity": "pods, and anything else that shows a token of its own: a file that is exchanged at the authority",
         APPLICATIONS: "code that signs in at login.microsoftonline.com as an application, inside a run",
     }
 )

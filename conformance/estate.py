@@ -18,6 +18,9 @@ __all__ = ["RESOURCE", "Estate", "Identity"]
 RESOURCE = "https://vault.azure.net"
 """What tokens are asked for."""
 _EXCHANGE = "api://AzureADTokenExchange"
+_APPLICATION_SECONDS = 3900
+_POD = "kubernetes"
+"""The host whose code shows a token of its own; it is trusted to be `blue`."""
 _NOBODY = "00000000-0000-0000-0000-00000000abcd"
 _LOCATION = "westeurope"
 _VERSIONS = {
@@ -28,6 +31,7 @@ _VERSIONS = {
     "Microsoft.HybridCompute": "2024-07-10",
     "Microsoft.ServiceFabric": "2024-04-01",
     "Microsoft.MachineLearningServices": "2024-10-01",
+    "Microsoft.ContainerService": "2024-10-01",
 }
 _HOSTS: Mapping[str, tuple[str, bool, tuple[str, ...], Mapping[str, Any]]] = {
     "machine": ("Microsoft.Compute/virtualMachines/machine", True, ("blue", "green"), {}),
@@ -37,6 +41,12 @@ _HOSTS: Mapping[str, tuple[str, bool, tuple[str, ...], Mapping[str, Any]]] = {
     "function-app": ("Microsoft.Web/sites/function-app", True, ("blue", "green"), {"kind": "functionapp"}),
     "arc-machine": ("Microsoft.HybridCompute/machines/arc-machine", True, (), {}),
     "cluster": ("Microsoft.ServiceFabric/managedClusters/cluster", True, ("blue", "green"), {"sku": {"name": "Standard"}}),
+    "kubernetes": (
+        "Microsoft.ContainerService/managedClusters/kubernetes",
+        True,
+        (),
+        {"properties": {"oidcIssuerProfile": {"enabled": True}}},
+    ),
     "workspace": ("Microsoft.MachineLearningServices/workspaces/workspace", True, ("blue", "green"), {}),
 }
 """Each host's id within the group, whether it has an identity of its own, which others it bears, and what else its body has."""
@@ -50,6 +60,8 @@ class Identity:
     client_id: str
     resource_id: str | None
     """The claim `xms_mirid`; None for the application."""
+    seconds: int = 86700
+    """How long its tokens last (MIE section 9.4)."""
 
     def name(self, kind: str) -> str:
         """How it is named in a request."""
@@ -72,6 +84,7 @@ class Estate:
             self._put("")
             self.shared = {name: self._user_assigned(name) for name in ("blue", "green")}
             self._hosts = {name: self._host(name) for name in _HOSTS}
+            self._federate(_POD, "shop/cart", "blue")
         finally:
             self.up.stop()
         issuer = f"https://login.microsoftonline.com/{self.tenant_id}/v2.0"
@@ -93,11 +106,11 @@ class Estate:
 
     def default(self, host: str) -> Identity | None:
         """The identity of the host's own."""
-        return self._hosts[host][1]
+        return self.shared["blue"] if host == _POD else self._hosts[host][1]
 
     def meant(self, cell: Cell, host: str) -> Identity | None:
         """Whose token a cell must get; None if nobody's."""
-        if cell.identity == "system":
+        if cell.identity == "own":
             return self.default(host)
         return {**self.shared, "application": self._application}.get(cell.identity)
 
@@ -141,6 +154,11 @@ class Estate:
         properties = own["properties"]
         identity = Identity(object_id=properties["principalId"], client_id=properties["clientId"], resource_id=made["id"])
         return made["id"], identity
+
+    def _federate(self, host: str, account: str, identity: str) -> None:
+        ended = self.up.cli("federate", "--as", self.host(host), "--service-account", account, identity)
+        if ended.returncode != 0:
+            raise RuntimeError(ended.stderr)
 
     def _put(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         identifier = f"{self._group}/providers/{path}" if path else self._group

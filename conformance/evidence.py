@@ -18,9 +18,6 @@ __all__ = ["Finding", "Judge"]
 
 _EXPIRY_SECONDS = 30
 """How far the expiry that an SDK tells may lie from the token's: those that compute it use their own clock."""
-_MANAGED_IDENTITY_SECONDS = 86700
-_APPLICATION_SECONDS = 3900
-"""Lifetimes in profile `azure` (MIE section 9.4)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +83,14 @@ def _published_keys(up: Up, tenant_id: str) -> Any:
 
 def _mismatch(claims: Mapping[str, Any], identity: Identity) -> str:
     """What else in a token is not the identity's; empty if nothing."""
-    lifetime = _APPLICATION_SECONDS if identity.resource_id is None else _MANAGED_IDENTITY_SECONDS
     resource = None if identity.resource_id is None else identity.resource_id.lower()
     found = {
         "sub": claims["sub"] == identity.object_id,
         "appid": claims["appid"] == identity.client_id,
         "xms_mirid": (str(claims["xms_mirid"]).lower() if "xms_mirid" in claims else None) == resource,
-        "lifetime": claims["exp"] - claims["nbf"] == lifetime,
+        "lifetime": claims["exp"] - claims["nbf"] == identity.seconds,
     }
-    return ", ".join(f"{name} is not the identity's ({claims.get(name)})" for name, right in found.items() if not right)
+    return ", ".join(f"its {name} is not the identity's ({dict(claims)})" for name, right in found.items() if not right)
 
 
 def _expiry_mismatch(claims: Mapping[str, Any], expires_on: Any) -> str:

@@ -84,11 +84,17 @@ def _dialect(dialect: str, purpose: str, languages: Sequence[Language], results:
 
 
 def _row(program: Program, found: ProgramResult, dialect: str, columns: Sequence[str], notes: _Notes, *, title: str) -> str:
-    isolations = [one for one in Isolation if (dialect, one) in program.cells or (dialect, one) in program.absent]
-    if not isolations:
-        return ""
-    cells = [_cell(program, found, dialect, isolations, column, notes) for column in columns]
-    return f"| {title}: {program.name} | {' | '.join(cells)} |"
+    run = [one for one in Isolation if (dialect, one) in program.cells]
+    left_out = {one: reason for one in Isolation if (reason := program.absent.get((dialect, one))) is not None}
+    if not run:
+        return _absent_row(title, program, notes.mark(next(iter(left_out.values()))), columns) if left_out else ""
+    without = "".join(f", {_WAYS[one]}{notes.mark(reason)}" for one, reason in left_out.items())
+    cells = [_cell(program, found, dialect, run, column, notes) for column in columns]
+    return f"| {title}: {program.name}{without} | {' | '.join(cells)} |"
+
+
+def _absent_row(title: str, program: Program, mark: str, columns: Sequence[str]) -> str:
+    return f"| {title}: {program.name} | no{mark}{' |' * len(columns)}"
 
 
 def _cell(

@@ -35,9 +35,16 @@ class LanguageResult:
 
 
 def encode(result: LanguageResult) -> str:
-    """The file's text."""
-    programs = {name: {"sdk": one.sdk, "version": one.version, "cells": one.cells} for name, one in result.programs.items()}
-    return json.dumps({"language": result.title, "programs": programs}, indent=1) + "\n"
+    """The file's text, with one line for each run's cells, so that a change is easy to read."""
+    programs = {}
+    for name, one in result.programs.items():
+        runs = {
+            f"{dialect}, {isolation}": " ".join(f"{cell}={outcome}" for cell, outcome in cells.items())
+            for dialect, isolations in one.cells.items()
+            for isolation, cells in isolations.items()
+        }
+        programs[name] = {"sdk": one.sdk, "version": one.version, "runs": runs}
+    return json.dumps({"language": result.title, "programs": programs}, indent=2) + "\n"
 
 
 def decode(text: str) -> LanguageResult:

@@ -89,8 +89,7 @@ def run(
     """Ask a program all `cells` on a stage's host."""
     words = {"cache": cache_folder(language), "here": HERE / language.folder, "python": sys.executable}
     command = [word.format_map(words) for word in program.command]
-    dialect = ["--dialect", stage.option] if stage.option else []
-    where = ["--data", str(estate.up.data), "--as", estate.host(stage.host), "--isolation", isolation.value, *dialect]
+    where = ["--data", str(estate.up.data), "--as", estate.host(stage.host), "--isolation", isolation.value, *stage.options]
     asked = "".join(json.dumps(estate.request(cell)) + "\n" for cell in cells)
     with subprocess.Popen(
         [*IDPLANE, "run", *where, "--", *command],

@@ -26,9 +26,17 @@ function clientAssertion(request) {
   return new sdk.ClientAssertionCredential(request.tenant, request.client_id, assertion);
 }
 
+function workloadIdentity() {
+  if (sdk.WorkloadIdentityCredential === undefined) {
+    throw new Unsupported("this version has no WorkloadIdentityCredential");
+  }
+  return new sdk.WorkloadIdentityCredential();
+}
+
 const clients = {
   "managed-identity": managedIdentity,
   default: () => new sdk.DefaultAzureCredential(),
+  "workload-identity": workloadIdentity,
   "client-secret": ({ tenant, client_id, secret }) => new sdk.ClientSecretCredential(tenant, client_id, secret),
   "client-certificate": ({ tenant, client_id, certificate }) => new sdk.ClientCertificateCredential(tenant, client_id, certificate),
   "client-assertion": clientAssertion,

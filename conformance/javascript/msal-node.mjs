@@ -20,7 +20,8 @@ async function managedIdentity({ selector, times }, resource) {
 }
 
 function confidential({ tenant, client_id, resource }, credential) {
-  const auth = { clientId: client_id, authority: `https://login.microsoftonline.com/${tenant}`, ...credential };
+  const host = (process.env.AZURE_AUTHORITY_HOST ?? "https://login.microsoftonline.com").replace(/\/$/, "");
+  const auth = { clientId: client_id, authority: `${host}/${tenant}`, ...credential };
   return new sdk.ConfidentialClientApplication({ auth }).acquireTokenByClientCredential({ scopes: [`${resource}/.default`] });
 }
 
@@ -39,11 +40,18 @@ async function assertion(request) {
   return confidential(request, { clientAssertion });
 }
 
+/** What Azure's examples have programs do with the variables of workload identity. */
+function workloadIdentity(request) {
+  const { AZURE_TENANT_ID: tenant, AZURE_CLIENT_ID: client_id, AZURE_FEDERATED_TOKEN_FILE: file } = process.env;
+  return confidential({ ...request, tenant, client_id }, { clientAssertion: readFileSync(file, "utf8") });
+}
+
 const clients = {
   "managed-identity": (request) => managedIdentity(request, request.resource),
   default: () => {
     throw new Unsupported("msal has no default credential");
   },
+  "workload-identity": workloadIdentity,
   "client-secret": (request) => confidential(request, { clientSecret: request.secret }),
   "client-certificate": certificate,
   "client-assertion": assertion,

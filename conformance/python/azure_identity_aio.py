@@ -24,9 +24,18 @@ def managed_identity(request: Request) -> Any:
     return ManagedIdentityCredential(identity_config={selector["kind"]: selector["value"]})
 
 
+def workload_identity(_: Request) -> Any:
+    try:
+        from azure.identity.aio import WorkloadIdentityCredential  # noqa: PLC0415 - older versions do not have it
+    except ImportError:
+        raise UnsupportedError("this version has no WorkloadIdentityCredential") from None
+    return WorkloadIdentityCredential()
+
+
 CLIENTS: dict[str, Callable[[Request], Any]] = {
     "managed-identity": managed_identity,
     "default": lambda _: DefaultAzureCredential(),
+    "workload-identity": workload_identity,
     "client-secret": lambda request: ClientSecretCredential(request["tenant"], request["client_id"], request["secret"]),
     "client-certificate": lambda request: CertificateCredential(
         request["tenant"], request["client_id"], certificate_path=request["certificate"]

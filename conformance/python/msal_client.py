@@ -49,7 +49,8 @@ def cloud_shell(request: Request, resource: str) -> dict[str, Any]:
 
 
 def confidential(request: Request, credential: Any) -> dict[str, Any]:
-    authority = f"https://login.microsoftonline.com/{request['tenant']}"
+    host = os.environ.get("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com").rstrip("/")
+    authority = f"{host}/{request['tenant']}"
     application = msal.ConfidentialClientApplication(request["client_id"], client_credential=credential, authority=authority)
     found: dict[str, Any] = application.acquire_token_for_client([f"{request['resource']}/.default"])
     return found
@@ -66,6 +67,12 @@ def assertion(request: Request) -> dict[str, Any]:
     return confidential(request, {"client_assertion": _token(first)})
 
 
+def workload_identity(request: Request) -> dict[str, Any]:
+    """What msal's documentation has programs do with the variables of workload identity."""
+    request = {**request, "tenant": os.environ["AZURE_TENANT_ID"], "client_id": os.environ["AZURE_CLIENT_ID"]}
+    return confidential(request, {"client_assertion": Path(os.environ["AZURE_FEDERATED_TOKEN_FILE"]).read_text()})
+
+
 def default(_: Request) -> dict[str, Any]:
     raise UnsupportedError("msal has no default credential")
 
@@ -73,6 +80,7 @@ def default(_: Request) -> dict[str, Any]:
 CLIENTS: dict[str, Callable[[Request], dict[str, Any]]] = {
     "managed-identity": lambda request: managed_identity(request, request["resource"]),
     "default": default,
+    "workload-identity": workload_identity,
     "client-secret": lambda request: confidential(request, request["secret"]),
     "client-certificate": certificate,
     "client-assertion": assertion,

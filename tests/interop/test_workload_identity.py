@@ -156,7 +156,7 @@ def test_the_token_is_as_kubernetes_writes_it(
     file = become(cluster, account=ACCOUNT)
     assert (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)) == (0o600, 0o700)
     token = parse(file.read_text())
-    claims = dict(token.claims)
+    claims = dict[str, Any](token.claims)
     assert (token.algorithm, claims["exp"] - claims["iat"]) == ("RS256", 3600)
     shown = idplane.call("GET", cluster.id, api_version="2024-10-01").body["properties"]["oidcIssuerProfile"]
     assert shown == {"enabled": True, "issuerURL": claims["iss"]}
