@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import os
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 __all__ = [
     "Answer",
@@ -108,8 +109,15 @@ def _connection(url: str, *, pinned: bool) -> http.client.HTTPConnection:
         return http.client.HTTPSConnection(host, port, context=context, timeout=_SECONDS)
     through = urlsplit(proxy)
     connection = http.client.HTTPSConnection(through.hostname or "", through.port or 80, context=context, timeout=_SECONDS)
-    connection.set_tunnel(host, port)
+    connection.set_tunnel(host, port, _proxy_authorization(through))
     return connection
+
+
+def _proxy_authorization(proxy: SplitResult) -> dict[str, str]:
+    if proxy.username is None:
+        return {}
+    name, password = unquote(proxy.username), unquote(proxy.password or "")
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"}
 
 
 def _is_pinned(host: str, port: int) -> bool:
