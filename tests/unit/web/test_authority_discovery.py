@@ -10,6 +10,7 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.web.authority import AuthoritySurface
 from idplane.web.discovery import instance_discovery
 from idplane.web.http import HttpRequest, HttpResponse, Origin
+from idplane.web.origins import Origins
 
 ORIGIN = Origin(
     authority=AUTHORITY,
@@ -142,6 +143,16 @@ def test_own_metadata_keeps_the_port() -> None:
 def test_inside_a_run_there_is_only_azure() -> None:
     found: Any = instance_discovery(endpoint("login.microsoftonline.com"), "1.1", INSIDE)
     assert [it["preferred_network"] for it in found["metadata"]].count("login.microsoftonline.com") == 1
+
+
+def test_a_run_by_variables_has_the_planes_own_name_vouched_for() -> None:
+    origin = Origins.azure(8443).match("login.microsoftonline.com")
+    assert origin is not None
+    found: Any = instance_discovery(endpoint("localhost:8443"), "1.1", origin)
+    assert [it["preferred_network"] for it in found["metadata"] if "localhost:8443" in it["aliases"]] == ["localhost:8443"]
+    for stranger in ("localhost:9443", "localhost", "evil.example:8443"):
+        with pytest.raises(Failure):
+            instance_discovery(endpoint(stranger), "1.1", origin)
 
 
 def test_version_1_0_has_no_metadata() -> None:
