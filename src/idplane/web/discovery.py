@@ -119,7 +119,10 @@ def instance_discovery(endpoint: str | None, api_version: str | None, origin: Or
         raise Failure(FailureKind.INVALID_PARAMETER, "the api-version is neither 1.0 nor 1.1", parameter="api-version")
     asked = _https(endpoint)
     tenant = asked.path.removeprefix("/").partition("/")[0]
-    host, own = asked.netloc.lower(), urlsplit(origin.authority).netloc.lower()
+    # MSAL Python asks for the name without the port, and goes where the answer says.
+    named = asked.netloc.lower()
+    host = next((one for one in sorted(origin.also) if one.rpartition(":")[0] == named), named)
+    own = urlsplit(origin.authority).netloc.lower()
     if not tenant or host not in _AZURE_HOSTS | {own} | origin.also:
         raise Failure(FailureKind.INSTANCE_UNKNOWN, "the authority is not known")
     found = {"tenant_discovery_endpoint": f"https://{host}/{tenant}/v2.0/.well-known/openid-configuration"}

@@ -150,9 +150,16 @@ def test_a_run_by_variables_has_the_planes_own_name_vouched_for() -> None:
     assert origin is not None
     found: Any = instance_discovery(endpoint("localhost:8443"), "1.1", origin)
     assert [it["preferred_network"] for it in found["metadata"] if "localhost:8443" in it["aliases"]] == ["localhost:8443"]
-    for stranger in ("localhost:9443", "localhost", "evil.example:8443"):
+    for stranger in ("localhost:9443", "evil.example", "evil.example:8443"):
         with pytest.raises(Failure):
             instance_discovery(endpoint(stranger), "1.1", origin)
+
+
+def test_msals_question_without_the_port_is_answered_with_it() -> None:
+    origin = Origins.azure(8443).match("login.microsoftonline.com")
+    assert origin is not None
+    found: Any = instance_discovery(endpoint("localhost"), "1.0", origin)
+    assert found["tenant_discovery_endpoint"].startswith("https://localhost:8443/")
 
 
 def test_version_1_0_has_no_metadata() -> None:
