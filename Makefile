@@ -28,7 +28,7 @@ fuzz: $(VENV)/.dev ## every endpoint against random input
 	$(BIN)/pytest -q fuzz
 
 conformance: $(VENV)/.dev ## real SDKs of every language against a live plane; LANGUAGES=python,javascript for a part
-	@$(BIN)/python -m conformance $(if $(LANGUAGES),--languages $(LANGUAGES)) $(CONFORMANCE)
+	@$(BIN)/python -m conformance $(if $(LANGUAGES),--languages $(LANGUAGES)) $(if $(CHECK),--check)
 
 bench: $(VENV)/.dev ## ratios against limits and peers, side by side
 	@for script in bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
@@ -56,6 +56,7 @@ $(VENV)/.dev: requirements/dev.lock pyproject.toml | $(VENV)/bin/python
 lock: ## write the lock files anew (needs uv)
 	uv pip compile pyproject.toml --extra demo --extra postgresql --group dev $(LOCK_FLAGS) -o requirements/dev.lock
 	uv pip compile pyproject.toml --extra demo --group build $(LOCK_FLAGS) -c requirements/dev.lock -o requirements/demo.lock
+	for file in conformance/python/requirements/*.in; do uv pip compile $$file $(LOCK_FLAGS) -o $${file%.in}.lock || exit 1; done
 LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet
 
 clean:

@@ -142,16 +142,18 @@ def _perform(estate: Estate, judge: Judge, tasks: Sequence[Task], jobs: int) -> 
         started = time.perf_counter()
         asked = task.program.asked(task.stage, task.isolation)
         heard = run(estate, task.language, task.program, task.stage, task.isolation, asked)
-        findings = {cell: judge.judge(cell, task.stage.host, heard.answers.get(cell)) for cell in asked}
+        count = heard.asked if task.stage.witnessed else None
+        findings = {cell: judge.judge(cell, task.stage.host, heard.answers.get(cell), asked=count) for cell in asked}
         done = Done(task=task, heard=heard, findings=findings, seconds=time.perf_counter() - started)
-        _print_done(done)
+        print_done(done)
         return done
 
     with ThreadPoolExecutor(jobs) as pool:
         return list(pool.map(perform, tasks))
 
 
-def _print_done(done: Done) -> None:
+def print_done(done: Done) -> None:
+    """One line about one run."""
     words = " ".join(f"{cell}={finding.outcome}" for cell, finding in done.findings.items())
     mark = "ok       " if next(done.differences(), None) is None else "DIFFERENT"
     # One write, since several threads report.

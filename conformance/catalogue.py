@@ -14,7 +14,7 @@ __all__ = ["HERE", "Expectation", "Language", "Program", "languages", "parse_lan
 
 HERE = Path(__file__).parent
 _SECONDS = 120
-_REASONED = (Outcome.IGNORED, Outcome.NO_EXPIRY)
+_REASONED = (Outcome.IGNORED, Outcome.NO_EXPIRY, Outcome.REPEATED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

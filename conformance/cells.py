@@ -44,6 +44,8 @@ class Outcome(enum.StrEnum):
     """An error."""
     UNSUPPORTED = "unsupported"
     """The SDK's API has no way to ask."""
+    REPEATED = "repeated"
+    """The right token, but the endpoint was asked for it each time."""
     WRONG = "wrong"
     """A token that must not be, or no answer at all. Never expected."""
 
@@ -57,6 +59,8 @@ class Cell:
     client: Client = Client.MANAGED_IDENTITY
     kind: str | None = None
     """How an identity is named: `client_id`, `object_id`, `resource_id`."""
+    times: int = 1
+    """How often one credential object is asked; the endpoint must be asked once."""
     identity: str = "own"
     """Whose token it must be: a user-assigned identity's, the host's `own`, the `application`'s, or `nobody`'s where nobody has the name."""
 
@@ -71,6 +75,7 @@ CELLS: Mapping[str, Cell] = MappingProxyType(
         "only": Cell(title="the only one user-assigned, none named", identity="blue"),
         "unknown": Cell(title="nobody's client id", kind="client_id", identity="nobody"),
         "default": Cell(title="default credential", client=Client.DEFAULT),
+        "again": Cell(title="a second time, from memory", times=2),
         "client-secret": Cell(title="secret", client=Client.CLIENT_SECRET, identity="application"),
         "client-certificate": Cell(title="certificate", client=Client.CLIENT_CERTIFICATE, identity="application"),
         "client-assertion": Cell(
@@ -93,6 +98,8 @@ class Stage:
     """A name in the estate."""
     cells: tuple[str, ...]
     isolations: tuple[Isolation, ...] = (Isolation.NAMESPACE, Isolation.ENV)
+    witnessed: bool = False
+    """Whether requests are counted: alone for one cell, and where variables lead to the endpoint (`witness.py`)."""
     options: tuple[str, ...] = ()
     """For `idplane run`; none when the host's type says everything."""
 
@@ -100,11 +107,19 @@ class Stage:
 _NAMED = ("client_id", "object_id", "resource_id", "unknown")
 _EVERY = ("none", *_NAMED, "default")
 _INSIDE = (Isolation.NAMESPACE,)
+_OUTSIDE = (Isolation.ENV,)
+
+
+def _again(dialect: str, host: str, *options: str) -> Stage:
+    return Stage(dialect=dialect, host=host, cells=("again",), isolations=_OUTSIDE, witnessed=True, options=options)
+
 
 STAGES = (
     Stage(dialect="imds", host="machine", cells=_EVERY, options=("--dialect", "imds")),
     Stage(dialect="imds", host="lonely-machine", cells=("only",), options=("--dialect", "imds")),
+    _again("imds", "machine", "--dialect", "imds"),
     Stage(dialect="app-service", host="slot", cells=_EVERY),
+    _again("app-service", "slot"),
     Stage(dialect="app-service-2017", host="function-app", cells=_EVERY, options=("--dialect", "app-service-2017")),
     # Without a namespace, Arc's keys need a folder that only root can make. Arc machines bear no user-assigned identities, so those run on another host.
     Stage(dialect="arc", host="arc-machine", cells=("none", "unknown", "default"), isolations=_INSIDE),
@@ -117,7 +132,9 @@ STAGES = (
     ),
     Stage(dialect="service-fabric", host="cluster", cells=_EVERY),
     Stage(dialect="cloud-shell", host="machine", cells=_EVERY, options=("--dialect", "cloud-shell")),
+    _again("cloud-shell", "machine", "--dialect", "cloud-shell"),
     Stage(dialect="machine-learning", host="workspace", cells=_EVERY),
+    _again("machine-learning", "workspace"),
     Stage(
         dialect="workload-identity",
         host="kubernetes",

@@ -90,7 +90,9 @@ class Estate:
         issuer = f"https://login.microsoftonline.com/{self.tenant_id}/v2.0"
         trust = Trust(issuer=issuer, subject=self.shared["blue"].object_id, audiences=(_EXCHANGE,))
         application = add_application(data, self.tenant_id, pem, trust)
-        self._application = Identity(object_id=application.principal_id, client_id=application.client_id, resource_id=None)
+        self._application = Identity(
+            object_id=application.principal_id, client_id=application.client_id, resource_id=None, seconds=_APPLICATION_SECONDS
+        )
         self._secret = application.secret
         self.up = Up(data)
 
@@ -123,6 +125,8 @@ class Estate:
                 _NOBODY if cell.identity == "nobody" else self.shared.get(cell.identity, self.shared["blue"]).name(cell.kind)
             )
             asked["selector"] = {"kind": cell.kind, "value": shown}
+        if cell.times > 1:
+            asked["times"] = cell.times
         if cell.identity == "application":
             asked |= {"tenant": self.tenant_id, "client_id": self._application.client_id}
         match cell.client:

@@ -36,8 +36,14 @@ class Judge:
         self._keys = jwt.PyJWKSet.from_dict(_published_keys(estate.up, estate.tenant_id))
         self._issuer = f"https://sts.windows.net/{estate.tenant_id}/"
 
-    def judge(self, cell: str, host: str, answer: Mapping[str, Any] | None) -> Finding:
-        """One answer, or that there was none."""
+    def judge(self, cell: str, host: str, answer: Mapping[str, Any] | None, *, asked: int | None = None) -> Finding:
+        """One answer, or that there was none; `asked` is how often the endpoint was, if that was counted."""
+        found = self._judge(cell, host, answer)
+        if asked is None or found.outcome is not Outcome.OK or asked == 1:
+            return found
+        return Finding(outcome=Outcome.REPEATED if asked else Outcome.WRONG, detail=f"the endpoint was asked {asked} times")
+
+    def _judge(self, cell: str, host: str, answer: Mapping[str, Any] | None) -> Finding:
         if answer is None:
             return Finding(outcome=Outcome.WRONG, detail="no answer")
         match answer:
@@ -85,12 +91,12 @@ def _mismatch(claims: Mapping[str, Any], identity: Identity) -> str:
     """What else in a token is not the identity's; empty if nothing."""
     resource = None if identity.resource_id is None else identity.resource_id.lower()
     found = {
-        "sub": claims["sub"] == identity.object_id,
-        "appid": claims["appid"] == identity.client_id,
-        "xms_mirid": (str(claims["xms_mirid"]).lower() if "xms_mirid" in claims else None) == resource,
-        "lifetime": claims["exp"] - claims["nbf"] == identity.seconds,
+        "sub": (claims["sub"], identity.object_id),
+        "appid": (claims["appid"], identity.client_id),
+        "xms_mirid": (str(claims["xms_mirid"]).lower() if "xms_mirid" in claims else None, resource),
+        "lifetime": (claims["exp"] - claims["nbf"], identity.seconds),
     }
-    return ", ".join(f"its {name} is not the identity's ({dict(claims)})" for name, right in found.items() if not right)
+    return ", ".join(f"its {name} is {is_}, not {should}" for name, (is_, should) in found.items() if is_ != should)
 
 
 def _expiry_mismatch(claims: Mapping[str, Any], expires_on: Any) -> str:

@@ -14,6 +14,7 @@ __all__ = ["clients_table", "dialect_tables", "replaced"]
 _WORDS: Mapping[Outcome, str] = {
     Outcome.OK: "✓",
     Outcome.NO_EXPIRY: "✓",
+    Outcome.REPEATED: "asked again",
     Outcome.IGNORED: "host's own",
     Outcome.REFUSED: "no",
     Outcome.UNSUPPORTED: "no",
@@ -101,7 +102,7 @@ def _cell(
     program: Program, found: ProgramResult, dialect: str, isolations: Sequence[Isolation], column: str, notes: _Notes
 ) -> str:
     words = [_words(program, found, dialect, one, column, notes) for one in isolations]
-    return words[0] if len(set(words)) == 1 else " / ".join(words)
+    return words[0] if len(set(words)) == 1 else " / ".join(word or "-" for word in words)
 
 
 def _words(program: Program, found: ProgramResult, dialect: str, isolation: Isolation, column: str, notes: _Notes) -> str:

@@ -21,7 +21,7 @@ from conformance.catalogue import HERE, Language, Program
 from conformance.cells import Isolation, Stage
 from conformance.estate import Estate
 
-__all__ = ["BuildError", "Heard", "build", "cache_folder", "missing_tools", "run"]
+__all__ = ["BuildError", "Heard", "build", "cache_folder", "missing_tools", "run", "understood"]
 
 _BUILD_SECONDS = 1800
 _LINES = 30
@@ -39,6 +39,8 @@ class Heard:
     """Its first line: `sdk`, `version`, `language`, `runtime`."""
     answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By cell."""
+    asked: int = 0
+    """How often its endpoint was asked, where that is counted."""
     trouble: str = ""
     """Why there may be less than was asked for."""
     errors: str = ""
@@ -89,6 +91,8 @@ def run(
     """Ask a program all `cells` on a stage's host."""
     words = {"cache": cache_folder(language), "here": HERE / language.folder, "python": sys.executable}
     command = [word.format_map(words) for word in program.command]
+    if stage.witnessed:
+        command = [sys.executable, str(HERE / "witness.py"), *command]
     where = ["--data", str(estate.up.data), "--as", estate.host(stage.host), "--isolation", isolation.value, *stage.options]
     asked = "".join(json.dumps(estate.request(cell)) + "\n" for cell in cells)
     with subprocess.Popen(
@@ -108,10 +112,11 @@ def run(
             os.killpg(process.pid, signal.SIGKILL)
             output, errors = process.communicate()
             trouble = f"it was not done after {program.seconds:.0f} s"
-    return _understood(output, errors, trouble)
+    return understood(output, errors, trouble)
 
 
-def _understood(output: str, errors: str, trouble: str) -> Heard:
+def understood(output: str, errors: str, trouble: str) -> Heard:
+    """What lines of output say; `trouble` is what is known already."""
     lines = []
     for line in output.splitlines():
         try:
@@ -126,7 +131,8 @@ def _understood(output: str, errors: str, trouble: str) -> Heard:
     answers = {str(line["id"]): line for line in lines if "id" in line}
     if not about:
         trouble = trouble or "it did not say what it is"
-    return Heard(about=about, answers=answers, trouble=trouble, errors=_end_of(errors))
+    asked = next((int(line["asked"]) for line in lines if "asked" in line), 0)
+    return Heard(about=about, answers=answers, asked=asked, trouble=trouble, errors=_end_of(errors))
 
 
 def _end_of(text: str) -> str:
