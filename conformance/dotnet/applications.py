@@ -45,19 +45,21 @@ def token(cell: Cell, *, azure: bool) -> Token:
     return _sign_in(endpoint, client_id, proof, cell["resource"], azure=azure)
 
 
-def has_token_file() -> bool:
-    """Whether the environment is one of workload identity."""
-    return all(os.environ.get(name) for name in ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"))
+def has_token_file(selector: Mapping[str, str] | None = None) -> bool:
+    """Whether the environment is one of workload identity, and the identity is known by its client id or not named."""
+    known = all(os.environ.get(name) for name in ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"))
+    return known and (selector is None or selector["kind"] == "client_id")
 
 
-def workload_identity(resource: str) -> Token:
-    """WorkloadIdentityCredential, made from the environment alone."""
-    if not has_token_file():
+def workload_identity(resource: str, selector: Mapping[str, str] | None = None, *, azure: bool = True) -> Token:
+    """WorkloadIdentityCredential, made from the environment alone; with MSAL.NET the application does the same by hand."""
+    if not has_token_file(selector):
         raise RefusedError("CredentialUnavailableException: WorkloadIdentityCredential authentication unavailable")
+    client_id = selector["value"] if selector else os.environ["AZURE_CLIENT_ID"]
     authority = os.environ.get("AZURE_AUTHORITY_HOST") or _PUBLIC
-    endpoint = _token_endpoint(authority.rstrip("/"), os.environ["AZURE_TENANT_ID"], azure=True)
+    endpoint = _token_endpoint(authority.rstrip("/"), os.environ["AZURE_TENANT_ID"], azure=azure)
     projected = Path(os.environ["AZURE_FEDERATED_TOKEN_FILE"]).read_text(encoding="utf-8")
-    return _sign_in(endpoint, os.environ["AZURE_CLIENT_ID"], _assertion(projected), resource, azure=True)
+    return _sign_in(endpoint, client_id, _assertion(projected), resource, azure=azure)
 
 
 def _token_endpoint(authority: str, tenant: str, *, azure: bool) -> str:

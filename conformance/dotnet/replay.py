@@ -47,12 +47,12 @@ def _token(name: str, cell: Cell) -> sources.Token:
     match cell["client"]:
         case "managed-identity":
             return sources.managed_identity(cell["selector"], cell["resource"], azure=azure)
-        case "default" | "workload-identity" if not azure:
-            raise UnsupportedError("MSAL.NET has no such client")
+        case "default" if not azure:
+            raise UnsupportedError("MSAL.NET has no default credential")
         case "default":
             return sources.default(cell["resource"])
         case "workload-identity":
-            return applications.workload_identity(cell["resource"])
+            return applications.workload_identity(cell["resource"], azure=azure)
         case _:
             return applications.token(cell, azure=azure)
 

@@ -30,8 +30,8 @@ _IMDS_NAMES = {**_CAMEL, "resource_id": "msi_res_id"}
 def managed_identity(selector: Selector, resource: str, *, azure: bool, chained: bool = False) -> Token:
     """In MSAL.NET's order. Azure.Identity tries the token file of a workload identity before, and in a chain probes IMDS."""
     given = os.environ.get
-    if azure and applications.has_token_file():
-        return applications.workload_identity(resource)
+    if azure and applications.has_token_file(selector):
+        return applications.workload_identity(resource, selector)
     if given("IDENTITY_ENDPOINT") and given("IDENTITY_HEADER"):
         ask = _service_fabric if given("IDENTITY_SERVER_THUMBPRINT") else _app_service
     elif given("MSI_ENDPOINT"):

@@ -18,7 +18,11 @@ func openMSAL(cell Cell) (source, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := confidential.New(authority+cell.Tenant, cell.ClientID, credential)
+	where, clientID := authority+cell.Tenant, cell.ClientID
+	if cell.Client == "workload-identity" {
+		where, clientID = os.Getenv("AZURE_AUTHORITY_HOST")+os.Getenv("AZURE_TENANT_ID"), os.Getenv("AZURE_CLIENT_ID")
+	}
+	client, err := confidential.New(where, clientID, credential)
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +65,8 @@ func msalCredential(cell Cell) (confidential.Credential, error) {
 		return msalCertificate(cell.Certificate)
 	case "client-assertion":
 		return msalAssertion(cell)
+	case "workload-identity":
+		return confidential.NewCredFromAssertionCallback(projectedToken), nil
 	case "default":
 		return confidential.Credential{}, unsupported("MSAL has no default credential")
 	}
@@ -77,6 +83,12 @@ func msalCertificate(path string) (confidential.Credential, error) {
 		return confidential.Credential{}, err
 	}
 	return confidential.NewCredFromCert(certificates, key)
+}
+
+// projectedToken is what an application without azidentity does in a pod.
+func projectedToken(context.Context, confidential.AssertionRequestOptions) (string, error) {
+	content, err := os.ReadFile(os.Getenv("AZURE_FEDERATED_TOKEN_FILE"))
+	return string(content), err
 }
 
 func msalAssertion(cell Cell) (confidential.Credential, error) {

@@ -31,8 +31,11 @@ final class Msal {
         if (cell.client().equals("managed-identity")) {
             return managedIdentity(cell.selector(), cell.resource());
         }
+        boolean projected = cell.client().equals("workload-identity");
+        String clientId = projected ? System.getenv("AZURE_CLIENT_ID") : cell.clientId();
+        String authority = projected ? System.getenv("AZURE_AUTHORITY_HOST") + System.getenv("AZURE_TENANT_ID") : AUTHORITY + cell.tenant();
         ConfidentialClientApplication application =
-                ConfidentialClientApplication.builder(cell.clientId(), credential(cell)).authority(AUTHORITY + cell.tenant()).build();
+                ConfidentialClientApplication.builder(clientId, credential(cell)).authority(authority).build();
         ClientCredentialParameters wanted = ClientCredentialParameters.builder(Set.of(cell.resource() + "/.default")).build();
         return () -> token(application.acquireToken(wanted).get());
     }
@@ -63,6 +66,8 @@ final class Msal {
             case "client-secret" -> ClientCredentialFactory.createFromSecret(cell.secret());
             case "client-certificate" -> certificate(Files.readString(Path.of(cell.certificate())));
             case "client-assertion" -> assertion(cell);
+            case "workload-identity" -> ClientCredentialFactory.createFromCallback(
+                    () -> Files.readString(Path.of(System.getenv("AZURE_FEDERATED_TOKEN_FILE"))));
             case "default" -> throw new Cells.Unsupported("MSAL has no default credential");
             default -> throw new Cells.Unsupported("MSAL has no such client");
         };
