@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,9 @@ def _expected(expectation: Expectation) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     options = _options(arguments)
+    if options.page:
+        PAGE.write_text(_page(read_results()), encoding="utf-8")
+        return 0
     chosen, failures = _chosen(languages(), options.languages)
     without_namespaces = why_no_namespaces()
     if without_namespaces:
@@ -93,6 +96,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--programs", type=_words, default=(), help="only programs with one of these words in their names; nothing is written"
     )
     parser.add_argument("--dialects", type=_words, default=(), help="only these dialects; nothing is written")
+    parser.add_argument("--page", action="store_true", help="run nothing; make the page of the results that are kept")
     parser.add_argument("--jobs", type=int, default=max(2, os.cpu_count() or 2), help="programs at once")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if what is committed would change")
     return parser.parse_args(arguments)
@@ -191,10 +195,7 @@ def _keep(chosen: Sequence[Language], done: Sequence[Done], *, check: bool) -> l
             results[language.folder] = result
             if not check:
                 (RESULTS / f"{language.folder}.json").write_text(encode(result), encoding="utf-8")
-    page = PAGE.read_text(encoding="utf-8")
-    known = languages()
-    new = replaced(page, "conformance clients", clients_table(known, results))
-    new = replaced(new, "conformance dialects", dialect_tables(known, results))
+    page, new = PAGE.read_text(encoding="utf-8"), _page(results)
     if new != page:
         changed.append(str(PAGE.relative_to(HERE.parent)))
         if not check:
@@ -203,6 +204,12 @@ def _keep(chosen: Sequence[Language], done: Sequence[Done], *, check: bool) -> l
         print("".join(f"wrote {name}\n" for name in changed), end="")
         return []
     return [f"{name} is not what came out; run make conformance" for name in changed]
+
+
+def _page(results: Mapping[str, LanguageResult]) -> str:
+    page, known = PAGE.read_text(encoding="utf-8"), languages()
+    page = replaced(page, "conformance clients", clients_table(known, results))
+    return replaced(page, "conformance dialects", dialect_tables(known, results))
 
 
 def _result(language: Language, done: Sequence[Done]) -> LanguageResult:

@@ -53,8 +53,8 @@ def table(dialect: str, *known: Language, results: LanguageResult = RESULT) -> l
 
 def test_every_cell_that_is_no_tick_has_its_reason() -> None:
     assert table("imds")[2:] == [
-        "| Go: sdk | ✓ / ✓ (1) | ✓ | no (2) / - | host's own (3) / - |  | refused |  |",
-        "| Go: old | no (4) | | | | | | |",
+        "| Go: sdk | ✓ / ✓ (1) | ✓ | no (2) / - | host's own (3) / - |  | refused |  |  |",
+        "| Go: old | no (4) | | | | | | | |",
         "1. It can't read.",
         "2. It can't.",
         "3. It forgets.",
@@ -72,7 +72,7 @@ def test_a_way_that_is_left_out_is_said_with_the_name() -> None:
         {"language": "Go", "programs": {"sdk": {"command": []}}},
         {"sdk": {"imds": {"none": "ok"}, "imds/env": "it can't"}},
     )
-    assert table("imds", half)[2] == "| Go: sdk, not by variables (1) | ✓ |  |  |  |  |  |  |"
+    assert table("imds", half)[2] == "| Go: sdk, not by variables (1) | ✓ |  |  |  |  |  |  |  |"
 
 
 def test_what_has_no_results_has_no_rows() -> None:
