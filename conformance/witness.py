@@ -60,7 +60,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name: value for name, value in self.headers.items() if name.lower() not in {*_HOPS, "host"}}
         connection = http.client.HTTPConnection(self.server.there, timeout=_SECONDS)
         try:
-            connection.request(self.command, self.path, body, {**headers, "Host": self.server.there})
+            # As it was sent: `self.path` has its leading slashes made one.
+            connection.request(self.command, self.requestline.split(" ")[1], body, {**headers, "Host": self.server.there})
             self._answer(connection.getresponse())
         finally:
             connection.close()
