@@ -55,8 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if any(name in self.headers for name in _OPENING):
             self.server.saw_a_request()
-        length = int(self.headers.get("content-length") or 0)
-        body = self.rfile.read(length) if length else None
+        body = self._body() or None
         headers = {name: value for name, value in self.headers.items() if name.lower() not in {*_HOPS, "host"}}
         connection = http.client.HTTPConnection(self.server.there, timeout=_SECONDS)
         try:
@@ -68,6 +67,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.do_GET()
+
+    def _body(self) -> bytes:
+        """What came with the request; MSAL for Go sends its form in chunks."""
+        if self.headers.get("transfer-encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("content-length") or 0))
+        chunks = []
+        while size := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
 
     def _answer(self, answer: http.client.HTTPResponse) -> None:
         body = answer.read()

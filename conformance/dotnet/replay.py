@@ -44,6 +44,8 @@ def _answered(name: str, cell: Cell) -> dict[str, Any]:
 
 def _token(name: str, cell: Cell) -> sources.Token:
     azure = name == "Azure.Identity"
+    if cell.get("times", 1) > 1:
+        raise UnsupportedError("a replay keeps no tokens")
     match cell["client"]:
         case "managed-identity":
             return sources.managed_identity(cell["selector"], cell["resource"], azure=azure)

@@ -116,7 +116,7 @@ def test_inside_a_run(fleet: Fleet, dialect: Dialect) -> None:
     check(dialect, json.loads(ended.stdout), fleet.system, fleet.shared)
 
 
-@pytest.mark.parametrize("dialect", [one for one in Dialect if one is not Dialect.IMDS])
+@pytest.mark.parametrize("dialect", [one for one in ENDPOINTS if one is not Dialect.IMDS])
 def test_only_the_hosts_own_endpoint_answers(fleet: Fleet, dialect: Dialect) -> None:
     code = "import socket; socket.create_connection(('169.254.169.254', 80), timeout=5)"
     ended = fleet.run("--dialect", dialect, "--", sys.executable, "-c", code)

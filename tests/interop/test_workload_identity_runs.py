@@ -183,5 +183,9 @@ def test_federate_tells_or_makes(cluster: Cluster) -> None:
     assert "id" not in told
     made = cluster.federate("aks", "--service-account", "shop/other", "--name", "mine", "other")
     assert made["id"].endswith("/userAssignedIdentities/other/federatedIdentityCredentials/mine")
-    refused = cluster.up.cli("federate", "--as", "aks", "runner")
-    assert (refused.returncode, "is no user-assigned identity" in refused.stderr) == (1, True)
+    for wrong, words in (
+        ("runner", "there is no user-assigned identity named"),
+        (cluster.cluster, "is no user-assigned identity"),
+    ):
+        refused = cluster.up.cli("federate", "--as", "aks", wrong)
+        assert (refused.returncode, words in refused.stderr) == (1, True)

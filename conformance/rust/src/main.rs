@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::io::BufRead;
 use std::time::Duration;
 
-const LOCK: &str = include_str!("../Cargo.lock");
+const LOCK: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"));
 const PATIENCE: Duration = Duration::from_secs(50);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -13,11 +14,13 @@ from idplane.cli.link import ask
 from idplane.cli.operator import ARM_RESOURCE, operator_access
 from idplane.cli.options import account_option, data_option, json_option, resource_option
 from idplane.cli.output import CommandError, say_columns, say_json
+from idplane.cli.paging import pages
 from idplane.model.values import JsonObject
 
 __all__ = ["command"]
 
 _API_VERSION = "2024-11-30"
+_IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
 _MOST_NAME = 100
 
 _EXAMPLES = """\b
@@ -44,10 +47,7 @@ def command(*, data: Path, resource: str, account: str | None, name: str | None,
     if identity is None:
         _say(trust, as_json=as_json)
         return
-    target = str(ask(data, {"operation": "resolve", "resource": identity})["resource"])
-    if "/providers/microsoft.managedidentity/userassignedidentities/" not in target.lower():
-        raise CommandError(f"{target} is no user-assigned identity")
-    made = _make(data, target, name or _name(resource, account), trust)
+    made = _make(data, identity, name or _name(resource, account), trust)
     _say({"id": made["id"], **trust}, as_json=as_json)
 
 
@@ -62,9 +62,21 @@ def _make(data: Path, identity: str, name: str, trust: JsonObject) -> JsonObject
     plane = read_plane(data)
     client = PlaneClient(Path(plane.ca_file))
     token = operator_access(data, plane, client, ARM_RESOURCE)
-    url = f"{plane.arm}{identity}/federatedIdentityCredentials/{name}?api-version={_API_VERSION}"
+    types = f"{plane.arm}/subscriptions/{plane.subscription_id}/providers/{_IDENTITIES}?api-version={_API_VERSION}"
+    target = identity if identity.startswith("/") else _named(identity, pages(client, types, token))
+    if f"/providers/{_IDENTITIES}/".lower() not in target.lower():
+        raise CommandError(f"{target} is no user-assigned identity")
+    url = f"{plane.arm}{target}/federatedIdentityCredentials/{name}?api-version={_API_VERSION}"
     properties = {"issuer": trust["issuer"], "subject": trust["subject"], "audiences": [trust["audience"]]}
-    return client.put(url, {"properties": properties}, token=token)
+    return client.send("PUT", url, token=token, body={"properties": properties}).body
+
+
+def _named(name: str, identities: Iterable[JsonObject]) -> str:
+    found = [str(one["id"]) for one in identities if str(one.get("name")).lower() == name.lower()]
+    if len(found) != 1:
+        several = f"'{name}' may mean any of these; use a full id: {', '.join(found)}"
+        raise CommandError(several if found else f"there is no user-assigned identity named '{name}'")
+    return found[0]
 
 
 def _say(document: JsonObject, *, as_json: bool) -> None:

@@ -80,9 +80,11 @@ def named_at(path: str) -> NamedIssuer | None:
     if not (is_guid(tenant_id) and is_guid(generation)):
         return None
     try:
-        return NamedIssuer(tenant_id.lower(), ResourceId.parse(f"/{identifier}"))
+        resource = ResourceId.parse(f"/{identifier}")
     except Failure:
         return None
+    # Without a resource it is the issuer of a real cluster, which is as good a one as any outside.
+    return NamedIssuer(tenant_id.lower(), resource) if resource.namespace is not None else None
 
 
 def subject_of(resource: ResourceId, account: str | None) -> str:

@@ -206,7 +206,7 @@ def _record(wanted: Wanted, call: Call, claims: JsonObject, signing_key: str, ex
         principal_name=wanted.host.name if subject == str(wanted.host) else subject,
         principal_type=PrincipalType.APPLICATION.value,
         resource=EXCHANGE_AUDIENCE,
-        resource_name="",
+        resource_name="AzureADTokenExchange",
         error_code=0,
         failure_reason="",
         correlation_id=call.correlation_id,

@@ -11,11 +11,11 @@ import pytest
 from tests.unit.directory.hosts_world import GROUP, OTHER_VM, SHARED_ID, TENANT, VM, Enrolled, HostsWorld, csr_text, hosts_world
 from tests.unit.sts.sts_world import shared_ring
 
-from idplane.jose import certificate_thumbprint
+from idplane.jose import certificate_thumbprint, parse
 from idplane.model.calls import Call
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.profile import OPEN
-from idplane.ports.collections import CREDENTIALS
+from idplane.ports.collections import CREDENTIALS, SIGN_INS
 from idplane.sts.projected import ProjectedTokens
 from idplane.web.agent_errors import agent_error
 from idplane.web.agents import AgentSurface
@@ -115,6 +115,36 @@ async def test_a_certificate(api: Api) -> None:
     assert stored is not None
     assert stored.value.thumbprint == certificate_thumbprint(base64.b64decode(body["certificate"]))
     assert body["notBefore"] < body["notAfter"]
+
+
+async def test_a_workload_s_token(api: Api) -> None:
+    body = json.dumps({"host": str(VM), "seconds": 600, "runId": "r"}).encode()
+    answer = json.loads((await api.call("POST", "/agent/v1/projected-tokens", body=body)).body)
+    claims = dict[str, object](parse(answer["token"]).claims)
+    assert (answer["issuer"], answer["subject"], answer["tenantId"]) == (claims["iss"], claims["sub"], TENANT)
+    assert (answer["subject"], answer["trustedBy"]) == (str(VM), [])
+    assert answer["issuedAt"] < answer["expiresAt"]
+    (record,) = await api.world.store.read_log(SIGN_INS)
+    assert record.event.token_id == claims["jti"]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ([], (400, "MALFORMED_BODY")),
+        ({"host": 5}, (400, "MALFORMED_BODY")),
+        ({"host": str(VM), "seconds": "600"}, (400, "MALFORMED_BODY")),
+        ({"host": "vm"}, (400, "INVALID_RESOURCE_ID")),
+        ({"host": str(OTHER_VM)}, (403, "HOST_NOT_BOUND")),
+        ({"host": str(GROUP)}, (403, "HOST_NOT_BOUND")),
+        ({"host": str(VM), "seconds": 599}, (400, "INVALID_PARAMETER")),
+        ({"host": str(VM), "serviceAccount": "a/b"}, (400, "INVALID_PARAMETER")),
+        ({"host": str(VM), "runId": "A" * 20_000}, (413, "BODY_TOO_LARGE")),
+    ],
+)
+async def test_workloads_tokens_that_are_refused(api: Api, body: object, expected: tuple[int, str]) -> None:
+    assert code(await api.call("POST", "/agent/v1/projected-tokens", body=json.dumps(body).encode())) == expected
+    assert not await api.world.store.read_log(SIGN_INS)
 
 
 @pytest.mark.parametrize(
