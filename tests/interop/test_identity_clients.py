@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -25,16 +24,10 @@ from azure.identity import (
 )
 from tests.interop import inside_identities
 from tests.interop.inside_identities import SCOPE, claims_of
+from tests.stories.applications import add_application, new_pem
 from tests.stories.planes import Up
 from tests.stories.workloads import Owner, Witness, Workload, require_namespaces
 
-from idplane.bootstrap.operator import OperatorKey
-from idplane.bootstrap.world import SystemClock, SystemEntropy
-from idplane.directory import clients
-from idplane.ports.collections import CREDENTIALS, PRINCIPALS
-from idplane.ports.store import ABSENT, Batch, Put
-from idplane.store.datafolder import DataFolder
-from idplane.store.sqlite import SqliteStore
 from idplane.testing.local import Application, LocalPlane, VirtualMachine
 
 RunAs = Callable[[VirtualMachine | str], None]
@@ -56,10 +49,6 @@ class Job:
     @property
     def with_certificate(self) -> tuple[str, str, str]:
         return self.tenant, self.app.client_id, self.certificate
-
-
-def new_pem() -> bytes:
-    return OperatorKey.create(SystemClock(), SystemEntropy()).pem()
 
 
 @pytest.fixture
@@ -212,32 +201,6 @@ class Inside:
     app: Application
 
 
-def with_application(up: Up, pem: bytes) -> Application:
-    """An application in the store of a plane that is not running: no API makes one yet."""
-
-    async def put() -> Application:
-        clock, entropy = SystemClock(), SystemEntropy()
-        principal = clients.new_application_principal(
-            tenant_id=up.info["tenant_id"], display_name="batch-job", entropy=entropy, now=clock.now()
-        )
-        secret = clients.new_secret(principal, entropy=entropy, now=clock.now(), lifetime=timedelta(days=1))
-        der = OperatorKey.from_pem(pem).certificate
-        certificate = clients.certificate_credential(principal, certificate=der, entropy=entropy)
-        with DataFolder.open(up.data) as folder:
-            store = await SqliteStore.open(folder.database, clock=clock)
-            await store.commit(
-                Batch.of(
-                    Put(collection=PRINCIPALS, value=principal, expect=ABSENT),
-                    Put(collection=CREDENTIALS, value=secret.credential, expect=ABSENT),
-                    Put(collection=CREDENTIALS, value=certificate, expect=ABSENT),
-                )
-            )
-            await store.close()
-        return Application(client_id=principal.client_id, principal_id=principal.id, secret=secret.secret)
-
-    return asyncio.run(put())
-
-
 @pytest.fixture(scope="module")
 def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
     require_namespaces()
@@ -246,7 +209,7 @@ def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
     (folder / "job.pem").write_bytes(pem)
     up = Up(folder / "data")
     up.stop()
-    app = with_application(up, pem)
+    app = add_application(up.data, up.info["tenant_id"], pem)
     up = Up(folder / "data")
     try:
         machine = Owner(up).machine("job-vm")

@@ -31,13 +31,20 @@ _VERSIONS = {
 }
 
 
-def require_namespaces() -> None:
-    """Skip where this system does not let its users make namespaces; in CI that is a failure."""
+def why_no_namespaces() -> str:
+    """The reason why this system does not let its users make namespaces; empty where it does."""
     tried = subprocess.run([sys.executable, "-c", _ENTER], capture_output=True, text=True, timeout=60, check=False)
     if tried.returncode == 0:
-        return
+        return ""
     assert "IsolationForbidden" in tried.stderr, tried.stderr
-    sentence = f"this system does not let its users make namespaces ({tried.stderr.strip().rpartition(': ')[2]})"
+    return f"this system does not let its users make namespaces ({tried.stderr.strip().rpartition(': ')[2]})"
+
+
+def require_namespaces() -> None:
+    """Skip where this system does not let its users make namespaces; in CI that is a failure."""
+    sentence = why_no_namespaces()
+    if not sentence:
+        return
     if os.environ.get("CI"):
         pytest.fail(f"{sentence}, which CI must")
     pytest.skip(sentence)

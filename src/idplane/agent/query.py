@@ -68,8 +68,13 @@ def parse_form(body: bytes) -> Mapping[str, str]:
 
 
 def client_id_only(parameters: Mapping[str, str]) -> Selector | None:
-    """As `parse_selector` where identities go by their client id alone; raises `Failure(INVALID_PARAMETER)` for another name."""
+    """As `parse_selector` where identities go by their client id alone; raises `Failure(INVALID_PARAMETER)` for another name.
+
+    An empty one names nothing: Go's SDKs send `clientid=$DEFAULT_IDENTITY_CLIENT_ID` when none is meant, also without that variable.
+    """
     selector = parse_selector(parameters)
+    if selector == Selector(SelectorKind.CLIENT_ID, ""):
+        return None
     if selector is not None and selector.kind is not SelectorKind.CLIENT_ID:
         raise Failure(FailureKind.INVALID_PARAMETER, "Identities are named by 'clientid' here, not by object or resource id")
     return selector

@@ -80,6 +80,8 @@ class Tunnel:
             await self._serve(reader, writer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # Either side went away, or never said what it wanted; the other one sees the connection end.
+        except asyncio.CancelledError:
+            pass  # By `close`; nothing awaits this task but the stream protocol, which before Python 3.12 takes it for an error.
         finally:
             self._open.discard(task)
             writer.close()

@@ -41,8 +41,10 @@ class _Serving:
 class PlanePublicNames:
     """Serves the plane under Azure's names, with a certificate authority of the run's own."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: Plane, *, port: int | None = None) -> None:
+        """`port` is where the plane itself listens, if it does."""
         self._plane = plane
+        self._port = port
 
     def certificate(self, names: Sequence[str], /) -> ServerCertificate:
         """One of the installation's own, which every run trusts."""
@@ -55,7 +57,7 @@ class PlanePublicNames:
         """Start both listeners. The installation's own names keep the installation's own certificate."""
         authority = RunAuthority.create(self._plane.world.clock, self._plane.world.entropy)
         names = [host for hosts in PUBLIC_HOSTS.values() for host in hosts]
-        listener = Listener(self._plane.app(Origins.azure()))
+        listener = Listener(self._plane.app(Origins.azure(self._port)))
         await listener.listen(
             https, context_for(authority.issue([*names, *(f"*.{domain}" for domain in (VAULT_DOMAIN, *ISSUER_DOMAINS))]))
         )

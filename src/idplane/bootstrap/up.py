@@ -85,14 +85,16 @@ async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> Non
             write_public_file(folder.path / CA_FILE, plane.tls.ca_pem)
             listener = await plane.listen(sock)
             stack.push_async_callback(listener.close)
-        surroundings = Surroundings(authority=f"{_base(sock.getsockname()[1])}/", folder=_empty(folder.path / RUNS_FOLDER))
-        runs = Runs(agent=plane.agent, public=PlanePublicNames(plane), clock=clock, entropy=entropy, surroundings=surroundings)
+        port = sock.getsockname()[1]
+        surroundings = Surroundings(authority=f"{_base(port)}/", folder=_empty(folder.path / RUNS_FOLDER))
+        public = PlanePublicNames(plane, port=port)
+        runs = Runs(agent=plane.agent, public=public, clock=clock, entropy=entropy, surroundings=surroundings)
         stack.push_async_callback(runs.close)
         control = ControlServer(path=folder.path / CONTROL_SOCKET, agent=plane.agent, runs=runs, hosts=PlaneHosts(plane))
         await control.start()
         stack.push_async_callback(control.close)
 
-        info = _describe(plane, folder.path, port=sock.getsockname()[1])
+        info = _describe(plane, folder.path, port=port)
         description = folder.path / DESCRIPTION_FILE
         with usable(folder):
             write_private_file(description, json.dumps(asdict(info), indent=2).encode())

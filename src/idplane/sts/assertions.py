@@ -8,6 +8,7 @@
 | `aud` | the token endpoint, the tenant's authority or its issuer, under the name that the client sees; one value |
 | `exp` | required, not past, at most an hour ahead |
 | `nbf`, `iat` | optional, not in the future; fractions of seconds are fine |
+| times | numbers, or digits in a text: MSAL.NET writes `"nbf":"1790000000"` |
 | `jti` | not single-use: msal4j sends one assertion until its ten minutes are over |
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
@@ -43,6 +45,7 @@ _MAX_LIFETIME: Final = timedelta(hours=1)
 _SHA256_BYTES: Final = 32
 _SHA1_BYTES: Final = 20
 _MAX_TEXT: Final = 512
+_DIGITS: Final = re.compile("[0-9]{1,12}")
 # Each path that a client may take for "the authority" it talks to, below the tenant's own segment.
 _AUDIENCE_PATHS: Final = ("", "/v2.0", "/oauth2/token", "/oauth2/v2.0/token")
 
@@ -89,7 +92,7 @@ def check_claims(claims: JsonObject, *, client_id: str, audiences: frozenset[str
         value = claims.get(name)
         if not isinstance(value, str) or value.lower() != client_id:
             raise Failure(FailureKind.ASSERTION_INVALID, f"the client assertion's '{name}' is not the client id")
-    if check_times(claims, now) > now + _MAX_LIFETIME + LEEWAY:
+    if check_times(_with_times_as_numbers(claims), now) > now + _MAX_LIFETIME + LEEWAY:
         raise Failure(FailureKind.ASSERTION_TIME, "the client assertion is valid for more than an hour from now")
     if _single(claims.get("aud")) not in audiences:
         raise Failure(FailureKind.ASSERTION_AUDIENCE, "the client assertion's audience is not this tenant's token endpoint")
@@ -122,6 +125,13 @@ def check_times(claims: JsonObject, now: datetime) -> datetime:
     if now >= expires + LEEWAY or any(now < at - LEEWAY for at in starts):
         raise Failure(FailureKind.ASSERTION_TIME, _time_detail(now, starts, expires))
     return expires
+
+
+def _with_times_as_numbers(claims: JsonObject) -> JsonObject:
+    """`claims` with each time that is written as digits in a text as the number; for clients' own assertions alone."""
+    written = {name: claims.get(name) for name in ("exp", "nbf", "iat")}
+    digits = {name: int(value) for name, value in written.items() if isinstance(value, str) and _DIGITS.fullmatch(value)}
+    return {**claims, **digits}
 
 
 def _time_detail(now: datetime, starts: Iterable[datetime], expires: datetime) -> str:

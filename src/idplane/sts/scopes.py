@@ -16,6 +16,8 @@ GRAPH_RESOURCE: Final = "https://graph.microsoft.com"
 """What a scope without a resource means."""
 
 _DEFAULT: Final = ".default"
+_ABOUT_THE_USER: Final = frozenset({"openid", "profile", "email", "offline_access"})
+"""OpenID Connect's own scopes. MSAL for Go and Java ask for them with client credentials, too, where there is no user to tell about."""
 _MAX_CLAIMS: Final = 8 * 1024
 _MAX_CAPABILITIES: Final = 8
 _MAX_CAPABILITY: Final = 32
@@ -41,9 +43,9 @@ def resource_of_scope(scope: str) -> str:
     """`{resource}/.default` to the resource: exactly one slash goes, so `https://vault.azure.net//.default` keeps its final slash.
 
     Client credentials get whatever was granted beforehand, hence `/.default` and one resource; anything else is
-    `Failure(SCOPE_INVALID)`.
+    `Failure(SCOPE_INVALID)`. OpenID Connect's own scopes beside it mean nothing here.
     """
-    scopes = scope.split()
+    scopes = [one for one in scope.split() if one not in _ABOUT_THE_USER]
     if len(scopes) == 1:
         if scopes[0].lower() == _DEFAULT:
             return GRAPH_RESOURCE

@@ -86,7 +86,8 @@ class AuthoritySurface:
     async def handle(self, request: HttpRequest, /) -> HttpResponse:
         """Serve one request; raises `Failure(PATH_NOT_FOUND)`, `Failure(METHOD_NOT_ALLOWED)` and what the token service raises."""
         tenant, _, rest = request.path.removeprefix("/").partition("/")
-        route = self._routes.get(rest.lower())
+        # An authority with a slash at its end is msal's own default: `/common//v2.0/.well-known/openid-configuration`.
+        route = self._routes.get(rest.lstrip("/").lower())
         if route is None and issuer_path(request.path) is not None:
             route = _Route(method="GET", handle=self._workload_issuer)
         if route is None or not tenant:

@@ -109,7 +109,7 @@ def _cloud(tenant: Tenant | None, origin: Origin) -> dict[str, object]:
 
 
 def instance_discovery(endpoint: str | None, api_version: str | None, origin: Origin) -> JsonObject:
-    """Whether an authority is one to be trusted: this one under the name it was asked by, or one of Azure's (section 7.2).
+    """Whether an authority is one to be trusted: this one under any of its names, or one of Azure's (section 7.2).
 
     Raises `Failure(MISSING_PARAMETER)`, `Failure(INVALID_PARAMETER)` for an unknown api-version, `Failure(INSTANCE_UNKNOWN)`.
     """
@@ -119,13 +119,16 @@ def instance_discovery(endpoint: str | None, api_version: str | None, origin: Or
         raise Failure(FailureKind.INVALID_PARAMETER, "the api-version is neither 1.0 nor 1.1", parameter="api-version")
     asked = _https(endpoint)
     tenant = asked.path.removeprefix("/").partition("/")[0]
-    host, own = asked.netloc.lower(), urlsplit(origin.authority).netloc.lower()
-    if not tenant or host not in _AZURE_HOSTS | {own}:
+    # MSAL Python asks for the name without the port, and goes where the answer says.
+    named = asked.netloc.lower()
+    host = next((one for one in sorted(origin.also) if one.rpartition(":")[0] == named), named)
+    own = urlsplit(origin.authority).netloc.lower()
+    if not tenant or host not in _AZURE_HOSTS | {own} | origin.also:
         raise Failure(FailureKind.INSTANCE_UNKNOWN, "the authority is not known")
     found = {"tenant_discovery_endpoint": f"https://{host}/{tenant}/v2.0/.well-known/openid-configuration"}
     if api_version != "1.1":
         return found
-    return {**found, "api-version": "1.1", "metadata": _metadata(own)}
+    return {**found, "api-version": "1.1", "metadata": _metadata(host if host in origin.also else own)}
 
 
 def _https(endpoint: str) -> SplitResult:

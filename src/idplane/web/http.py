@@ -26,6 +26,8 @@ class Origin:
     portal: str
     vault_domain: str
     """A vault's host is `{name}.{vault_domain}`; holds the port if there is one: `vault.localhost:8443`, `vault.azure.net`."""
+    also: frozenset[str] = frozenset()
+    """Further hosts of this authority, lower case, with their ports: instance discovery vouches for them, too."""
     vault: str | None = None
     """The vault's name when this request's Host header names one, lower case."""
 

@@ -56,14 +56,16 @@ class Origins:
         return cls(hosts=hosts, vaults={f"vault.localhost{suffix}": hosts[f"localhost{suffix}"]})
 
     @classmethod
-    def azure(cls) -> Origins:
-        """Azure's public names, which only the inside of a run resolves to this server."""
+    def azure(cls, port: int | None = None) -> Origins:
+        """Azure's public names, which only a run leads to this server, whose own names are at `port`."""
+        own = frozenset(cls.local(port).hosts) if port is not None else frozenset()
         origin = Origin(
             authority=f"https://{PUBLIC_HOSTS['authority'][0]}",
             management=f"https://{PUBLIC_HOSTS['management'][0]}",
             graph=f"https://{PUBLIC_HOSTS['graph'][0]}",
             portal="https://portal.azure.com",
             vault_domain=VAULT_DOMAIN,
+            also=own,
         )
         hosts = {host: origin for group in PUBLIC_HOSTS.values() for host in group}
         for host in PUBLIC_HOSTS["authority"]:

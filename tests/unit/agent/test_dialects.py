@@ -203,6 +203,16 @@ async def test_2017_knows_client_ids_only(world: AgentWorld, tmp_path: Path, cas
 
 
 @pytest.mark.parametrize("case", [LEGACY, LEARNING], ids=names)
+async def test_an_empty_client_id_names_nothing(world: AgentWorld, tmp_path: Path, case: Case) -> None:
+    world.server.hosts[VM.key] = [SYSTEM, SHARED]
+    address = await open_case(world, case, tmp_path)
+    given = await world.ask(address, case.request(target=f"{case.target}&resource={ARM}&clientid="))
+    assert given.json["client_id"] == SYSTEM.client_id
+    refused = await world.ask(address, case.request(target=f"{case.target}&resource={ARM}&clientid=&object_id="))
+    assert refused.status == 400
+
+
+@pytest.mark.parametrize("case", [LEGACY, LEARNING], ids=names)
 async def test_another_hosts_identity(world: AgentWorld, tmp_path: Path, case: Case) -> None:
     world.server.hosts[OTHER_VM.key] = [SECOND]
     address = await open_case(world, case, tmp_path)

@@ -121,3 +121,20 @@ async def test_closing_cuts_what_is_open(echo: int) -> None:
 
     assert await reader.read() == b""
     writer.close()
+
+
+async def test_closing_cuts_what_is_open_without_an_error(echo: int) -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    tunnel = Tunnel(inside=("127.0.0.1", echo), secret=SECRET)
+    sock = socket.create_server(("127.0.0.1", 0))
+    address = sock.getsockname()
+    await tunnel.start(sock)
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(f"CONNECT management.azure.com:443 HTTP/1.1\r\nProxy-Authorization: Basic {RIGHT}\r\n\r\n".encode())
+    async with asyncio.timeout(10):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        await tunnel.close()
+        assert await reader.read() == b""
+    writer.close()
+    assert complaints == []

@@ -78,6 +78,11 @@ class TestSloppyClients:
         now = world.clock.now().timestamp() + 0.25
         assert await outcome(world, world.assertion(rsa_pair(), claims={"iat": now, "nbf": now, "exp": now + 600})) is None
 
+    async def test_times_as_text(self, world: StsWorld) -> None:
+        now = int(world.clock.now().timestamp())
+        claims = {"iat": None, "nbf": str(now), "exp": str(now + 600)}  # as MSAL.NET writes them
+        assert await outcome(world, world.assertion(rsa_pair(), claims=claims)) is None
+
     @pytest.mark.parametrize("left_out", ["nbf", "iat", "jti"])
     async def test_optional_claims(self, world: StsWorld, left_out: str) -> None:
         assert await outcome(world, world.assertion(rsa_pair(), claims={left_out: None})) is None
@@ -128,6 +133,10 @@ class TestRefusals:
             ({"sub": ["a"]}, FailureKind.ASSERTION_INVALID),
             ({"exp": None}, FailureKind.ASSERTION_INVALID),
             ({"exp": "soon"}, FailureKind.ASSERTION_INVALID),
+            ({"exp": ""}, FailureKind.ASSERTION_INVALID),
+            ({"exp": "1e9"}, FailureKind.ASSERTION_INVALID),
+            ({"exp": "١٢٣"}, FailureKind.ASSERTION_INVALID),
+            ({"exp": "0"}, FailureKind.ASSERTION_TIME),
             ({"exp": True}, FailureKind.ASSERTION_INVALID),
             ({"nbf": "now"}, FailureKind.ASSERTION_INVALID),
             ({"iat": -1}, FailureKind.ASSERTION_INVALID),

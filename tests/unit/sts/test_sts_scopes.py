@@ -19,6 +19,8 @@ from idplane.sts.scopes import declared_capabilities, resource_of_scope
         ("api://orders/v2/.default", "api://orders/v2"),
         (".default", "https://graph.microsoft.com"),
         (" https://vault.azure.net/.default ", "https://vault.azure.net"),
+        ("https://vault.azure.net/.default openid offline_access profile", "https://vault.azure.net"),  # as MSAL for Go asks
+        ("openid profile offline_access https://vault.azure.net/.default", "https://vault.azure.net"),
     ],
 )
 def test_scope_to_resource(scope: str, resource: str) -> None:
@@ -27,7 +29,18 @@ def test_scope_to_resource(scope: str, resource: str) -> None:
 
 @pytest.mark.parametrize(
     "scope",
-    ["", " ", "https://vault.azure.net", "/.default", "User.Read", "a/.default b/.default", "openid a/.default", "a/.defaults"],
+    [
+        "",
+        " ",
+        "https://vault.azure.net",
+        "/.default",
+        "User.Read",
+        "a/.default b/.default",
+        "openid",
+        "openid a/.default b/.default",
+        "Openid a/.default",
+        "a/.defaults",
+    ],
 )
 def test_scopes_of_another_form(scope: str) -> None:
     with pytest.raises(Failure) as raised:

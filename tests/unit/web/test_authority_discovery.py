@@ -10,6 +10,7 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.web.authority import AuthoritySurface
 from idplane.web.discovery import instance_discovery
 from idplane.web.http import HttpRequest, HttpResponse, Origin
+from idplane.web.origins import Origins
 
 ORIGIN = Origin(
     authority=AUTHORITY,
@@ -103,6 +104,12 @@ async def test_unknown_tenants(world: StsWorld, path: str) -> None:
     assert (answer.status, json.loads(answer.body)["error_codes"]) == (400, [90002])
 
 
+async def test_an_authority_with_a_slash_at_its_end(world: StsWorld) -> None:
+    """As msal's own default has it: `https://login.microsoftonline.com/common/`."""
+    assert (await get(world, f"/common//{V2}")).body == (await get(world, f"/common/{V2}")).body
+    assert (await get(world, f"//{TENANT_ID}/{V2}")).status == 404
+
+
 @pytest.mark.parametrize("method", ["POST", "HEAD", "DELETE"])
 async def test_documents_are_only_read(world: StsWorld, method: str) -> None:
     answer = await get(world, f"/{TENANT_ID}/{V2}", method=method)
@@ -136,6 +143,23 @@ def test_own_metadata_keeps_the_port() -> None:
 def test_inside_a_run_there_is_only_azure() -> None:
     found: Any = instance_discovery(endpoint("login.microsoftonline.com"), "1.1", INSIDE)
     assert [it["preferred_network"] for it in found["metadata"]].count("login.microsoftonline.com") == 1
+
+
+def test_a_run_by_variables_has_the_planes_own_name_vouched_for() -> None:
+    origin = Origins.azure(8443).match("login.microsoftonline.com")
+    assert origin is not None
+    found: Any = instance_discovery(endpoint("localhost:8443"), "1.1", origin)
+    assert [it["preferred_network"] for it in found["metadata"] if "localhost:8443" in it["aliases"]] == ["localhost:8443"]
+    for stranger in ("localhost:9443", "evil.example", "evil.example:8443"):
+        with pytest.raises(Failure):
+            instance_discovery(endpoint(stranger), "1.1", origin)
+
+
+def test_msals_question_without_the_port_is_answered_with_it() -> None:
+    origin = Origins.azure(8443).match("login.microsoftonline.com")
+    assert origin is not None
+    found: Any = instance_discovery(endpoint("localhost"), "1.0", origin)
+    assert found["tenant_discovery_endpoint"].startswith("https://localhost:8443/")
 
 
 def test_version_1_0_has_no_metadata() -> None:
