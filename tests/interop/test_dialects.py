@@ -132,15 +132,16 @@ def test_arcs_folders_leave_everything_else_in_place(fleet: Fleet) -> None:
     code = (
         "import json, os\n"
         "shown = {path: sorted(os.listdir(path)) for path in ('/opt', '/var/opt', '/opt/azcmagent/bin')}\n"
-        "print(json.dumps([shown, os.stat('/var/opt/azcmagent/tokens').st_mode & 0o777]))"
+        "told = os.stat('/opt/azcmagent/bin/himds').st_size > 0\n"
+        "print(json.dumps([shown, os.stat('/var/opt/azcmagent/tokens').st_mode & 0o777, told]))"
     )
     before = listing()
     ended = fleet.run("--dialect", "arc", "--", sys.executable, "-c", code)
     assert ended.returncode == 0, ended.stderr
-    inside, mode = json.loads(ended.stdout)
+    inside, mode, told = json.loads(ended.stdout)
     for path, names in before.items():
         assert inside[path] == sorted({*names, "azcmagent"})
-    assert (inside["/opt/azcmagent/bin"], mode) == (["himds"], 0o700)
+    assert (inside["/opt/azcmagent/bin"], mode, told) == (["himds"], 0o700, True)
     assert listing() == before
 
 

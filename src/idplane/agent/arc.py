@@ -65,7 +65,8 @@ class ArcEndpoint(Endpoint):
         if shown is None or not self._keys.redeem(shown[len(_SCHEME) :].strip() if shown.lower().startswith(_SCHEME) else b""):
             first = {UNCHALLENGED: "yes"} if shown is None else {}
             text = "Show the content of the file that the challenge names"
-            raise Failure(FailureKind.ENDPOINT_SECRET, text, **self._keys.challenge(), **first)
+            challenge = self._keys.challenge(self._caller(request.peer).key)
+            raise Failure(FailureKind.ENDPOINT_SECRET, text, **challenge, **first)
         echo = _echo(target.parameters, ask)
         return self._serve(ask, request.peer, partial(self._token_reply, echo))
 

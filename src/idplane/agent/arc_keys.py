@@ -10,7 +10,8 @@ import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ _ATTEMPTS = 4
 @dataclass(frozen=True, slots=True)
 class _Key:
     name: str
+    owner: Hashable
     until: float
 
 
@@ -43,14 +45,18 @@ class ArcKeys:
         # By the digest of their content, so that looking one up takes the same time whatever was shown.
         self._open: dict[bytes, _Key] = {}
 
-    def challenge(self) -> dict[str, str]:
-        """A new file, as `{"realm": path}`; raises `Failure(UNAVAILABLE)` when the folder takes none."""
+    def challenge(self, owner: Hashable) -> dict[str, str]:
+        """A new file for whoever asks, as `{"realm": path}`; raises `Failure(UNAVAILABLE)` when the folder takes none.
+
+        When there are too many, the oldest of whoever has most of them ends, so that a flood of challenges ends only its own.
+        """
         self.expire()
         if len(self._open) >= _MOST_OPEN:
-            self._remove(next(iter(self._open)))
+            [(crowd, _)] = Counter(key.owner for key in self._open.values()).most_common(1)
+            self._remove(next(digest for digest, key in self._open.items() if key.owner == crowd))
         content = self._entropy.bytes(_KEY_BYTES).hex()
         name = self._write(content.encode())
-        self._open[_digest(content.encode())] = _Key(name, self._clock.monotonic() + _LIFE_SECONDS)
+        self._open[_digest(content.encode())] = _Key(name, owner, self._clock.monotonic() + _LIFE_SECONDS)
         return {"realm": f"{KEY_FOLDER}/{name}"}
 
     def redeem(self, content: bytes) -> bool:

@@ -50,6 +50,7 @@ _NAMESPACE = "namespace"
 _ENV = "env"
 _BUNDLE = "ca-bundle.pem"
 _ARC_PROGRAM = "/opt/azcmagent/bin/himds"
+_ARC_PROGRAM_TEXT = "Azure's clients take a machine with this file for one of Arc's, MSAL.NET only if it is not empty.\n"
 _FOLDERS: Final = {Dialect.ARC: KEY_FOLDER, Dialect.WORKLOAD_IDENTITY: TOKEN_FOLDER}
 """Of files that clients read, by dialect."""
 _NAME_CACHE = "/run/nscd"
@@ -229,7 +230,8 @@ def _fixed_folder(dialect: Dialect) -> int:
     program = Path(_ARC_PROGRAM)
     if dialect is Dialect.ARC and not program.exists():
         isolation.grow(program.parent)
-        program.touch(mode=0o444)
+        program.write_text(_ARC_PROGRAM_TEXT, encoding="ascii")
+        program.chmod(0o444)
     folder = Path(_FOLDERS[dialect])
     isolation.grow(folder)
     folder.chmod(0o700)

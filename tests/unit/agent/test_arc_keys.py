@@ -169,10 +169,18 @@ def keys(tmp_path: Path) -> Iterator[tuple[ArcKeys, FakeClock]]:
 
 def test_many_challenges_leave_few_files(keys: tuple[ArcKeys, FakeClock], tmp_path: Path) -> None:
     for _ in range(1000):
-        keys[0].challenge()
+        keys[0].challenge(1)
     assert len(list(tmp_path.iterdir())) == 64
     keys[0].close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_flood_of_challenges_ends_only_its_own(keys: tuple[ArcKeys, FakeClock], tmp_path: Path) -> None:
+    quiet = (tmp_path / Path(keys[0].challenge("quiet")["realm"]).name).read_bytes()
+    for _ in range(1000):
+        keys[0].challenge("noisy")
+    assert len(list(tmp_path.iterdir())) == 64
+    assert keys[0].redeem(quiet)
 
 
 def test_a_link_that_waits_under_the_name_is_not_followed(keys: tuple[ArcKeys, FakeClock], tmp_path: Path) -> None:
@@ -181,14 +189,14 @@ def test_a_link_that_waits_under_the_name_is_not_followed(keys: tuple[ArcKeys, F
     entropy.bytes(48)
     waiting = tmp_path / f"{entropy.guid()}.key"
     waiting.symlink_to(victim)
-    realm = keys[0].challenge()["realm"]
+    realm = keys[0].challenge(1)["realm"]
     assert Path(realm).name != waiting.name
     assert not victim.exists()
     assert waiting.is_symlink()
 
 
 def test_a_file_that_its_reader_removed_is_no_trouble(keys: tuple[ArcKeys, FakeClock], tmp_path: Path) -> None:
-    name = Path(keys[0].challenge()["realm"]).name
+    name = Path(keys[0].challenge(1)["realm"]).name
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).unlink()
     assert keys[0].redeem(content)
