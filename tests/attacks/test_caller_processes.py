@@ -53,6 +53,17 @@ def test_the_first_binding_closes_a_host_at_once(host: BoundHost) -> None:
     assert puppet.do("c.ask()") == [200, None]
 
 
+def test_a_program_whose_name_is_no_text_cannot_keep_itself_out_of_the_log(host: BoundHost) -> None:
+    unspeakable = host.puppet(program=host.copy_of_python("\udcff\x1b[2J"))
+    assert unspeakable.ask(host.port) == [200, None]
+    (issued,) = host.issued()
+    assert issued.workload is not None
+    assert str(issued.workload.executable).endswith("\\xff\x1b[2J")
+    host.bind(user=str(SOMEBODY))
+    assert unspeakable.ask(host.port) == [403, REFUSED]
+    host.refused_once("CALLER_NOT_BOUND")
+
+
 def test_another_user_is_refused(host: BoundHost) -> None:
     host.bind(user=str(SOMEBODY))
     good, bad = host.puppet(uid=SOMEBODY), host.puppet(uid=SOMEBODY_ELSE)

@@ -34,6 +34,8 @@ __all__ = [
     "workload_of",
 ]
 
+_MAX_TOLD = 1024
+"""Characters of a path in a log, which is more than systems name their programs with."""
 _ID = "(?P<id>[0-9a-f]{64})"
 _UID = r"(?P<pod>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32})"
 _UID_ESCAPED = _UID.replace("-[", "_[")
@@ -169,12 +171,17 @@ def workload_of(process: ProcessFacts, run_id: str | None) -> Workload:
         pid=process.pid,
         uid=process.uid,
         gid=process.gid,
-        executable=process.executable.path,
-        cgroup=process.cgroup,
+        executable=_told(process.executable.path),
+        cgroup=_told(process.cgroup) if process.cgroup is not None else None,
         systemd_unit=unit_of(process.cgroup) if process.anchored else None,
         container=f"{container.engine}:{container.id}" if container else None,
         run_id=run_id,
     )
+
+
+def _told(path: str) -> str:
+    """A path as a log can hold it: of bounded length, and bytes that are no text spelled out."""
+    return path[:_MAX_TOLD].encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def cgroup_of(text: str) -> str | None:
