@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Coroutine, Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 import msgspec
@@ -19,8 +20,9 @@ from idplane.agent import appservice_errors
 from idplane.agent.endpoint import Endpoint, examine, same_secret
 from idplane.agent.identities import NoSelector, Selector
 from idplane.agent.imds import capabilities_of, refresh_of
+from idplane.agent.plans import Wish
 from idplane.agent.protocol import Request
-from idplane.agent.query import Target, parse_selector, parse_target
+from idplane.agent.query import Target, parse_selector
 from idplane.agent.replies import Reply, reply
 from idplane.agent.source import TokenAsk
 from idplane.agent.tokens import Token
@@ -45,15 +47,15 @@ class SecretEndpoint(Endpoint):
         self._admit(request, seen)
         if not same_secret(seen.wanted, self._listener.secret):
             raise Failure(FailureKind.ENDPOINT_SECRET, f"The {self._SECRET_TEXT} header is missing or wrong")
-        target = parse_target(request.target)
-        self._admit_authority(target.authority)
-        return self._serve(self._ask(target), request.peer, self._token_reply)
+        plan = self._plans.of(request.target)
+        self._admit_authority(plan.authority)
+        return self._serve(plan.asked(), request.peer)
 
     @abc.abstractmethod
     def _selector(self, parameters: Mapping[str, str]) -> Selector | None:
         """Which identity is asked for, as far as the dialect lets one be named."""
 
-    def _ask(self, target: Target) -> TokenAsk:
+    def _read(self, target: Target, form: bytes) -> Wish:  # noqa: ARG002 - there are no forms here
         if target.path != APP_SERVICE_PATH:
             raise Failure(FailureKind.PATH_NOT_FOUND, "There is nothing at this path")
         parameters = target.parameters
@@ -63,7 +65,7 @@ class SecretEndpoint(Endpoint):
         resource = parameters.get("resource")
         if not resource:
             raise Failure(FailureKind.RESOURCE_PARAMETER_MISSING, "The parameter 'resource' is missing")
-        return TokenAsk(
+        ask = TokenAsk(
             host=self._listener.host,
             selector=self._selector(parameters),
             default=self._NO_SELECTOR,
@@ -71,18 +73,7 @@ class SecretEndpoint(Endpoint):
             capabilities=capabilities_of(parameters),
             refresh=refresh_of(parameters),
         )
-
-    def _token_reply(self, token: Token) -> Reply:
-        """Times as digits, which old and new clients alike can read; no `expires_in`, as on the real one."""
-        body = {
-            "access_token": token.access_token,
-            "client_id": token.client_id,
-            "expires_on": str(token.expires_on),
-            "not_before": str(token.not_before),
-            "resource": token.resource,
-            "token_type": "Bearer",
-        }
-        return reply(200, msgspec.json.encode(body), now=self._clock.now())
+        return Wish(ask, _words)
 
 
 class AppServiceEndpoint(SecretEndpoint):
@@ -97,3 +88,16 @@ class AppServiceEndpoint(SecretEndpoint):
 
     def _render(self, failure: Failure, request_id: str) -> Reply:
         return appservice_errors.render(failure, request_id, self._clock.now())
+
+
+def _words(token: Token, now: datetime) -> Reply:
+    """Times as digits, which old and new clients alike can read; no `expires_in`, as on the real one."""
+    body = {
+        "access_token": token.access_token,
+        "client_id": token.client_id,
+        "expires_on": str(token.expires_on),
+        "not_before": str(token.not_before),
+        "resource": token.resource,
+        "token_type": "Bearer",
+    }
+    return reply(200, msgspec.json.encode(body), now=now)

@@ -18,13 +18,13 @@ from idplane.agent.arc_keys import ArcKeys
 from idplane.agent.endpoint import Endpoint, Listener, World, examine
 from idplane.agent.identities import NoSelector, SelectorKind
 from idplane.agent.imds import capabilities_of, refresh_of
+from idplane.agent.plans import Wish
 from idplane.agent.protocol import Request
-from idplane.agent.query import Target, parse_selector, parse_target
+from idplane.agent.query import Target, parse_selector
 from idplane.agent.refusals import UNCHALLENGED
 from idplane.agent.replies import Reply
 from idplane.agent.source import TokenAsk
 from idplane.agent.token_body import machine_token
-from idplane.agent.tokens import Token
 from idplane.model.failure import Failure, FailureKind
 
 __all__ = ["ARC_PATH", "ArcEndpoint"]
@@ -58,22 +58,21 @@ class ArcEndpoint(Endpoint):
         self._admit(request, seen)
         if seen.wanted is None or seen.wanted.lower() != b"true":
             raise Failure(FailureKind.METADATA_HEADER_MISSING)
-        target = parse_target(request.target)
-        self._admit_authority(target.authority)
-        ask = self._ask(target)
+        plan = self._plans.of(request.target)
+        self._admit_authority(plan.authority)
+        asked = plan.asked()
         shown = examine(request.headers, b"authorization").wanted
         if shown is None or not self._keys.redeem(shown[len(_SCHEME) :].strip() if shown.lower().startswith(_SCHEME) else b""):
             first = {UNCHALLENGED: "yes"} if shown is None else {}
             text = "Show the content of the file that the challenge names"
             challenge = self._keys.challenge(self._caller(request.peer).key)
             raise Failure(FailureKind.ENDPOINT_SECRET, text, **challenge, **first)
-        echo = _echo(target.parameters, ask)
-        return self._serve(ask, request.peer, partial(self._token_reply, echo))
+        return self._serve(asked, request.peer)
 
     def _render(self, failure: Failure, request_id: str) -> Reply:
         return arc_errors.render(failure, request_id, self._clock.now())
 
-    def _ask(self, target: Target) -> TokenAsk:
+    def _read(self, target: Target, form: bytes) -> Wish:  # noqa: ARG002 - there are no forms here
         if target.path != ARC_PATH:
             raise Failure(FailureKind.PATH_NOT_FOUND, "There is nothing at this path")
         parameters = target.parameters
@@ -83,7 +82,7 @@ class ArcEndpoint(Endpoint):
         resource = parameters.get("resource")
         if not resource:
             raise Failure(FailureKind.RESOURCE_PARAMETER_MISSING)
-        return TokenAsk(
+        ask = TokenAsk(
             host=self._listener.host,
             selector=parse_selector(parameters),
             default=NoSelector.SYSTEM,
@@ -91,9 +90,7 @@ class ArcEndpoint(Endpoint):
             capabilities=capabilities_of(parameters),
             refresh=refresh_of(parameters),
         )
-
-    def _token_reply(self, echo: Mapping[str, str], token: Token) -> Reply:
-        return machine_token(token, self._clock.now(), echo=echo)
+        return Wish(ask, partial(machine_token, echo=_echo(parameters, ask)))
 
 
 def _echo(parameters: Mapping[str, str], ask: TokenAsk) -> dict[str, str]:

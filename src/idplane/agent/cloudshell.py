@@ -12,12 +12,12 @@ from typing import Any
 from idplane.agent import cloudshell_errors
 from idplane.agent.endpoint import Endpoint, examine
 from idplane.agent.identities import NoSelector
+from idplane.agent.plans import Wish
 from idplane.agent.protocol import Request
-from idplane.agent.query import parse_form, parse_target, refuse_selectors
+from idplane.agent.query import Target, parse_form, refuse_selectors
 from idplane.agent.replies import Reply
 from idplane.agent.source import TokenAsk
 from idplane.agent.token_body import machine_token
-from idplane.agent.tokens import Token
 from idplane.model.failure import Failure, FailureKind
 
 __all__ = ["CLOUD_SHELL_PATH", "CloudShellEndpoint"]
@@ -36,36 +36,32 @@ class CloudShellEndpoint(Endpoint):
         self._admit(request, seen)
         if seen.wanted is None or seen.wanted.lower() != b"true":
             raise Failure(FailureKind.METADATA_HEADER_MISSING)
-        target = parse_target(request.target)
-        self._admit_authority(target.authority)
-        if target.path != CLOUD_SHELL_PATH:
-            raise Failure(FailureKind.PATH_NOT_FOUND, "There is nothing at this path")
-        return self._serve(self._ask(_joined(target.parameters, request)), request.peer, self._token_reply)
+        plan = self._plans.of(request.target, request.body if request.method == b"POST" else b"")
+        self._admit_authority(plan.authority)
+        return self._serve(plan.asked(), request.peer)
 
     def _render(self, failure: Failure, request_id: str) -> Reply:
         return cloudshell_errors.render(failure, request_id, self._clock.now())
 
-    def _ask(self, parameters: Mapping[str, str]) -> TokenAsk:
+    def _read(self, target: Target, form: bytes) -> Wish:
+        if target.path != CLOUD_SHELL_PATH:
+            raise Failure(FailureKind.PATH_NOT_FOUND, "There is nothing at this path")
+        parameters = _joined(target.parameters, parse_form(form))
         resource = parameters.get("resource")
         if not resource:
             raise Failure(FailureKind.RESOURCE_PARAMETER_MISSING)
         refuse_selectors(parameters, "a shell has one identity")
-        return TokenAsk(
+        ask = TokenAsk(
             host=self._listener.host,
             selector=None,
             default=NoSelector.SYSTEM_OR_ONLY,
             resource=resource,
         )
-
-    def _token_reply(self, token: Token) -> Reply:
-        return machine_token(token, self._clock.now())
+        return Wish(ask, machine_token)
 
 
-def _joined(query: Mapping[str, str], request: Request) -> Mapping[str, str]:
+def _joined(query: Mapping[str, str], form: Mapping[str, str]) -> Mapping[str, str]:
     """Query and form as one; what is in both could mean either, and is refused."""
-    if request.method != b"POST":
-        return query
-    form = parse_form(request.body)
     both = sorted(query.keys() & form.keys())
     if both:
         raise Failure(FailureKind.INVALID_PARAMETER, f"The parameter '{both[0][:64]}' is repeated")

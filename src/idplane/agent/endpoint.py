@@ -5,16 +5,17 @@ from __future__ import annotations
 import abc
 import hmac
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from idplane.agent.callers import Caller, Callers, Place
+from idplane.agent.plans import Plans, Service, TokenPlan, Wish
 from idplane.agent.protocol import Peer, Request
+from idplane.agent.query import Target
 from idplane.agent.refusals import Refusals, is_reported, refusal_of
 from idplane.agent.replies import Reply
-from idplane.agent.source import TokenAsk, TokenSource
-from idplane.agent.tokens import Token
+from idplane.agent.source import TokenSource
 from idplane.model.dialects import Dialect
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
@@ -105,6 +106,7 @@ class Endpoint(abc.ABC):
         self._refusals = world.refusals
         self._clock = world.clock
         self._entropy = world.entropy
+        self._plans = Plans(self._read)
 
     def answer(self, request: Request, /) -> Reply | Coroutine[Any, Any, Reply]:
         """The answer at once if it can be had, else a coroutine for it."""
@@ -153,6 +155,10 @@ class Endpoint(abc.ABC):
         """Serve; raises `Failure` for everything that the workload must be told."""
 
     @abc.abstractmethod
+    def _read(self, target: Target, form: bytes) -> Wish | Service:
+        """What a target and a form ask for, whoever asks; raises `Failure`. Remembered (`plans`)."""
+
+    @abc.abstractmethod
     def _render(self, failure: Failure, request_id: str) -> Reply:
         """One failure, in the dialect's words; total and never raising."""
 
@@ -160,21 +166,25 @@ class Endpoint(abc.ABC):
         """Who asks over a connection, as far as it is known."""
         return self._callers.caller(self._listener.place, peer)
 
-    def _serve(self, ask: TokenAsk, peer: Peer | None, worded: Callable[[Token], Reply]) -> Reply | Coroutine[Any, Any, Reply]:
-        """The token that is asked for, at once from memory or later, as `worded` words it. What every dialect ends in."""
+    def _serve(self, asked: TokenPlan | Service, peer: Peer | None) -> Reply | Coroutine[Any, Any, Reply]:
+        """What is asked for; a token at once from memory, or later. What every dialect ends in."""
+        if not isinstance(asked, TokenPlan):
+            return asked(peer)
         known = peer.proof if peer is not None else None
         caller = known if isinstance(known, Caller) else self._caller(peer)
+        now = self._clock.now()
         try:
-            token = self._source.cached(ask, caller, self._clock.now().timestamp())
+            token = self._source.cached(asked.ask, caller, now.timestamp())
         except Failure as failure:
-            return self._refused(failure, peer, ask.resource)
-        return worded(token) if token is not None else self._fetched(ask, caller, peer, worded)
+            return self._refused(failure, peer, asked.ask.resource)
+        return asked.worded(token, now) if token is not None else self._fetched(asked, caller, peer)
 
-    async def _fetched(self, ask: TokenAsk, caller: Caller, peer: Peer | None, worded: Callable[[Token], Reply]) -> Reply:
+    async def _fetched(self, asked: TokenPlan, caller: Caller, peer: Peer | None) -> Reply:
         try:
-            return worded(await self._source.token(ask, caller))
+            token = await self._source.token(asked.ask, caller)
         except Failure as failure:
-            return self._refused(failure, peer, ask.resource)
+            return self._refused(failure, peer, asked.ask.resource)
+        return asked.worded(token, self._clock.now())
 
     async def _guarded(self, outcome: Coroutine[Any, Any, Reply], peer: Peer | None) -> Reply:
         try:

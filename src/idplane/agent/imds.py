@@ -14,25 +14,26 @@ Order of checks: absent services → method → forwarded → host → `Metadata
 
 from __future__ import annotations
 
-import enum
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from idplane.agent import imds_errors
-from idplane.agent.endpoint import Endpoint, Listener, World, examine
+from idplane.agent.endpoint import Endpoint, examine
 from idplane.agent.identities import NoSelector
 from idplane.agent.instance import VERSIONS, instance_document, part, rendered
+from idplane.agent.plans import Service, Wish
 from idplane.agent.protocol import Peer, Request
-from idplane.agent.query import Target, parse_selector, parse_target
+from idplane.agent.query import Target, parse_selector
 from idplane.agent.replies import JSON, Reply, reply
 from idplane.agent.source import Refresh, TokenAsk
 from idplane.agent.token_body import machine_token
 from idplane.agent.tokens import Token
 from idplane.model.failure import Failure, FailureKind
-from idplane.ports.world import Clock
 
 __all__ = ["IMDS_NAMES", "ImdsEndpoint", "capabilities_of", "refresh_of"]
 
@@ -44,91 +45,44 @@ _OLDEST_TOKEN_VERSION = "2018-02-01"
 _VERSION = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])(-preview)?")
 _CAPABILITIES = re.compile(r"[A-Za-z0-9_]{1,32}(,[A-Za-z0-9_]{1,32}){0,7}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_MAX_PLANS = 512
-_MAX_REMEMBERED_TARGET = 1024
-
-
-class _Absent(enum.Enum):
-    SERVICE = "a service that does not exist here"
-
-
-class _Plan:
-    """What a target asks for, worked out once. Remembers the last answer for as long as it is true: one second, one token."""
-
-    __slots__ = ("ask", "authority", "clock", "other", "reply", "second", "token")
-
-    def __init__(
-        self, clock: Clock, authority: bytes | None, ask: TokenAsk | None, other: _Other | _Absent | Failure | None
-    ) -> None:
-        self.clock = clock
-        self.authority = authority
-        self.ask = ask
-        self.other = other
-        self.token: Token | None = None
-        self.second = -1
-        self.reply: Reply | None = None
-
-    def worded(self, token: Token) -> Reply:
-        """The answer is remembered by its token, so that whoever may not have this token never meets this answer."""
-        now = self.clock.now()
-        second = int(now.timestamp())
-        if token is not self.token or second != self.second or self.reply is None:
-            self.token, self.second, self.reply = token, second, machine_token(token, now, server=imds_errors.SERVER)
-        return self.reply
-
-
-_Other = Callable[["ImdsEndpoint", Peer | None], Coroutine[Any, Any, Reply]]
 
 
 class ImdsEndpoint(Endpoint):
     """IMDS at one listener."""
 
-    def __init__(self, listener: Listener, world: World) -> None:
-        super().__init__(listener, world)
-        self._plans: dict[bytes, _Plan] = {}
-
     def _answer(self, request: Request) -> Reply | Coroutine[Any, Any, Reply]:
-        plan = self._plans.get(request.target) or self._planned(request.target)
-        if plan.other is _Absent.SERVICE:
-            raise Failure(FailureKind.PATH_NOT_FOUND, "There is no such service")
+        plan = self._plans.of(request.target)
+        if plan.meaning is _absent:
+            return _absent(request.peer)
         seen = examine(request.headers, b"metadata")
         self._admit(request, seen)
         self._admit_authority(plan.authority)
         if self._listener.require_metadata and (seen.wanted is None or seen.wanted.lower() != b"true"):
             raise Failure(FailureKind.METADATA_HEADER_MISSING)
-        if plan.ask is not None:
-            return self._serve(plan.ask, request.peer, plan.worded)
-        if isinstance(plan.other, Failure):
-            raise Failure(plan.other.kind, plan.other.detail)
-        assert callable(plan.other)
-        return plan.other(self, request.peer)
+        return self._serve(plan.asked(), request.peer)
 
     def _render(self, failure: Failure, request_id: str) -> Reply:
         return imds_errors.render(failure, request_id, self._clock.now())
 
-    def _planned(self, target: bytes) -> _Plan:
-        plan = self._plan(target)
-        if len(target) <= _MAX_REMEMBERED_TARGET:
-            if len(self._plans) >= _MAX_PLANS:
-                self._plans.clear()
-            self._plans[target] = plan
-        return plan
+    def _read(self, target: Target, form: bytes) -> Wish | Service:  # noqa: ARG002 - there are no forms here
+        path, parameters = target.path, target.parameters
+        if path == _TOKEN_PATH:
+            return Wish(self._ask(parameters), _words)
+        if path in _ABSENT:
+            return _absent
+        if path == "/metadata/versions":
+            return self.versions
+        if path == "/metadata/identity/info":
+            _check_token_version(parameters)
+            return self.info
+        if path == _INSTANCE_PATH or path.startswith(_INSTANCE_PATH + "/"):
+            if parameters.get("api-version") not in VERSIONS:
+                raise Failure(FailureKind.INVALID_API_VERSION)
+            steps = tuple(path.removeprefix(_INSTANCE_PATH).split("/")[1:])
+            return partial(self.instance, steps, parameters.get("format"))
+        raise Failure(FailureKind.PATH_NOT_FOUND, "There is nothing at this path")
 
-    def _plan(self, raw: bytes) -> _Plan:
-        """Failures are part of a plan: they are told only after the checks that come before them."""
-        try:
-            target = parse_target(raw)
-        except Failure as failure:
-            return _Plan(self._clock, None, None, failure)
-        try:
-            if target.path == _TOKEN_PATH:
-                return _Plan(self._clock, target.authority, self._ask(target), None)
-            return _Plan(self._clock, target.authority, None, _other(target))
-        except Failure as failure:
-            return _Plan(self._clock, target.authority, None, failure)
-
-    def _ask(self, target: Target) -> TokenAsk:
-        parameters = target.parameters
+    def _ask(self, parameters: Mapping[str, str]) -> TokenAsk:
         _check_token_version(parameters)
         resource = parameters.get("resource")
         if not resource:
@@ -154,7 +108,7 @@ class ImdsEndpoint(Endpoint):
         """`/metadata/versions`."""
         return self._ok(msgspec.json.encode({"apiVersions": VERSIONS}))
 
-    async def instance(self, path: tuple[str, ...], wish: str | None) -> Reply:
+    async def instance(self, path: tuple[str, ...], wish: str | None, _: Peer | None) -> Reply:
         """`/metadata/instance` or a part of it; no identity is in it, so that everyone may read it."""
         host = await self._source.host(self._listener.host)
         body, media_type = rendered(part(instance_document(host), path), wish)
@@ -184,22 +138,13 @@ def refresh_of(parameters: Mapping[str, str]) -> Refresh | None:
     return Refresh(bypass=bypass == "true", bad_token=bad.lower() if bad else None)
 
 
-def _other(target: Target) -> _Other | _Absent:
-    path, parameters = target.path, target.parameters
-    if path in _ABSENT:
-        return _Absent.SERVICE
-    if path == "/metadata/versions":
-        return ImdsEndpoint.versions
-    if path == "/metadata/identity/info":
-        _check_token_version(parameters)
-        return ImdsEndpoint.info
-    if path == _INSTANCE_PATH or path.startswith(_INSTANCE_PATH + "/"):
-        if parameters.get("api-version") not in VERSIONS:
-            raise Failure(FailureKind.INVALID_API_VERSION)
-        steps = tuple(path.removeprefix(_INSTANCE_PATH).split("/")[1:])
-        wish = parameters.get("format")
-        return lambda endpoint, _: endpoint.instance(steps, wish)
-    raise Failure(FailureKind.PATH_NOT_FOUND, "There is nothing at this path")
+async def _absent(_: Peer | None) -> Reply:
+    """Before every check, so that clients learn it with or without the header."""
+    raise Failure(FailureKind.PATH_NOT_FOUND, "There is no such service")
+
+
+def _words(token: Token, now: datetime) -> Reply:
+    return machine_token(token, now, server=imds_errors.SERVER)
 
 
 def _check_token_version(parameters: Mapping[str, str]) -> None:

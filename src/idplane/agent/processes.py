@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from idplane.agent.bindings import Executable, ProcessFacts, cgroup_of
 from idplane.model.failure import Failure, FailureKind
@@ -47,9 +48,8 @@ class Holder:
     """Below its folder in `/proc`, the link to the socket."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Fingerprint:
-    """What changes when a process becomes another program or another user, or ends."""
+class _Fingerprint(NamedTuple):
+    """What changes when a process becomes another program or another user, or ends. A tuple, since one is made for every request."""
 
     executable: tuple[int, int]
     owner: tuple[int, int]
@@ -61,10 +61,11 @@ class Mark:
     It says nothing about which process has the pid: that none was born since must be known from elsewhere.
     """
 
-    __slots__ = ("_fingerprint", "_folder", "_link", "_target")
+    __slots__ = ("_executable", "_fingerprint", "_folder", "_link", "_target")
 
     def __init__(self, process: ProcessFacts, link: tuple[str, int] | None) -> None:
         self._folder = f"/proc/{process.pid}"
+        self._executable = f"{self._folder}/exe"
         self._link = f"{self._folder}/{link[0]}" if link else None
         self._target = f"socket:[{link[1]}]" if link else ""
         self._fingerprint = self._now()
@@ -79,7 +80,7 @@ class Mark:
             return False
 
     def _now(self) -> _Fingerprint:
-        executable, owner = os.stat(f"{self._folder}/exe"), os.stat(self._folder)  # noqa: PTH116 - for every request
+        executable, owner = os.stat(self._executable), os.stat(self._folder)  # noqa: PTH116 - for every request
         return _Fingerprint((executable.st_dev, executable.st_ino), (owner.st_uid, owner.st_gid))
 
 

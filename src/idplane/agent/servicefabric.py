@@ -8,6 +8,7 @@ forwarded → host → secret → path → query → identity.
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,8 +17,9 @@ from idplane.agent import servicefabric_errors
 from idplane.agent.endpoint import Endpoint, examine, same_secret
 from idplane.agent.identities import NoSelector, Selector, SelectorKind
 from idplane.agent.imds import capabilities_of, refresh_of
+from idplane.agent.plans import Wish
 from idplane.agent.protocol import Request
-from idplane.agent.query import Target, parse_target, refuse_selectors
+from idplane.agent.query import Target, refuse_selectors
 from idplane.agent.replies import Reply, reply
 from idplane.agent.source import TokenAsk
 from idplane.agent.tokens import Token
@@ -39,14 +41,14 @@ class ServiceFabricEndpoint(Endpoint):
         if not same_secret(seen.wanted, self._listener.secret):
             missing = not any(name.lower() == b"secret" for name, _ in request.headers)
             raise Failure(FailureKind.ENDPOINT_SECRET, secret="missing" if missing else "wrong")
-        target = parse_target(request.target)
-        self._admit_authority(target.authority)
-        return self._serve(self._ask(target), request.peer, self._token_reply)
+        plan = self._plans.of(request.target)
+        self._admit_authority(plan.authority)
+        return self._serve(plan.asked(), request.peer)
 
     def _render(self, failure: Failure, request_id: str) -> Reply:
         return servicefabric_errors.render(failure, request_id, self._clock.now())
 
-    def _ask(self, target: Target) -> TokenAsk:
+    def _read(self, target: Target, form: bytes) -> Wish:  # noqa: ARG002 - there are no forms here
         if target.path != SERVICE_FABRIC_PATH:
             raise Failure(FailureKind.PATH_NOT_FOUND, "There is nothing at this path")
         parameters = target.parameters
@@ -60,7 +62,7 @@ class ServiceFabricEndpoint(Endpoint):
             raise Failure(FailureKind.RESOURCE_PARAMETER_MISSING)
         refuse_selectors(parameters, "the application's manifest names its identity", allowed=frozenset({_PRINCIPAL}))
         principal = parameters.get(_PRINCIPAL)
-        return TokenAsk(
+        ask = TokenAsk(
             host=self._listener.host,
             selector=Selector(SelectorKind.OBJECT_ID, principal) if principal is not None else None,
             default=NoSelector.SYSTEM_OR_ONLY,
@@ -68,13 +70,15 @@ class ServiceFabricEndpoint(Endpoint):
             capabilities=capabilities_of(parameters),
             refresh=refresh_of(parameters),
         )
+        return Wish(ask, _words)
 
-    def _token_reply(self, token: Token) -> Reply:
-        """The four members of the real one, the time as a number."""
-        body = {
-            "token_type": "Bearer",
-            "access_token": token.access_token,
-            "expires_on": token.expires_on,
-            "resource": token.resource,
-        }
-        return reply(200, msgspec.json.encode(body), now=self._clock.now())
+
+def _words(token: Token, now: datetime) -> Reply:
+    """The four members of the real one, the time as a number."""
+    body = {
+        "token_type": "Bearer",
+        "access_token": token.access_token,
+        "expires_on": token.expires_on,
+        "resource": token.resource,
+    }
+    return reply(200, msgspec.json.encode(body), now=now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 __all__ = ["CachedToken", "Token", "TokenCache", "TokenKey"]
 
@@ -15,9 +16,8 @@ _SPENT_LEAD = 300
 _RETRY_SECONDS = 30
 
 
-@dataclass(frozen=True, slots=True)
-class TokenKey:
-    """What makes two requests ask for the same token."""
+class TokenKey(NamedTuple):
+    """What makes two requests ask for the same token. A tuple, since one is made for every request."""
 
     host: str
     """Resource id key of the host; instances of a scale set share theirs."""
