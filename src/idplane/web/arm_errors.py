@@ -152,6 +152,9 @@ _KINDS: Mapping[FailureKind, tuple[str, str]] = MappingProxyType(
             ),
         ),
         K.LIMIT_EXCEEDED: ("LimitExceeded", "{detail}"),
+        K.TEMPLATE_INVALID: ("InvalidTemplate", "{detail}"),
+        K.TEMPLATE_FORBIDDEN: ("InvalidTemplateDeployment", "{detail}"),
+        K.DEPLOYMENT_NOT_FOUND: ("DeploymentNotFound", "Deployment '{name}' could not be found."),
         # Microsoft.Authorization
         K.ROLE_ASSIGNMENT_EXISTS: ("RoleAssignmentExists", "The role assignment already exists."),
         K.ROLE_ASSIGNMENT_UPDATE: (
