@@ -43,6 +43,6 @@ def value(expression: str, local: Locals = NOWHERE, **parameters: object) -> Any
     return evaluator(**parameters).evaluate(f"[{expression}]", local)
 
 
-def plan(template: dict[str, Any], scope: str = GROUP, **parameters: object) -> Plan:
+def plan(template: dict[str, Any], scope: str = GROUP, **parameters: Any) -> Plan:
     given = {name: {"value": one} for name, one in parameters.items()}
     return plan_template({**SCHEMA, "resources": [], **template}, given, facts(scope))

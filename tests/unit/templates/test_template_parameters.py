@@ -9,11 +9,11 @@ from idplane.templates.planning import outputs, plan_template
 from idplane.templates.problems import TemplateProblem
 
 
-def _shown(declared: dict[str, Any], **given: object) -> Any:
+def _shown(declared: dict[str, Any], **given: Any) -> Any:
     return plan({"parameters": declared}, **given).parameters
 
 
-def _refused(declared: dict[str, Any], **given: object) -> TemplateProblem:
+def _refused(declared: dict[str, Any], **given: Any) -> TemplateProblem:
     with pytest.raises(TemplateProblem) as refused:
         plan({"parameters": declared}, **given)
     return refused.value

@@ -48,16 +48,16 @@ def refused(*resources: dict[str, Any], **sections: Any) -> TemplateProblem:
 def test_orders_keep_to_what_is_needed_and_circles_are_found(drawn: tuple[int, list[tuple[int, int]]]) -> None:
     size, edges = drawn
     graph: dict[str, set[str]] = {str(one): set() for one in range(size)}
-    for one, needed in edges:
-        graph[str(one)].add(str(needed))
+    for start, end in edges:
+        graph[str(start)].add(str(end))
     order = in_order(graph)
     assert len(order) == len(set(order))
     for at, one in enumerate(order):
         assert graph[one] <= set(order[:at])
     circle = in_circle(graph)
     assert bool(circle) == (len(order) < size)
-    for at, one in enumerate(circle):
-        assert circle[(at + 1) % len(circle)] in graph[one]
+    for before, after in zip(circle, circle[1:] + circle[:1], strict=True):
+        assert after in graph[before]
 
 
 # Resources
