@@ -43,6 +43,7 @@ class RecordedRun:
         self._depth = depth
         self._count = 0
         self._turn = asyncio.Lock()
+        self._unwritten: list[DeploymentOperation] = []
 
     async def work(self) -> None:
         """Run to the end and record it. Ends early, and leaves everything as it is, when the record is no longer this run's."""
@@ -78,18 +79,15 @@ class RecordedRun:
             run.errors.append(self._context.manager.explain(failure))
 
     async def done(self, one: Done) -> None:
-        """Store an ended operation; raises `Superseded`."""
+        """Store an ended operation; raises `Superseded`. What ends while another write is under way is written together."""
+        self._count += 1
+        self._unwritten.append(operation_of(self._deployment, self._count, one, self._context.manager.clock.now()))
         async with self._turn:
-            self._count += 1
-            operation = operation_of(self._deployment, self._count, one, self._context.manager.clock.now())
-            kept = await self._context.manager.record(
-                Batch.of(
-                    Require(collection=DEPLOYMENTS, key=self._deployment.key, expect=self._version),
-                    Put(collection=DEPLOYMENT_OPERATIONS, value=operation, expect=ABSENT),
-                )
-            )
-        if not kept:
-            raise Superseded
+            operations, self._unwritten = self._unwritten, []
+            required = Require(collection=DEPLOYMENTS, key=self._deployment.key, expect=self._version)
+            puts = (Put(collection=DEPLOYMENT_OPERATIONS, value=operation, expect=ABSENT) for operation in operations)
+            if operations and not await self._context.manager.record(Batch.of(required, *puts)):
+                raise Superseded
 
     async def _beat(self) -> None:
         """Say every now and then that the deployment still runs."""

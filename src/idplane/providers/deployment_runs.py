@@ -31,7 +31,7 @@ __all__ = ["Done", "Progress", "Run", "Superseded", "failed_error", "operation_o
 
 T = TypeVar("T")
 
-_AT_ONCE = 8
+_AT_ONCE = 20
 """Requests of one deployment under way."""
 _ROUNDS = 100
 """How often one value may ask for further lookups."""
