@@ -94,5 +94,5 @@ class DeploymentOperation:
 
 
 def deployment_key(tenant_id: str, identifier: ResourceId) -> str:
-    """The key of a `Deployment`."""
+    """The key of a `Deployment`; with a scope for its id, what the deployments of that scope are listed by."""
     return f"{tenant_id}{identifier.key}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from idplane.model.deployments import Deployment, DeploymentOperation
+from idplane.model.deployments import Deployment, DeploymentOperation, deployment_key
 from idplane.model.directory import Agent, Application, Credential, Principal, Setting, Subscription, Tenant
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.federation import FederatedCredential
@@ -192,12 +192,11 @@ DEPLOYMENTS = Collection(
     type=Deployment,
     key=lambda it: it.key,
     columns={
-        "tenant_id": lambda it: it.tenant_id,
-        "scope_key": lambda it: it.id.scope.key,
+        "scope_key": lambda it: deployment_key(it.tenant_id, it.id.scope),
         "group_key": lambda it: it.id.scope.key if it.id.resource_group is not None else None,
     },
 )
-"""`group_key` references resources, `tenant_id` tenants."""
+"""`group_key` references resources. `scope_key` holds the tenant too: the tenant's own scope has the same name in each."""
 DEPLOYMENT_OPERATIONS = Collection(
     name="deployment_operations",
     type=DeploymentOperation,

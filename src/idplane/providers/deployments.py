@@ -107,7 +107,7 @@ async def _list(listing: Listing) -> Listed:
     wanted = _wanted_state(context.query.get("$filter"))
     page = await context.store.page(
         DEPLOYMENTS,
-        where={"tenant_id": context.tenant.id, "scope_key": listing.scope.key},
+        where={"scope_key": deployment_key(context.tenant.id, listing.scope)},
         after=listing.after,
         limit=listing.top,
     )
@@ -308,7 +308,8 @@ async def _validate(invocation: Invocation) -> Outcome:
 
 async def _what_if(invocation: Invocation) -> Outcome:
     ask, plan = await _prepared(invocation.context, invocation.id, invocation.body)
-    found = await foreseen(invocation.context, plan, invocation.id.scope, ask)
+    facts = plan.evaluator.facts
+    found = await foreseen(invocation.context, lambda: planned(ask, facts, None), invocation.id.scope, ask)
     return Outcome(
         body={"status": "Succeeded", "properties": {"correlationId": invocation.context.call.correlation_id, "changes": found}}
     )

@@ -7,7 +7,7 @@ A write that would be refused is told as `Unsupported` with the refusal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from idplane.arm.context import Context
@@ -35,11 +35,27 @@ class _Nothing:
         del one
 
 
-async def foreseen(context: Context, plan: Plan, scope: ResourceId, ask: Ask) -> list[JsonObject]:
-    """The changes that a deployment would make, in the order of the template; then what is deleted or left alone."""
+async def foreseen(context: Context, plan: Callable[[], Plan], scope: ResourceId, ask: Ask) -> list[JsonObject]:
+    """The changes that a deployment would make, in the order of the template; then what is deleted or left alone.
+
+    `plan` makes a fresh plan: where ids inside nested templates may hang on values chosen at random, a second rehearsal tells
+    which of them do.
+    """
     rehearsal = context.manager.rehearse()
     try:
-        return await _Foresight(context, rehearsal, plan, scope, ask).changes()
+        foresight = _Foresight(context, rehearsal, plan(), scope, ask)
+        await foresight.rehearse()
+        settled = await _deployed(context, plan(), scope, ask) if foresight.chance else None
+        return await foresight.changes(settled)
+    finally:
+        await rehearsal.close()
+
+
+async def _deployed(context: Context, plan: Plan, scope: ResourceId, ask: Ask) -> set[str]:
+    """What a further rehearsal deploys, by lower-case id."""
+    rehearsal = context.manager.rehearse()
+    try:
+        return await _Foresight(context, rehearsal, plan, scope, ask).rehearse()
     finally:
         await rehearsal.close()
 
@@ -65,8 +81,18 @@ class _Foresight:
             undaunted=True,
         )
 
-    async def changes(self) -> list[JsonObject]:
+    async def rehearse(self) -> set[str]:
+        """Carry the plan out on the scratch copy; what was deployed there, by lower-case id."""
         await self._run.perform()
+        return {one.lower() for one in self._run.deployed}
+
+    @property
+    def chance(self) -> bool:
+        """Whether ids may depend on random values: those of the template itself are settled before anything is deployed."""
+        return bool(self._rehearsal.generated) and any(one.is_deployment for one in self._plan.resources.values())
+
+    async def changes(self, settled: set[str] | None) -> list[JsonObject]:
+        """Compare; `settled` are the ids that a further rehearsal gave, None when all are settled anyway."""
         refused = _refusals(self._run.errors)
         own = [one for one in self._plan.resources.values() if one.wanted and not one.existing]
         ids = [one.id for one in own if not one.is_deployment]
@@ -74,7 +100,10 @@ class _Foresight:
         ids += [one for one in self._run.deployed if one.lower() not in seen]
         seen.update(one.lower() for one in ids)
         ids += [target for key, (target, _) in refused.items() if key not in seen and "/deployments/" not in key]
-        found = [await self._change(one, refused.get(one.lower())) for one in dict.fromkeys(ids)]
+        found: list[JsonObject] = []
+        for one in dict.fromkeys(ids):
+            known = settled is None or one.lower() in settled or one.lower() in refused
+            found.append(await self._change(one, refused.get(one.lower())) if known else _unidentifiable(one))
         found += await self._rest({one.lower() for one in ids})
         return [_without_details(one) for one in found] if self._ask.ids_only else found
 
@@ -121,6 +150,17 @@ class _Foresight:
         if not isinstance(known, dict):
             return None
         return {**known, "apiVersion": version}
+
+
+def _unidentifiable(identifier: str) -> JsonObject:
+    return {
+        "resourceId": f"{identifier.rpartition('/')[0]}/[unknown]",
+        "changeType": "Unsupported",
+        "unsupportedReason": (
+            "Changes to the resource cannot be analyzed because its resource ID cannot be calculated until the deployment is under "
+            "way. Please see https://aka.ms/WhatIfUnidentifiableResource for more information."
+        ),
+    }
 
 
 def _comparable(value: object) -> object:

@@ -7,6 +7,8 @@ from idplane.ports.collections import (
     APPLICATIONS,
     CREDENTIALS,
     DENY_ASSIGNMENTS,
+    DEPLOYMENT_OPERATIONS,
+    DEPLOYMENTS,
     FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
     PRINCIPALS,
@@ -20,6 +22,8 @@ from idplane.ports.store import ANY, Batch, Collection, Delete, Store
 __all__ = ["reset"]
 
 _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # heterogeneous by design, as in ports.collections
+    DEPLOYMENT_OPERATIONS,
+    DEPLOYMENTS,
     SECRETS,
     CREDENTIALS,
     FEDERATED_CREDENTIALS,

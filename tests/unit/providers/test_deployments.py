@@ -289,7 +289,7 @@ async def test_secrets_are_nowhere(open_plane: OpenPlane) -> None:
     assert done["parameters"] == {"secret": {"type": "SecureString"}}
     assert done["outputs"] == {"s": {"type": "SecureString"}}
     for collection in (DEPLOYMENTS, DEPLOYMENT_OPERATIONS, RESOURCES):
-        kept: Any = await plane.store.all(collection)  # type: ignore[arg-type]  # three kinds of records
+        kept: Any = await plane.store.all(collection)
         assert kept
         assert "hunter2" not in repr(kept)
     assert "hunter2" not in repr(await plane.events())

@@ -3,11 +3,10 @@ create table deployments (
   key text collate "C" primary key not null,
   version bigint not null,
   doc text not null,
-  tenant_id text collate "C" not null references tenants (key),
   scope_key text collate "C" not null,
   group_key text collate "C" references resources (key)
 );
-create index deployments_scope_key on deployments (tenant_id, scope_key, key);
+create index deployments_scope_key on deployments (scope_key, key);
 create index deployments_group_key on deployments (group_key, key);
 
 create table deployment_operations (
