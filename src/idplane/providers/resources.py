@@ -213,6 +213,6 @@ def resources_provider(catalogue: ProviderCatalogue) -> Provider:
                 system_data=False,
                 views={"resources": resources},
             ),
-            *deployment_types(RESOURCES_VERSIONS),
+            *deployment_types(("2026-06-01", *RESOURCES_VERSIONS)),
         ),
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from idplane.templates.builtin import MANY, Arguments, Builtin, table
-from idplane.templates.kinds import equal, kind, member, wrong_type
+from idplane.templates.kinds import equal, kind, member, plain, wrong_type
 from idplane.templates.limits import MAX_RANGE
 
 __all__ = ["COLLECTION_FUNCTIONS"]
@@ -94,26 +95,26 @@ def _merged(left: Mapping[str, object], right: Mapping[str, object]) -> dict[str
 
 
 class _Distinct:
-    """Values without repetition, in order of first appearance. Scalars are looked up by hash, the rest compared."""
+    """Values without repetition, in order of first appearance, each found by hash."""
 
     def __init__(self) -> None:
         self.items: list[object] = []
-        self._scalars: set[tuple[str, object]] = set()
-        self._others: list[object] = []
+        self._known: set[tuple[str, object]] = set()
 
     def has(self, value: object) -> bool:
-        if isinstance(value, list | Mapping):
-            return any(equal(one, value) for one in self._others)
-        return (kind(value), value) in self._scalars
+        return self._word(value) in self._known
 
     def add(self, value: object) -> None:
-        if self.has(value):
-            return
-        self.items.append(value)
+        if not self.has(value):
+            self.items.append(value)
+            self._known.add(self._word(value))
+
+    @staticmethod
+    def _word(value: object) -> tuple[str, object]:
+        """Equal for equal values: scalars as they are, the rest as text in an order of its own."""
         if isinstance(value, list | Mapping):
-            self._others.append(value)
-        else:
-            self._scalars.add((kind(value), value))
+            return kind(value), json.dumps(plain(value), sort_keys=True)
+        return kind(value), value
 
 
 def _intersection(it: Arguments) -> object:

@@ -17,6 +17,8 @@ from idplane.templates.syntax import Call, Index, Member, Node, Number, Text, is
 __all__ = ["Contextual", "Evaluator", "Known", "Loop", "Names", "UserFunction", "loop_count", "require_count"]
 
 _DEEPEST_FUNCTION = 16
+_DEEP = frozenset({"contains", "equals", "indexof", "intersection", "join", "lastindexof", "union"})
+"""Functions that may look at every part of their arguments, lower case."""
 
 
 class Known(Protocol):
@@ -153,6 +155,7 @@ class Evaluator:
     def _string(self, raw: str, local: Locals, missing: set[Lookup]) -> object:
         if not is_expression(raw):
             return unescaped(raw)
+        self.budget.spend(len(raw) // 16)
         try:
             return self.node(parse(raw), local)
         except Unresolved as asked:
@@ -224,9 +227,19 @@ class Evaluator:
             words = f"The template function '{call.name}' is not valid. {HELP.format(name=name)}"
             raise TemplateProblem(words)
         require_count(call, builtin.least, builtin.most)
-        value = builtin.run(Arguments(builtin.name, [self.node(one, local) for one in call.arguments]))
+        given = [self.node(one, local) for one in call.arguments]
+        for one in given:
+            self._charge(one, deep=name in _DEEP)
+        value = builtin.run(Arguments(builtin.name, given))
         self.budget.made(value)
         return value
+
+    def _charge(self, given: object, *, deep: bool) -> None:
+        """Account for looking at an argument: its own length, or all of it for functions that look at all of it."""
+        if deep:
+            self.budget.made(given)
+        elif isinstance(given, str | list | Mapping):
+            self.budget.spend(len(given) // 16)
 
     def _user(self, call: Call, local: Locals) -> object:
         named = f"{call.namespace}.{call.name}"

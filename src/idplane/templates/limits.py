@@ -12,6 +12,7 @@ __all__ = [
     "MAX_EXPRESSION",
     "MAX_NESTING",
     "MAX_OUTPUTS",
+    "MAX_OUTPUT_TEXT",
     "MAX_PARAMETERS",
     "MAX_RANGE",
     "MAX_RESOURCES",
@@ -25,6 +26,8 @@ MAX_VARIABLES = 512
 MAX_RESOURCES = 800
 """Resources of one template, copies counted; also the count of a single copy loop."""
 MAX_OUTPUTS = 64
+MAX_OUTPUT_TEXT = 4 * 1024 * 1024
+"""Characters of all outputs as JSON."""
 MAX_EXPRESSION = 24_576
 """Characters of one expression."""
 MAX_NESTING = 5
@@ -35,7 +38,7 @@ MAX_DEPTH = 64
 """Calls, indexes and brackets inside one another in an expression; objects and arrays inside one another in a value."""
 MAX_TEXT = 1024 * 1024
 """Characters of a string that a function may make: a quarter of the largest template."""
-_WORK = 4_000_000
+_WORK = 1_500_000
 
 
 class Budget:
@@ -59,7 +62,7 @@ class Budget:
         if isinstance(value, str):
             if len(value) > MAX_TEXT:
                 raise TemplateProblem(f"A string of the template is longer than {MAX_TEXT} characters.")
-            self.spend(1 + len(value) // 64)
+            self.spend(1 + len(value) // 16)
         elif isinstance(value, dict):
             self.spend(1 + len(value))
             for item in value.values():

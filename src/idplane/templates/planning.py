@@ -14,8 +14,8 @@ from idplane.templates.evaluation import Evaluator, Loop, Names, loop_count
 from idplane.templates.facts import NOWHERE, Facts, Locals, Unresolved
 from idplane.templates.graph import in_circle
 from idplane.templates.ids import interleaved, normalized
-from idplane.templates.kinds import kind
-from idplane.templates.limits import MAX_RESOURCES
+from idplane.templates.kinds import as_text, kind
+from idplane.templates.limits import MAX_OUTPUT_TEXT, MAX_RESOURCES
 from idplane.templates.naming import Index, Planned
 from idplane.templates.parameters import SECURE, TYPES, bind, require_type
 from idplane.templates.problems import AT, TemplateProblem
@@ -114,6 +114,9 @@ def outputs(plan: Plan) -> dict[str, object]:
         except TemplateProblem as problem:
             words = f"The template output '{name}'{AT} is not valid: {problem.plain}"
             raise TemplateProblem(words, code="DeploymentOutputEvaluationFailed", path=("outputs", name)) from problem
+    if len(as_text(made)) > MAX_OUTPUT_TEXT:
+        words = f"The outputs of the template are longer than {MAX_OUTPUT_TEXT} characters."
+        raise TemplateProblem(words, code="DeploymentOutputEvaluationFailed", path=("outputs",))
     return made
 
 
