@@ -205,7 +205,7 @@ def _unseen(sent: JsonObject, after: Mapping[str, object]) -> list[dict[str, obj
     """What is sent among the properties and will not be stored. Its value is not told: such members are often secrets."""
     properties, stored = sent.get("properties"), after.get("properties")
     found = no_effect(properties, stored if isinstance(stored, Mapping) else {}, "properties")
-    return [{**one, "after": None} for one in found]
+    return [{name: value for name, value in one.items() if name != "after"} for one in found]
 
 
 def _without_details(change: JsonObject) -> JsonObject:

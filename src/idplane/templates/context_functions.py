@@ -352,10 +352,6 @@ def _resource_info(it: Evaluator, call: Call, local: Locals) -> object:
     return {"id": known.id, "name": known.id.rpartition("/")[2], "type": known.type, "apiVersion": known.api_version}
 
 
-def _management_group(_: Evaluator, call: Call, __: Locals) -> object:
-    raise _misplaced(call)
-
-
 def _lambda(_: Evaluator, call: Call, __: Locals) -> object:
     raise _misplaced(call)
 
@@ -385,7 +381,6 @@ CONTEXTUAL: Mapping[str, Contextual] = {
     "resourcegroup": _resource_group,
     "subscription": _subscription,
     "tenant": _tenant,
-    "managementgroup": _management_group,
     "environment": _environment,
     "deployer": _deployer,
     "deployment": _deployment,

@@ -23,16 +23,16 @@ def changes(before: object, after: object, path: str = "") -> list[dict[str, obj
 
 def _member(before: object, after: object, path: str) -> list[dict[str, object]]:
     if before is _ABSENT:
-        return [{"path": path, "propertyChangeType": "Create", "before": None, "after": after, "children": None}]
+        return [{"path": path, "propertyChangeType": "Create", "after": after}]
     if after is _ABSENT:
-        return [{"path": path, "propertyChangeType": "Delete", "before": before, "after": None, "children": None}]
+        return [{"path": path, "propertyChangeType": "Delete", "before": before}]
     if equal(before, after):
         return []
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         return changes(before, after, path)
     if isinstance(before, list) and isinstance(after, list):
         return [_array(before, after, path)]
-    return [{"path": path, "propertyChangeType": "Modify", "before": before, "after": after, "children": None}]
+    return [{"path": path, "propertyChangeType": "Modify", "before": before, "after": after}]
 
 
 def _array(before: list[object], after: list[object], path: str) -> dict[str, object]:
@@ -47,11 +47,11 @@ def _array(before: list[object], after: list[object], path: str) -> dict[str, ob
                 children.append(_modified(str(at), inner))
         else:
             children += _member(old, new, str(at))
-    return {"path": path, "propertyChangeType": "Array", "before": None, "after": None, "children": children}
+    return {"path": path, "propertyChangeType": "Array", "children": children}
 
 
 def _modified(path: str, children: list[dict[str, object]]) -> dict[str, object]:
-    return {"path": path, "propertyChangeType": "Modify", "before": None, "after": None, "children": children}
+    return {"path": path, "propertyChangeType": "Modify", "children": children}
 
 
 def no_effect(sent: object, after: object, path: str = "") -> list[dict[str, object]]:
@@ -61,7 +61,7 @@ def no_effect(sent: object, after: object, path: str = "") -> list[dict[str, obj
         for name, value in sent.items():
             here = f"{path}.{name}" if path else name
             if name not in after:
-                found.append({"path": here, "propertyChangeType": "NoEffect", "before": None, "after": value, "children": None})
+                found.append({"path": here, "propertyChangeType": "NoEffect", "after": value})
             elif isinstance(value, Mapping):
                 found += no_effect(value, after[name], here)
         return found

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.templates.template_world import GROUP, SUB, evaluator, value
 
+from idplane.templates.context_functions import CONTEXTUAL
 from idplane.templates.facts import NOWHERE, Locals
+from idplane.templates.library import LIBRARY
 from idplane.templates.limits import Budget
 from idplane.templates.problems import TemplateProblem
 
@@ -257,3 +261,16 @@ def test_the_budget_is_for_the_whole_template() -> None:
     with pytest.raises(TemplateProblem) as refused:
         found.evaluate(["[concat('a', 'b')]"] * 20, NOWHERE)
     assert refused.value.code == "TemplateTooExpensive"
+
+
+def test_every_function_is_on_the_page_and_none_that_is_not_there() -> None:
+    page = (
+        (Path(__file__).parents[3] / "docs" / "compatibility.md")
+        .read_text()
+        .partition("## Templates")[2]
+        .partition("## Api-versions")[0]
+    )
+    table = page.partition("| Functions |")[2].partition("Limits are")[0]
+    named = set(re.findall(r"`([A-Za-z0-9*]+)`", table))
+    assert {one.lower() for one in named} == {*LIBRARY, *CONTEXTUAL}
+    assert {one.name for one in LIBRARY.values()} <= named
