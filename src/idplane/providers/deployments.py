@@ -25,7 +25,7 @@ from idplane.arm.declare import (
 )
 from idplane.arm.inner import InnerRequest
 from idplane.model.deployments import Deployment, DeploymentState, deployment_key
-from idplane.model.failure import Failure, FailureKind
+from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
 from idplane.ports.collections import DEPLOYMENT_OPERATIONS, DEPLOYMENTS
@@ -182,12 +182,14 @@ async def _require_allowed(context: Context, plan: Plan) -> None:
         refusal = await context.manager.forbids(InnerRequest(method="PUT", path=one.id, api_version=one.api_version))
         if refusal is None:
             continue
-        if refusal.kind is not FailureKind.FORBIDDEN:
+        # Another tenant's subscription is one where the caller has no rights, and its token is as good as it was.
+        if refusal.kind is not FailureKind.FORBIDDEN and refusal.kind.category is not Category.UNAUTHENTICATED:
             raise refusal
+        caller = context.caller
         forbidden.append(
             f"Authorization failed for template resource '{one.name}' of type '{one.type}'. The client "
-            f"'{refusal.data.get('name', '')}' with object id '{refusal.data.get('oid', '')}' does not have permission to perform "
-            f"action '{refusal.data.get('action', '')}' at scope '{refusal.data.get('scope', '')}'."
+            f"'{caller.display_name or caller.client_id}' with object id '{caller.principal_id}' does not have permission to perform "
+            f"action '{refusal.data.get('action') or f'{one.type}/write'}' at scope '{one.id}'."
         )
     if forbidden:
         words = f"Deployment failed with multiple errors: '{':'.join(forbidden[:20])}'"

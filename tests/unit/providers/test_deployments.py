@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.unit.providers.deploying import DEPLOY, SCHEMA, Gate, asked, at, code_of, deploy, ended, identity, template
-from tests.unit.providers.surface_plane import AWAY, GROUP, HOME, MSI, ORIGIN, SUB, OpenPlane, Plane, Reply, uai, vm
+from tests.unit.providers.surface_plane import AWAY, FOREIGN, GROUP, HOME, MSI, ORIGIN, SUB, OpenPlane, Plane, Reply, uai, vm
 
 from idplane.arm.kernel import ResourceManager
 from idplane.model.events import EventStatus
@@ -255,6 +255,18 @@ async def test_a_template_gives_no_rights_that_its_caller_lacks(open_plane: Open
         "PUT", at("main"), asked(template(nested("n", template(), resourceGroup="other"))), version=DEPLOY, by="operator"
     )
     assert code_of(reply) == (403, "InvalidTemplateDeployment")
+
+
+async def test_another_tenant_s_subscription_is_out_of_reach(open_plane: OpenPlane) -> None:
+    plane = await open_plane()
+    module = nested("n", template(), subscriptionId=FOREIGN, resourceGroup="theirs")
+    reply = await plane.call("PUT", at("main"), asked(template(module)), version=DEPLOY)
+    assert code_of(reply) == (403, "InvalidTemplateDeployment")
+    assert f"at scope '/subscriptions/{FOREIGN}/resourceGroups/theirs/" in reply.message
+    assert (await plane.events())[-1].sub_status == "InvalidTemplateDeployment"
+    looked = f"[reference('/subscriptions/{FOREIGN}/resourceGroups/theirs', '2022-09-01', 'Full').location]"
+    done = await deploy(plane, template(identity("one", tags={"t": looked})))
+    assert done["error"]["details"][0]["code"] == "InvalidAuthenticationTokenTenant"
 
 
 async def test_what_a_deployment_does_is_in_the_log_as_its_caller_s(open_plane: OpenPlane) -> None:
