@@ -54,6 +54,8 @@ class Deployment:
     """Types and values; of secure parameters the type only."""
     outputs: JsonObject | None = None
     output_resources: tuple[str, ...] = ()
+    nested: tuple[str, ...] = ()
+    """Ids of the deployments that its template has inside."""
     dependencies: tuple[JsonObject, ...] = ()
     providers: tuple[JsonObject, ...] = ()
     error: JsonObject | None = None

@@ -81,7 +81,6 @@ class Run:
     """The body that was sent for each resource of this template, by lower-case id."""
     outputs: JsonObject | None = None
     _tasks: dict[str, asyncio.Task[bool]] = field(default_factory=dict)
-    _nested: set[str] = field(default_factory=set)
 
     async def perform(self) -> None:
         """Deploy, clean up after complete mode, evaluate outputs; raises `Superseded`."""
@@ -111,9 +110,6 @@ class Run:
         try:
             for task in self._tasks.values():
                 await task
-        except Superseded:
-            await self._cancel_nested()
-            raise
         finally:
             for task in self._tasks.values():
                 task.cancel()
@@ -154,7 +150,6 @@ class Run:
         if one.is_deployment:
             outer = None if one.inner_scope else self.plan.evaluator
             nested = Nested(depth=self.depth + 1, outer=outer, local=one.local)
-            self._nested.add(one.id)
         request = InnerRequest(method="PUT", path=one.id, api_version=one.api_version, body=made, attachment=nested)
         return await self.manager.perform(request)
 
@@ -162,7 +157,6 @@ class Run:
         key = deployment_key(self.context.tenant.id, ResourceId.parse(one.id))
         await self.manager.finished(key)
         found = await self.context.store.get(DEPLOYMENTS, key)
-        self._nested.discard(one.id)
         if found is not None:
             self.deployed += found.value.output_resources
         if found is not None and found.value.state is DeploymentState.SUCCEEDED:
@@ -170,15 +164,6 @@ class Run:
             return True
         failure = Failure(FailureKind.CONFLICT, "The nested deployment did not succeed.", code="DeploymentFailed")
         return await self._failed("Create", one.id, started, failure, found.value.error if found else None)
-
-    async def _cancel_nested(self) -> None:
-        """A cancelled deployment takes those inside it along, as far as they still run."""
-        for identifier in sorted(self._nested):
-            version = self.manager.versions("Microsoft.Resources/deployments")[0]
-            try:
-                await self.manager.perform(InnerRequest(method="POST", path=f"{identifier}/cancel", api_version=version))
-            except Failure:
-                continue
 
     async def _delete(self, identifier: ResourceId) -> None:
         started = self.manager.clock.now()

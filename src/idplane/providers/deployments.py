@@ -42,6 +42,8 @@ __all__ = ["deployment_types"]
 _TYPE = "Microsoft.Resources/deployments"
 _NAMES = NameRule(re.compile(r"[-\w._()]{1,64}"), "1 to 64 letters, digits, '-', '_', '.', '(' or ')'")
 _PLACES = frozenset({Placement.TENANT, Placement.SUBSCRIPTION, Placement.GROUP})
+_NAMED_VALIDATIONS = "2024"
+"""From these api-versions on, the answer of a validation has the deployment's id, name and type."""
 _SOON = (("Retry-After", "1"), ("x-ms-retry-after-ms", "100"))
 """When to ask again: clients that know milliseconds ask sooner."""
 
@@ -244,6 +246,7 @@ def _deployment(context: Context, identifier: ResourceId, ask: Ask, plan: Plan) 
         location=ask.location,
         tags=ask.tags,
         parameters=plan.parameters,
+        nested=tuple(one.id for one in plan.resources.values() if one.wanted and one.is_deployment),
         dependencies=dependencies_of(plan),
         providers=providers_of(plan, place),
     )
@@ -305,6 +308,8 @@ async def _validate(invocation: Invocation) -> Outcome:
         "provisioningState": DeploymentState.SUCCEEDED.value,
         "validatedResources": validated,
     }
+    if context.api_version < _NAMED_VALIDATIONS:
+        body = {"properties": body["properties"]}
     return Outcome(body=body)
 
 
@@ -312,21 +317,30 @@ async def _what_if(invocation: Invocation) -> Outcome:
     ask, plan = await _prepared(invocation.context, invocation.id, invocation.body)
     facts = plan.evaluator.facts
     found = await foreseen(invocation.context, lambda: planned(ask, facts, None), invocation.id.scope, ask)
-    return Outcome(
-        body={"status": "Succeeded", "properties": {"correlationId": invocation.context.call.correlation_id, "changes": found}}
-    )
+    return Outcome(body={"status": "Succeeded", "properties": {"changes": found}})
 
 
 async def _cancel(invocation: Invocation) -> Outcome:
-    """Stop after what is under way; nothing that was deployed is undone."""
+    """Stop after what is under way, here and in the deployments inside; nothing that was deployed is undone."""
     context = invocation.context
     found = await _require(context, invocation.id)
     if as_now(found.value, context).state.ended:
         words = f"The deployment '{invocation.id.name}' cannot be cancelled because its provisioning state is not 'Running'."
         raise Failure(FailureKind.CONFLICT, words, code="DeploymentCannotBeCancelled")
-    return Outcome(
-        status=204, batch=Batch.of(Put(collection=DEPLOYMENTS, value=_cancelled(found.value, context), expect=found.version))
-    )
+    running = [found, *await _running_inside(context, found.value)]
+    puts = (Put(collection=DEPLOYMENTS, value=_cancelled(one.value, context), expect=one.version) for one in running)
+    return Outcome(status=204, batch=Batch.of(*puts))
+
+
+async def _running_inside(context: Context, outer: Deployment) -> list[Versioned[Deployment]]:
+    """What still runs of the deployments inside one, and inside those. A later run under the same name is not inside."""
+    found: list[Versioned[Deployment]] = []
+    for identifier in outer.nested:
+        one = await _found(context, ResourceId.parse(identifier))
+        if one is None or one.value.state.ended or one.value.correlation_id != outer.correlation_id:
+            continue
+        found += [one, *await _running_inside(context, one.value)]
+    return found
 
 
 def _cancelled(deployment: Deployment, context: Context) -> Deployment:

@@ -251,7 +251,8 @@ def _one(evaluator: Evaluator, declared: Declared, local: Locals, home: Resource
 def _named(declared: Declared, problem: TemplateProblem) -> str:
     if AT in problem.words or problem.code != "InvalidTemplate":
         return problem.words
-    return f"The template resource '{declared.raw['name']}'{AT} is not valid: {problem.plain} {_SYNTAX}"
+    usage = "" if "Please see" in problem.plain else f" {_SYNTAX}"
+    return f"The template resource '{declared.raw['name']}'{AT} is not valid: {problem.plain}{usage}"
 
 
 def _condition(evaluator: Evaluator, raw: Mapping[str, object], local: Locals) -> bool:
