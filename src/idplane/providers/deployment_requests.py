@@ -145,8 +145,9 @@ def _tags(fields: Fields) -> Mapping[str, str]:
 async def facts_of(context: Context, identifier: ResourceId, ask: Ask) -> Facts:
     """The circumstances of a deployment as its template sees them."""
     subscription, tenant, caller = context.subscription, context.tenant, context.caller
+    group = await _group(context, identifier)
     return Facts(
-        scope=identifier.scope,
+        scope=ResourceId.parse(str(group["id"])) if group else identifier.scope,
         name=identifier.name,
         now=context.now,
         new_guid=context.entropy.guid,
@@ -166,7 +167,7 @@ async def facts_of(context: Context, identifier: ResourceId, ask: Ask) -> Facts:
             "tenantId": subscription.tenant_id,
             "displayName": subscription.display_name,
         },
-        group=await _group(context, identifier),
+        group=group,
         environment=_environment(context),
         deployer={"objectId": caller.principal_id, "tenantId": caller.tenant_id, "userPrincipalName": caller.display_name},
     )

@@ -234,7 +234,7 @@ def _deployment(context: Context, identifier: ResourceId, ask: Ask, plan: Plan) 
     place = ask.location or (str(group["location"]) if group else None)
     return Deployment(
         tenant_id=context.tenant.id,
-        id=_canonical(identifier),
+        id=plan.home.extension(_TYPE, identifier.name),
         run_id=context.entropy.guid(),
         correlation_id=context.call.correlation_id,
         state=DeploymentState.RUNNING,
@@ -250,11 +250,6 @@ def _deployment(context: Context, identifier: ResourceId, ask: Ask, plan: Plan) 
         dependencies=dependencies_of(plan),
         providers=providers_of(plan, place),
     )
-
-
-def _canonical(identifier: ResourceId) -> ResourceId:
-    """The type in its own casing; names as the caller wrote them."""
-    return identifier.scope.extension(_TYPE, identifier.name)
 
 
 def _require_replaceable(context: Context, identifier: ResourceId, old: Versioned[Deployment] | None) -> None:

@@ -50,6 +50,8 @@ class Plan:
 
     template: Template
     evaluator: Evaluator
+    home: ResourceId
+    """The scope that it is deployed at."""
     resources: Mapping[str, Planned]
     needs: Mapping[str, frozenset[str]]
     parameters: Mapping[str, object] = field(default_factory=dict)
@@ -175,7 +177,7 @@ def _planned(
     evaluator.names = index
     resources = {one.key: one for one in found}
     needs = {one.key: _needs(evaluator, index, one) for one in found}
-    plan = Plan(template=template, evaluator=evaluator, resources=resources, needs=needs, parameters=shown)
+    plan = Plan(template=template, evaluator=evaluator, home=home, resources=resources, needs=needs, parameters=shown)
     _refuse_circles(plan)
     _rehearse(plan)
     return plan

@@ -56,9 +56,8 @@ async def deploy(  # noqa: PLR0913 - one deployment, spelled out
         body["location"] = "westeurope"
     reply = await plane.call("PUT", at(name, scope), body, version=DEPLOY, by=by)
     assert reply.status in (200, 201), reply.body
-    assert reply.headers["azure-asyncoperation"].startswith(
-        f"{ORIGIN.management}{scope}/providers/Microsoft.Resources/deployments/"
-    )
+    polled = f"{ORIGIN.management}{scope}/providers/Microsoft.Resources/deployments/"
+    assert reply.headers["azure-asyncoperation"].lower().startswith(polled.lower())
     return (await ended(plane, at(name, scope)))["properties"]
 
 

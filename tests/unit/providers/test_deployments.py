@@ -109,6 +109,13 @@ async def test_a_deployment_s_life(open_plane: OpenPlane) -> None:
     assert await plane.store.all(DEPLOYMENT_OPERATIONS) == ()
 
 
+async def test_ids_have_the_casing_of_what_is_there(open_plane: OpenPlane) -> None:
+    plane = await open_plane()
+    await deploy(plane, template(identity("one")), scope=GROUP.replace("resourceGroups/Stock", "resourceGroups/STOCK"))
+    shown = await plane.get(at("MAIN"), version=DEPLOY)
+    assert (shown["id"], shown["properties"]["outputResources"]) == (at("main"), [{"id": uai("one")}])
+
+
 async def test_lists_are_filtered_by_state(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await deploy(plane, template(identity("one")), name="good")
