@@ -1,8 +1,13 @@
-"""The least that can answer HTTP on httptools and asyncio: parse the head, write constant bytes. Prints its port, and serves."""
+"""The least that can answer HTTP on httptools and asyncio: parse the head, write constant bytes. Prints its ports, and serves.
+
+With the file of a certificate and its key as argument it has a second listener, which does the same over TLS.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
+import sys
 
 import httptools
 
@@ -30,13 +35,23 @@ class Bare(asyncio.Protocol):
         self.transport.write(self.answer)
 
 
+def contexts() -> list[ssl.SSLContext | None]:
+    """One for each listener."""
+    if len(sys.argv) == 1:
+        return [None]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[1])
+    return [None, context]
+
+
 async def main() -> None:
     # asyncio reads into 256 KiB at a time. glibc maps such blocks anew each time (10 us a request) until it has freed a larger one,
     # which every grown program has: without this line, the bare handler is slower than the real one.
     bytearray(1 << 22)
-    server = await asyncio.get_running_loop().create_server(Bare, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+    loop = asyncio.get_running_loop()
+    servers = [await loop.create_server(Bare, "127.0.0.1", 0, ssl=context) for context in contexts()]
+    print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)
+    await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
 if __name__ == "__main__":

@@ -124,10 +124,11 @@ def calls(size: int) -> list[Call]:
 
 
 async def decided(access: AccessControl, wanted: Sequence[Call]) -> float:
-    """Microseconds of CPU a decision."""
+    """Microseconds of CPU a decision, each about an id that was just read: what an id remembers of itself is part of the work."""
+    scopes = [ResourceId(call.scope.segments) for call in wanted]
     start = time.process_time()
-    for call in wanted:
-        await access.check(call.ids, call.action, call.scope)
+    for call, scope in zip(wanted, scopes, strict=True):
+        await access.check(call.ids, call.action, scope)
     return (time.process_time() - start) / len(wanted) * 1e6
 
 

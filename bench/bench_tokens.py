@@ -8,18 +8,24 @@ sign-in log is counted afterwards to prove that every answer was a token of its 
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from measure import Load, Management, cpu_for_each, head, median, per_call, percentile, print_environment, running_plane
+from measure import (
+    Listening,
+    Load,
+    Management,
+    head,
+    logged,
+    median,
+    percentile,
+    print_environment,
+    raw_rsa,
+    running_plane,
+)
 
 from idplane.bootstrap.operator import OPERATOR_FILE, OperatorKey
 from idplane.bootstrap.world import SystemClock, SystemEntropy
@@ -31,16 +37,9 @@ FRESH = 2_000
 IMDS = "169.254.169.254"
 
 
-def raw_signature() -> float:
-    """Microseconds of CPU for one RSA-2048 signature over a token's worth of bytes."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    message, how, digest = b"x" * 1100, padding.PKCS1v15(), hashes.SHA256()
-    return per_call(lambda: key.sign(message, how, digest), 1000)
-
-
 def imds_request(resource: str, *, fresh: bool) -> bytes:
     query = urlencode({"api-version": "2018-02-01", "resource": resource} | ({"bypass_cache": "true"} if fresh else {}))
-    return head("GET", f"/metadata/identity/oauth2/token?{query}", IMDS, Metadata="true")
+    return head("GET", f"/metadata/identity/oauth2/token?{query}", IMDS, headers={"Metadata": "true"})
 
 
 def operator_request(data: Path, info: dict[str, Any]) -> bytes:
@@ -54,41 +53,7 @@ def operator_request(data: Path, info: dict[str, Any]) -> bytes:
         entropy=SystemEntropy(),
     )
     netloc = urlsplit(info["authority"]).netloc
-    return head("POST", path, netloc, urlencode(form).encode(), Content_Type="application/x-www-form-urlencoded")
-
-
-def logged(data: Path) -> int:
-    """Records in the sign-in log."""
-    with sqlite3.connect(f"file:{data / 'idplane.sqlite'}?mode=ro", uri=True) as connection:
-        (count,) = connection.execute("select count(*) from sign_ins").fetchone()
-    return int(count)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One kind of request."""
-
-    name: str
-    pid: int
-    count: int
-    send: Callable[[int], list[float]]
-
-
-def cases(data: Path, info: dict[str, Any], pid: int, inside: Load, outside: Load) -> tuple[Case, ...]:
-    cached = [imds_request("https://management.azure.com/", fresh=False)] * CONNECTIONS
-    fresh = [imds_request(f"https://bench{n}.blob.core.windows.net", fresh=True) for n in range(CONNECTIONS)]
-    direct = [operator_request(data, info)] * CONNECTIONS
-    return (
-        Case(name="bare", pid=inside.bare_pid, count=CACHED, send=partial(inside.send, inside.bare_address, cached)),
-        Case(name="cached", pid=pid, count=CACHED, send=partial(inside.send, (IMDS, 80), cached)),
-        Case(name="fresh", pid=pid, count=FRESH, send=partial(inside.send, (IMDS, 80), fresh)),
-        Case(
-            name="direct",
-            pid=pid,
-            count=FRESH,
-            send=partial(outside.send, ("localhost", info["port"]), direct, ca_file=info["ca_file"]),
-        ),
-    )
+    return head("POST", path, netloc, urlencode(form).encode(), {"Content-Type": "application/x-www-form-urlencoded"})
 
 
 def measure() -> tuple[dict[str, list[float]], dict[str, list[float]]]:
@@ -97,16 +62,26 @@ def measure() -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     latency: defaultdict[str, list[float]] = defaultdict(list)
     with running_plane() as (data, info, pid):
         machine = Management(data, info).machine("bench")
+        metadata = Listening(pid=pid, address=(IMDS, 80))
+        authority = Listening(pid=pid, address=("localhost", info["port"]), tls=True, ca_file=info["ca_file"])
+        cached = [imds_request("https://management.azure.com/", fresh=False)] * CONNECTIONS
+        fresh = [imds_request(f"https://bench{n}.blob.core.windows.net", fresh=True) for n in range(CONNECTIONS)]
         with Load(inside=(data, machine)) as inside, Load() as outside:
-            every = cases(data, info, pid, inside, outside)
-            for case in every:
-                case.send(200)
+            sends = {
+                "bare": partial(inside.send, inside.bare, cached),
+                "cached": partial(inside.send, metadata, cached),
+                "fresh": partial(inside.send, metadata, fresh),
+                "direct": partial(outside.send, authority, [operator_request(data, info)] * CONNECTIONS),
+            }
+            for send in sends.values():
+                send(200)
             before = logged(data)
             for _ in range(ROUNDS):
-                for case in every:
-                    with cpu_for_each(case.pid, case.count, cpu[case.name]):
-                        latency[case.name] += case.send(case.count)
-                cpu["sign"].append(raw_signature())
+                for name, send in sends.items():
+                    served = send(FRESH if name in {"fresh", "direct"} else CACHED)
+                    cpu[name].append(served.cpu)
+                    latency[name] += served.latencies
+                cpu["sign"].append(raw_rsa()[0])
             if logged(data) - before != 2 * ROUNDS * FRESH:
                 raise SystemExit("the sign-in log does not hold one record for each fresh token")
     return cpu, latency

@@ -1,89 +1,140 @@
 """The load generator: takes one JSON order a line on standard input. Started by `measure.Load`, maybe inside a run's namespace.
 
 It starts the bare handler (`bare.py`) beside itself, since an answer costs less inside a namespace's loopback than outside, and says
-first which process and port that is. Each request of an order gets a connection of its own, kept alive with one request outstanding;
-the answer is the sorted latencies in milliseconds.
+first which process and ports that is, and which variables lead to tokens where it lives. Connections are kept alive with one request
+outstanding on each; every connection sends its own share of the requests, over and over. The answer is the sorted latencies in
+milliseconds, and the seconds that all of it took.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import selectors
+import os
+import select
 import socket
 import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 
-def connect(host: str, port: int, ca_file: str | None) -> socket.socket:
+class Client:
+    """One connection. `ask` sends the next of its requests, `hear` tells whether the answer is there."""
+
+    def __init__(self, order: dict[str, Any], requests: Sequence[bytes]) -> None:
+        self._socket = connect(*order["address"], tls=order["tls"], ca_file=order["ca_file"])
+        self._challenged: bool = order["challenged"]
+        self.fileno = self._socket.fileno
+        self.turn_to(requests)
+
+    def turn_to(self, requests: Sequence[bytes]) -> None:
+        self._requests = cycle(requests)
+
+    def ask(self) -> None:
+        self._received = b""
+        self._size = 0
+        self._request = next(self._requests)
+        self.started = time.perf_counter()
+        self._socket.sendall(self._request)
+
+    def hear(self) -> bool:
+        data = self._socket.recv(1 << 16)
+        if not data:
+            raise SystemExit("the server closed a connection")
+        self._received += data
+        if not self._size:
+            self._size = answer_size(self._received)
+        if not self._size or len(self._received) < self._size:
+            return False
+        if self._challenged and self._received.startswith(b"HTTP/1.1 401"):
+            self._meet_challenge()
+            return False
+        if not self._received.startswith(b"HTTP/1.1 200"):
+            raise SystemExit(self._received[:600].decode())
+        return True
+
+    def _meet_challenge(self) -> None:
+        """Arc's: the answer names a file; the same request again, with what the file holds."""
+        path = self._received.partition(b"realm=")[2].partition(b"\r\n")[0]
+        key = Path(path.decode()).read_bytes()
+        head, blank, body = self._request.partition(b"\r\n\r\n")
+        self._received = b""
+        self._size = 0
+        self._socket.sendall(head + b"\r\nAuthorization: Basic " + key + blank + body)
+
+
+def connect(host: str, port: int, *, tls: bool, ca_file: str | None) -> socket.socket:
     connection = socket.create_connection((host, port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if ca_file is None:
+    if not tls:
         return connection
-    return ssl.create_default_context(cafile=ca_file).wrap_socket(connection, server_hostname=host)
+    context = ssl.create_default_context(cafile=ca_file)
+    if ca_file is None:  # Service Fabric's clients compare a thumbprint instead
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(connection, server_hostname=host)
 
 
-def is_complete(answer: bytes) -> bool:
+def answer_size(answer: bytes) -> int:
+    """Bytes of head and body together; 0 while that is not known."""
     end = answer.find(b"\r\n\r\n")
     if end < 0:
-        return False
+        return 0
     start = answer[:end].lower().find(b"content-length:") + len(b"content-length:")
-    stop = answer.find(b"\r\n", start)
-    return len(answer) >= end + 4 + int(answer[start:stop])
+    return end + 4 + int(answer[start : answer.find(b"\r\n", start)])
 
 
-def run(connections: list[socket.socket], requests: list[bytes], count: int) -> list[float]:
-    selector = selectors.DefaultSelector()
+def run(clients: Sequence[Client], count: int) -> list[float]:
+    waiting = select.epoll()
+    by_number = {client.fileno(): client for client in clients}
     latencies: list[float] = []
-    received = dict.fromkeys(connections, b"")
-    started = {}
     left = count
-
-    def ask(connection: socket.socket, request: bytes) -> None:
-        received[connection] = b""
-        started[connection] = time.perf_counter()
-        connection.sendall(request)
-
-    for connection, request in zip(connections, requests, strict=True):
-        selector.register(connection, selectors.EVENT_READ, (connection, request))
-        ask(connection, request)
+    for number, client in by_number.items():
+        waiting.register(number, select.EPOLLIN)
+        client.ask()
         left -= 1
-    while selector.get_map():
-        for key, _ in selector.select():
-            connection, request = key.data
-            data = connection.recv(1 << 16)
-            if not data:
-                raise SystemExit("the server closed a connection")
-            received[connection] += data
-            if not is_complete(received[connection]):
+    busy = len(clients)
+    while busy:
+        for number, _ in waiting.poll():
+            client = by_number[number]
+            if not client.hear():
                 continue
-            latencies.append((time.perf_counter() - started[connection]) * 1000)
-            if not received[connection].startswith(b"HTTP/1.1 200"):
-                raise SystemExit(received[connection][:600].decode())
+            latencies.append((time.perf_counter() - client.started) * 1000)
             if left > 0:
                 left -= 1
-                ask(connection, request)
+                client.ask()
             else:
-                selector.unregister(connection)
+                busy -= 1
+    waiting.close()
     return sorted(latencies)
 
 
 def main() -> None:
-    bare = subprocess.Popen([sys.executable, str(Path(__file__).with_name("bare.py"))], stdout=subprocess.PIPE, text=True)
+    bare = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("bare.py")), *sys.argv[1:]], stdout=subprocess.PIPE, text=True
+    )
     assert bare.stdout is not None
-    print(json.dumps({"pid": bare.pid, "port": int(bare.stdout.readline())}), flush=True)
-    pools: dict[tuple[str, int], list[socket.socket]] = {}
+    ports = [int(one) for one in bare.stdout.readline().split()]
+    variables = {name: value for name, value in os.environ.items() if name.startswith(("IDENTITY_", "MSI_"))}  # noqa: TID251 - what is measured put them there
+    print(json.dumps({"pid": bare.pid, "ports": ports, "own_pid": os.getpid(), "variables": variables}), flush=True)
+    pools: dict[tuple[str, int], list[Client]] = {}
     for line in sys.stdin:
         order = json.loads(line)
         requests = [base64.b64decode(one) for one in order["requests"]]
-        host, port = order["address"]
-        connections = pools.setdefault((host, port), [])
-        while len(connections) < len(requests):
-            connections.append(connect(host, port, order["ca_file"]))
-        print(json.dumps(run(connections[: len(requests)], requests, order["count"])), flush=True)
+        shares = [requests[one :: order["connections"]] for one in range(order["connections"])]
+        pool = pools.setdefault(tuple(order["address"]), [])
+        pool += (Client(order, share) for share in shares[len(pool) :])
+        clients = pool[: len(shares)]
+        for client, share in zip(clients, shares, strict=True):
+            client.turn_to(share)
+        start = time.perf_counter()
+        latencies = run(clients, order["count"])
+        print(json.dumps({"latencies": latencies, "seconds": time.perf_counter() - start}), flush=True)
     bare.terminate()
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import atexit
 import base64
+import functools
 import http.client
 import json
 import os
 import platform
 import shutil
+import sqlite3
 import ssl
 import statistics
 import subprocess
@@ -20,23 +22,30 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import cryptography
+from cryptography import x509
 from cryptography.hazmat.backends.openssl import backend
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 IDPLANE = str(Path(sys.executable).with_name("idplane"))
 _LOAD = str(Path(__file__).with_name("load.py"))
-_BYTECODE = tempfile.mkdtemp(prefix="idplane-bench-")
-atexit.register(shutil.rmtree, _BYTECODE, ignore_errors=True)
+_FOLDER = tempfile.mkdtemp(prefix="idplane-bench-")
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 # An installed program has its bytecode compiled already; a checkout may not, or may be told not to keep it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # noqa: TID251 - for the processes under measurement, as above
-os.environ["PYTHONPYCACHEPREFIX"] = _BYTECODE  # noqa: TID251 - as above
+os.environ["PYTHONPYCACHEPREFIX"] = _FOLDER  # noqa: TID251 - as above
 
 
 def print_environment() -> None:
@@ -50,12 +59,12 @@ def print_environment() -> None:
 
 
 @contextmanager
-def running_plane() -> Iterator[tuple[Path, dict[str, Any], int]]:
-    """`idplane up` on a new data folder: the folder, its status document and its process id."""
+def running_plane(*options: str) -> Iterator[tuple[Path, dict[str, Any], int]]:
+    """`idplane up` with more options on a new data folder: the folder, its status document and its process id."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         process = subprocess.Popen(
-            [IDPLANE, "up", "--data", str(data), "--port", "0", "--json"], stdout=subprocess.PIPE, text=True
+            [IDPLANE, "up", "--data", str(data), "--port", "0", "--json", *options], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
         try:
@@ -78,21 +87,51 @@ def cpu_seconds(pid: int) -> float:
     return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir()) / 1e9
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """A listener of a process under measurement, and how it is asked."""
+
+    pid: int
+    address: tuple[str, int]
+    tls: bool = False
+    ca_file: str | None = None
+    """None does not verify the certificate."""
+    challenged: bool = False
+    """Whether it asks for a file first, as Arc's does: one token is then two exchanges."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What `count` requests took."""
+
+    latencies: Sequence[float]
+    """Sorted, in milliseconds."""
+    rate: float
+    """Requests a second."""
+    cpu: float
+    """Microseconds of the serving process' CPU time for each request."""
+
+
 class Load:
     """A load generator in a process of its own (`load.py`), so that its work is not the measured process' work.
 
     With `inside`, a data folder and a resource, it is started by `idplane run`: it lives in that resource's network namespace and
-    finds the metadata endpoint at 169.254.169.254, as production code does. A bare handler lives beside it.
+    finds the metadata endpoint at 169.254.169.254, as production code does. A bare handler lives beside it. `options` are more of
+    that command's.
     """
 
-    def __init__(self, *, inside: tuple[Path, str] | None = None) -> None:
-        command = [sys.executable, _LOAD]
+    def __init__(self, *, inside: tuple[Path, str] | None = None, options: Sequence[str] = ()) -> None:
+        command = [sys.executable, _LOAD, str(_certificate())]
         if inside is not None:
-            command = [IDPLANE, "run", "--data", str(inside[0]), "--as", inside[1], "--", *command]
+            command = [IDPLANE, "run", "--data", str(inside[0]), "--as", inside[1], *options, "--", *command]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/")
-        bare = self._answer()
-        self.bare_pid: int = bare["pid"]
-        self.bare_address = ("127.0.0.1", int(bare["port"]))
+        said = self._answer()
+        plain, tls = said["ports"]
+        self.pid: int = said["own_pid"]
+        self.bare = Listening(pid=said["pid"], address=("127.0.0.1", plain))
+        self.bare_tls = Listening(pid=said["pid"], address=("127.0.0.1", tls), tls=True)
+        self.variables: dict[str, str] = said["variables"]
+        """Those that lead code to tokens where it lives."""
 
     def __enter__(self) -> Self:
         return self
@@ -101,15 +140,27 @@ class Load:
         self._process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
         self._process.wait()
 
-    def send(self, address: tuple[str, int], requests: Sequence[bytes], count: int, ca_file: str | None = None) -> list[float]:
-        """`count` requests over kept-alive connections, one for each of `requests` and one outstanding on each; sorted latencies in ms."""
-        encoded = [base64.b64encode(one).decode() for one in requests]
-        order = {"address": address, "requests": encoded, "count": count, "ca_file": ca_file}
+    def send(self, to: Listening, requests: Sequence[bytes], count: int, *, connections: int | None = None) -> Served:
+        """`count` requests over kept-alive connections with one outstanding on each.
+
+        Every connection sends its share of `requests`, over and over; there are as many as requests unless `connections` says so.
+        """
+        order = {
+            "address": to.address,
+            "tls": to.tls,
+            "ca_file": to.ca_file,
+            "challenged": to.challenged,
+            "requests": [base64.b64encode(one).decode() for one in requests],
+            "connections": connections or len(requests),
+            "count": count,
+        }
         assert self._process.stdin is not None
+        before = cpu_seconds(to.pid)
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        latencies: list[float] = self._answer()
-        return latencies
+        answer = self._answer()
+        cpu = (cpu_seconds(to.pid) - before) / count * 1e6
+        return Served(latencies=answer["latencies"], rate=count / answer["seconds"], cpu=cpu)
 
     def _answer(self) -> Any:
         assert self._process.stdout is not None
@@ -119,12 +170,41 @@ class Load:
         return json.loads(answer)
 
 
-@contextmanager
-def cpu_for_each(pid: int, count: int, into: list[float]) -> Iterator[None]:
-    """Add to `into` the microseconds of `pid`'s CPU time for each of the `count` requests made inside."""
-    before = cpu_seconds(pid)
-    yield
-    into.append((cpu_seconds(pid) - before) / count * 1e6)
+@functools.cache
+def _certificate() -> Path:
+    """A file with a P-256 key and its certificate, as the plane's own listeners have, for the bare handler."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    certificate = x509.CertificateBuilder(name, name, key.public_key(), 1, start, start + timedelta(days=36500)).sign(
+        key, SHA256()
+    )
+    path = Path(_FOLDER) / "bare.pem"
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(private + certificate.public_bytes(Encoding.PEM))
+    return path
+
+
+def pin(pid: int, core: int) -> None:
+    """Keep all threads of a process on one core."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), {core})
+
+
+def logged(data: Path) -> int:
+    """Records in the sign-in log."""
+    with sqlite3.connect(f"file:{data / 'idplane.sqlite'}?mode=ro", uri=True) as connection:
+        (count,) = connection.execute("select count(*) from sign_ins").fetchone()
+    return int(count)
+
+
+def raw_rsa() -> tuple[float, float]:
+    """Microseconds of CPU for one RSA-2048 signature over a token's worth of bytes, and for verifying it."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public, message, how, digest = key.public_key(), b"x" * 1100, padding.PKCS1v15(), SHA256()
+    signature = key.sign(message, how, digest)
+    sign = per_call(lambda: key.sign(message, how, digest), 1000)
+    return sign, per_call(lambda: public.verify(signature, message, how, digest), 2000)
 
 
 def median(values: Sequence[float]) -> float:
@@ -153,13 +233,9 @@ def per_call(work: Callable[[], object], count: int) -> float:
     return (time.process_time() - start) / count * 1e6
 
 
-def head(method: str, path: str, host: str, body: bytes = b"", **headers: str) -> bytes:
+def head(method: str, path: str, host: str, body: bytes = b"", headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
     """One HTTP request as bytes."""
-    lines = [
-        f"{method} {path} HTTP/1.1",
-        f"Host: {host}",
-        *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),
-    ]
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
     if body:
         lines.append(f"Content-Length: {len(body)}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body

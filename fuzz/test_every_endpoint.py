@@ -30,6 +30,7 @@ WORDS = (
     "resources", "locations", "tenants", "metadata", "endpoints", "common", "organizations", "{tenant}", "oauth2", "v2.0", "token",
     ".well-known", "openid-configuration", "discovery", "keys", "instance", "v1.0", "beta", "auditLogs", "signIns", "agent", "v1",
     "host", "certificates", "changes", "secrets", "deletedsecrets", "recover", "portal", "start", "listAssociatedResources",
+    "Idplane.Workloads", "bindings", "refusals",
     "", "..", ".", "%2e%2e", "%2f", "%00", "%ff", "ä", "a" * 300, "$", "*", "null", "'", "<script>",
 )  # fmt: skip
 PATHS = st.lists(
@@ -47,9 +48,13 @@ KNOWN = st.sampled_from(
         "/subscriptions/{subscription}/resourceGroups/tests/providers/Microsoft.Compute/virtualMachineScaleSets/set/delete?api-version=2024-11-01",
         "/subscriptions/{subscription}/resourceGroups/tests/providers/Microsoft.Web/sites/app?api-version=2025-05-01",
         "/subscriptions/{subscription}/resourceGroups/tests/providers/Microsoft.ContainerService/managedClusters/aks?api-version=2025-05-01",
+        "/subscriptions/{subscription}/resourceGroups/kept/providers/Microsoft.KeyVault/vaults/fuzzed/providers/Idplane.Workloads/bindings/b?api-version=2026-11-01",
+        "/subscriptions/{subscription}/resourceGroups/kept/providers/Microsoft.Compute/virtualMachines/bound/providers/Idplane.Workloads/bindings/b?api-version=2026-11-01",
+        "/subscriptions/{subscription}/providers/Idplane.Workloads/bindings?api-version=2026-11-01",
         "/{tenant}/oauth2/v2.0/token",
         "/{tenant}/oauth2/token",
         "/agent/v1/certificates",
+        "/agent/v1/refusals",
         "/secrets/name?api-version=7.4",
         "/secrets/name/version?api-version=7.4",
     )
@@ -90,6 +95,7 @@ JSON = st.recursive(
             "principalType", "condition", "permissions", "actions", "assignableScopes", "roleName", "value", "attributes", "enabled",
             "exp", "nbf", "contentType", "tenantId", "sku", "capacity", "siteConfig", "virtualMachineProfile", "osProfile", "identityProfile",
             "kubeletidentity", "resourceId", "instanceIds", "secrets", "kind", "accessPolicies", "enableRbacAuthorization", "host", "csr", "id", "name",
+            "processes", "identities", "user", "executable", "path", "container", "engine", "cgroup", "run", "refusals", "workload",
         )) | st.text(max_size=6),
         inner,
         max_size=5,
@@ -130,6 +136,7 @@ def bugs() -> Any:
 @pytest.fixture(scope="module", autouse=True)
 def _vault(idplane_server: LocalPlane) -> None:
     idplane_server.vault("fuzzed", group="kept", password="value")
+    idplane_server.virtual_machine("bound", group="kept")
 
 
 @MANY

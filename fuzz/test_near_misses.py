@@ -49,6 +49,20 @@ DOCUMENTS: dict[str, Any] = {
             "assignableScopes": [GROUP],
         }
     },
+    f"{GROUP}/providers/Microsoft.Compute/virtualMachines/bound/providers/Idplane.Workloads/bindings/near?api-version=2026-11-01": {
+        "properties": {
+            "identities": ["SystemAssigned", f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/near-id"],
+            "processes": {
+                "user": "near",
+                "group": 1000,
+                "executable": {"path": "/usr/bin/near", "device": 1, "inode": 2, "sha256": "0" * 64},
+                "systemdUnit": "near.service",
+                "cgroup": "/system.slice",
+                "container": {"engine": "docker", "id": "f" * 64},
+                "run": True,
+            },
+        }
+    },
 }  # fmt: skip
 SECRET = {
     "value": "v",
@@ -98,6 +112,7 @@ def plane() -> Iterator[LocalPlane]:
     plane = LocalPlane()
     plane.resource_group("near")
     plane.user_assigned_identity("near-id", group="near")
+    plane.virtual_machine("bound", group="near")
     plane.vault("near-misses", group="kept", password="v")
     yield plane
     plane.close()

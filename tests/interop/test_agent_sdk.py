@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from tests.unit.agent.agent_world import SECOND, SHARED, SYSTEM, VM, AgentWorld, token_error
 
+from idplane.agent.callers import Caller
 from idplane.agent.source import TokenAsk
 from idplane.agent.tokens import Token
 from idplane.testing.worlds import FakeClock
@@ -80,9 +81,9 @@ class Machine:
         source = self.world.agent._source
         cached = source.cached
 
-        def counted(ask: TokenAsk, now: float) -> Token | None:
+        def counted(ask: TokenAsk, caller: Caller, now: float) -> Token | None:
             self.asks += 1
-            return cached(ask, now)
+            return cached(ask, caller, now)
 
         source.cached = counted  # type: ignore[method-assign]  # counts, and changes nothing
 

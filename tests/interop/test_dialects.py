@@ -24,6 +24,8 @@ REFUSED = {"ClientAuthenticationError", "CredentialUnavailableError", "ValueErro
 EVERY_WAY = dict.fromkeys(WAYS, "ok")
 CLIENT_ID_ONLY = {"none": "ok", "client_id": "ok"}
 """What each dialect lets code name; anything else is refused, by the client itself or by us."""
+ENDPOINTS = tuple(one for one in Dialect if one is not Dialect.WORKLOAD_IDENTITY)
+"""Workload identity has none (`test_workload_identity.py`)."""
 SUPPORTED: Mapping[Dialect, Mapping[str, str]] = {
     Dialect.IMDS: EVERY_WAY,
     Dialect.APP_SERVICE: EVERY_WAY,
@@ -54,7 +56,7 @@ def ignores_names(dialect: Dialect) -> bool:
     return dialect in {Dialect.SERVICE_FABRIC, Dialect.CLOUD_SHELL}
 
 
-@pytest.mark.parametrize("dialect", [one for one in Dialect if one is not Dialect.ARC])
+@pytest.mark.parametrize("dialect", [one for one in ENDPOINTS if one is not Dialect.ARC])
 def test_by_variables(idplane: LocalPlane, dialect: Dialect) -> None:
     shared = idplane.user_assigned_identity("shared")
     machine = idplane.virtual_machine("vm", identities=[shared])
@@ -107,14 +109,14 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     up.stop()
 
 
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", ENDPOINTS)
 def test_inside_a_run(fleet: Fleet, dialect: Dialect) -> None:
     ended = fleet.run("--dialect", dialect, "--", sys.executable, PROGRAM, json.dumps(fleet.ways), fleet.up.info["tenant_id"])
     assert ended.returncode == 0, ended.stderr
     check(dialect, json.loads(ended.stdout), fleet.system, fleet.shared)
 
 
-@pytest.mark.parametrize("dialect", [one for one in Dialect if one is not Dialect.IMDS])
+@pytest.mark.parametrize("dialect", [one for one in ENDPOINTS if one is not Dialect.IMDS])
 def test_only_the_hosts_own_endpoint_answers(fleet: Fleet, dialect: Dialect) -> None:
     code = "import socket; socket.create_connection(('169.254.169.254', 80), timeout=5)"
     ended = fleet.run("--dialect", dialect, "--", sys.executable, "-c", code)
@@ -175,7 +177,7 @@ def test_forged_arc_files_inside_a_run(fleet: Fleet) -> None:
     assert json.loads(ended.stdout) == [[401, 401, 401], 200, 401]
 
 
-@pytest.mark.parametrize("dialect", [one for one in Dialect if one is not Dialect.ARC])
+@pytest.mark.parametrize("dialect", [one for one in ENDPOINTS if one is not Dialect.ARC])
 def test_variables_for_any_program(fleet: Fleet, dialect: Dialect) -> None:
     printed = fleet.up.cli("env", "--as", "vm", "--dialect", dialect, "--json")
     assert printed.returncode == 0, printed.stderr

@@ -134,7 +134,15 @@ def test_unknown_instances_are_not_vouched_for(edge: Edge, endpoint: str) -> Non
 
 @pytest.mark.parametrize(
     "target",
-    ["/agent/v1/host?id=x", "/agent/v1/changes?after=-1", "/agent/v1/certificates", "/agent/v1", "/agent/v1/unknown", "/agent"],
+    [
+        "/agent/v1/host?id=x",
+        "/agent/v1/changes?after=-1",
+        "/agent/v1/certificates",
+        "/agent/v1/refusals",
+        "/agent/v1",
+        "/agent/v1/unknown",
+        "/agent",
+    ],
 )
 def test_the_agent_api_knows_agents_only(edge: Edge, target: str) -> None:
     for bearer in (None, "", "x", edge.operator(ARM), "a" * 20_000):

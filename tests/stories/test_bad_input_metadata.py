@@ -1,4 +1,7 @@
-"""Bad input to the token endpoints on a host: IMDS and App Service, byte by byte over their real sockets."""
+"""Bad input to the token endpoints on a host: IMDS and App Service, byte by byte over their real sockets.
+
+What is meant to get past their checks rather than being just wrong is in `tests/attacks`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import json
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -133,63 +135,6 @@ def test_no_methods(endpoint: Endpoint, method: str) -> None:
     refused(endpoint.ask(line=f"{method} {endpoint.path}?{endpoint.query} HTTP/1.1"), 400, 404, 405)
 
 
-HEADERS: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "empty": ("{name}:",),
-    "wrong": ("{name}: wrong",),
-    "a prefix": ("{name}: {half}",),
-    "more than it": ("{name}: {value}x",),
-    "twice": ("{name}: {value}", "{name}: {value}"),
-    "right and wrong": ("{name}: {value}", "{name}: wrong"),
-    "two values": ("{name}: {value}, {value}",),
-    "another name": ("X-{name}: {value}", "{name}_: {value}"),
-    "in the query": ("Cookie: {name}={value}",),
-}
-
-
-@pytest.mark.parametrize("case", HEADERS)
-def test_the_callers_header_comes_once_and_right(endpoint: Endpoint, case: str) -> None:
-    name, _, value = endpoint.header.partition(": ")
-    headers = [one.format(name=name, value=value, half=value[: len(value) // 2]) for one in HEADERS[case]]
-    answer = endpoint.ask(*headers, proof=False)
-    refused(answer, 400, 401)
-    assert endpoint.dialect is Dialect.IMDS or value not in str(answer)
-
-
-def test_the_callers_header_in_other_cases(endpoint: Endpoint) -> None:
-    name, _, value = endpoint.header.partition(": ")
-    for spelling in (f"{name.upper()}: {value}", f"{name.lower()}:{value}", f"{name}:   {value}  "):
-        assert endpoint.ask(spelling, proof=False)[0] == 200
-
-
-@pytest.mark.parametrize("value", ["10.0.0.1", "", "127.0.0.1, 169.254.169.254"])
-@pytest.mark.parametrize("name", ["X-Forwarded-For", "x-forwarded-for", "X-FORWARDED-FOR"])
-def test_forwarded_requests(endpoint: Endpoint, name: str, value: str) -> None:
-    assert "proxy" in refused(endpoint.ask(f"{name}: {value}"), 400)
-
-
-FOREIGN = (
-    "evil.example", "{host}.evil", "evil.{host}", "127.0.0.1.:{port}", "localhost.:{port}", "127.1:{port}", "2130706433:{port}", "0x7f000001:{port}",
-    "0:{port}", "[::1]:{port}", "[::ffff:127.0.0.1]:{port}", "user@{host}", "{host}, evil", "{host}/", "{host}#", "127.0.0.1", "127.0.0.1:1", "169.254.169.254.evil",
-    "127.0.0.1:0{port}", "management.azure.com", "*", " ",
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("host", FOREIGN)
-def test_foreign_hosts(endpoint: Endpoint, host: str) -> None:
-    assert "Host" in refused(endpoint.ask(host=host.format(host=endpoint.host, port=endpoint.port)), 400)
-
-
-def test_hosts_that_are_missing_or_twice_or_in_the_target(endpoint: Endpoint) -> None:
-    refused(endpoint.ask(f"Host: {endpoint.host}"), 400)
-    lines = f"GET {endpoint.path}?{endpoint.query} HTTP/1.1\r\n{endpoint.header}\r\nConnection: close\r\n\r\n"
-    refused(read(endpoint.send(lines.encode())), 400)
-    target = f"{endpoint.path}?{endpoint.query}"
-    assert endpoint.ask(target=f"http://{endpoint.host}{target}")[0] == 200
-    for authority in ("evil.example", f"{endpoint.host}.evil", f"user@{endpoint.host}", ""):
-        refused(endpoint.ask(target=f"http://{authority}{target}"), 400, 404)
-
-
 PATHS = (
     "/", "*", "/x", "{path}/x", "{path}/..", "{path}/../token", "/..{path}", "/.{path}", "/./{path}", "///{path}", "{path}//", "{path}%2f", "{path}%00",
     "/%2e%2e{path}", "/%6detadata/identity/oauth2/token", "{path};x", "{path}\\", "\\{path}", "/{path}%0d%0aX: y", "/" + "a" * 5000,
@@ -246,27 +191,17 @@ def test_bad_questions_about_the_instance(endpoints: dict[Dialect, Endpoint], pa
     assert body["error"]
 
 
-FRAMING: dict[str, tuple[tuple[str, ...], bytes]] = {
-    "length and chunked": (("Content-Length: 5", "Transfer-Encoding: chunked"), b"0\r\n\r\n"),
-    "chunked and length": (("Transfer-Encoding: chunked", "Content-Length: 5"), b"0\r\n\r\n"),
-    "two lengths": (("Content-Length: 5", "Content-Length: 6"), b"abcdef"),
-    "negative length": (("Content-Length: -5",), b"abcde"),
-    "a folded header": (("X: a", " b"), b""),
-    "a space before the colon": (("X : a",), b""),
-    "a bare CR": (("X: a\rb",), b""),
-    "NUL": (("X: a\0b",), b""),
-    "no colon": (("nonsense",), b""),
+TOO_MUCH: dict[str, tuple[tuple[str, ...], bytes]] = {
     "many headers": (tuple("a: b" for _ in range(500)), b""),
     "a long header": (("X: " + "y" * 20_000,), b""),
     "a long name": (("X" * 20_000 + ": y",), b""),
     "a large body": (("Content-Length: 50000",), b"x" * 50_000),
-    "a bad chunk": (("Transfer-Encoding: chunked",), b"zz\r\n\r\n"),
 }
 
 
-@pytest.mark.parametrize("case", FRAMING)
-def test_bad_framing(endpoint: Endpoint, case: str) -> None:
-    headers, body = FRAMING[case]
+@pytest.mark.parametrize("case", TOO_MUCH)
+def test_too_much(endpoint: Endpoint, case: str) -> None:
+    headers, body = TOO_MUCH[case]
     refused(endpoint.ask(*headers, body=body), 400, 413, 431)
 
 
@@ -286,16 +221,6 @@ def test_requests_that_come_at_once_are_answered_in_order(endpoint: Endpoint) ->
     other = f"GET /nothing HTTP/1.1\r\nHost: {endpoint.host}\r\n{endpoint.header}\r\n\r\n"
     answer = endpoint.send((good + other + good + "nonsense\r\n\r\n").encode())
     assert [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)] == [200, 404, 200, 400]
-
-
-def test_idle_and_slow_connections_do_not_stop_service(endpoint: Endpoint) -> None:
-    with ExitStack() as held:
-        for number in range(200):
-            connection = held.enter_context(socket.create_connection(("127.0.0.1", endpoint.port), timeout=30))
-            if number % 2:
-                connection.sendall(b"GET /metadata HTTP/1.1\r\nX: ")
-        for _ in range(20):
-            assert endpoint.ask()[0] == 200
 
 
 def test_every_refusal_has_an_id(endpoint: Endpoint) -> None:

@@ -330,8 +330,9 @@ def test_bodies_that_are_no_object_are_refused(edge: Edge, case: str) -> None:
     if case not in {"NaN", "Infinity", "a huge exponent", "many members", "a huge integer"}:  # members that nobody reads
         seen = vault(edge, "PUT", "/secrets/fresh?api-version=7.4", raw=BODIES[case])
         assert seen.status in {400, 413} or case == "NUL", seen
-    seen = edge.ask("POST", "/agent/v1/certificates", body=BODIES[case], headers=[("content-type", "application/json")])
-    assert_refused(seen, 401, 413)
+    for endpoint in ("/agent/v1/certificates", "/agent/v1/refusals"):
+        seen = edge.ask("POST", endpoint, body=BODIES[case], headers=[("content-type", "application/json")])
+        assert_refused(seen, 401, 413)
 
 
 WRONG: tuple[Any, ...] = (None, True, 5, -1, 2**70, 1.5, "", "x", " ", "a" * 3000, [], [[]], ["x", 5], {}, {"x": {}}, {"": ""})

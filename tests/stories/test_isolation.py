@@ -367,6 +367,7 @@ def test_a_token_of_ones_own_opens_no_other_identity(scene: Scene) -> None:
         ("GET", f"/agent/v1/host?id={quote(scene.b['id'])}"),
         ("GET", "/agent/v1/changes?wait=0"),
         ("POST", "/agent/v1/certificates"),
+        ("POST", "/agent/v1/refusals"),
     ):
         for header in (authorization, "X-Nothing: x"):
             said = scene.try_(

@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Protocol
 
 from idplane.agent.identities import Selector
+from idplane.agent.peers import Process
+from idplane.agent.workload_identity import TokenFiles
 from idplane.model.dialects import Dialect
 from idplane.model.ids import ResourceId
 from idplane.ports.store import Change
@@ -45,6 +47,9 @@ class Listening(Protocol):
 class HostAgentApi(Protocol):
     """What `HostAgent` does for a composition or a run."""
 
+    token_files: TokenFiles
+    """What workloads show to the authority themselves."""
+
     async def listen(  # noqa: PLR0913 - what a listener is, spelled out
         self,
         sock: socket.socket,
@@ -58,17 +63,24 @@ class HostAgentApi(Protocol):
         names: Collection[str] = (),
         tls: ssl.SSLContext | None = None,
         key_folder: int | None = None,
+        callers: socket.socket | None = None,
+        process: Process | None = None,
     ) -> Listening:
         """Serve a bound socket for `host`, and for no other resource whatever a request says.
 
         `names` are further Host header values (`name` or `name:port`) that the listener answers to. A dialect whose clients show
         a secret needs `secret`, Arc the descriptor of its `key_folder`, which stays the caller's, and Service Fabric `tls`; a
         listener that lacks what its dialect needs is a `ValueError`.
+
+        For telling who connects: `callers` is a socket for `SocketTables` made in the network namespace of a run that has one,
+        and `process` the process of a run that has none; both stay the opener's.
         """
         ...
 
-    async def token(self, host: ResourceId, selector: Selector | None, resource: str) -> TokenAnswer:
-        """A token as a workload on `host` would get it."""
+    async def token(
+        self, host: ResourceId, selector: Selector | None, resource: str, process: Process | None = None
+    ) -> TokenAnswer:
+        """A token as a workload on `host` would get it, if `process` is one."""
         ...
 
     async def default_identity(self, host: ResourceId) -> str | None:

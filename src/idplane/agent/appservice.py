@@ -47,16 +47,11 @@ class SecretEndpoint(Endpoint):
             raise Failure(FailureKind.ENDPOINT_SECRET, f"The {self._SECRET_TEXT} header is missing or wrong")
         target = parse_target(request.target)
         self._admit_authority(target.authority)
-        ask = self._ask(target)
-        token = self._source.cached(ask, self._clock.now().timestamp())
-        return self._token_reply(token) if token is not None else self._fetched(ask)
+        return self._serve(self._ask(target), request.peer, self._token_reply)
 
     @abc.abstractmethod
     def _selector(self, parameters: Mapping[str, str]) -> Selector | None:
         """Which identity is asked for, as far as the dialect lets one be named."""
-
-    async def _fetched(self, ask: TokenAsk) -> Reply:
-        return self._token_reply(await self._source.token(ask))
 
     def _ask(self, target: Target) -> TokenAsk:
         if target.path != APP_SERVICE_PATH:
@@ -75,7 +70,6 @@ class SecretEndpoint(Endpoint):
             resource=resource,
             capabilities=capabilities_of(parameters),
             refresh=refresh_of(parameters),
-            workload=self._listener.workload,
         )
 
     def _token_reply(self, token: Token) -> Reply:

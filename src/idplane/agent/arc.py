@@ -10,6 +10,7 @@ for a short time (`arc_keys`); whatever is shown instead of its content is answe
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from idplane.agent import arc_errors
@@ -19,6 +20,7 @@ from idplane.agent.identities import NoSelector, SelectorKind
 from idplane.agent.imds import capabilities_of, refresh_of
 from idplane.agent.protocol import Request
 from idplane.agent.query import Target, parse_selector, parse_target
+from idplane.agent.refusals import UNCHALLENGED
 from idplane.agent.replies import Reply
 from idplane.agent.source import TokenAsk
 from idplane.agent.token_body import machine_token
@@ -61,18 +63,14 @@ class ArcEndpoint(Endpoint):
         ask = self._ask(target)
         shown = examine(request.headers, b"authorization").wanted
         if shown is None or not self._keys.redeem(shown[len(_SCHEME) :].strip() if shown.lower().startswith(_SCHEME) else b""):
-            raise Failure(
-                FailureKind.ENDPOINT_SECRET, "Show the content of the file that the challenge names", **self._keys.challenge()
-            )
+            first = {UNCHALLENGED: "yes"} if shown is None else {}
+            text = "Show the content of the file that the challenge names"
+            raise Failure(FailureKind.ENDPOINT_SECRET, text, **self._keys.challenge(), **first)
         echo = _echo(target.parameters, ask)
-        token = self._source.cached(ask, self._clock.now().timestamp())
-        return self._token_reply(token, echo) if token is not None else self._fetched(ask, echo)
+        return self._serve(ask, request.peer, partial(self._token_reply, echo))
 
     def _render(self, failure: Failure, request_id: str) -> Reply:
         return arc_errors.render(failure, request_id, self._clock.now())
-
-    async def _fetched(self, ask: TokenAsk, echo: Mapping[str, str]) -> Reply:
-        return self._token_reply(await self._source.token(ask), echo)
 
     def _ask(self, target: Target) -> TokenAsk:
         if target.path != ARC_PATH:
@@ -91,10 +89,9 @@ class ArcEndpoint(Endpoint):
             resource=resource,
             capabilities=capabilities_of(parameters),
             refresh=refresh_of(parameters),
-            workload=self._listener.workload,
         )
 
-    def _token_reply(self, token: Token, echo: Mapping[str, str]) -> Reply:
+    def _token_reply(self, echo: Mapping[str, str], token: Token) -> Reply:
         return machine_token(token, self._clock.now(), echo=echo)
 
 

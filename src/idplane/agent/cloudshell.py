@@ -40,15 +40,10 @@ class CloudShellEndpoint(Endpoint):
         self._admit_authority(target.authority)
         if target.path != CLOUD_SHELL_PATH:
             raise Failure(FailureKind.PATH_NOT_FOUND, "There is nothing at this path")
-        ask = self._ask(_joined(target.parameters, request))
-        token = self._source.cached(ask, self._clock.now().timestamp())
-        return self._token_reply(token) if token is not None else self._fetched(ask)
+        return self._serve(self._ask(_joined(target.parameters, request)), request.peer, self._token_reply)
 
     def _render(self, failure: Failure, request_id: str) -> Reply:
         return cloudshell_errors.render(failure, request_id, self._clock.now())
-
-    async def _fetched(self, ask: TokenAsk) -> Reply:
-        return self._token_reply(await self._source.token(ask))
 
     def _ask(self, parameters: Mapping[str, str]) -> TokenAsk:
         resource = parameters.get("resource")
@@ -60,7 +55,6 @@ class CloudShellEndpoint(Endpoint):
             selector=None,
             default=NoSelector.SYSTEM_OR_ONLY,
             resource=resource,
-            workload=self._listener.workload,
         )
 
     def _token_reply(self, token: Token) -> Reply:

@@ -14,13 +14,11 @@ import contextlib
 import enum
 import logging
 import os
-import select
 import socket
 import stat
 import struct
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, assert_never
 
@@ -37,7 +35,9 @@ from idplane.agent.control_wire import (
 )
 from idplane.agent.identities import Selector, SelectorKind
 from idplane.agent.network import NamespaceHandles
-from idplane.agent.runs import Hosts, Isolation, NamespaceSockets, Opened, Process, Run, Runs
+from idplane.agent.peers import Peer, Process, peer_of
+from idplane.agent.runs import Hosts, Isolation, NamespaceSockets, Opened, Run, Runs, WorkloadWish
+from idplane.agent.sockets import is_elsewhere, is_tables_socket
 from idplane.model.dialects import INSIDE_ADDRESSES, Dialect, default_dialect, variables_dialect
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.values import JsonObject
@@ -52,10 +52,6 @@ _PAUSE_SECONDS = 0.5
 _BACKLOG = 64
 _log = logging.getLogger("idplane.agent.control")
 
-# Not in Python's socket module yet (include/uapi/asm-generic/socket.h).
-_SO_NETNS_COOKIE = 71
-_SO_PEERPIDFD = 77
-
 
 class Operation(enum.StrEnum):
     """What a command can ask for."""
@@ -64,18 +60,9 @@ class Operation(enum.StrEnum):
     ENVIRONMENT = "env"
     TOKEN = "token"
     RESOLVE = "resolve"
+    ISSUER = "issuer"
     RUNS = "runs"
     REVOKE = "revoke"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """The process at the other end, as the kernel vouches for it."""
-
-    pid: int
-    uid: int
-    same_namespace: bool
-    """Whether it lives in this process' user namespace."""
 
 
 def refusal_of(peer: Peer, own_uid: int) -> str | None:
@@ -149,7 +136,7 @@ class ControlServer:
     async def _exchange(self, channel: _Channel) -> JsonObject:
         try:
             with contextlib.ExitStack() as held:
-                peer, pidfd = _peer_of(channel.socket, held)
+                peer, pidfd = peer_of(channel.socket, held)
                 refusal = refusal_of(peer, os.getuid())
                 if refusal is not None:
                     raise Failure(FailureKind.FORBIDDEN, refusal)
@@ -178,28 +165,32 @@ class ControlServer:
             case Operation.ENVIRONMENT:
                 resource = await self._hosts.resolve(text(request, "resource"))
                 dialect = _dialect(request, variables_dialect(resource.type))
-                return _opened(await self._runs.open_environment(resource, None, dialect=dialect))
-            case Operation.RESOLVE:
-                resource = await self._hosts.resolve(text(request, "resource"))
-                return {"resource": str(resource), "dialect": default_dialect(resource.type).value}
+                workload = await self._workload(request)
+                return _opened(await self._runs.open_environment(resource, None, dialect=dialect, workload=workload))
+            case Operation.RESOLVE | Operation.ISSUER:
+                return await self._found(request, issuer=operation is Operation.ISSUER)
             case Operation.TOKEN:
-                return await self._token(request)
+                return await self._token(request, process)
             case Operation.RUNS:
-                return {"runs": [_described(run) for run in self._runs.listing()]}
+                return {"runs": [await self._listed(run) for run in self._runs.listing()]}
             case Operation.REVOKE:
                 await self._runs.revoke(text(request, "id"))
                 return {}
             case _:
                 assert_never(operation)
 
+    async def _listed(self, run: Run) -> JsonObject:
+        return {**_described(run), "open": await self._hosts.is_open(run.resource)}
+
     async def _open_run(self, request: JsonObject, channel: _Channel, process: Process) -> Opened:
         resource = await self._hosts.resolve(text(request, "resource"))
         named = _named_descriptors(request, channel.received)
         _dialect(request, Dialect.IMDS)  # a bad one is refused before anything is owned
+        workload = await self._workload(request)
         owned = Process(pid=process.pid, descriptor=os.dup(process.descriptor))
         if request.get("isolation") == Isolation.ENVIRONMENT.value:
             return await self._runs.open_environment(
-                resource, owned, dialect=_dialect(request, variables_dialect(resource.type))
+                resource, owned, dialect=_dialect(request, variables_dialect(resource.type)), workload=workload
             )
         with ExitStack() as unless_opened:
             unless_opened.callback(os.close, owned.descriptor)
@@ -208,11 +199,22 @@ class ControlServer:
             unless_opened.callback(sockets.close)
             handles = _namespace_handles(named)
             unless_opened.pop_all()
-        return await self._runs.open_namespace(resource, sockets, owned, handles, dialect=dialect)
+        return await self._runs.open_namespace(resource, sockets, owned, handles, dialect=dialect, workload=workload)
 
-    async def _token(self, request: JsonObject) -> JsonObject:
+    async def _found(self, request: JsonObject, *, issuer: bool) -> JsonObject:
+        """A resource with its dialect, or with what its workloads' own tokens say."""
         resource = await self._hosts.resolve(text(request, "resource"))
-        answer = await self._agent.token(resource, _selector(request), text(request, "audience"))
+        if issuer:
+            return await self._hosts.issuer(resource, (await self._workload(request)).account)
+        return {"resource": str(resource), "dialect": default_dialect(resource.type).value}
+
+    async def _workload(self, request: JsonObject) -> WorkloadWish:
+        account, identity = (text(request, name) if request.get(name) is not None else None for name in ("account", "identity"))
+        return WorkloadWish(account=account, client_id=await self._hosts.client(identity) if identity is not None else None)
+
+    async def _token(self, request: JsonObject, process: Process) -> JsonObject:
+        resource = await self._hosts.resolve(text(request, "resource"))
+        answer = await self._agent.token(resource, _selector(request), text(request, "audience"), process)
         return _token_response(answer, round(self._runs.clock.now().timestamp()))
 
 
@@ -293,49 +295,6 @@ def _bind(path: Path) -> socket.socket:
     return listener
 
 
-def _peer_of(connection: socket.socket, held: ExitStack) -> tuple[Peer, int]:
-    """The peer and a descriptor of its process, which `held` closes; raises `Failure(FORBIDDEN)` for one that can't be told.
-
-    The descriptor comes first and the process must still live at the end, so nothing that was read belongs to a later process with
-    the same number.
-    """
-    pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    try:
-        pidfd = _peer_descriptor(connection, pid)
-        held.callback(os.close, pidfd)
-        same = _is_same_namespace(pid, uid)
-    except OSError as error:
-        raise Failure(FailureKind.FORBIDDEN, "the calling process could not be identified") from error
-    if _has_ended(pidfd):
-        raise Failure(FailureKind.FORBIDDEN, "the calling process is gone")
-    return Peer(pid=pid, uid=uid, same_namespace=same), pidfd
-
-
-def _peer_descriptor(connection: socket.socket, pid: int) -> int:
-    try:
-        return connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
-    except OSError:  # before Linux 6.5
-        return os.pidfd_open(pid)
-
-
-def _is_same_namespace(pid: int, uid: int) -> bool:
-    try:
-        theirs = Path(f"/proc/{pid}/ns/user").stat()
-    except PermissionError:
-        if uid != 0:
-            raise
-        # Root's namespaces are not ours to see. Its id map is, and that of a run maps a single id.
-        return Path(f"/proc/{pid}/uid_map").read_bytes() == Path("/proc/self/uid_map").read_bytes()
-    ours = Path("/proc/self/ns/user").stat()
-    return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
-
-
-def _has_ended(pidfd: int) -> bool:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
-
-
 def _named_descriptors(request: JsonObject, received: list[int]) -> Mapping[str, int]:
     names = request.get("descriptors", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -366,7 +325,9 @@ def _dialect(request: JsonObject, default: Dialect) -> Dialect:
 
 def _run_sockets(named: Mapping[str, int], dialect: Dialect) -> NamespaceSockets:
     """The launcher's sockets, each checked to be what its name says and to lie in another network namespace than ours."""
-    expected = {**_EXPECTED, "endpoint": (socket.SOCK_STREAM, *INSIDE_ADDRESSES[dialect])}
+    expected: Mapping[str, _Expected] = _EXPECTED
+    if dialect in INSIDE_ADDRESSES:
+        expected = {**_EXPECTED, "endpoint": (socket.SOCK_STREAM, *INSIDE_ADDRESSES[dialect])}
     with ExitStack() as unless_complete:
         sockets = {
             name: _checked_socket(name, named[name], what, unless_complete) for name, what in expected.items() if name in named
@@ -374,20 +335,37 @@ def _run_sockets(named: Mapping[str, int], dialect: Dialect) -> NamespaceSockets
         missing = expected.keys() - sockets.keys() - {"plane"}
         if missing:
             raise Failure(FailureKind.INVALID_PARAMETER, f"the launcher sent no {min(missing)} socket")
-        folder = _key_folder(named) if dialect is Dialect.ARC else None
+        folder = _key_folder(named) if dialect in {Dialect.ARC, Dialect.WORKLOAD_IDENTITY} else None
+        callers = _tables_socket(named, sockets["https"], unless_complete)
         unless_complete.pop_all()
     return NamespaceSockets(
         key_folder=folder,
-        endpoint=sockets["endpoint"],
+        endpoint=sockets.get("endpoint"),
         names_udp=sockets["names_udp"],
         names_tcp=sockets["names_tcp"],
         https=sockets["https"],
         plane=sockets.get("plane"),
+        callers=callers,
     )
 
 
+def _tables_socket(named: Mapping[str, int], endpoint: socket.socket, unless_complete: ExitStack) -> socket.socket | None:
+    """The socket that tells who connects to the endpoint; a launcher that sends none opens a run in which nobody can be told."""
+    if "callers" not in named:
+        return None
+    try:
+        sock = _duplicated(named["callers"])
+        unless_complete.callback(sock.close)
+        fits = is_tables_socket(sock, endpoint)
+    except OSError as error:
+        raise Failure(FailureKind.INVALID_PARAMETER, "the callers descriptor is no usable socket") from error
+    if not fits:
+        raise Failure(FailureKind.INVALID_PARAMETER, "the callers socket is not what a run may have")
+    return sock
+
+
 def _key_folder(named: Mapping[str, int]) -> int:
-    """A copy of the descriptor of the folder that Arc's keys go into."""
+    """A copy of the descriptor of the folder that Arc's keys, or a workload's token, go into."""
     descriptor = named.get("key_folder")
     if descriptor is None or not stat.S_ISDIR(os.fstat(descriptor).st_mode):
         raise Failure(FailureKind.INVALID_PARAMETER, "the launcher sent no folder for keys")
@@ -402,7 +380,7 @@ def _checked_socket(name: str, descriptor: int, expected: _Expected, unless_comp
         bound = sock.getsockname()
         listening = kind is socket.SOCK_DGRAM or sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
         fits = (sock.family, sock.type) == (socket.AF_INET, kind) and bound == (address, bound[1] if port is None else port)
-        elsewhere = _is_elsewhere(sock)
+        elsewhere = is_elsewhere(sock, unknown=True)
     except OSError as error:
         raise Failure(FailureKind.INVALID_PARAMETER, f"the {name} descriptor is no usable socket") from error
     if not (fits and listening and elsewhere):
@@ -418,16 +396,6 @@ def _duplicated(descriptor: int) -> socket.socket:
     except OSError:
         os.close(copy)
         raise
-
-
-def _is_elsewhere(sock: socket.socket) -> bool:
-    """Whether a socket lies in another network namespace than ours, as far as the kernel tells (SO_NETNS_COOKIE, Linux 5.14)."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
-        try:
-            ours = own.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
-        except OSError:
-            return True
-    return sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8) != ours
 
 
 def _namespace_handles(named: Mapping[str, int]) -> NamespaceHandles | None:

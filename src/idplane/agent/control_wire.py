@@ -36,7 +36,7 @@ CONTROL_SOCKET = "control.sock"
 PROTOCOL = 1
 HEADER_BYTES = 4
 MAX_MESSAGE = 256 * 1024
-MAX_DESCRIPTORS = 8
+MAX_DESCRIPTORS = 12
 _LONGEST_PATH = 100
 """`sun_path` holds 108 bytes on Linux and 104 elsewhere."""
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import abc
 import hmac
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
-from idplane.agent.protocol import Request
+from idplane.agent.callers import Caller, Callers, Place
+from idplane.agent.protocol import Peer, Request
+from idplane.agent.refusals import Refusals, is_reported, refusal_of
 from idplane.agent.replies import Reply
-from idplane.agent.source import TokenSource
-from idplane.model.calls import Workload
+from idplane.agent.source import TokenAsk, TokenSource
+from idplane.agent.tokens import Token
+from idplane.model.dialects import Dialect
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.ports.world import Clock, Entropy
@@ -33,7 +36,9 @@ class Listener:
     secret: str | None = field(default=None, repr=False)
     require_metadata: bool = True
     """Whether `Metadata: true` is needed; the .NET probe behind a host override wants it off (MIE section 1.4)."""
-    workload: Workload = field(default_factory=Workload)
+    dialect: Dialect = Dialect.IMDS
+    place: Place = field(default_factory=Place)
+    """Where that is, for telling who connects."""
     key_folder: int | None = None
     """An open folder for the files that Arc's challenge names; stays its opener's."""
 
@@ -43,6 +48,8 @@ class World:
     """What dialects need beside the listener."""
 
     source: TokenSource
+    callers: Callers
+    refusals: Refusals
     clock: Clock
     entropy: Entropy
 
@@ -94,6 +101,8 @@ class Endpoint(abc.ABC):
     def __init__(self, listener: Listener, world: World) -> None:
         self._listener = listener
         self._source = world.source
+        self._callers = world.callers
+        self._refusals = world.refusals
         self._clock = world.clock
         self._entropy = world.entropy
 
@@ -102,13 +111,32 @@ class Endpoint(abc.ABC):
         try:
             outcome = self._answer(request)
         except Failure as failure:
-            return self.refuse(failure)
+            return self._refused(failure, request.peer)
         except Exception:  # noqa: BLE001 - the last line of defence: a bug must not reach the workload, nor end the connection
             return self._bug()
-        return outcome if isinstance(outcome, Reply) else self._guarded(outcome)
+        return outcome if isinstance(outcome, Reply) else self._guarded(outcome, request.peer)
 
-    def refuse(self, failure: Failure, /) -> Reply:
-        """A failure in the dialect's words."""
+    def refuse(self, failure: Failure, peer: Peer | None = None, /) -> Reply:
+        """A request that could not even be read, in the dialect's words."""
+        return self._refused(failure, peer)
+
+    def _refused(self, failure: Failure, peer: Peer | None, resource: str | None = None) -> Reply:
+        """A failure in the dialect's words; the server is told if it is one for its log."""
+        if is_reported(failure):
+            listener, caller = self._listener, self._caller(peer)
+            self._refusals.note(
+                refusal_of(
+                    failure,
+                    self._clock.now(),
+                    host=listener.host,
+                    dialect=listener.dialect,
+                    resource=resource,
+                    workload=caller.known(),
+                )
+            )
+        return self._worded(failure)
+
+    def _worded(self, failure: Failure) -> Reply:
         request_id = self._entropy.guid()
         if failure.kind is FailureKind.INTERNAL:
             _log.error("internal failure in request %s", request_id, exc_info=failure)
@@ -128,17 +156,37 @@ class Endpoint(abc.ABC):
     def _render(self, failure: Failure, request_id: str) -> Reply:
         """One failure, in the dialect's words; total and never raising."""
 
-    async def _guarded(self, outcome: Coroutine[Any, Any, Reply]) -> Reply:
+    def _caller(self, peer: Peer | None) -> Caller:
+        """Who asks over a connection, as far as it is known."""
+        return self._callers.caller(self._listener.place, peer)
+
+    def _serve(self, ask: TokenAsk, peer: Peer | None, worded: Callable[[Token], Reply]) -> Reply | Coroutine[Any, Any, Reply]:
+        """The token that is asked for, at once from memory or later, as `worded` words it. What every dialect ends in."""
+        known = peer.proof if peer is not None else None
+        caller = known if isinstance(known, Caller) else self._caller(peer)
+        try:
+            token = self._source.cached(ask, caller, self._clock.now().timestamp())
+        except Failure as failure:
+            return self._refused(failure, peer, ask.resource)
+        return worded(token) if token is not None else self._fetched(ask, caller, peer, worded)
+
+    async def _fetched(self, ask: TokenAsk, caller: Caller, peer: Peer | None, worded: Callable[[Token], Reply]) -> Reply:
+        try:
+            return worded(await self._source.token(ask, caller))
+        except Failure as failure:
+            return self._refused(failure, peer, ask.resource)
+
+    async def _guarded(self, outcome: Coroutine[Any, Any, Reply], peer: Peer | None) -> Reply:
         try:
             return await outcome
         except Failure as failure:
-            return self.refuse(failure)
+            return self._refused(failure, peer)
         except Exception:  # noqa: BLE001 - as in answer
             return self._bug()
 
     def _bug(self) -> Reply:
         _log.exception("bug at the token endpoint of %s", self._listener.host)
-        return self.refuse(Failure(FailureKind.UNAVAILABLE, "The request could not be served"))
+        return self._worded(Failure(FailureKind.UNAVAILABLE, "The request could not be served"))
 
     def _admit(self, request: Request, seen: Seen) -> None:
         """The checks that all dialects make, cheapest first: method, proxies, host (MIE section 1.7)."""

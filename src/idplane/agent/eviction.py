@@ -2,6 +2,7 @@
 
 - `identity_assignments`: the host's identities changed. Its description and tokens go; on removal, the identity's key on it too.
 - `resources`: the host changed or is gone. Identities come and go by assignments, so a changed tag costs no token.
+- `bindings`: who may ask on the host changed. Its description goes, and with it every proof; tokens are the same whoever asks.
 - `principals`: its tokens go (it may be disabled); on removal, its keys too.
 - `role_assignments`: the principal's tokens go, so that the next one shows what it may do now.
 - `credentials`: a certificate that this agent holds was revoked. Other certificates of the same identity, on other hosts and
@@ -14,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from idplane.ports.collections import (
+    BINDINGS,
     CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
     PRINCIPALS,
@@ -60,6 +62,10 @@ def _resource(change: Change) -> Eviction:
     return Eviction(tokens=change.key, description=change.key, keys=frozenset((change.key,)))
 
 
+def _binding(change: Change) -> Eviction:
+    return Eviction(description=change.subject)
+
+
 def _principal(change: Change) -> Eviction:
     return Eviction(tokens=change.key, keys=frozenset((change.key,)) if change.deleted else frozenset())
 
@@ -79,6 +85,7 @@ def _everything(_: Change) -> Eviction:
 _RULES = {
     IDENTITY_ASSIGNMENTS.name: _assignment,
     RESOURCES.name: _resource,
+    BINDINGS.name: _binding,
     PRINCIPALS.name: _principal,
     ROLE_ASSIGNMENTS.name: _role,
     CREDENTIALS.name: _credential,

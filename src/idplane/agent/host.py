@@ -13,18 +13,24 @@ from idplane.agent.api import Dialect, HostAgentApi, Listening, TokenAnswer
 from idplane.agent.appservice import AppServiceEndpoint
 from idplane.agent.appservice_2017 import AppService2017Endpoint
 from idplane.agent.arc import ArcEndpoint
+from idplane.agent.callers import Caller, Callers, Place
 from idplane.agent.cloudshell import CloudShellEndpoint
 from idplane.agent.credentials import Credentials
 from idplane.agent.endpoint import Endpoint, Listener, World
+from idplane.agent.fairness import FairShare
 from idplane.agent.identities import HostDescription, HostedIdentity, NoSelector, Selector, SelectorKind, select
 from idplane.agent.imds import IMDS_NAMES, ImdsEndpoint
 from idplane.agent.listening import ServedSocket, host_names
 from idplane.agent.machinelearning import MachineLearningEndpoint
+from idplane.agent.peers import Process
+from idplane.agent.places import Places
 from idplane.agent.plane import Plane, UpstreamToken
+from idplane.agent.refusals import Refusals, is_reported, refusal_of
 from idplane.agent.servicefabric import ServiceFabricEndpoint
+from idplane.agent.sockets import SocketTables, is_elsewhere
 from idplane.agent.source import TokenAsk, TokenSource
 from idplane.agent.upstream import AgentIdentity, Upstream, UpstreamResponse
-from idplane.model.calls import Workload
+from idplane.agent.workload_identity import TokenFiles
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.ports.store import Change
@@ -55,8 +61,13 @@ _ENDPOINTS: Mapping[Dialect, type[Endpoint]] = MappingProxyType(
         Dialect.MACHINE_LEARNING: MachineLearningEndpoint,
     }
 )
+_CONTROL = "control"
+"""What refusals over the control socket have in place of a dialect."""
 _log = logging.getLogger("idplane.agent")
 _POLL_SECONDS = 30
+_PROOFS_EACH, _PROOFS = 512, 4096
+"""Waiting proofs of one user, and of all: as many as there are connections. Before it is proved, a process that is quiet looks like a
+noisy one of the same user, and must not be refused in its place."""
 _RETRY_SECONDS = 1.0
 _STALE_SECONDS = 60.0
 """An agent that has not heard from the server for so long no longer serves what it remembers (design section 9)."""
@@ -73,13 +84,20 @@ class HostAgent:
         self._plane = Plane(upstream=upstream, identity=identity, clock=clock, entropy=entropy)
         self._clock = clock
         self._entropy = entropy
+        share = FairShare()
+        self._callers = Callers(clock=clock, share=FairShare(waiting_each=_PROOFS_EACH, waiting=_PROOFS))
+        self._refusals = Refusals(tell=self._plane.report, clock=clock)
         self._source = TokenSource(
             describe=self._plane.describe,
             exchange=self._exchange,
             credentials=Credentials(certify=self._plane.certify, clock=clock, entropy=entropy),
+            share=share,
             clock=clock,
         )
+        self._places = Places()
         self._listening: set[ServedSocket] = set()
+        self.token_files = TokenFiles(issue=self._plane.project, clock=clock)
+        """What workloads show to the authority themselves."""
 
     async def listen(  # noqa: PLR0913 - what a listener is, spelled out
         self,
@@ -94,12 +112,17 @@ class HostAgent:
         names: Collection[str] = (),
         tls: ssl.SSLContext | None = None,
         key_folder: int | None = None,
+        callers: socket.socket | None = None,
+        process: Process | None = None,
     ) -> Listening:
         """Serve a bound socket for `host`, and for no other resource whatever a request says.
 
         `names` are further Host header values (`name` or `name:port`) that the listener answers to. A dialect whose clients show
         a secret needs `secret`, Arc the descriptor of its `key_folder`, which stays the caller's, and Service Fabric `tls`; a
         listener that lacks what its dialect needs is a `ValueError`.
+
+        For telling who connects: `callers` is a socket for `SocketTables` made in the network namespace of a run that has one,
+        and `process` the process of a run that has none; both stay the opener's.
         """
         if dialect in _WITH_SECRET and not secret:
             raise ValueError(f"the dialect {dialect} needs a secret")
@@ -112,17 +135,26 @@ class HostAgent:
             names=host_names((str(address), int(port)), further),
             secret=secret,
             require_metadata=require_metadata,
-            workload=Workload(run_id=run_id),
+            dialect=dialect,
+            place=self._place(sock, run_id, callers, process),
             key_folder=key_folder,
         )
-        listening = await ServedSocket.start(sock, self._endpoint(dialect, listener), self._clock, tls=tls)
+        endpoint = self._endpoint(dialect, listener)
+        listening = await ServedSocket.start(sock, endpoint, self._clock, tls=tls, places=self._places)
         self._listening = {one for one in self._listening if not one.closed} | {listening}
         return listening
 
-    async def token(self, host: ResourceId, selector: Selector | None, resource: str) -> TokenAnswer:
-        """A token as a workload on `host` would get it. Raises what `TokenSource.token` raises."""
+    async def token(
+        self, host: ResourceId, selector: Selector | None, resource: str, process: Process | None = None
+    ) -> TokenAnswer:
+        """A token as a workload on `host` would get it, if `process` is one. Raises what `TokenSource.token` raises."""
         ask = TokenAsk(host=host, selector=selector, default=NoSelector.SYSTEM_OR_ONLY, resource=resource)
-        token = await self._source.token(ask)
+        caller = self._callers.caller(Place(), process)
+        try:
+            token = await self._source.token(ask, caller)
+        except Failure as failure:
+            self._note(failure, ask, caller)
+            raise
         return TokenAnswer(
             access_token=token.access_token,
             client_id=token.client_id,
@@ -169,7 +201,10 @@ class HostAgent:
         for listening in tuple(self._listening):
             await listening.close()
         self._listening.clear()
+        await self.token_files.close()
         await self._source.close()
+        await self._callers.close()
+        await self._refusals.close()
 
     async def _heard(self, position: int | None) -> tuple[int, Sequence[Change]]:
         """What is new since `position`. A feed that starts, or that has gone back, may have left something out."""
@@ -178,8 +213,26 @@ class HostAgent:
             self._source.forget()
         return now_at, changes
 
+    def _place(self, sock: socket.socket, run_id: str | None, callers: socket.socket | None, process: Process | None) -> Place:
+        if callers is not None:
+            return Place(run_id=run_id, tables=SocketTables(callers), own_network=True)
+        if is_elsewhere(sock, unknown=False):
+            return Place(run_id=run_id, own_network=True)
+        return Place(run_id=run_id, tables=self._callers.tables, process=process)
+
+    def _note(self, failure: Failure, ask: TokenAsk, caller: Caller) -> None:
+        """A refusal over the control socket, for the log."""
+        if is_reported(failure):
+            self._refusals.note(
+                refusal_of(
+                    failure, self._clock.now(), host=ask.host, dialect=_CONTROL, resource=ask.resource, workload=caller.known()
+                )
+            )
+
     def _endpoint(self, dialect: Dialect, listener: Listener) -> Endpoint:
-        world = World(source=self._source, clock=self._clock, entropy=self._entropy)
+        world = World(
+            source=self._source, callers=self._callers, refusals=self._refusals, clock=self._clock, entropy=self._entropy
+        )
         return _ENDPOINTS[dialect](listener, world)
 
     async def _exchange(self, host: HostDescription, identity: HostedIdentity, ask: TokenAsk, assertion: str) -> UpstreamToken:

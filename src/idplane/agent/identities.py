@@ -9,6 +9,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from idplane.model.bindings import Binding
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
@@ -64,6 +65,8 @@ class HostDescription:
     """Absolute, in the server's own words: what client assertions name as their audience."""
     location: str = ""
     identities: tuple[HostedIdentity, ...] = ()
+    bindings: tuple[Binding, ...] = ()
+    """Which processes may use which identities; with none, all may use all."""
     compute: JsonObject = field(default_factory=dict)
     """The `compute` document of `/metadata/instance`."""
 

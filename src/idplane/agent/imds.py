@@ -25,7 +25,7 @@ from idplane.agent import imds_errors
 from idplane.agent.endpoint import Endpoint, Listener, World, examine
 from idplane.agent.identities import NoSelector
 from idplane.agent.instance import VERSIONS, instance_document, part, rendered
-from idplane.agent.protocol import Request
+from idplane.agent.protocol import Peer, Request
 from idplane.agent.query import Target, parse_selector, parse_target
 from idplane.agent.replies import JSON, Reply, reply
 from idplane.agent.source import Refresh, TokenAsk
@@ -55,9 +55,12 @@ class _Absent(enum.Enum):
 class _Plan:
     """What a target asks for, worked out once. Remembers the last answer for as long as it is true: one second, one token."""
 
-    __slots__ = ("ask", "authority", "other", "reply", "second", "token")
+    __slots__ = ("ask", "authority", "clock", "other", "reply", "second", "token")
 
-    def __init__(self, authority: bytes | None, ask: TokenAsk | None, other: _Other | _Absent | Failure | None) -> None:
+    def __init__(
+        self, clock: Clock, authority: bytes | None, ask: TokenAsk | None, other: _Other | _Absent | Failure | None
+    ) -> None:
+        self.clock = clock
         self.authority = authority
         self.ask = ask
         self.other = other
@@ -65,8 +68,16 @@ class _Plan:
         self.second = -1
         self.reply: Reply | None = None
 
+    def worded(self, token: Token) -> Reply:
+        """The answer is remembered by its token, so that whoever may not have this token never meets this answer."""
+        now = self.clock.now()
+        second = int(now.timestamp())
+        if token is not self.token or second != self.second or self.reply is None:
+            self.token, self.second, self.reply = token, second, machine_token(token, now, server=imds_errors.SERVER)
+        return self.reply
 
-_Other = Callable[["ImdsEndpoint"], Coroutine[Any, Any, Reply]]
+
+_Other = Callable[["ImdsEndpoint", Peer | None], Coroutine[Any, Any, Reply]]
 
 
 class ImdsEndpoint(Endpoint):
@@ -86,26 +97,14 @@ class ImdsEndpoint(Endpoint):
         if self._listener.require_metadata and (seen.wanted is None or seen.wanted.lower() != b"true"):
             raise Failure(FailureKind.METADATA_HEADER_MISSING)
         if plan.ask is not None:
-            return self._token(plan, plan.ask)
+            return self._serve(plan.ask, request.peer, plan.worded)
         if isinstance(plan.other, Failure):
             raise Failure(plan.other.kind, plan.other.detail)
         assert callable(plan.other)
-        return plan.other(self)
+        return plan.other(self, request.peer)
 
     def _render(self, failure: Failure, request_id: str) -> Reply:
         return imds_errors.render(failure, request_id, self._clock.now())
-
-    def _token(self, plan: _Plan, ask: TokenAsk) -> Reply | Coroutine[Any, Any, Reply]:
-        now = self._clock.now().timestamp()
-        token = self._source.cached(ask, now)
-        if token is None:
-            return self._fetched(ask)
-        if token is not plan.token or int(now) != plan.second or plan.reply is None:
-            plan.token, plan.second, plan.reply = token, int(now), _token_reply(token, self._clock)
-        return plan.reply
-
-    async def _fetched(self, ask: TokenAsk) -> Reply:
-        return _token_reply(await self._source.token(ask), self._clock)
 
     def _planned(self, target: bytes) -> _Plan:
         plan = self._plan(target)
@@ -120,13 +119,13 @@ class ImdsEndpoint(Endpoint):
         try:
             target = parse_target(raw)
         except Failure as failure:
-            return _Plan(None, None, failure)
+            return _Plan(self._clock, None, None, failure)
         try:
             if target.path == _TOKEN_PATH:
-                return _Plan(target.authority, self._ask(target), None)
-            return _Plan(target.authority, None, _other(target))
+                return _Plan(self._clock, target.authority, self._ask(target), None)
+            return _Plan(self._clock, target.authority, None, _other(target))
         except Failure as failure:
-            return _Plan(target.authority, None, failure)
+            return _Plan(self._clock, target.authority, None, failure)
 
     def _ask(self, target: Target) -> TokenAsk:
         parameters = target.parameters
@@ -141,23 +140,22 @@ class ImdsEndpoint(Endpoint):
             resource=resource,
             capabilities=capabilities_of(parameters),
             refresh=refresh_of(parameters),
-            workload=self._listener.workload,
         )
 
     def _ok(self, body: bytes, media_type: str = JSON) -> Reply:
         return reply(200, body, now=self._clock.now(), server=imds_errors.SERVER, media_type=media_type)
 
-    async def info(self) -> Reply:
-        """`/metadata/identity/info`."""
-        host = await self._source.host(self._listener.host)
+    async def info(self, peer: Peer | None) -> Reply:
+        """`/metadata/identity/info`, which is about the identities and for those who may use some."""
+        host = await self._source.host_for(self._listener.host, self._caller(peer))
         return self._ok(msgspec.json.encode({"tenantId": host.tenant_id}))
 
-    async def versions(self) -> Reply:
+    async def versions(self, _: Peer | None) -> Reply:
         """`/metadata/versions`."""
         return self._ok(msgspec.json.encode({"apiVersions": VERSIONS}))
 
     async def instance(self, path: tuple[str, ...], wish: str | None) -> Reply:
-        """`/metadata/instance` or a part of it."""
+        """`/metadata/instance` or a part of it; no identity is in it, so that everyone may read it."""
         host = await self._source.host(self._listener.host)
         body, media_type = rendered(part(instance_document(host), path), wish)
         return self._ok(body, media_type)
@@ -200,7 +198,7 @@ def _other(target: Target) -> _Other | _Absent:
             raise Failure(FailureKind.INVALID_API_VERSION)
         steps = tuple(path.removeprefix(_INSTANCE_PATH).split("/")[1:])
         wish = parameters.get("format")
-        return lambda endpoint: endpoint.instance(steps, wish)
+        return lambda endpoint, _: endpoint.instance(steps, wish)
     raise Failure(FailureKind.PATH_NOT_FOUND, "There is nothing at this path")
 
 
@@ -211,7 +209,3 @@ def _check_token_version(parameters: Mapping[str, str]) -> None:
         raise Failure(FailureKind.MISSING_API_VERSION)
     if _VERSION.fullmatch(version) is None or version < _OLDEST_TOKEN_VERSION:
         raise Failure(FailureKind.INVALID_API_VERSION)
-
-
-def _token_reply(token: Token, clock: Clock) -> Reply:
-    return machine_token(token, clock.now(), server=imds_errors.SERVER)

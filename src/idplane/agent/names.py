@@ -23,12 +23,12 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
-from idplane.model.azure import PUBLIC_HOSTS, VAULT_DOMAIN
+from idplane.model.azure import ISSUER_DOMAINS, PUBLIC_HOSTS, VAULT_DOMAIN
 
 __all__ = ["NameServer", "Names"]
 
 _NAMES = frozenset(host for hosts in PUBLIC_HOSTS.values() for host in hosts)
-_DOMAINS = (VAULT_DOMAIN, "localhost")
+_DOMAINS = (VAULT_DOMAIN, *ISSUER_DOMAINS, "localhost")
 """Every name below is ours; `localhost` for `{vault}.vault.localhost`, which glibc does not resolve by itself."""
 _METADATA = "metadata.azure.internal"
 _METADATA_ADDRESS = "169.254.169.254"

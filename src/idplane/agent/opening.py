@@ -1,12 +1,15 @@
-"""Opening a token endpoint in any dialect: its secret, certificate and files, and the variables by which clients find it (MIE sections 1.5 to 5)."""
+"""Opening a token source in any dialect: its secret, certificate and files, and the variables by which clients find it (MIE sections 1.5 to 6)."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import ssl
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, assert_never
 
 from idplane.agent.api import HostAgentApi
@@ -14,12 +17,15 @@ from idplane.agent.appservice import APP_SERVICE_PATH
 from idplane.agent.arc import ARC_PATH
 from idplane.agent.arc_keys import key_folder
 from idplane.agent.cloudshell import CLOUD_SHELL_PATH
+from idplane.agent.peers import Process
 from idplane.agent.servicefabric import SERVICE_FABRIC_PATH
+from idplane.agent.workload_identity import TOKEN_FILE, Projection, client_for
 from idplane.model.dialects import Dialect
+from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.ports.world import Entropy
 
-__all__ = ["Certificates", "EndpointWish", "ServerCertificate", "open_endpoint"]
+__all__ = ["Certificates", "EndpointWish", "FileWish", "ServerCertificate", "open_endpoint", "open_token_file"]
 
 _SECRET_BYTES = 32
 _OWN_NAMES = ("localhost", "127.0.0.1")
@@ -53,6 +59,10 @@ class EndpointWish:
     """In a namespace, where fixed addresses are real and IMDS needs no variable."""
     key_folder: int | None = None
     """The namespace's folder for Arc's keys; None for this machine's own."""
+    callers: socket.socket | None = None
+    """For telling who connects, in a namespace."""
+    process: Process | None = None
+    """The process that it is opened for, outside of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +102,8 @@ async def open_endpoint(
         run_id=wish.run_id,
         tls=served.context if served else None,
         key_folder=folder,
+        callers=wish.callers,
+        process=wish.process,
     )
     stack.push_async_callback(listening.close)
     door = _Door(
@@ -101,6 +113,53 @@ async def open_endpoint(
         default_identity=await agent.default_identity(wish.host) if learning else None,
     )
     return _variables(wish, door)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileWish:
+    """What is to be kept in a file, for workload identity."""
+
+    projection: Projection
+    client_id: str | None
+    """Of the identity or application that it is for; None for the one that trusts it."""
+    authority: str
+    """Where clients exchange it."""
+    folder: Path
+    """As the workload sees it."""
+    descriptor: int | None = None
+    """The open folder, where that is another one than this process sees; stays its caller's."""
+
+
+async def open_token_file(stack: AsyncExitStack, wish: FileWish, *, agent: HostAgentApi) -> dict[str, str]:
+    """Keep a file until the stack ends; the variables by which clients find it, and the authority.
+
+    Raises `Failure(UNAVAILABLE)` where no file can be, and what `TokenFiles.open` and `client_for` raise.
+    """
+    folder = wish.descriptor if wish.descriptor is not None else stack.enter_context(_private_folder(wish.folder))
+    token, close = await agent.token_files.open(wish.projection, folder)
+    stack.push_async_callback(close)
+    return {
+        "AZURE_CLIENT_ID": wish.client_id or client_for(wish.projection.host, token),
+        "AZURE_TENANT_ID": token.tenant_id,
+        "AZURE_FEDERATED_TOKEN_FILE": str(wish.folder / TOKEN_FILE),
+        "AZURE_AUTHORITY_HOST": wish.authority,
+    }
+
+
+@contextmanager
+def _private_folder(path: Path) -> Iterator[int]:
+    """A folder of its own for one file, gone with it."""
+    try:
+        path.mkdir(mode=0o700, parents=True)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise Failure(FailureKind.UNAVAILABLE, f"the folder {path} can't be made: {error.strerror}") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def _variables(wish: EndpointWish, door: _Door) -> dict[str, str]:
@@ -130,6 +189,8 @@ def _variables(wish: EndpointWish, door: _Door) -> dict[str, str]:
         case Dialect.MACHINE_LEARNING:
             default = {"DEFAULT_IDENTITY_CLIENT_ID": door.default_identity} if door.default_identity else {}
             found = {"MSI_ENDPOINT": base + APP_SERVICE_PATH, "MSI_SECRET": door.secret, **default}
+        case Dialect.WORKLOAD_IDENTITY:
+            raise ValueError("workload identity has no endpoint")
         case _:
             assert_never(wish.dialect)
     return found

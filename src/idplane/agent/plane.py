@@ -1,4 +1,4 @@
-"""The server, as the agent sees it: the four things that are asked of it, and the proof of who asks.
+"""The server, as the agent sees it: the things that are asked of it, and the proof of who asks.
 
 Wire: `/agent/v1/*` with a signed JWT for each request (`directory.hosts` verifies it), and the ordinary token endpoint with a
 client assertion. Answers are checked for shape here, so that nothing below meets JSON.
@@ -7,7 +7,7 @@ client assertion. Answers are checked for shape here, so that nothing below meet
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -15,21 +15,26 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from idplane.agent.binding_wire import BindingShape, bindings_from
 from idplane.agent.identities import HostDescription, HostedIdentity
 from idplane.agent.upstream import AgentIdentity, Upstream, UpstreamResponse
+from idplane.agent.workload_identity import ProjectedToken, Projection, TrustingClient
 from idplane.jose import Algorithm, Signer, b64url, b64url_decode, certificate_thumbprint, numeric_date
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.scale_sets import identity_host
+from idplane.model.values import JsonObject
 from idplane.ports.store import Change
 from idplane.ports.world import Clock, Entropy
 
-__all__ = ["AGENT_AUDIENCE", "ANSWER", "CLIENT_ASSERTION_TYPE", "IssuedCertificate", "Plane", "UpstreamToken"]
+__all__ = ["AGENT_AUDIENCE", "ANSWER", "CLIENT_ASSERTION_TYPE", "FROM_SERVER", "IssuedCertificate", "Plane", "UpstreamToken"]
 
 AGENT_AUDIENCE = "idplane-agent"
 """`aud` of the tokens that an agent signs for the agent API."""
 ANSWER = "answer"
 """`Failure.data` key under which the token service's own error answer (a JSON object) travels to the dialects that repeat it."""
+FROM_SERVER = "server"
+"""`Failure.data` key of a THROTTLED that the server decided on, not this agent."""
 CLIENT_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _PROOF_SECONDS = 60
 _OK = 200
@@ -93,6 +98,7 @@ class _Host(msgspec.Struct, rename="camel"):
     identities: tuple[_Identity, ...]
     location: str | None = None
     compute: dict[str, object] = {}
+    bindings: tuple[BindingShape, ...] = ()
 
 
 class _Certificate(msgspec.Struct, rename="camel"):
@@ -113,6 +119,22 @@ class _Change(msgspec.Struct):
 class _Changes(msgspec.Struct):
     position: int
     changes: tuple[_Change, ...] = ()
+
+
+class _Trusting(msgspec.Struct, rename="camel"):
+    client_id: str
+    name: str
+    managed: bool
+
+
+class _Projected(msgspec.Struct, rename="camel"):
+    token: str
+    issuer: str
+    subject: str
+    tenant_id: str
+    issued_at: datetime
+    expires_at: datetime
+    trusted_by: tuple[_Trusting, ...] = ()
 
 
 class _ErrorDetail(msgspec.Struct):
@@ -168,6 +190,7 @@ class Plane:
             token_endpoint=answer.token_endpoint,
             location=answer.location or "",
             identities=identities,
+            bindings=bindings_from(answer.bindings, identity_host(host), self._clock.now()),
             compute=answer.compute,
         )
 
@@ -181,6 +204,30 @@ class Plane:
             not_before=_aware(answer.not_before),
             not_after=_aware(answer.not_after),
         )
+
+    async def project(self, projection: Projection, /) -> ProjectedToken:
+        """A token of a host's own issuer.
+
+        Raises RESOURCE_NOT_FOUND, HOST_NOT_BOUND, INVALID_PARAMETER, AGENT_UNKNOWN, UNAVAILABLE.
+        """
+        asked = {"host": str(projection.host), "serviceAccount": projection.account, "runId": projection.run_id}
+        body = msgspec.json.encode({name: value for name, value in asked.items() if value is not None})
+        answer = _decoded(await self._ask("POST", "/agent/v1/projected-tokens", body), _Projected)
+        return ProjectedToken(
+            token=answer.token,
+            issuer=answer.issuer,
+            subject=answer.subject,
+            tenant_id=answer.tenant_id,
+            issued_at=_aware(answer.issued_at),
+            expires_at=_aware(answer.expires_at),
+            trusted_by=tuple(
+                TrustingClient(client_id=it.client_id, name=it.name, managed=it.managed) for it in answer.trusted_by
+            ),
+        )
+
+    async def report(self, refusals: Sequence[JsonObject]) -> None:
+        """Tell the server what was refused here; raises what the server refuses, and UNAVAILABLE."""
+        await self._ask("POST", "/agent/v1/refusals", msgspec.json.encode({"refusals": refusals}))
 
     async def changes(self, after: int | None, *, wait: int) -> tuple[int, tuple[Change, ...]]:
         """What changed after a position, waiting up to `wait` seconds for something; None asks for the present position only."""
@@ -273,13 +320,13 @@ def _refusal(response: UpstreamResponse) -> Failure:
             error = msgspec.json.decode(response.body, type=_Error).error
         except (msgspec.DecodeError, UnicodeDecodeError):
             return Failure(FailureKind.UNAVAILABLE, f"the server answered with status {response.status}")
-        return Failure(_KINDS.get(error.code, FailureKind.UNAVAILABLE), error.message)
+        return Failure(_KINDS.get(error.code, FailureKind.UNAVAILABLE), error.message, **{FROM_SERVER: "yes"})
     return Failure(FailureKind.UNAVAILABLE, f"the server answered with status {response.status}")
 
 
 def _token_refusal(response: UpstreamResponse) -> Failure:
     if response.status == FailureKind.THROTTLED.category.value:
-        return Failure(FailureKind.THROTTLED, "the token service asks for fewer requests")
+        return Failure(FailureKind.THROTTLED, "the token service asks for fewer requests", **{FROM_SERVER: "yes"})
     try:
         answer = msgspec.json.decode(response.body, type=dict[str, object])
     except (msgspec.DecodeError, UnicodeDecodeError):

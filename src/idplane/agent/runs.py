@@ -17,15 +17,20 @@ from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from idplane.agent.api import HostAgentApi
 from idplane.agent.network import NamespaceHandles, Network
-from idplane.agent.opening import Certificates, EndpointWish, open_endpoint
+from idplane.agent.opening import Certificates, EndpointWish, FileWish, open_endpoint, open_token_file
+from idplane.agent.peers import Process
 from idplane.agent.tunnel import Tunnel
-from idplane.model.dialects import Dialect
+from idplane.agent.workload_identity import Projection
+from idplane.model.azure import PUBLIC_HOSTS
+from idplane.model.dialects import TOKEN_FOLDER, Dialect
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
+from idplane.model.values import JsonObject
 from idplane.ports.world import Clock, Entropy
 
 __all__ = [
@@ -38,6 +43,8 @@ __all__ = [
     "PublicNamesServing",
     "Run",
     "Runs",
+    "Surroundings",
+    "WorkloadWish",
     "choose_host",
 ]
 
@@ -85,32 +92,45 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """The process that a run lives and dies with. Whoever holds it owns the descriptor."""
+class WorkloadWish:
+    """What a person chose for workload identity."""
 
-    pid: int
-    descriptor: int
-    """A pidfd (pidfd_open(2))."""
+    account: str | None = None
+    """`namespace/name` of a service account, on clusters."""
+    client_id: str | None = None
+    """Of the identity to be; None for the one that trusts the workload."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where runs outside of namespaces find things."""
+
+    authority: str
+    """The plane's own, as programs on this machine reach it."""
+    folder: Path
+    """For files of runs; each gets one of its own below it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamespaceSockets:
     """What a launcher bound inside its namespace. `plane` is None when the plane's port is that of `https`."""
 
-    endpoint: socket.socket
-    """For tokens, where the run's dialect has it."""
+    endpoint: socket.socket | None
+    """For tokens, where the run's dialect has it; None if it has no endpoint."""
     names_udp: socket.socket
     names_tcp: socket.socket
     https: socket.socket
     plane: socket.socket | None
     key_folder: int | None = None
-    """Arc's folder inside, open."""
+    """Arc's folder inside, open; or that of workload identity's file."""
+    callers: socket.socket | None = None
+    """For telling who connects (`sockets.SocketTables`)."""
 
     def close(self) -> None:
         """Close those that nobody took over."""
         if self.key_folder is not None:
             os.close(self.key_folder)
-        for one in (self.endpoint, self.names_udp, self.names_tcp, self.https, self.plane):
+        for one in (self.endpoint, self.names_udp, self.names_tcp, self.https, self.plane, self.callers):
             if one is not None:
                 one.close()
 
@@ -143,6 +163,18 @@ class Hosts(Protocol):
         """A full id or a unique name → the id of an existing resource; raises `Failure`. `choose_host` has the rules."""
         ...
 
+    async def is_open(self, host: ResourceId, /) -> bool:
+        """Whether no binding says which processes may use the resource's identities."""
+        ...
+
+    async def client(self, text: str, /) -> str:
+        """The client id that is meant: itself, or that of the user-assigned identity with this id or name; raises `Failure`."""
+        ...
+
+    async def issuer(self, resource: ResourceId, account: str | None, /) -> JsonObject:
+        """What a federated credential must name to trust a workload: `issuer`, `subject` and `audience`; raises `Failure`."""
+        ...
+
 
 def choose_host(text: str, named: Iterable[ResourceId]) -> ResourceId:
     """The one resource that a short name means, out of those that bear it. Pure.
@@ -165,9 +197,17 @@ class Runs:
     """All runs of one plane. Invariant: what a run opened is closed exactly once, whichever way it ends."""
 
     def __init__(
-        self, *, agent: HostAgentApi, public: PublicNames, clock: Clock, entropy: Entropy, network: Network | None = None
+        self,
+        *,
+        agent: HostAgentApi,
+        public: PublicNames,
+        clock: Clock,
+        entropy: Entropy,
+        surroundings: Surroundings,
+        network: Network | None = None,
     ) -> None:
         self._agent = agent
+        self._surroundings = surroundings
         self._public = public
         self.clock = clock
         self._entropy = entropy
@@ -187,10 +227,12 @@ class Runs:
         network: NamespaceHandles | None,
         *,
         dialect: Dialect = Dialect.IMDS,
+        workload: WorkloadWish | None = None,
     ) -> Opened:
         """Serve a network namespace; takes over the sockets and the process' descriptor, even when it raises.
 
-        Raises `Failure` UNAVAILABLE when a network was asked for and there is no program to make one, LIMIT_EXCEEDED.
+        Raises `Failure` UNAVAILABLE when a network was asked for and there is no program to make one, LIMIT_EXCEEDED, and as
+        `opening` does.
         """
         run = self._new(resource, Isolation.NAMESPACE, dialect, pid=process.pid, network=network is not None)
         async with AsyncExitStack() as stack:
@@ -198,7 +240,12 @@ class Runs:
             stack.callback(sockets.close)
             self._check_room()
             nameservers = await self._connect(stack, network)
-            variables = await self._serve_tokens(stack, run, sockets.endpoint, key_folder=sockets.key_folder)
+            if sockets.endpoint is None:
+                variables = await self._serve_file(stack, run, workload, folder=sockets.key_folder)
+            else:
+                variables = await self._serve_tokens(
+                    stack, run, sockets.endpoint, key_folder=sockets.key_folder, callers=sockets.callers
+                )
             await self._serve_names(stack, sockets, network=run.network)
             serving = await self._public.open(sockets.https, sockets.plane)
             stack.push_async_callback(serving.close)
@@ -206,19 +253,27 @@ class Runs:
             return Opened(run=run, authority=serving.ca_pem, nameservers=nameservers, variables=variables)
 
     async def open_environment(
-        self, resource: ResourceId, process: Process | None, *, dialect: Dialect = Dialect.APP_SERVICE
+        self,
+        resource: ResourceId,
+        process: Process | None,
+        *,
+        dialect: Dialect = Dialect.APP_SERVICE,
+        workload: WorkloadWish | None = None,
     ) -> Opened:
         """Serve variables: a loopback port, and a secret where the dialect has one.
 
         Without a process they last until revoked, or as long as the plane. A process also gets a tunnel by which Azure's public names lead here; variables that are handed out do not, since whoever
-        uses them would send all of their traffic through it. Raises as `opening.open_endpoint` does, and LIMIT_EXCEEDED.
+        uses them would send all of their traffic through it. Raises as `opening` does, and LIMIT_EXCEEDED.
         """
         run = self._new(resource, Isolation.ENVIRONMENT, dialect, pid=process.pid if process else None, network=True)
         async with AsyncExitStack() as stack:
             if process is not None:
                 stack.callback(os.close, process.descriptor)
             self._check_room()
-            variables = await self._serve_tokens(stack, run, _loopback_socket(stack))
+            if dialect is Dialect.WORKLOAD_IDENTITY:
+                variables = await self._serve_file(stack, run, workload)
+            else:
+                variables = await self._serve_tokens(stack, run, _loopback_socket(stack), process=process)
             authority = None
             if process is not None:
                 authority, proxy = await self._serve_tunnel(stack, self._entropy.bytes(_SECRET_BYTES).hex())
@@ -267,7 +322,14 @@ class Runs:
         stack.push_async_callback(server.close)
 
     async def _serve_tokens(
-        self, stack: AsyncExitStack, run: Run, sock: socket.socket, *, key_folder: int | None = None
+        self,
+        stack: AsyncExitStack,
+        run: Run,
+        sock: socket.socket,
+        *,
+        key_folder: int | None = None,
+        callers: socket.socket | None = None,
+        process: Process | None = None,
     ) -> dict[str, str]:
         wish = EndpointWish(
             host=run.resource,
@@ -275,8 +337,24 @@ class Runs:
             run_id=run.id,
             inside=run.isolation is Isolation.NAMESPACE,
             key_folder=key_folder,
+            callers=callers,
+            process=process,
         )
         return await open_endpoint(stack, sock, wish, agent=self._agent, certificates=self._public, entropy=self._entropy)
+
+    async def _serve_file(
+        self, stack: AsyncExitStack, run: Run, workload: WorkloadWish | None, *, folder: int | None = None
+    ) -> dict[str, str]:
+        inside = run.isolation is Isolation.NAMESPACE
+        wanted = workload or WorkloadWish()
+        file = FileWish(
+            projection=Projection(host=run.resource, account=wanted.account, run_id=run.id),
+            client_id=wanted.client_id,
+            authority=f"https://{PUBLIC_HOSTS['authority'][0]}/" if inside else self._surroundings.authority,
+            folder=Path(TOKEN_FOLDER) if inside else self._surroundings.folder / run.id,
+            descriptor=folder,
+        )
+        return await open_token_file(stack, file, agent=self._agent)
 
     async def _serve_tunnel(self, stack: AsyncExitStack, secret: str) -> tuple[bytes, dict[str, str]]:
         https, sock = _loopback_socket(stack), _loopback_socket(stack)

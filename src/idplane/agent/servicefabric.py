@@ -41,15 +41,10 @@ class ServiceFabricEndpoint(Endpoint):
             raise Failure(FailureKind.ENDPOINT_SECRET, secret="missing" if missing else "wrong")
         target = parse_target(request.target)
         self._admit_authority(target.authority)
-        ask = self._ask(target)
-        token = self._source.cached(ask, self._clock.now().timestamp())
-        return self._token_reply(token) if token is not None else self._fetched(ask)
+        return self._serve(self._ask(target), request.peer, self._token_reply)
 
     def _render(self, failure: Failure, request_id: str) -> Reply:
         return servicefabric_errors.render(failure, request_id, self._clock.now())
-
-    async def _fetched(self, ask: TokenAsk) -> Reply:
-        return self._token_reply(await self._source.token(ask))
 
     def _ask(self, target: Target) -> TokenAsk:
         if target.path != SERVICE_FABRIC_PATH:
@@ -72,7 +67,6 @@ class ServiceFabricEndpoint(Endpoint):
             resource=resource,
             capabilities=capabilities_of(parameters),
             refresh=refresh_of(parameters),
-            workload=self._listener.workload,
         )
 
     def _token_reply(self, token: Token) -> Reply:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
+from idplane.agent.callers import Caller
 from idplane.agent.credentials import Credentials
 from idplane.agent.eviction import eviction_of
+from idplane.agent.fairness import FairShare
 from idplane.agent.flights import Flights
 from idplane.agent.identities import HostDescription, HostedIdentity, NoSelector, Selector, select
 from idplane.agent.plane import UpstreamToken
@@ -48,7 +50,6 @@ class TokenAsk:
     resource: str
     capabilities: tuple[str, ...] = ()
     refresh: Refresh | None = None
-    workload: Workload = field(default_factory=Workload)
 
 
 Describe: TypeAlias = Callable[[ResourceId], Awaitable[HostDescription]]
@@ -61,49 +62,60 @@ class TokenSource:
     """Tokens and descriptions for the hosts of this agent.
 
     Invariant: what `cached` and `token` return was in the cache at that moment, hence not evicted. Work under way for something
-    that is evicted brings nothing back.
+    that is evicted brings nothing back. Nobody gets or names an identity that the host's bindings hide from him: the choice is made
+    among those that `Caller` lets him see, for cached tokens as for others.
     """
 
-    def __init__(self, *, describe: Describe, exchange: Exchange, credentials: Credentials, clock: Clock) -> None:
+    def __init__(
+        self, *, describe: Describe, exchange: Exchange, credentials: Credentials, share: FairShare, clock: Clock
+    ) -> None:
         self._describe = describe
         self._exchange = exchange
         self._credentials = credentials
+        self._share = share
         self._clock = clock
         self._tokens = TokenCache()
         self._hosts: dict[str, HostDescription] = {}
         self._token_flights: Flights[TokenKey, Token] = Flights(self._land_token)
         self._host_flights: Flights[str, HostDescription] = Flights(self._land_host)
 
-    def cached(self, ask: TokenAsk, now: float) -> Token | None:
+    def cached(self, ask: TokenAsk, caller: Caller, now: float) -> Token | None:
         """The token, if it can be had without waiting; `now` in seconds since the epoch.
 
-        Raises IDENTITY_NOT_FOUND and IDENTITY_AMBIGUOUS. Starts a refresh in the background when one is due.
+        Raises IDENTITY_NOT_FOUND, IDENTITY_AMBIGUOUS and CALLER_NOT_BOUND. Starts a refresh in the background when one is due.
         """
         host = self._hosts.get(ask.host.key)
         if host is None or ask.refresh is not None:
             return None
-        identity = select(host, ask.selector, ask.default)
+        view = caller.view(host)
+        if view is None:
+            return None
+        identity = select(view, ask.selector, ask.default)
         key = _key(host, ask, identity)
         entry = self._tokens.get(key)
         if entry is None or not entry.serves(now):
             return None
         if now >= entry.refresh_at:
             entry.postpone(now)
-            self._token_flights.begin(key, partial(self._fetch, host, identity, ask))
+            self._token_flights.begin(key, partial(self._refreshed, host, identity, ask, caller))
         return entry.token
 
-    async def token(self, ask: TokenAsk) -> Token:
+    async def token(self, ask: TokenAsk, caller: Caller) -> Token:
         """The token, from the cache or from the server.
 
-        Raises IDENTITY_NOT_FOUND, IDENTITY_AMBIGUOUS, HOST_NOT_BOUND, AGENT_UNKNOWN, UNAVAILABLE, THROTTLED, and what the token
+        Raises IDENTITY_NOT_FOUND, IDENTITY_AMBIGUOUS, CALLER_UNPROVEN, CALLER_NOT_BOUND, HOST_NOT_BOUND, AGENT_UNKNOWN, UNAVAILABLE, THROTTLED, and what the token
         service refused (with its words, `plane.ANSWER`).
         """
         try:
-            return await self._attempts(ask)
+            return await self._attempts(ask, caller)
         except Failure as failure:
             if failure.kind in _GONE:
                 raise Failure(FailureKind.IDENTITY_NOT_FOUND, "Identity not found") from failure
             raise
+
+    async def host_for(self, host: ResourceId, caller: Caller) -> HostDescription:
+        """What `caller` may see of a host; raises what `host` does, CALLER_UNPROVEN, CALLER_NOT_BOUND, THROTTLED."""
+        return await caller.admitted(await self.host(host))
 
     async def host(self, host: ResourceId) -> HostDescription:
         """What the server says of a host; raises RESOURCE_NOT_FOUND, HOST_NOT_BOUND, AGENT_UNKNOWN, UNAVAILABLE."""
@@ -151,16 +163,20 @@ class TokenSource:
         self._tokens.clear()
         self._hosts.clear()
 
-    async def _attempts(self, ask: TokenAsk) -> Token:
+    async def _attempts(self, ask: TokenAsk, caller: Caller) -> Token:
         """Look, fetch, look again: what was evicted between its arrival and our turn is fetched anew, under the new facts."""
         for _ in range(_ATTEMPTS):
             host = await self.host(ask.host)
-            identity = select(host, ask.selector, ask.default)
+            view = await caller.admitted(host)
+            if self._hosts.get(ask.host.key) is not host:
+                continue  # it changed while the caller was proved
+            identity = select(view, ask.selector, ask.default)
             key = _key(host, ask, identity)
             entry = self._tokens.get(key)
             if entry is not None and not self._wanted(ask, entry):
                 return entry.token
-            await self._fetched(key, host, identity, ask)
+            await caller.recognise(host)
+            await self._fetched(key, host, identity, ask, caller)
             ask = replace(ask, refresh=None)
         raise Failure(FailureKind.UNAVAILABLE, "the identity changed while its token was fetched")
 
@@ -171,10 +187,12 @@ class TokenSource:
         refresh = ask.refresh
         return refresh is not None and (refresh.bypass or refresh.bad_token == entry.token.sha256)
 
-    async def _fetched(self, key: TokenKey, host: HostDescription, identity: HostedIdentity, ask: TokenAsk) -> None:
+    async def _fetched(
+        self, key: TokenKey, host: HostDescription, identity: HostedIdentity, ask: TokenAsk, caller: Caller
+    ) -> None:
         """Fetch; if the server can't be reached, a token that is nearly but not quite expired has to do."""
         try:
-            await self._token_flights.join(key, partial(self._fetch, host, identity, ask))
+            await self._flown(key, host, identity, ask, caller)
         except Failure as failure:
             entry = self._tokens.get(key)
             alive = entry is not None and self._clock.now().timestamp() < entry.token.expires_on
@@ -182,9 +200,26 @@ class TokenSource:
                 raise
             entry.spent_at = entry.token.expires_on
 
-    async def _fetch(self, host: HostDescription, identity: HostedIdentity, ask: TokenAsk) -> Token:
+    async def _flown(
+        self, key: TokenKey, host: HostDescription, identity: HostedIdentity, ask: TokenAsk, caller: Caller
+    ) -> None:
+        """Join the fetch that is under way, whoever began it; or begin one, in the caller's own turn."""
+        work = partial(self._fetch, host, identity, ask, caller)
+        if self._token_flights.flying(key):
+            await self._token_flights.join(key, work)
+            return
+        async with self._share.turn(caller.key):
+            entry = self._tokens.get(key)
+            if entry is None or self._wanted(ask, entry):
+                await self._token_flights.join(key, work)
+
+    async def _refreshed(self, host: HostDescription, identity: HostedIdentity, ask: TokenAsk, caller: Caller) -> Token:
+        await caller.recognise(host)
+        return await self._fetch(host, identity, ask, caller)
+
+    async def _fetch(self, host: HostDescription, identity: HostedIdentity, ask: TokenAsk, caller: Caller) -> Token:
         try:
-            answer = await self._exchanged(host, identity, ask)
+            answer = await self._exchanged(host, identity, ask, caller.workload(host, identity))
         except Failure as failure:
             if failure.kind in _GONE:  # the news of it is still under way
                 self._hosts.pop(ask.host.key, None)
@@ -197,16 +232,18 @@ class TokenSource:
             expires_on=answer.expires_on,
         )
 
-    async def _exchanged(self, host: HostDescription, identity: HostedIdentity, ask: TokenAsk) -> UpstreamToken:
+    async def _exchanged(
+        self, host: HostDescription, identity: HostedIdentity, ask: TokenAsk, workload: Workload
+    ) -> UpstreamToken:
         """One token from the server; a refused credential is replaced once."""
-        assertion = await self._credentials.assertion(host, identity, ask.workload)
+        assertion = await self._credentials.assertion(host, identity, workload)
         try:
             return await self._exchange(host, identity, ask, assertion.text)
         except Failure as failure:
             if failure.kind is not FailureKind.ASSERTION_INVALID:
                 raise
         self._credentials.refused(assertion)
-        successor = await self._credentials.assertion(host, identity, ask.workload)
+        successor = await self._credentials.assertion(host, identity, workload)
         return await self._exchange(host, identity, ask, successor.text)
 
     async def _ask_description(self, host: ResourceId) -> HostDescription:

@@ -15,11 +15,12 @@ import json
 import socket
 from http import HTTPStatus
 
-from idplane.model.azure import PUBLIC_HOSTS, VAULT_DOMAIN
+from idplane.model.azure import ISSUER_DOMAINS, PUBLIC_HOSTS, VAULT_DOMAIN
 
 __all__ = ["Tunnel", "destination"]
 
 _PUBLIC = frozenset(host for hosts in PUBLIC_HOSTS.values() for host in hosts)
+_DOMAINS = frozenset((VAULT_DOMAIN, *ISSUER_DOMAINS))
 _HTTPS = 443
 _LARGEST_PORT = 65535
 _MOST_HEAD = 8 * 1024
@@ -41,7 +42,7 @@ class _Refused(Exception):  # noqa: N818 - becomes an answer, not an error
 def destination(host: str, port: int, inside: tuple[str, int]) -> tuple[str, int]:
     """Where a tunnel to `host` leads: Azure's public names to `inside`, names below `localhost` to this machine, others to themselves."""
     name = host.lower().rstrip(".")
-    if port == _HTTPS and (name in _PUBLIC or name.endswith(f".{VAULT_DOMAIN}")):
+    if port == _HTTPS and (name in _PUBLIC or name.partition(".")[2] in _DOMAINS):
         return inside
     if name == "localhost" or name.endswith(".localhost"):
         return "127.0.0.1", port

@@ -33,6 +33,7 @@ class InProcessUpstream:
             "query_string": query.encode(),
             "headers": [(b"host", self._host), *((name.lower().encode(), value.encode()) for name, value in headers.items())],
             "client": None,
+            "idplane.complete": True,
         }
         sent: list[MutableMapping[str, Any]] = []
 

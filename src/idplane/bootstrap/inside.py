@@ -13,11 +13,15 @@ from idplane.agent.opening import ServerCertificate
 from idplane.agent.runs import choose_host
 from idplane.bootstrap.plane import Plane, context_for
 from idplane.keys import RunAuthority
-from idplane.model.azure import PUBLIC_HOSTS, VAULT_DOMAIN
+from idplane.model.azure import ISSUER_DOMAINS, PUBLIC_HOSTS, VAULT_DOMAIN
 from idplane.model.failure import Failure, FailureKind
-from idplane.model.ids import ResourceId
+from idplane.model.ids import ResourceId, is_guid
 from idplane.model.scale_sets import host_on, identity_host
-from idplane.ports.collections import RESOURCES
+from idplane.model.values import JsonObject
+from idplane.model.workload_issuers import EXCHANGE_AUDIENCE, subject_of
+from idplane.ports.collections import BINDINGS, RESOURCES, SUBSCRIPTIONS
+from idplane.providers.identity_block import IDENTITY_RESOURCE
+from idplane.sts.projected import WorkloadIssuers
 from idplane.web.origins import Origins
 from idplane.web.serving import Listener
 
@@ -52,7 +56,9 @@ class PlanePublicNames:
         authority = RunAuthority.create(self._plane.world.clock, self._plane.world.entropy)
         names = [host for hosts in PUBLIC_HOSTS.values() for host in hosts]
         listener = Listener(self._plane.app(Origins.azure()))
-        await listener.listen(https, context_for(authority.issue([*names, f"*.{VAULT_DOMAIN}"])))
+        await listener.listen(
+            https, context_for(authority.issue([*names, *(f"*.{domain}" for domain in (VAULT_DOMAIN, *ISSUER_DOMAINS))]))
+        )
         listeners = [listener]
         if plane is not None:
             listeners.append(await self._plane.listen(plane))
@@ -76,3 +82,29 @@ class PlaneHosts:
             return host
         named = await self._store.all(RESOURCES, where={"name": text.lower()})
         return choose_host(text, (item.value.id for item in named))
+
+    async def is_open(self, host: ResourceId, /) -> bool:
+        """Whether the resource is there without any binding; an instance has those of its scale set."""
+        bearer = identity_host(host).key
+        page = await self._store.page(BINDINGS, where={"host_key": bearer}, limit=1)
+        return not page.items and await self._store.get(RESOURCES, bearer) is not None
+
+    async def client(self, text: str, /) -> str:
+        """A client id as it is, or that of a user-assigned identity; raises RESOURCE_NOT_FOUND, CONFLICT."""
+        if is_guid(text):
+            return text.lower()
+        where = {"type": IDENTITY_RESOURCE.lower()}
+        if text.startswith("/"):
+            where["path"] = ResourceId.parse(text).key
+        else:
+            where["name"] = text.lower()
+        found = {item.value.id: item.value for item in await self._store.all(RESOURCES, where=where)}
+        chosen = found[choose_host(text, found)]
+        return str(chosen.properties["clientId"])
+
+    async def issuer(self, resource: ResourceId, account: str | None, /) -> JsonObject:
+        """As the workload's tokens will have them; raises RESOURCE_NOT_FOUND, and INVALID_PARAMETER for a cluster without an issuer."""
+        host = identity_host(resource)
+        subscription = await self._store.get(SUBSCRIPTIONS, host.subscription or "")
+        issuer, _ = await WorkloadIssuers(store=self._store).issuer(host, subscription.value.tenant_id if subscription else "")
+        return {"issuer": issuer, "subject": subject_of(host, account), "audience": EXCHANGE_AUDIENCE}

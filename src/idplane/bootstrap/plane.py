@@ -32,7 +32,7 @@ from idplane.ports.collections import AGENTS, CREDENTIALS
 from idplane.ports.store import ANY, Batch, Delete, Put
 from idplane.providers import PROVIDERS
 from idplane.rbac import AccessControl
-from idplane.sts import TokenAuthenticator, TokenService
+from idplane.sts import RefusalLog, TokenAuthenticator, TokenService
 from idplane.vault import SecretVault
 from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
@@ -126,7 +126,13 @@ class Plane:
             management=ManagementSurface(manager=manager, home_tenant=installation.tenant.id),
             graph=GraphSurface(store=store, authenticator=authenticator),
             vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
-            agents=AgentSurface(hosts=hosts, store=store, clock=clock),
+            agents=AgentSurface(
+                hosts=hosts,
+                projected=tokens.projected,
+                refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
+                store=store,
+                clock=clock,
+            ),
         )
         agent = await _embedded_agent(world, authority, surfaces)
         subscriptions = (world.store.subscribe(ring.apply), world.store.subscribe(agent.apply))
@@ -161,7 +167,11 @@ class Plane:
 
     async def turn(self) -> datetime:
         """One pass of all duties, for whoever moves the clock by hand; when the next thing is due."""
-        dues = (await self.ring.turn(), await self.vault.purge_due(self.world.clock.now()))
+        dues = (
+            await self.ring.turn(),
+            await self.vault.purge_due(self.world.clock.now()),
+            await self.agent.token_files.turn(),
+        )
         return min(due for due in dues if due is not None)
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from idplane import __version__
 from idplane.agent.control import ControlServer
-from idplane.agent.runs import Runs
+from idplane.agent.runs import Runs, Surroundings
 from idplane.bootstrap.folder import open_custody, usable
 from idplane.bootstrap.inside import PlaneHosts, PlanePublicNames
 from idplane.bootstrap.operator import OPERATOR_FILE, OperatorKey, write_private_file, write_public_file
@@ -33,6 +34,7 @@ CA_FILE = "ca.pem"
 """Written when all else is ready, so its presence says that a start was complete."""
 CONTROL_SOCKET = "control.sock"
 DESCRIPTION_FILE = "plane.json"
+RUNS_FOLDER = "runs"
 _DESCRIPTORS = 8192
 
 
@@ -83,7 +85,8 @@ async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> Non
             write_public_file(folder.path / CA_FILE, plane.tls.ca_pem)
             listener = await plane.listen(sock)
             stack.push_async_callback(listener.close)
-        runs = Runs(agent=plane.agent, public=PlanePublicNames(plane), clock=clock, entropy=entropy)
+        surroundings = Surroundings(authority=f"{_base(sock.getsockname()[1])}/", folder=_empty(folder.path / RUNS_FOLDER))
+        runs = Runs(agent=plane.agent, public=PlanePublicNames(plane), clock=clock, entropy=entropy, surroundings=surroundings)
         stack.push_async_callback(runs.close)
         control = ControlServer(path=folder.path / CONTROL_SOCKET, agent=plane.agent, runs=runs, hosts=PlaneHosts(plane))
         await control.start()
@@ -130,8 +133,18 @@ def _operator_certificate(folder: Path, world: World) -> bytes:
     return key.certificate
 
 
+def _base(port: int) -> str:
+    return "https://localhost" if port == 443 else f"https://localhost:{port}"  # noqa: PLR2004 - the default port of https
+
+
+def _empty(runs: Path) -> Path:
+    """Without what a process that was killed left behind."""
+    shutil.rmtree(runs, ignore_errors=True)
+    return runs
+
+
 def _describe(plane: Plane, folder: Path, *, port: int) -> PlaneInfo:
-    base = "https://localhost" if port == 443 else f"https://localhost:{port}"  # noqa: PLR2004 - the default port of https
+    base = _base(port)
     return PlaneInfo(
         ready=True,
         arm=base,

@@ -53,6 +53,16 @@ class PlaneClient:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         return _accepted(self.request("POST", url, headers=headers, body=urlencode(form).encode()))
 
+    def send(
+        self, method: str, url: str, *, token: str, body: JsonObject | None = None, headers: Mapping[str, str] | None = None
+    ) -> PlaneAnswer:
+        """The answer to a change; raises `CommandError` with the plane's words when it refuses."""
+        content = None if body is None else json.dumps(body).encode()
+        sent = {"Content-Type": "application/json", **_bearer(token), **(headers or {})}
+        answer = self.request(method, url, headers=sent, body=content)
+        _accepted(answer)
+        return answer
+
     def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> PlaneAnswer:

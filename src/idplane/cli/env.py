@@ -12,9 +12,9 @@ from idplane.bootstrap.settings import environment
 from idplane.cli.description import read_plane
 from idplane.cli.launch import OTHER_TOKEN_SOURCES
 from idplane.cli.link import ask
-from idplane.cli.options import data_option, dialect_option, json_option
+from idplane.cli.options import data_option, dialect_option, json_option, workload_choice, workload_options
 from idplane.cli.output import CommandError, say_columns, say_json
-from idplane.cli.trust import bundle_variables, bundle_with, keep_bundle, read_system_bundle
+from idplane.cli.trust import bundle_with, kept_trust, read_system_bundle
 from idplane.model.values import JsonObject
 
 __all__ = ["command", "dotenv_lines", "shell_lines"]
@@ -34,9 +34,11 @@ Examples:
 @dialect_option(
     "Whose variables: app-service, which the Azure SDKs of all languages honour, app-service-2017, machine-learning and"
     " service-fabric come with a secret; arc with files in /var/opt/azcmagent/tokens, for a plane that runs as root;"
+    " workload-identity comes with a file below the data folder;"
     " imds and cloud-shell have none, so any process on this machine that finds the port gets the tokens."
     "  [default: as the resource's type has it; app-service for machines]"
 )
+@workload_options
 @click.option(
     "--format",
     "form",
@@ -53,6 +55,8 @@ def command(  # noqa: PLR0913 - click passes each option by itself
     data: Path,
     resource: str | None,
     dialect: str | None,
+    account: str | None,
+    identity: str | None,
     form: str,
     list_open: bool,
     revoke: str | None,
@@ -70,7 +74,8 @@ def command(  # noqa: PLR0913 - click passes each option by itself
         ask(data, {"operation": "revoke", "id": revoke})
         _say_revoked(revoke, as_json=as_json)
     else:
-        _open(data, str(resource), dialect, form, as_json=as_json)
+        choice = workload_choice(dialect, account, identity)
+        _open(data, {"resource": resource, "dialect": dialect, **choice}, form, as_json=as_json)
 
 
 def shell_lines(variables: Mapping[str, str]) -> list[str]:
@@ -93,14 +98,15 @@ def _quoted(value: str) -> str:
     return f'"{escaped}"'
 
 
-def _open(data: Path, resource: str, dialect: str | None, form: str, *, as_json: bool) -> None:
+def _open(data: Path, asked: JsonObject, form: str, *, as_json: bool) -> None:
     plane = read_plane(data)
-    opened = ask(data, {"operation": "env", "resource": resource, "dialect": dialect})
+    opened = ask(data, {**asked, "operation": "env"})
     given = opened.get("variables")
     if not isinstance(given, dict):
         raise CommandError("the plane's answer makes no sense; is it another version?")
-    bundle = keep_bundle(data, bundle_with(read_system_bundle(environment()), Path(plane.ca_file).read_bytes()))
-    variables = {**given, **bundle_variables(str(bundle))}
+    base = environment()
+    bundle = bundle_with(read_system_bundle(base), Path(plane.ca_file).read_bytes())
+    variables = {**given, **kept_trust(data, bundle, base)}
     if as_json:
         say_json({"id": opened["id"], "resource": opened["resource"], "variables": variables})
         return

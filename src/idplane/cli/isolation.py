@@ -49,6 +49,7 @@ _IFF_UP = 0x1
 _NAME_BYTES = 16
 _ONE_HOST = "255.255.255.255"
 
+_NETLINK_SOCK_DIAG = 4
 _BACKLOG = 128
 _SMALL = "mode=0755,size=1m"
 
@@ -61,17 +62,27 @@ class IsolationForbidden(Exception):  # noqa: N818 - an outcome that the caller 
 class RunSockets:
     """What answers inside a run."""
 
-    endpoint: socket.socket
+    endpoint: socket.socket | None
+    """None where the dialect has no endpoint."""
     names_udp: socket.socket
     names_tcp: socket.socket
     https: socket.socket
     plane: socket.socket | None
     """None when the plane's own port is 443, which `https` serves."""
+    callers: socket.socket
+    """By which the agent asks the kernel who connects; no socket that is served."""
 
     def named(self) -> dict[str, socket.socket]:
         """Those that there are, by the names that the agent knows them by."""
-        named = {"endpoint": self.endpoint, "names_udp": self.names_udp, "names_tcp": self.names_tcp, "https": self.https}
-        return named if self.plane is None else {**named, "plane": self.plane}
+        named = {
+            "endpoint": self.endpoint,
+            "names_udp": self.names_udp,
+            "names_tcp": self.names_tcp,
+            "https": self.https,
+            "callers": self.callers,
+            "plane": self.plane,
+        }
+        return {name: sock for name, sock in named.items() if sock is not None}
 
 
 def enter() -> None:
@@ -87,13 +98,14 @@ def enter() -> None:
         Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0", encoding="ascii")
 
 
-def listen(plane_port: int, endpoint: tuple[str, int]) -> RunSockets:
-    """Bind everything that answers inside, tokens at `endpoint`."""
+def listen(plane_port: int, endpoint: tuple[str, int] | None) -> RunSockets:
+    """Bind everything that answers inside, tokens at `endpoint` if there is one."""
     return RunSockets(
-        endpoint=_tcp(*endpoint),
+        endpoint=_tcp(*endpoint) if endpoint else None,
         names_udp=_bound(socket.SOCK_DGRAM, DNS_ADDRESS, 53),
         names_tcp=_tcp(DNS_ADDRESS, 53),
         https=_tcp("127.0.0.1", 443),
+        callers=socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG),
         plane=None if plane_port == 443 else _tcp("127.0.0.1", plane_port),  # noqa: PLR2004 - the port of https
     )
 

@@ -13,8 +13,7 @@ from typing import Final, NoReturn
 
 from idplane.cli.isolation import DNS_ADDRESS, IMDS_ADDRESS
 from idplane.cli.output import CommandError
-from idplane.cli.trust import bundle_variables
-from idplane.model.azure import PUBLIC_HOSTS, VAULT_DOMAIN
+from idplane.model.azure import ISSUER_DOMAINS, PUBLIC_HOSTS, VAULT_DOMAIN
 
 __all__ = [
     "OTHER_TOKEN_SOURCES",
@@ -41,6 +40,14 @@ OTHER_TOKEN_SOURCES: Final = (
 )
 """Variables by which SDKs choose a token source (MIE sections 1.5, 2 to 6)."""
 
+_OTHER_PROOFS: Final = (
+    "AZURE_CLIENT_SECRET",
+    "AZURE_CLIENT_CERTIFICATE_PATH",
+    "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+    "AZURE_USERNAME",
+    "AZURE_PASSWORD",
+)
+"""What proves another client than the one whose id a run is given: `DefaultAzureCredential` would try them together."""
 _AZURE_NAMES: Final = sorted(host for hosts in PUBLIC_HOSTS.values() for host in hosts)
 _AUTHORITY: Final = "AZURE_AUTHORITY_HOST"
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY")
@@ -51,14 +58,16 @@ _NOT_FOUND: Final = 127
 
 
 def workload_environment(
-    base: Mapping[str, str], *, given: Mapping[str, str], bundle: str, inside: bool, network: bool
+    base: Mapping[str, str], *, given: Mapping[str, str], trust: Mapping[str, str], inside: bool, network: bool
 ) -> dict[str, str]:
-    """The workload's variables: the caller's, without other token sources, with those that are `given` and a trusted `bundle`.
+    """The workload's variables: the caller's, without other token sources, with those that are `given` and that name what to `trust`.
 
     `inside` tells a namespace, where Azure's public names are ours and an authority or a proxy of the caller's would lead around
     them. With a `network`, the caller's proxies stay but are not asked for what is served here.
     """
     dropped = set(OTHER_TOKEN_SOURCES)
+    if "AZURE_CLIENT_ID" in given:
+        dropped.update(_OTHER_PROOFS)
     if any(name in base for name in _HTTPS_PROXY):
         # The way out of this machine is the caller's own proxy: Azure's names then lead where it says.
         given = {name: value for name, value in given.items() if name not in _HTTPS_PROXY}
@@ -69,7 +78,7 @@ def workload_environment(
     kept = {name: value for name, value in base.items() if name not in dropped}
     tunnelled = any(name in given for name in _HTTPS_PROXY)
     bypassed = _not_proxied({**kept, **given}, inside=inside, tunnelled=tunnelled)
-    return {**kept, **bypassed, **bundle_variables(bundle), **given}
+    return {**kept, **bypassed, **trust, **given}
 
 
 def _not_proxied(variables: Mapping[str, str], *, inside: bool, tunnelled: bool) -> dict[str, str]:
@@ -81,7 +90,7 @@ def _not_proxied(variables: Mapping[str, str], *, inside: bool, tunnelled: bool)
         # The tunnel leads names below `localhost` here, and clients would take the bare name for their suffix.
         here.remove("localhost")
     if inside:
-        here += [IMDS_ADDRESS, *_AZURE_NAMES, f".{VAULT_DOMAIN}", ".localhost"]
+        here += [IMDS_ADDRESS, *_AZURE_NAMES, *(f".{domain}" for domain in (VAULT_DOMAIN, *ISSUER_DOMAINS)), ".localhost"]
     return {name: ",".join(filter(None, (variables.get(name, ""), *here))) for name in _NO_PROXY}
 
 

@@ -22,13 +22,15 @@ from idplane.cli.output import say_columns, say_json
 from idplane.cli.paging import pages
 from idplane.model.values import JsonObject
 
-__all__ = ["ACTIVITY", "SIGN_INS", "Follower", "LogKind", "command", "parse_since"]
+__all__ = ["ACTIVITY", "SIGN_INS", "Follower", "LogKind", "caller_words", "command", "parse_since"]
 
 _POLL_SECONDS = 1.0
 _INTERRUPTED = 130
 _OVERLAP = timedelta(seconds=30)
 """Events are stamped when their request came in and are written when it is done, so a later read may bring an earlier one."""
 _TOKEN_LIFE = timedelta(minutes=30)
+_SHOWN_DIGITS = 12
+"""Of a container's id, as its engine shows it."""
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -79,11 +81,31 @@ def _sign_in_columns(event: JsonObject) -> Sequence[str]:
     return (
         _clock_time(event.get("createdDateTime")),
         outcome,
-        str(event.get("servicePrincipalName") or event.get("appDisplayName") or event.get("appId") or "-"),
+        str(event.get("servicePrincipalName") or event.get("appDisplayName") or event.get("appId") or _host_name(event)),
         kind if kind != "none" else "",
-        str(event.get("resourceDisplayName") or event.get("resourceId") or ""),
+        str(event.get("resourceDisplayName") or event.get("resourceId") or event.get("@idplane.resource") or ""),
+        caller_words(event.get("@idplane.workload")),
         reason,
     )
+
+
+def caller_words(workload: object) -> str:
+    """The asking process: its number, what it executes, and the unit, container or run that it belongs to.
+
+    Its paths are whatever it chose, so nothing in them may act on a terminal.
+    """
+    facts = workload if isinstance(workload, dict) else {}
+    engine, _, container = str(facts.get("container") or "").partition(":")
+    run = facts.get("runId")
+    place = facts.get("systemdUnit") or (f"{engine}:{container[:_SHOWN_DIGITS]}" if container else run and f"run:{run}")
+    executable = str(facts.get("executable") or "").removesuffix(" (deleted)").rpartition("/")[2]
+    words = " ".join(str(one) for one in (facts.get("pid"), executable, place) if one)
+    return "".join(one if one.isprintable() else "?" for one in words)
+
+
+def _host_name(event: JsonObject) -> str:
+    """Of the machine, where nobody knows which of its identities was meant."""
+    return str(event.get("azureResourceId") or "").rpartition("/")[2] or "-"
 
 
 ACTIVITY = LogKind(

@@ -10,8 +10,17 @@ import click
 
 from idplane.bootstrap.settings import default_data_folder
 from idplane.model.dialects import Dialect
+from idplane.model.values import JsonObject
 
-__all__ = ["data_option", "dialect_option", "json_option", "resource_option"]
+__all__ = [
+    "account_option",
+    "data_option",
+    "dialect_option",
+    "json_option",
+    "resource_option",
+    "workload_choice",
+    "workload_options",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -48,6 +57,35 @@ def resource_option(function: _F) -> _F:
         metavar="RESOURCE",
         help="The resource's full id, or its name if no other resource has the same one.",
     )(function)
+
+
+def workload_options(function: _F) -> _F:
+    """`--service-account` and `--identity`: for workload identity."""
+    function = click.option(
+        "--identity",
+        metavar="IDENTITY",
+        help="With --dialect workload-identity: whose AZURE_CLIENT_ID it is, by client id, or by a user-assigned identity's"
+        " resource id or name.  [default: the only one that trusts this workload]",
+    )(function)
+    return account_option(function)
+
+
+def account_option(function: _F) -> _F:
+    """`--service-account`: as whom, on a cluster."""
+    return click.option(
+        "--service-account",
+        "account",
+        metavar="NAMESPACE/NAME",
+        help="On a cluster: whom a workload's own token speaks for.  [default: default/default]",
+    )(function)
+
+
+def workload_choice(dialect: str | None, account: str | None, identity: str | None) -> JsonObject:
+    """What these two options add to a request; a usage error where they mean nothing."""
+    given = {name: value for name, value in (("account", account), ("identity", identity)) if value is not None}
+    if given and dialect != Dialect.WORKLOAD_IDENTITY.value:
+        raise click.UsageError("--service-account and --identity are for --dialect workload-identity")
+    return given
 
 
 def dialect_option(text: str) -> Callable[[_F], _F]:

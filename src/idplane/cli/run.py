@@ -14,12 +14,14 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import click
 
 from idplane.bootstrap.settings import environment
 from idplane.cli import isolation
 from idplane.cli.description import read_plane
+from idplane.cli.java import TRUSTSTORE, is_java_likely, java_variables, truststore
 from idplane.cli.launch import (
     become,
     hosts_file,
@@ -29,10 +31,17 @@ from idplane.cli.launch import (
     workload_environment,
 )
 from idplane.cli.link import ControlLink, ask
-from idplane.cli.options import data_option, dialect_option, json_option, resource_option
+from idplane.cli.options import (
+    data_option,
+    dialect_option,
+    json_option,
+    resource_option,
+    workload_choice,
+    workload_options,
+)
 from idplane.cli.output import CommandError
-from idplane.cli.trust import SYSTEM_BUNDLES, bundle_with, keep_bundle, read_system_bundle
-from idplane.model.dialects import INSIDE_ADDRESSES, KEY_FOLDER, Dialect
+from idplane.cli.trust import SYSTEM_BUNDLES, bundle_variables, bundle_with, kept_trust, read_system_bundle
+from idplane.model.dialects import INSIDE_ADDRESSES, KEY_FOLDER, TOKEN_FOLDER, Dialect
 from idplane.model.values import JsonObject
 
 __all__ = ["command"]
@@ -41,6 +50,8 @@ _NAMESPACE = "namespace"
 _ENV = "env"
 _BUNDLE = "ca-bundle.pem"
 _ARC_PROGRAM = "/opt/azcmagent/bin/himds"
+_FOLDERS: Final = {Dialect.ARC: KEY_FOLDER, Dialect.WORKLOAD_IDENTITY: TOKEN_FOLDER}
+"""Of files that clients read, by dialect."""
 _NAME_CACHE = "/run/nscd"
 """The folder with the socket of a name cache, which lives outside the namespace and would answer for it. (That of systemd-resolved
 is left alone: `/etc/resolv.conf` may be a link into it, and `nsswitch.conf` no longer names it.)"""
@@ -50,6 +61,7 @@ _EXAMPLES = """\b
 Examples:
   idplane run --as stock-vm -- python app.py
   idplane run --as stock-vm --isolation env -- ./app --port 8080
+  idplane run --as my-cluster --dialect workload-identity --service-account shop/cart -- python app.py
 """
 
 
@@ -66,6 +78,7 @@ Examples:
 @dialect_option(
     "How code inside asks for tokens.  [default: as the resource's type has it; with --isolation env, app-service for machines]"
 )
+@workload_options
 @click.option(
     "--network/--no-network", default=False, help="In a namespace: let the command reach other networks.  [default: no]"
 )
@@ -77,6 +90,8 @@ def command(  # noqa: PLR0913 - click passes each option by itself
     resource: str,
     mode: str | None,
     dialect: str | None,
+    account: str | None,
+    identity: str | None,
     network: bool,
     as_json: bool,
     arguments: tuple[str, ...],
@@ -92,15 +107,17 @@ def command(  # noqa: PLR0913 - click passes each option by itself
     chosen = mode or (_NAMESPACE if sys.platform == "linux" else _ENV)
     if network and chosen != _NAMESPACE:
         raise click.UsageError("--network is for --isolation namespace: with env, the command has this machine's network")
+    choice = workload_choice(dialect, account, identity)
     plane_port, ca_file = _plane(data)
     base = _initial_environment()
     if chosen == _NAMESPACE:
-        wish = _wish(data, resource, dialect, network=network)
+        wish = _wish(data, resource, dialect, choice=choice, network=network, java=is_java_likely(base, arguments[0]))
         with ControlLink.open(data) as link:
             opened, variables = _enter(link, data, wish, base, plane_port=plane_port)
     else:
         with ControlLink.open(data) as link:
-            opened, variables = _redirect(link, data, {"resource": resource, "dialect": dialect}, base, ca_file=ca_file)
+            opened = link.ask({**choice, "operation": "run", "isolation": _ENV, "resource": resource, "dialect": dialect})
+        variables = _redirected(opened, data, base, ca_file=ca_file, command=arguments[0])
     if as_json:
         _describe(opened)
     become(arguments, variables)
@@ -130,15 +147,19 @@ class _Wish:
 
     resource: str
     dialect: Dialect
+    choice: JsonObject
+    """Of workload identity."""
     network: bool
+    java: bool
 
 
-def _wish(data: Path, resource: str, dialect: str | None, *, network: bool) -> _Wish:
+def _wish(data: Path, resource: str, dialect: str | None, *, choice: JsonObject, network: bool, java: bool) -> _Wish:
     """Ask the plane what it must decide before there is a namespace, from which a resource can't be looked up any more."""
     if dialect is not None:
-        return _Wish(resource=resource, dialect=Dialect(dialect), network=network)
+        return _Wish(resource=resource, dialect=Dialect(dialect), choice=choice, network=network, java=java)
     found = ask(data, {"operation": "resolve", "resource": resource})
-    return _Wish(resource=str(found["resource"]), dialect=Dialect(str(found["dialect"])), network=network)
+    resolved, own = str(found["resource"]), Dialect(str(found["dialect"]))
+    return _Wish(resource=resolved, dialect=own, choice=choice, network=network, java=java)
 
 
 def _enter(
@@ -150,7 +171,7 @@ def _enter(
     try:
         isolation.enter()
         opened = _hand_over(link, wish, plane_port=plane_port)
-        bundle = _furnish(data, files, opened)
+        _furnish(data, files, opened, java=wish.java)
         isolation.seal()
     except isolation.IsolationForbidden as error:
         raise CommandError(
@@ -158,8 +179,10 @@ def _enter(
         ) from error
     except OSError as error:
         raise CommandError(f"the run's namespace can't be furnished ({error}): run with --isolation env instead") from error
-    given = _given(opened)
-    return opened, workload_environment(base, given=given, bundle=bundle, inside=True, network=wish.network)
+    trust = bundle_variables(str(data / _BUNDLE))
+    if wish.java:
+        trust |= java_variables(base, str(data / TRUSTSTORE))
+    return opened, workload_environment(base, given=_given(opened), trust=trust, inside=True, network=wish.network)
 
 
 def _refuse_folder(data: Path) -> None:
@@ -186,38 +209,40 @@ def _given(opened: JsonObject) -> dict[str, str]:
 def _hand_over(link: ControlLink, wish: _Wish, *, plane_port: int) -> JsonObject:
     """Give the agent the sockets that answer inside; our own copies are closed, so that it alone holds them."""
     with ExitStack() as ours:
-        sockets = isolation.listen(plane_port, INSIDE_ADDRESSES[wish.dialect])
+        sockets = isolation.listen(plane_port, INSIDE_ADDRESSES.get(wish.dialect))
         for sock in sockets.named().values():
             ours.enter_context(sock)
         descriptors = {name: sock.fileno() for name, sock in sockets.named().items()}
-        if wish.dialect is Dialect.ARC:
-            descriptors["key_folder"] = _arc_folders()
+        if wish.dialect in _FOLDERS:
+            descriptors["key_folder"] = _fixed_folder(wish.dialect)
             ours.callback(os.close, descriptors["key_folder"])
         if wish.network:
             for name, path in (("user_namespace", "/proc/self/ns/user"), ("network_namespace", "/proc/self/ns/net")):
                 descriptors[name] = os.open(path, os.O_RDONLY)
                 ours.callback(os.close, descriptors[name])
         asked = {"operation": "run", "resource": wish.resource, "dialect": wish.dialect.value, "isolation": _NAMESPACE}
-        return link.ask(asked, descriptors)
+        return link.ask({**wish.choice, **asked}, descriptors)
 
 
-def _arc_folders() -> int:
-    """Arc's two fixed paths (MIE section 3): the program by which clients know it, and the folder of its keys, which is returned open."""
+def _fixed_folder(dialect: Dialect) -> int:
+    """A dialect's folder at its fixed path, open; and for Arc the program by which clients know it (MIE section 3)."""
     program = Path(_ARC_PROGRAM)
-    if not program.exists():
+    if dialect is Dialect.ARC and not program.exists():
         isolation.grow(program.parent)
         program.touch(mode=0o444)
-    folder = Path(KEY_FOLDER)
+    folder = Path(_FOLDERS[dialect])
     isolation.grow(folder)
     folder.chmod(0o700)
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _furnish(data: Path, files: Mapping[str, bytes], opened: JsonObject) -> str:
-    """Put the files of the run in place; the path of the bundle that trusts it."""
+def _furnish(data: Path, files: Mapping[str, bytes], opened: JsonObject, *, java: bool) -> None:
+    """Put the files of the run in place."""
     nameservers = [str(one) for one in opened["nameservers"]] if isinstance(opened["nameservers"], list) else []
+    bundle = bundle_with(files["bundle"], str(opened["authority"]).encode())
     contents = {
-        _BUNDLE: bundle_with(files["bundle"], str(opened["authority"]).encode()),
+        _BUNDLE: bundle,
+        **({TRUSTSTORE: truststore(bundle)} if java else {}),
         "hosts": hosts_file(_text(files["/etc/hosts"])).encode(errors="surrogateescape"),
         "resolv.conf": resolver_file(nameservers).encode(),
         "nsswitch.conf": name_service_switch(_text(files["/etc/nsswitch.conf"])).encode(errors="surrogateescape"),
@@ -230,22 +255,17 @@ def _furnish(data: Path, files: Mapping[str, bytes], opened: JsonObject) -> str:
         _NAME_CACHE: "",
     }
     isolation.cover(data, contents, masked)
-    return str(data / _BUNDLE)
 
 
 def _text(content: bytes) -> str:
     return content.decode(errors="surrogateescape")
 
 
-def _redirect(
-    link: ControlLink, data: Path, asked: JsonObject, base: Mapping[str, str], *, ca_file: Path
-) -> tuple[JsonObject, dict[str, str]]:
+def _redirected(opened: JsonObject, data: Path, base: Mapping[str, str], *, ca_file: Path, command: str) -> dict[str, str]:
     """Env mode: variables that lead to ports of this run's own."""
-    opened = link.ask({**asked, "operation": "run", "isolation": _ENV})
-    given = _given(opened)
     authorities = ca_file.read_bytes() + str(opened["authority"] or "").encode()
-    bundle = keep_bundle(data, bundle_with(read_system_bundle(base), authorities))
-    return opened, workload_environment(base, given=given, bundle=str(bundle), inside=False, network=True)
+    trust = kept_trust(data, bundle_with(read_system_bundle(base), authorities), base, command)
+    return workload_environment(base, given=_given(opened), trust=trust, inside=False, network=True)
 
 
 def _describe(opened: JsonObject) -> None:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from idplane.cli.java import is_java_likely, java_variables, truststore
 from idplane.cli.output import CommandError
 
-__all__ = ["BUNDLE_VARIABLES", "SYSTEM_BUNDLES", "bundle_variables", "bundle_with", "keep_bundle", "read_system_bundle"]
+__all__ = [
+    "BUNDLE_VARIABLES",
+    "SYSTEM_BUNDLES",
+    "bundle_variables",
+    "bundle_with",
+    "kept_trust",
+    "read_system_bundle",
+]
 
 SYSTEM_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Arch, Gentoo
@@ -49,17 +57,25 @@ def bundle_with(existing: bytes, authority: bytes) -> bytes:
     return existing + (b"" if not existing or existing.endswith(b"\n") else b"\n") + authority
 
 
-def keep_bundle(folder: Path, content: bytes) -> Path:
-    """A file in the data folder with this content, for workloads outside a namespace; raises `CommandError`.
+def kept_trust(folder: Path, bundle: bytes, base: Mapping[str, str], command: str = "") -> dict[str, str]:
+    """Variables that make a workload outside a namespace trust this bundle, which is kept in the data folder; raises `CommandError`.
 
-    It is named by its content and never removed, so that a workload which outlives its plane keeps the authorities it started with.
+    Its files are named by its content and never removed, so that a workload which outlives its plane keeps the authorities it started with.
     """
-    path = folder / "trust" / f"{hashlib.sha256(content).hexdigest()[:16]}.pem"
+    variables = bundle_variables(str(_kept(folder, bundle, "pem", lambda: bundle)))
+    if is_java_likely(base, command):
+        store = _kept(folder, bundle, "p12", lambda: truststore(bundle))
+        variables |= java_variables(base, str(store))
+    return variables
+
+
+def _kept(folder: Path, bundle: bytes, form: str, made: Callable[[], bytes]) -> Path:
+    path = folder / "trust" / f"{hashlib.sha256(bundle).hexdigest()[:16]}.{form}"
     try:
         path.parent.mkdir(mode=0o755, exist_ok=True)
         if not path.exists():
             temporary = path.with_suffix(f".{os.getpid()}")
-            temporary.write_bytes(content)
+            temporary.write_bytes(made())
             temporary.replace(path)
     except OSError as error:
         raise CommandError(f"{path} can't be written: {error.strerror}") from error

@@ -16,6 +16,7 @@ from cryptography import x509
 
 from idplane.directory.host_documents import compute_document, instance_document
 from idplane.jose import Algorithm, UnverifiedToken, b64url_decode, numeric_date, parse, public_key_of, verify
+from idplane.model.bindings import Binding
 from idplane.model.directory import Agent, Credential, Principal
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
@@ -24,6 +25,7 @@ from idplane.model.scale_sets import host_on, identity_host, identity_host_key
 from idplane.model.values import JsonObject
 from idplane.ports.collections import (
     AGENTS,
+    BINDINGS,
     CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
     PRINCIPALS,
@@ -36,7 +38,7 @@ from idplane.ports.collections import (
 from idplane.ports.store import ABSENT, Batch, Change, CommitRefused, Delete, Put, Require, Store, Versioned
 from idplane.ports.world import Clock
 
-__all__ = ["AGENT_AUDIENCE", "DescribedHost", "HostDirectory", "IdentityCertifier"]
+__all__ = ["AGENT_AUDIENCE", "DescribedHost", "HostDirectory", "IdentityCertifier", "check_bound"]
 
 AGENT_AUDIENCE: Final = "idplane-agent"
 """`aud` of the tokens by which agents prove who they are."""
@@ -46,7 +48,8 @@ _MAX_REMEMBERED: Final = 65536
 _MAX_ID_LENGTH: Final = 128
 _ATTEMPTS: Final = 4
 _TOLD: Final = frozenset(
-    one.name for one in (RESOURCES, IDENTITY_ASSIGNMENTS, PRINCIPALS, CREDENTIALS, ROLE_ASSIGNMENTS, SIGNING_KEYS, TENANTS)
+    one.name
+    for one in (RESOURCES, IDENTITY_ASSIGNMENTS, BINDINGS, PRINCIPALS, CREDENTIALS, ROLE_ASSIGNMENTS, SIGNING_KEYS, TENANTS)
 )
 _TOLD_TO_ALL: Final = frozenset({SIGNING_KEYS.name, TENANTS.name})
 
@@ -70,6 +73,8 @@ class DescribedHost:
     tenant_id: str
     identities: tuple[IdentityAssignment, ...]
     """System-assigned first."""
+    bindings: tuple[Binding, ...] = ()
+    """Of the resource that bears the identities, by name. Without any, every process there may use them."""
     compute: JsonObject = field(default_factory=dict)
 
 
@@ -101,19 +106,21 @@ class HostDirectory:
 
     async def describe(self, agent: Agent, host: ResourceId) -> DescribedHost:
         """A host that the agent is bound to; raises HOST_NOT_BOUND or RESOURCE_NOT_FOUND."""
-        _check_bound(agent, host)
+        check_bound(agent, host)
         bearer = identity_host(host)
         resource = await self._store.get(RESOURCES, bearer.key)
         subscription = await self._store.get(SUBSCRIPTIONS, host.subscription or "")
         if resource is None or subscription is None or host_on(resource.value, host) is None:
             raise Failure(FailureKind.RESOURCE_NOT_FOUND, f"there is no resource '{host}'", id=str(host))
         rows = await self._store.all(IDENTITY_ASSIGNMENTS, where={"host_key": bearer.key})
+        bindings = await self._store.all(BINDINGS, where={"host_key": bearer.key})
         return DescribedHost(
             id=resource.value.id,
             type=resource.value.type,
             location=resource.value.location,
             tenant_id=subscription.value.tenant_id,
             identities=tuple(sorted((row.value for row in rows), key=lambda it: (it.identity is not None, it.key))),
+            bindings=tuple(row.value for row in bindings),
             compute=compute_document(resource.value) if host == bearer else instance_document(resource.value, host.name),
         )
 
@@ -122,7 +129,7 @@ class HostDirectory:
 
         Raises HOST_NOT_BOUND, NOT_ENTITLED when the identity is not assigned to the host, and CSR_INVALID.
         """
-        _check_bound(agent, host)
+        check_bound(agent, host)
         for _ in range(_ATTEMPTS):
             assignment = await self._store.get(IDENTITY_ASSIGNMENTS, identity_assignment_key(host.key, principal_id))
             principal = await self._store.get(PRINCIPALS, principal_id)
@@ -200,7 +207,8 @@ class HostDirectory:
         return frozenset(found)
 
 
-def _check_bound(agent: Agent, host: ResourceId) -> None:
+def check_bound(agent: Agent, host: ResourceId) -> None:
+    """Raises `Failure(HOST_NOT_BOUND)` unless the agent acts for the host."""
     if not agent.serves(host.key):
         raise Failure(FailureKind.HOST_NOT_BOUND, f"the agent '{agent.id}' is not bound to '{host}'", id=str(host))
 

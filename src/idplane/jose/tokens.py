@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from idplane.jose.encoding import decode_segment
+from idplane.jose.encoding import b64url, decode_segment
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.values import JsonObject
 
@@ -29,6 +29,11 @@ class UnverifiedToken:
     claims: JsonObject = field(repr=False)
     signing_input: bytes = field(repr=False)
     signature: bytes = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """The token put together again, for whoever else must read it; without padding, if it had any."""
+        return f"{self.signing_input.decode('ascii')}.{b64url(self.signature)}"
 
     @property
     def key_id(self) -> str | None:

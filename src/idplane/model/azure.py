@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["PUBLIC_HOSTS", "VAULT_DOMAIN"]
+__all__ = ["ISSUER_DOMAINS", "PUBLIC_HOSTS", "VAULT_DOMAIN"]
 
 PUBLIC_HOSTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -15,6 +15,9 @@ PUBLIC_HOSTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """By the API that they serve; the first of each is the one that documents and challenges name."""
+
+ISSUER_DOMAINS = ("oic.prod-aks.azure.com", "oic.prod-arc.azure.com")
+"""Issuers of workloads' tokens are `{location}.` below these: of AKS clusters, and of everything else (`model.workload_issuers`)."""
 
 VAULT_DOMAIN = "vault.azure.net"
 """Vaults are `{name}.vault.azure.net`."""

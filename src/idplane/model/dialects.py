@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["INSIDE_ADDRESSES", "KEY_FOLDER", "Dialect", "default_dialect", "variables_dialect"]
+__all__ = ["INSIDE_ADDRESSES", "KEY_FOLDER", "TOKEN_FOLDER", "Dialect", "default_dialect", "variables_dialect"]
 
 
 class Dialect(enum.StrEnum):
@@ -26,6 +26,8 @@ class Dialect(enum.StrEnum):
     """Cloud Shell: a form without any secret (MIE section 5)."""
     MACHINE_LEARNING = "machine-learning"
     """Machine Learning computes: 2017-09-01 once more, with a default identity in a variable (MIE section 5)."""
+    WORKLOAD_IDENTITY = "workload-identity"
+    """Pods, and anything that shows a token of its own: no endpoint, but a file that the authority takes (MIE section 6)."""
 
 
 _BY_TYPE: Mapping[str, Dialect] = MappingProxyType(
@@ -34,11 +36,16 @@ _BY_TYPE: Mapping[str, Dialect] = MappingProxyType(
         "microsoft.web/sites/slots": Dialect.APP_SERVICE,
         "microsoft.logic/workflows": Dialect.APP_SERVICE,
         "microsoft.app/containerapps": Dialect.APP_SERVICE,
+        "microsoft.app/jobs": Dialect.APP_SERVICE,
+        "microsoft.automation/automationaccounts": Dialect.APP_SERVICE,
         "microsoft.hybridcompute/machines": Dialect.ARC,
         "microsoft.servicefabric/clusters": Dialect.SERVICE_FABRIC,
+        "microsoft.servicefabric/clusters/applications": Dialect.SERVICE_FABRIC,
         "microsoft.servicefabric/managedclusters": Dialect.SERVICE_FABRIC,
+        "microsoft.servicefabric/managedclusters/applications": Dialect.SERVICE_FABRIC,
         "microsoft.machinelearningservices/workspaces": Dialect.MACHINE_LEARNING,
         "microsoft.machinelearningservices/workspaces/computes": Dialect.MACHINE_LEARNING,
+        "microsoft.machinelearningservices/workspaces/onlineendpoints": Dialect.MACHINE_LEARNING,
         "microsoft.compute/virtualmachines": Dialect.IMDS,
         "microsoft.compute/virtualmachinescalesets": Dialect.IMDS,
         "microsoft.compute/virtualmachinescalesets/virtualmachines": Dialect.IMDS,
@@ -58,10 +65,16 @@ INSIDE_ADDRESSES: Mapping[Dialect, tuple[str, int]] = MappingProxyType(
         Dialect.MACHINE_LEARNING: ("127.0.0.1", 46808),
     }
 )
-"""Where the endpoint is inside a network namespace: as on the real thing where that is fixed, else at a port that it has been seen at."""
+"""Where the endpoint is inside a network namespace: as on the real thing where that is fixed, else at a port that it has been seen at.
+
+Workload identity has no endpoint."""
 
 KEY_FOLDER = "/var/opt/azcmagent/tokens"
 """Where Arc's keys are: the only folder from which its clients read (MIE section 3)."""
+
+
+TOKEN_FOLDER = "/var/run/secrets/azure/tokens"
+"""Where AKS puts the file of workload identity (MIE section 6.1)."""
 
 
 def default_dialect(resource_type: str) -> Dialect:

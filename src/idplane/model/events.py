@@ -9,7 +9,7 @@ from datetime import datetime
 from idplane.model.calls import Workload
 from idplane.model.values import JsonObject
 
-__all__ = ["ActivityEvent", "EventStatus", "ForeignToken", "SignIn"]
+__all__ = ["ActivityEvent", "EndpointRefusal", "EventStatus", "ForeignToken", "SignIn"]
 
 
 class EventStatus(enum.StrEnum):
@@ -63,6 +63,17 @@ class ForeignToken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointRefusal:
+    """A refusal by a host's own token endpoint, which no token service heard of until the agent told."""
+
+    dialect: str
+    reason: str
+    """Name of the failure kind."""
+    count: int = 1
+    """How many requests alike the record stands for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignIn:
     """One attempt to get a token: issued or refused. Written before the token leaves; no durable record, no token."""
 
@@ -97,5 +108,7 @@ class SignIn:
     workload: Workload | None = None
     resource_client_id: str = ""
     """Client id of the resource application, once it is known."""
+    endpoint: EndpointRefusal | None = None
+    """Where the host's agent refused, before it was settled which identity was meant."""
     federated: ForeignToken | None = None
     """The token that was shown, when the client authenticates by one of another issuer."""

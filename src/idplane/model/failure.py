@@ -129,6 +129,8 @@ class FailureKind(enum.Enum):
     IDENTITY_NOT_FOUND = "identity_not_found", Category.BAD_REQUEST
     IDENTITY_AMBIGUOUS = "identity_ambiguous", Category.BAD_REQUEST
     ENDPOINT_SECRET = "endpoint_secret", Category.UNAUTHENTICATED
+    CALLER_UNPROVEN = "caller_unproven", Category.FORBIDDEN
+    CALLER_NOT_BOUND = "caller_not_bound", Category.FORBIDDEN
 
     # Credential authority
     AGENT_UNKNOWN = "agent_unknown", Category.UNAUTHENTICATED

@@ -140,20 +140,31 @@ class ResourceId:
     @property
     def parent(self) -> ResourceId | None:
         """One step up: parent resource, then the scope, then group, subscription, tenant; None above the tenant."""
-        if not self.segments:
-            return None
-        at = self._provider_at
-        # providers + namespace + type + name are one step; each further type + name another.
-        if at is not None and len(self.segments) - at == 4:  # noqa: PLR2004 - see the comment above
-            return ResourceId(self.segments[:at])
-        return ResourceId(self.segments[:-2])
+        return ResourceId(self.segments[: self._sizes[1]]) if self.segments else None
 
     def lineage(self) -> Iterator[ResourceId]:
         """This id, then every scope above it up to the tenant: the scopes from which roles are inherited."""
-        current: ResourceId | None = self
-        while current is not None:
-            yield current
-            current = current.parent
+        yield self
+        for size in self._sizes[1:]:
+            yield ResourceId(self.segments[:size])
+
+    @cached_property
+    def lineage_keys(self) -> tuple[str, ...]:
+        """The keys of `lineage`: what every decision about this id looks assignments up by."""
+        parts = self.key.split("/")
+        return tuple("/".join(parts[: size + 1]) or "/" for size in self._sizes)
+
+    @cached_property
+    def _sizes(self) -> tuple[int, ...]:
+        """How many segments this id has, and each scope above it, in one reading of the grammar."""
+        providers = [index for index, word in (_keywords(self.segments) or {}).items() if word == _PROVIDERS]
+        size = len(self.segments)
+        sizes = [size]
+        while size:
+            # providers + namespace + type + name are one step; each further type + name another.
+            size = providers.pop() if providers and size - providers[-1] == 4 else max(size - 2, 0)  # noqa: PLR2004 - see above
+            sizes.append(size)
+        return tuple(sizes)
 
     def is_within(self, scope: ResourceId) -> bool:
         """Whether this id is `scope` or lies below it, by whole path segments."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from idplane.model.bindings import Binding
 from idplane.model.deployments import Deployment, DeploymentOperation, deployment_key
 from idplane.model.directory import Agent, Application, Credential, Principal, Setting, Subscription, Tenant
 from idplane.model.events import ActivityEvent, SignIn
@@ -21,6 +22,7 @@ __all__ = [
     "ACTIVITY",
     "AGENTS",
     "APPLICATIONS",
+    "BINDINGS",
     "COLLECTIONS",
     "CREDENTIALS",
     "DENY_ASSIGNMENTS",
@@ -95,6 +97,14 @@ IDENTITY_ASSIGNMENTS = Collection(
     subject=lambda it: it.host.key,
 )
 """`host_key` references resources, `principal_id` references principals."""
+BINDINGS = Collection(
+    name="bindings",
+    type=Binding,
+    key=lambda it: it.key,
+    columns={"host_key": lambda it: it.host.key},
+    subject=lambda it: it.host.key,
+)
+"""`host_key` references resources."""
 PRINCIPALS = Collection(
     name="principals",
     type=Principal,
@@ -238,6 +248,7 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     RESOURCES,
     PRINCIPALS,
     IDENTITY_ASSIGNMENTS,
+    BINDINGS,
     APPLICATIONS,
     CREDENTIALS,
     FEDERATED_CREDENTIALS,

@@ -16,6 +16,7 @@ from idplane.providers.metadata import ProviderCatalogue
 from idplane.providers.resources import RESOURCES_VERSIONS, resources_provider
 from idplane.providers.surroundings import SURROUNDINGS, joined
 from idplane.providers.web import WEB
+from idplane.providers.workload_bindings import workload_bindings
 
 __all__ = ["PROVIDERS", "composed"]
 
@@ -31,7 +32,7 @@ def composed(*providers: Provider) -> tuple[Provider, ...]:
     return registrable
 
 
-PROVIDERS = composed(
+_AZURE = (
     AUTHORIZATION,
     COMPUTE,
     INSIGHTS,
@@ -44,3 +45,4 @@ PROVIDERS = composed(
     *FURTHER_HOSTS,
     *SURROUNDINGS,
 )
+PROVIDERS = composed(*_AZURE, workload_bindings(_AZURE))

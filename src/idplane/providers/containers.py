@@ -12,6 +12,7 @@ from idplane.model.failure import Failure
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
 from idplane.model.values import JsonObject
+from idplane.model.workload_issuers import issuer_of
 from idplane.ports.collections import RESOURCES
 from idplane.providers.fields import Fields
 from idplane.providers.hosts import ASSIGN, EITHER_IDENTITY, host_type
@@ -229,10 +230,20 @@ async def _looked_up(context: Context, identifier: ResourceId) -> JsonObject:
     return {"resourceId": str(identifier), "clientId": properties["clientId"], "objectId": properties["principalId"]}
 
 
-def _cluster_members(cluster: Resource, _: Context) -> JsonObject:
+def _cluster_members(cluster: Resource, context: Context) -> JsonObject:
     defaults = {"nodeResourceGroup": f"MC_{cluster.id.resource_group}_{cluster.id.name}_{cluster.location}"[:80]}
-    state = {"provisioningState": "Succeeded", "powerState": {"code": "Running"}}
+    state = {"provisioningState": "Succeeded", "powerState": {"code": "Running"}, **_issuer_members(cluster, context)}
     return {**cluster.envelope, "properties": {**defaults, **cluster.properties, **state}}
+
+
+def _issuer_members(cluster: Resource, context: Context) -> JsonObject:
+    """`oidcIssuerProfile` with the cluster's true issuer, whatever a body said; left out where it is left out."""
+    profile = cluster.properties.get("oidcIssuerProfile")
+    if not isinstance(profile, Mapping):
+        return {}
+    issuer = issuer_of(cluster, context.tenant.id)
+    shown = {name: value for name, value in profile.items() if name.lower() != "issuerurl"}
+    return {"oidcIssuerProfile": {**shown, **({"issuerURL": issuer} if issuer else {})}}
 
 
 _CLUSTER_TYPES = (

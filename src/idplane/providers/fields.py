@@ -25,6 +25,13 @@ class Fields:
         self.values = values
         self._path = path
 
+    def only(self, *names: str) -> Fields:
+        """Itself, provided that it has no other members than these: for what must not be misread in silence."""
+        for name in self.values:
+            if name not in names:
+                raise self.refuse(name[:100], f"is not known here; there are: {', '.join(names)}")
+        return self
+
     def has(self, name: str) -> bool:
         """Whether the member is there and not null."""
         return self.values.get(name) is not None

@@ -24,7 +24,7 @@ from idplane.model.resources import (
     identity_assignment_key,
 )
 from idplane.model.values import JsonObject
-from idplane.ports.collections import CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, RESOURCES
+from idplane.ports.collections import BINDINGS, CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, RESOURCES
 from idplane.ports.store import ABSENT, Batch, Delete, Put
 from idplane.providers.identity_block import IDENTITY_RESOURCE, WantedIdentity, identity_members, wanted_identity
 from idplane.providers.secret_members import without_secrets
@@ -277,12 +277,17 @@ async def _disentitle(context: Context, host: ResourceId, principal_id: str) -> 
     )
 
 
+async def _unbound(context: Context, host: ResourceId) -> Batch:
+    bindings = await context.store.all(BINDINGS, where={"host_key": host.key})
+    return Batch.of(*(Delete(collection=BINDINGS, key=one.value.key, expect=one.version, subject=host.key) for one in bindings))
+
+
 async def _remove(removal: Removal) -> Batch:
-    """What goes with a host: its system-assigned identity whole, and its use of every user-assigned one."""
+    """What goes with a host: its bindings, its system-assigned identity whole, and its use of every user-assigned one."""
     identity, host = removal.resource.identity, removal.resource.id
+    operations = await _unbound(removal.context, host)
     if identity is None:
-        return Batch()
-    operations = Batch()
+        return operations
     for one in identity.user_assigned:
         operations += await _disentitle(removal.context, host, one.principal_id)
     if identity.type.has_system and identity.principal_id is not None:

@@ -67,13 +67,11 @@ class AccessControl:
             principal_ids=caller_ids,
             action=action,
             data=data,
-            scopes=tuple(one.key for one in scope.lineage()),
+            scopes=scope.lineage_keys,
             tenant_id=await self._tenant_of(scope),
         )
-        held = [await self._principals.get(one, self._load_principal) for one in caller_ids]
-        denies: list[CompiledDeny] = []
-        for key in call.scopes:
-            denies.extend(await self._denies.get(key, self._load_denies))
+        held = await self._principals.get_all(caller_ids, self._load_principal)
+        denies = [*itertools.chain.from_iterable(await self._denies.get_all(call.scopes, self._load_denies))]
         custom = await self._custom_rules(held)
         return decide_indexed(
             call, [one.index for one in held], denies, lambda role_id: custom.get(role_id) or self._rules(role_id)
@@ -125,7 +123,7 @@ class AccessControl:
         left out.
         """
         tenant_id = await self._tenant_of(scope)
-        held = [await self._principals.get(one, self._load_principal) for one in caller_ids]
+        held = await self._principals.get_all(caller_ids, self._load_principal)
         found: dict[Permission, None] = {}
         for assignment in _along(scope, held):
             if assignment.condition is None and tenant_id in {None, assignment.tenant_id}:

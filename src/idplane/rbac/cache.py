@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
 __all__ = ["FeedCache"]
@@ -28,6 +28,11 @@ class FeedCache(Generic[V]):
             return self._values[key]
         except KeyError:
             return await self._load(key, load)
+
+    async def get_all(self, keys: Iterable[str], load: Callable[[str], Awaitable[V]]) -> list[V]:
+        """The same for several keys, in their order."""
+        values = self._values
+        return [values[key] if key in values else await self._load(key, load) for key in keys]
 
     def drop(self, key: str) -> None:
         """The value under this key changed."""

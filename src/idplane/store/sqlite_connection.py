@@ -46,6 +46,8 @@ def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
         (mode,) = connection.execute("pragma journal_mode = wal").fetchone()
         connection.execute(f"pragma synchronous = {'full' if durable else 'off'}")
         connection.execute("pragma foreign_keys = on")
+        # A statement that adds many log rows keeps what it would have to undo; more than 64 KiB of it would go to a temporary file.
+        connection.execute("pragma temp_store = memory")
     except (sqlite3.Error, OSError) as error:
         raise failure_of(error) from error
     if mode != "wal":

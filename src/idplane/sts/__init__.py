@@ -3,7 +3,8 @@
     TokenRequest -> tenant -> client authentication -> entitlement -> audience -> claims -> permit -> signature -> sign-in record -> answer
 
 `service` runs these phases for every grant; a grant supplies only its own part (`grants`). `assertions`, `claims` and `scopes` are
-pure. Every attempt whose tenant is known is in the sign-in log, refusals with their code (`refusals`); a token leaves only after
+pure. Every attempt whose tenant is known is in the sign-in log, refusals with their code (`refusals`), and what the agents of hosts
+refused by themselves (`reported`); a token leaves only after
 its record is durable, in a commit that also requires that nothing it was decided upon has changed meanwhile.
 
 `access` is the other direction: it turns a bearer token into a `Caller`, asking each time whether principal and host binding still
@@ -11,7 +12,8 @@ exist. Does not own: keys (`keys`), what a resource string means (`directory`), 
 """
 
 from idplane.sts.access import TokenAuthenticator
+from idplane.sts.reported import RefusalLog
 from idplane.sts.requests import IssuedToken, TokenRequest
 from idplane.sts.service import TokenService
 
-__all__ = ["IssuedToken", "TokenAuthenticator", "TokenRequest", "TokenService"]
+__all__ = ["IssuedToken", "RefusalLog", "TokenAuthenticator", "TokenRequest", "TokenService"]

@@ -22,7 +22,7 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.federation import FederatedCredential
 from idplane.model.values import JsonObject
 from idplane.ports.collections import CREDENTIALS, PRINCIPALS
-from idplane.ports.store import Store, Versioned
+from idplane.ports.store import Versioned
 from idplane.sts.assertions import (
     accepted_audiences,
     certificate_sha1,
@@ -33,6 +33,7 @@ from idplane.sts.assertions import (
 )
 from idplane.sts.bounded import Bounded
 from idplane.sts.federation import Federated, Federation, is_foreign
+from idplane.sts.recent import Records
 from idplane.sts.requests import JWT_BEARER, TokenRequest
 
 __all__ = ["AuthenticatedClient", "ClientAuthentication", "still_proves"]
@@ -63,19 +64,18 @@ class _Signed:
 
 
 class ClientAuthentication:
-    """Authenticates clients against the store.
+    """Authenticates clients against the records that it is given.
 
     Keeps parsed public keys, and which key signed which assertion: msal4j and the agents send one assertion many times. Neither
     can become untrue. That the certificate is still registered, and every claim, is checked each time.
     """
 
-    def __init__(self, *, store: Store, federation: Federation) -> None:
-        self._store = store
+    def __init__(self, *, federation: Federation) -> None:
         self._federation = federation
         self._keys: Bounded[str, PublicKey] = Bounded(_REMEMBERED)
         self._signed: Bounded[bytes, _Signed] = Bounded(_REMEMBERED)
 
-    async def principal(self, request: TokenRequest, tenant: Tenant) -> Versioned[Principal]:
+    async def principal(self, records: Records, request: TokenRequest, tenant: Tenant) -> Versioned[Principal]:
         """The service principal that the request claims to come from, not yet proved.
 
         Raises `Failure(MISSING_PARAMETER)` or `Failure(CLIENT_UNKNOWN)`.
@@ -83,7 +83,7 @@ class ClientAuthentication:
         if request.client_id is None:
             raise Failure(FailureKind.MISSING_PARAMETER, "the request names no client", parameter="client_id")
         where = {"tenant_id": tenant.id, "client_id": request.client_id.lower()}
-        page = await self._store.page(PRINCIPALS, where=where, limit=1)
+        page = await records.page(PRINCIPALS, where=where, limit=1)
         if page.items:
             return page.items[0]
         shown = request.client_id[:200]
@@ -95,7 +95,7 @@ class ClientAuthentication:
         )
 
     async def authenticate(
-        self, request: TokenRequest, tenant: Tenant, principal: Versioned[Principal], now: datetime
+        self, records: Records, request: TokenRequest, tenant: Tenant, principal: Versioned[Principal], now: datetime
     ) -> AuthenticatedClient:
         """Prove that the request comes from `principal`.
 
@@ -106,7 +106,7 @@ class ClientAuthentication:
             case None, None:
                 raise Failure(FailureKind.CLIENT_CREDENTIAL_MISSING, "the request holds no client credential")
             case str(secret), None:
-                return AuthenticatedClient(principal=principal, credential=await self._by_secret(principal, secret, now))
+                return AuthenticatedClient(principal=principal, credential=await _by_secret(records, principal, secret, now))
             case None, str(assertion):
                 if request.client_assertion_type != JWT_BEARER:
                     raise Failure(
@@ -114,42 +114,37 @@ class ClientAuthentication:
                         f"the parameter 'client_assertion_type' is not '{JWT_BEARER}'",
                         parameter="client_assertion_type",
                     )
-                if is_foreign(_parsed(assertion)):
-                    return await self._by_foreign_token(principal, assertion, tenant, now)
-                return await self._by_assertion(principal, assertion, accepted_audiences(tenant, request.authority), now)
+                parsed = _parsed(assertion)
+                if is_foreign(parsed):
+                    return await self._by_foreign_token(records, principal, parsed, tenant, now)
+                audiences = accepted_audiences(tenant, request.authority)
+                return await self._by_assertion(records, principal, parsed, audiences, now)
             case _:
                 raise Failure(FailureKind.INVALID_PARAMETER, "the request holds more than one client credential")
 
-    async def _by_secret(self, principal: Versioned[Principal], secret: str, now: datetime) -> Versioned[Credential]:
-        client_id = principal.value.client_id
-        rows = await self._of(principal, kind=CredentialKind.SECRET)
-        shown = _matching(rows, hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest())
-        if not shown:
-            raise Failure(FailureKind.CLIENT_SECRET_INVALID, "the client secret is not right", client_id=client_id)
-        for row in shown:
-            if row.value.not_before <= now < row.value.not_after:
-                return row
-        raise Failure(FailureKind.CLIENT_SECRET_EXPIRED, "the client secret has expired", client_id=client_id)
-
     async def _by_foreign_token(
-        self, principal: Versioned[Principal], token: str, tenant: Tenant, now: datetime
+        self, records: Records, principal: Versioned[Principal], token: UnverifiedToken, tenant: Tenant, now: datetime
     ) -> AuthenticatedClient:
-        proof = await self._federation.authenticate(token, principal.value, tenant, now)
+        proof = await self._federation.authenticate(records, token, principal.value, tenant, now)
         return AuthenticatedClient(principal=principal, credential=proof.credential, federated=proof)
 
     async def _by_assertion(
-        self, principal: Versioned[Principal], assertion: str, audiences: frozenset[str], now: datetime
+        self,
+        records: Records,
+        principal: Versioned[Principal],
+        assertion: UnverifiedToken,
+        audiences: frozenset[str],
+        now: datetime,
     ) -> AuthenticatedClient:
-        digest = hashlib.sha256(assertion.encode("utf-8", "surrogatepass")).digest()
+        digest = hashlib.sha256(b"%b.%b" % (assertion.signing_input, assertion.signature)).digest()
         signed = self._signed.get(digest)
         if signed is None:
-            unverified = _parsed(assertion)
-            row = await self._named_certificate(principal, *key_thumbprints(unverified.header))
-            check_signature(unverified, self._key(row.value))
-            signed = _Signed(thumbprint=row.value.thumbprint, claims=unverified.claims)
+            row = await _named_certificate(records, principal, *key_thumbprints(assertion.header))
+            check_signature(assertion, self._key(row.value))
+            signed = _Signed(thumbprint=row.value.thumbprint, claims=assertion.claims)
             self._signed.put(digest, signed)
         else:
-            row = await self._named_certificate(principal, signed.thumbprint, None)
+            row = await _named_certificate(records, principal, signed.thumbprint, None)
         check_claims(signed.claims, client_id=principal.value.client_id, audiences=audiences, now=now)
         if not _is_valid(row.value, now):
             raise Failure(FailureKind.ASSERTION_INVALID, "the certificate that the client assertion names is not valid now")
@@ -161,28 +156,6 @@ class ClientAuthentication:
             claims=signed.claims,
         )
 
-    async def _named_certificate(
-        self, principal: Versioned[Principal], sha256: str | None, sha1: str | None
-    ) -> Versioned[Credential]:
-        if sha256 is not None:
-            rows = await self._of(principal, thumbprint=sha256)
-        else:
-            # Only certificates that clients bring are named by SHA-1; our own agents never are.
-            rows = [
-                row
-                for row in await self._of(principal, kind=CredentialKind.CERTIFICATE)
-                if row.value.certificate is not None and certificate_sha1(row.value.certificate) == sha1
-            ]
-        if rows and rows[0].value.certificate is not None:
-            return rows[0]
-        raise Failure(
-            FailureKind.ASSERTION_INVALID,
-            f"the certificate with thumbprint {sha256 or sha1} is not registered for application '{principal.value.client_id}'",
-        )
-
-    async def _of(self, principal: Versioned[Principal], **where: str) -> Sequence[Versioned[Credential]]:
-        return await self._store.all(CREDENTIALS, where={"principal_id": principal.value.id, **where})
-
     def _key(self, credential: Credential) -> PublicKey:
         if credential.certificate is None or credential.thumbprint is None:
             raise Failure(FailureKind.INTERNAL, "a certificate credential has no certificate")
@@ -191,6 +164,42 @@ class ClientAuthentication:
             known = public_key_of(credential.certificate)
             self._keys.put(credential.thumbprint, known)
         return known
+
+
+async def _by_secret(records: Records, principal: Versioned[Principal], secret: str, now: datetime) -> Versioned[Credential]:
+    client_id = principal.value.client_id
+    rows = await _of(records, principal, kind=CredentialKind.SECRET)
+    shown = _matching(rows, hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest())
+    if not shown:
+        raise Failure(FailureKind.CLIENT_SECRET_INVALID, "the client secret is not right", client_id=client_id)
+    for row in shown:
+        if row.value.not_before <= now < row.value.not_after:
+            return row
+    raise Failure(FailureKind.CLIENT_SECRET_EXPIRED, "the client secret has expired", client_id=client_id)
+
+
+async def _named_certificate(
+    records: Records, principal: Versioned[Principal], sha256: str | None, sha1: str | None
+) -> Versioned[Credential]:
+    if sha256 is not None:
+        rows = await _of(records, principal, thumbprint=sha256)
+    else:
+        # Only certificates that clients bring are named by SHA-1; our own agents never are.
+        rows = [
+            row
+            for row in await _of(records, principal, kind=CredentialKind.CERTIFICATE)
+            if row.value.certificate is not None and certificate_sha1(row.value.certificate) == sha1
+        ]
+    if rows and rows[0].value.certificate is not None:
+        return rows[0]
+    raise Failure(
+        FailureKind.ASSERTION_INVALID,
+        f"the certificate with thumbprint {sha256 or sha1} is not registered for application '{principal.value.client_id}'",
+    )
+
+
+async def _of(records: Records, principal: Versioned[Principal], **where: str) -> Sequence[Versioned[Credential]]:
+    return await records.all(CREDENTIALS, where={"principal_id": principal.value.id, **where})
 
 
 def still_proves(client: AuthenticatedClient, request: TokenRequest, tenant: Tenant, now: datetime) -> bool:

@@ -13,8 +13,9 @@ from idplane.model.directory import Agent, Credential, CredentialKind
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.resources import IdentityAssignment, identity_assignment_key
 from idplane.ports.collections import AGENTS, CREDENTIALS, FEDERATED_CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS
-from idplane.ports.store import Batch, Require, Store, Versioned
+from idplane.ports.store import Batch, Require, Versioned
 from idplane.sts.clients import AuthenticatedClient
+from idplane.sts.recent import Records
 
 __all__ = ["Entitlement", "entitle"]
 
@@ -48,7 +49,7 @@ class Entitlement:
         return required
 
 
-async def entitle(store: Store, client: AuthenticatedClient) -> Entitlement:
+async def entitle(records: Records, client: AuthenticatedClient) -> Entitlement:
     """Decide; raises `Failure(CLIENT_DISABLED)` for a disabled principal, `Failure(NOT_ENTITLED)` for a host that lost the identity."""
     principal, credential = client.principal.value, client.credential.value
     if not principal.enabled:
@@ -58,10 +59,10 @@ async def entitle(store: Store, client: AuthenticatedClient) -> Entitlement:
     if not isinstance(credential, Credential) or credential.kind is not CredentialKind.IDENTITY_CERTIFICATE:
         return Entitlement(client=client)
     host = credential.host or ""
-    assignment = await store.get(IDENTITY_ASSIGNMENTS, identity_assignment_key(host, principal.id))
+    assignment = await records.get(IDENTITY_ASSIGNMENTS, identity_assignment_key(host, principal.id))
     if assignment is None:
         raise Failure(FailureKind.NOT_ENTITLED, f"the identity '{principal.client_id}' is not assigned to the host that asks")
-    agent = await store.get(AGENTS, credential.agent_id or "")
+    agent = await records.get(AGENTS, credential.agent_id or "")
     if agent is None or not agent.value.serves(host):
         raise Failure(FailureKind.NOT_ENTITLED, "the agent that asks is not bound to the host that the identity is assigned to")
     return Entitlement(client=client, assignment=assignment, agent=agent)

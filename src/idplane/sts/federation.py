@@ -6,7 +6,7 @@ Matching comes first and costs a lookup; only for an issuer that one of the clie
 refusal names the credential that came nearest, for the sign-in log. The token's `jti` is recorded and not single-use: projected
 tokens are shown again and again until their file is renewed (MIE section 6.3).
 
-A token of one of this installation's own tenants is a managed identity that acts as the client. It is checked by the ring and by
+A token of a host's own issuer (`projected`) is recognized without asking anyone. A token of one of this installation's own tenants is a managed identity that acts as the client. It is checked by the ring and by
 the store, as any bearer token is, so an identity that was taken away proves nothing any more.
 """
 
@@ -17,20 +17,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from idplane.jose import Algorithm, UnverifiedToken, parse, verify
+from idplane.jose import Algorithm, UnverifiedToken, verify
 from idplane.model.calls import Caller
 from idplane.model.directory import Principal, PrincipalType, Tenant
 from idplane.model.events import ForeignToken
-from idplane.model.expressions import holds, parse_expression
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.federation import FederatedCredential
 from idplane.model.profile import Profile
 from idplane.model.resources import identity_assignment_key
 from idplane.model.values import JsonObject
+from idplane.model.workload_issuers import issuer_named
 from idplane.ports.collections import FEDERATED_CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, TENANTS
-from idplane.ports.store import ABSENT, Batch, Require, Store, Versioned
+from idplane.ports.store import ABSENT, Batch, Require, Versioned
 from idplane.sts.assertions import check_times
 from idplane.sts.issuers import IssuerKeys
+from idplane.sts.matching import differences
+from idplane.sts.projected import ProjectedTokens
+from idplane.sts.recent import Records
 
 __all__ = ["EXCHANGE_ID", "EXCHANGE_URIS", "Federated", "Federation", "OwnTokens", "is_foreign"]
 
@@ -70,25 +73,28 @@ def is_foreign(assertion: UnverifiedToken) -> bool:
 class Federation:
     """Decides whether a foreign token proves a client."""
 
-    def __init__(self, *, store: Store, keys: IssuerKeys, own: OwnTokens, profile: Profile) -> None:
-        self._store = store
+    def __init__(self, *, keys: IssuerKeys, own: OwnTokens, projected: ProjectedTokens, profile: Profile) -> None:
         self._keys = keys
         self._own = own
+        self._projected = projected
         self._algorithms = tuple(map(Algorithm, profile.federated_algorithms))
         self._system_identities = profile.federated_system_identities
 
-    async def authenticate(self, token: str, principal: Principal, tenant: Tenant, now: datetime) -> Federated:
+    async def authenticate(
+        self, records: Records, assertion: UnverifiedToken, principal: Principal, tenant: Tenant, now: datetime
+    ) -> Federated:
         """The proof, or a refusal that carries the token's `issuer`, `subject` and `token_id` beside its own facts.
 
-        Raises `Failure`: TOKEN_INVALID for what is no token; FEDERATION_*, ASSERTION_INVALID, ASSERTION_TIME, ISSUER_UNREACHABLE.
+        Raises `Failure`: FEDERATION_*, ASSERTION_INVALID, ASSERTION_TIME, ISSUER_UNREACHABLE.
         """
-        assertion = parse(token)
         shown = _shown(assertion.claims)
         try:
-            own = await self._is_own(shown.issuer)
-            credential = await self._matching(principal, assertion.claims, own=own)
+            own = await _is_own(records, shown.issuer)
+            credential = await _matching(records, principal, assertion.claims, own=own)
             if own:
-                rests_on = await self._prove_own(token)
+                rests_on = await self._prove_own(records, assertion.text)
+            elif await _is_projected(records, shown.issuer):
+                rests_on = await self._projected.prove(assertion, shown.issuer)
             else:
                 rests_on = Batch()
                 await self._prove_outside(assertion, shown.issuer, tenant, now)
@@ -96,23 +102,6 @@ class Federation:
             facts = {"issuer": shown.issuer, "subject": shown.subject, "token_id": shown.token_id or ""}
             raise Failure(failure.kind, failure.detail, **{**failure.data, **facts}) from failure
         return Federated(credential=credential, token=shown, rests_on=rests_on)
-
-    async def _is_own(self, issuer: str) -> bool:
-        return any(issuer in (it.value.issuer_v1, it.value.issuer_v2) for it in await self._store.all(TENANTS))
-
-    # Which credential ---------------------------------------------------------------------------------------------------
-
-    async def _matching(self, principal: Principal, claims: JsonObject, *, own: bool) -> Versioned[FederatedCredential]:
-        mine = {"principal_id": principal.id}
-        same_issuer = await self._store.all(FEDERATED_CREDENTIALS, where={**mine, "issuer": _shown(claims).issuer})
-        audiences = _audiences(claims, own=own)
-        for row in same_issuer:
-            if not _differences(row.value, claims, audiences):
-                return row
-        others = same_issuer or (await self._store.page(FEDERATED_CREDENTIALS, where=mine, limit=_NEAR)).items
-        raise _nearest_miss([row.value for row in others], claims, audiences)
-
-    # Whether the token is what it says ------------------------------------------------------------------------------------
 
     async def _prove_outside(self, assertion: UnverifiedToken, issuer: str, tenant: Tenant, now: datetime) -> None:
         kid = assertion.key_id
@@ -127,15 +116,15 @@ class Federation:
             raise _signature("the signature does not fit the key")
         check_times(assertion.claims, now)
 
-    async def _prove_own(self, token: str) -> Batch:
+    async def _prove_own(self, records: Records, token: str) -> Batch:
         caller = await self._own_caller(token)
-        subject = await self._store.get(PRINCIPALS, caller.principal_id)
+        subject = await records.get(PRINCIPALS, caller.principal_id)
         if subject is None or not self._may_act(subject.value):
             raise Failure(FailureKind.FEDERATION_OWN_TOKEN, "the token is not a managed identity's that may be a credential")
         required = Batch.of(Require(collection=PRINCIPALS, key=subject.value.id, expect=subject.version))
         if caller.host is not None:
             key = identity_assignment_key(caller.host, subject.value.id)
-            assigned = await self._store.get(IDENTITY_ASSIGNMENTS, key)
+            assigned = await records.get(IDENTITY_ASSIGNMENTS, key)
             required += Batch.of(
                 Require(collection=IDENTITY_ASSIGNMENTS, key=key, expect=assigned.version if assigned else ABSENT)
             )
@@ -156,20 +145,25 @@ class Federation:
         return managed and subject.enabled and (self._system_identities or not subject.system_assigned)
 
 
-def _differences(credential: FederatedCredential, claims: JsonObject, audiences: frozenset[str]) -> tuple[str, ...]:
-    """The members in which a credential differs from a token; none when it matches."""
-    trust = credential.trust
-    found: list[str] = []
-    if trust.issuer != claims.get("iss"):
-        found.append("issuer")
-    if trust.expression is None:
-        if trust.subject != claims.get("sub"):
-            found.append("subject")
-    elif not holds(parse_expression(trust.expression.value), claims):
-        found.append("claimsMatchingExpression")
-    if trust.audience not in audiences:
-        found.append("audience")
-    return tuple(found)
+async def _is_own(records: Records, issuer: str) -> bool:
+    return any(issuer in (it.value.issuer_v1, it.value.issuer_v2) for it in await records.all(TENANTS))
+
+
+async def _is_projected(records: Records, issuer: str) -> bool:
+    """Whether it could only be a host of ours: one that is gone is asked for nowhere else."""
+    named = issuer_named(issuer)
+    return named is not None and await records.get(TENANTS, named.tenant_id) is not None
+
+
+async def _matching(records: Records, principal: Principal, claims: JsonObject, *, own: bool) -> Versioned[FederatedCredential]:
+    mine = {"principal_id": principal.id}
+    same_issuer = await records.all(FEDERATED_CREDENTIALS, where={**mine, "issuer": _shown(claims).issuer})
+    audiences = _audiences(claims, own=own)
+    for row in same_issuer:
+        if not differences(row.value, claims, audiences):
+            return row
+    others = same_issuer or (await records.page(FEDERATED_CREDENTIALS, where=mine, limit=_NEAR)).items
+    raise _nearest_miss([row.value for row in others], claims, audiences)
 
 
 def _nearest_miss(credentials: Sequence[FederatedCredential], claims: JsonObject, audiences: frozenset[str]) -> Failure:
@@ -178,22 +172,22 @@ def _nearest_miss(credentials: Sequence[FederatedCredential], claims: JsonObject
     named = _first_audience(claims)
     if not credentials:
         return Failure(FailureKind.FEDERATION_NONE, "the client has no federated credential", audience=named)
-    ranked = [(_differences(one, claims, audiences), one) for one in credentials]
-    differences, nearest = min(ranked, key=lambda it: ("issuer" in it[0], len(it[0]), it[1].name))
-    kind = _kind(nearest, shown, differences)
+    ranked = [(differences(one, claims, audiences), one) for one in credentials]
+    differing, nearest = min(ranked, key=lambda it: ("issuer" in it[0], len(it[0]), it[1].name))
+    kind = _kind(nearest, shown, differing)
     return Failure(
         kind,
-        f"the token differs from the federated credential '{nearest.name}' in its {differences[0]}",
+        f"the token differs from the federated credential '{nearest.name}' in its {differing[0]}",
         audience=named,
         nearest=nearest.id,
         nearest_name=nearest.name,
-        differs=differences[0],
+        differs=differing[0],
     )
 
 
-def _kind(nearest: FederatedCredential, shown: ForeignToken, differences: tuple[str, ...]) -> FailureKind:
+def _kind(nearest: FederatedCredential, shown: ForeignToken, differing: tuple[str, ...]) -> FailureKind:
     trust = nearest.trust
-    match differences[0]:
+    match differing[0]:
         case "issuer":
             return FailureKind.FEDERATION_ISSUER
         case "audience":

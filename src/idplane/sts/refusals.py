@@ -138,6 +138,7 @@ _BY_KIND: Final[Mapping[FailureKind, Refusal]] = {
     FailureKind.ISSUER_UNREACHABLE: Refusal(
         code=50166, error="invalid_request", text="Request to External OIDC endpoint failed."
     ),
+    FailureKind.ENDPOINT_SECRET: Refusal(code=7000215, error="invalid_client"),
     FailureKind.NOT_ENTITLED: Refusal(code=50105, error="unauthorized_client"),
     FailureKind.INSTANCE_UNKNOWN: Refusal(code=50049, error="invalid_instance", text="Unknown or invalid instance."),
     FailureKind.THROTTLED: Refusal(code=90055, error="temporarily_unavailable"),

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from idplane.keys import SignedToken, SigningPermit
+from idplane.keys import SigningPermit
 from idplane.model.calls import Call
 from idplane.model.directory import CredentialKind, Principal, PrincipalType, ResourceApplication, Tenant
 from idplane.model.failure import Category, Failure, FailureKind
@@ -36,13 +36,15 @@ from idplane.sts.entitlement import entitle
 from idplane.sts.federation import Federation, OwnTokens
 from idplane.sts.grants import GRANTS, Grant, grant_named
 from idplane.sts.issuers import IssuerKeys
+from idplane.sts.projected import ProjectedTokens, TokenKeys
+from idplane.sts.recent import RecentReads, Records
 from idplane.sts.records import Attempt, issued, refused
 from idplane.sts.remembered import Decision, Remembered
 from idplane.sts.requests import IssuedToken, TokenRequest
 from idplane.sts.scopes import declared_capabilities
 from idplane.sts.tenants import find_tenant
 
-__all__ = ["AudienceLookup", "PermitSigner", "TokenService"]
+__all__ = ["AudienceLookup", "TokenService"]
 
 _ATTEMPTS: Final = 5
 _NOT_RECORDED: Final = frozenset({Category.INTERNAL, Category.UNAVAILABLE})
@@ -53,18 +55,6 @@ class AudienceLookup(Protocol):
 
     async def resolve(self, resource: str, *, tenant_id: str) -> ResourceApplication:
         """The application that a resource string names; raises `Failure(AUDIENCE_UNKNOWN)`."""
-        ...
-
-
-class PermitSigner(Protocol):
-    """What the service needs of the key ring."""
-
-    async def refresh(self) -> None:
-        """Follow what the change feed told of the keys; costs nothing when it told of none."""
-        ...
-
-    def sign(self, permit: SigningPermit, /) -> SignedToken:
-        """The signed token and the id of the key that signed."""
         ...
 
 
@@ -85,7 +75,7 @@ class TokenService:
         self,
         *,
         store: Store,
-        ring: PermitSigner,
+        ring: TokenKeys,
         audiences: AudienceLookup,
         clock: Clock,
         entropy: Entropy,
@@ -102,8 +92,10 @@ class TokenService:
         self._profile = profile
         self._grants = grants
         keys = IssuerKeys(documents=documents, clock=clock)
-        federation = Federation(store=store, keys=keys, own=authenticator, profile=profile)
-        self._clients = ClientAuthentication(store=store, federation=federation)
+        self.projected: Final = ProjectedTokens(store=store, ring=ring, clock=clock, entropy=entropy, profile=profile)
+        federation = Federation(keys=keys, own=authenticator, projected=self.projected, profile=profile)
+        self._clients = ClientAuthentication(federation=federation)
+        self._recent = RecentReads(store)
         self._remembered = Remembered()
 
     async def issue(self, request: TokenRequest, call: Call) -> IssuedToken:
@@ -113,7 +105,7 @@ class TokenService:
         ISSUER_UNREACHABLE, NOT_ENTITLED,
         SCOPE_INVALID, AUDIENCE_UNKNOWN; UNAVAILABLE, STORAGE_FULL and INTERNAL for what is not the client's doing.
         """
-        token = await self._by_memory(request, call)
+        token = await self._by_memory(request, call) or await self._by_recent_records(request, call)
         if token is not None:
             return token
         for _ in range(_ATTEMPTS):
@@ -144,21 +136,35 @@ class TokenService:
         self._remembered.forget(request)
         return None
 
+    async def _by_recent_records(self, request: TokenRequest, call: Call) -> IssuedToken | None:
+        """A token by records that were read before (`recent`). Anything but a token only means that the store must be asked."""
+        try:
+            tenant = await find_tenant(self._recent, request.tenant)
+            attempt = Attempt(request=request, call=call, tenant=tenant.value)
+            authorized = await self._decide(self._recent, attempt, tenant)
+        except Failure:
+            return None
+        with suppress(CommitRefused):
+            token = await self._mint(authorized, attempt)
+            self._remembered.keep(request, authorized.decision)
+            return token
+        return None
+
     async def _authorize(self, attempt: Attempt, tenant: Versioned[Tenant]) -> _Authorized:
         """Phases 2 to 4; a refusal is in the log before it is raised."""
         try:
-            return await self._decide(attempt, tenant)
+            return await self._decide(self._store, attempt, tenant)
         except Failure as failure:
             if failure.kind.category not in _NOT_RECORDED:
                 await self._store.commit(Batch.of(Append(log=SIGN_INS, event=refused(attempt, failure, self._clock.now()))))
             raise
 
-    async def _decide(self, attempt: Attempt, tenant: Versioned[Tenant]) -> _Authorized:
+    async def _decide(self, records: Records, attempt: Attempt, tenant: Versioned[Tenant]) -> _Authorized:
         request = attempt.request
         grant = grant_named(request.grant_type, self._grants)
-        attempt.principal = await self._clients.principal(request, tenant.value)
-        attempt.client = await self._clients.authenticate(request, tenant.value, attempt.principal, self._clock.now())
-        entitlement = await entitle(self._store, attempt.client)
+        attempt.principal = await self._clients.principal(records, request, tenant.value)
+        attempt.client = await self._clients.authenticate(records, request, tenant.value, attempt.principal, self._clock.now())
+        entitlement = await entitle(records, attempt.client)
         attempt.entitled(entitlement)
         return await self._aimed(attempt, grant, Decision.of(tenant, entitlement))
 

@@ -13,24 +13,25 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from idplane.agent.opening import EndpointWish, open_endpoint
+from idplane.agent.opening import EndpointWish, FileWish, open_endpoint, open_token_file
+from idplane.agent.workload_identity import Projection
 from idplane.bootstrap.embedded import InProcessUpstream
-from idplane.bootstrap.inside import PlanePublicNames
+from idplane.bootstrap.inside import PlaneHosts, PlanePublicNames
 from idplane.bootstrap.operator import OperatorKey
 from idplane.bootstrap.seed import allow_private_issuers, trust_operator
 from idplane.bootstrap.settings import environment
 from idplane.bootstrap.thread import PlaneThread
-from idplane.bootstrap.world import SystemClock, SystemEntropy, World
+from idplane.bootstrap.world import SystemEntropy, World
 from idplane.directory import clients
+from idplane.model.bindings import SYSTEM_ASSIGNED
 from idplane.model.dialects import Dialect
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.federation import ClaimsExpression, Trust
@@ -41,6 +42,7 @@ from idplane.ports.store import ABSENT, Batch, Log, Logged, Order, Put, Store
 from idplane.providers import PROVIDERS
 from idplane.rbac import BUILT_IN_ROLES
 from idplane.testing.reset import reset
+from idplane.testing.values import Answer, Application, HostResource, ManagedIdentity, MovableClock, Token, VirtualMachine
 from idplane.testing.worlds import MemoryCustody, memory_store
 from idplane.web.origins import Origins
 
@@ -62,72 +64,6 @@ _SECRET_LIFETIME = timedelta(days=180)
 _EXCHANGE = "api://AzureADTokenExchange"
 
 T = TypeVar("T")
-
-
-class Token(NamedTuple):
-    """An access token as azure-core's credentials return it."""
-
-    token: str
-    expires_on: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What the plane answered to a call."""
-
-    status: int
-    body: Any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManagedIdentity:
-    """A managed identity: the system-assigned one of a machine, or a user-assigned one (then `id` is its resource id)."""
-
-    id: str
-    principal_id: str
-    client_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostResource:
-    """A resource that code can run as. `identity` is its system-assigned identity, if it has one."""
-
-    id: str
-    identity: ManagedIdentity | None
-
-
-class VirtualMachine(HostResource):
-    """A machine that code can run as."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Application:
-    """An application with a client secret, for code that signs in without a managed identity."""
-
-    client_id: str
-    principal_id: str
-    secret: str = field(repr=False)
-
-
-class MovableClock(SystemClock):
-    """Real time plus an offset that a test moves."""
-
-    def __init__(self) -> None:
-        self._offset = timedelta()
-
-    def now(self) -> datetime:
-        """The current instant, moved by what the test let pass."""
-        return super().now() + self._offset
-
-    def advance(self, by: timedelta) -> None:
-        """Let time pass at once."""
-        self._offset += by
-
-    def reset(self) -> None:
-        """Back to real time."""
-        self._offset = timedelta()
 
 
 class OperatorCredential:
@@ -337,17 +273,61 @@ class LocalPlane:
         identifier: str = self.call("PUT", path, {"properties": properties}).body["id"]
         return identifier
 
+    def bind(
+        self,
+        host: HostResource | str,
+        name: str,
+        *,
+        identities: Sequence[ManagedIdentity | str] = (),
+        **processes: Any,
+    ) -> str:
+        """Admit processes to a host's identities, all of them unless some are named; the binding's id.
+
+        `processes` are the facts that must hold, as Resource Manager names them: `user="alice"`, `systemdUnit="app.service"`,
+        `executable={"path": "/usr/bin/app"}`, `container={"engine": "docker"}`, `run=True`. From the first binding on, no other process
+        gets the host's identities.
+        """
+        path = f"{host if isinstance(host, str) else host.id}/providers/Idplane.Workloads/bindings/{name}"
+        named = [one if isinstance(one, str) else _identity_name(one) for one in identities]
+        properties = {**({"identities": named} if named else {}), "processes": processes}
+        identifier: str = self.call("PUT", path, {"properties": properties}).body["id"]
+        return identifier
+
     def delete(self, identifier: str) -> None:
         """Delete any resource or role assignment by its id."""
         self.call("DELETE", identifier)
 
-    def environment(self, machine: HostResource | str, *, dialect: Dialect = Dialect.APP_SERVICE) -> dict[str, str]:
+    def environment(
+        self,
+        machine: HostResource | str,
+        *,
+        dialect: Dialect = Dialect.APP_SERVICE,
+        account: str | None = None,
+        client_id: str | None = None,
+    ) -> dict[str, str]:
         """The variables that make code in a process get this machine's tokens; served until the plane is reset.
 
-        Arc's clients read files from a folder that only root can make: use `idplane run` for them.
+        `account` (`namespace/name`, on clusters) and `client_id` are for the dialect workload identity. Arc's clients read files from
+        a folder that only root can make: use `idplane run` for them.
         """
         host = ResourceId.parse(machine if isinstance(machine, str) else machine.id)
-        return {**self._thread.run(self._open(EndpointWish(host=host, dialect=dialect))), **self._way_here()}
+        if dialect is Dialect.WORKLOAD_IDENTITY:
+            file = FileWish(
+                projection=Projection(host=host, account=account),
+                client_id=client_id,
+                authority=f"{self.url}/",
+                folder=Path(self._folder.name) / "runs" / self._entropy.guid(),
+            )
+            opened = open_token_file(self._opened, file, agent=self._plane.agent)
+        else:
+            opened = self._open(EndpointWish(host=host, dialect=dialect))
+        return {**self._thread.run(opened), **self._way_here()}
+
+    def workload_issuer(self, machine: HostResource | str, account: str | None = None) -> tuple[str, str]:
+        """Issuer and subject of the tokens that code on this machine shows with the dialect workload identity; see `federate`."""
+        host = ResourceId.parse(machine if isinstance(machine, str) else machine.id)
+        told = self._thread.run(PlaneHosts(self._plane).issuer(host, account))
+        return str(told["issuer"]), str(told["subject"])
 
     async def _open(self, wish: EndpointWish) -> dict[str, str]:
         return await open_endpoint(
@@ -498,3 +478,8 @@ def _version_for(path: str) -> str:
 def _identity(body: Mapping[str, Any]) -> ManagedIdentity:
     properties = body["properties"]
     return ManagedIdentity(id=body["id"], principal_id=properties["principalId"], client_id=properties["clientId"])
+
+
+def _identity_name(identity: ManagedIdentity) -> str:
+    """As a binding names it: a system-assigned identity has no resource of its own."""
+    return identity.id if "/userassignedidentities/" in identity.id.lower() else SYSTEM_ASSIGNED

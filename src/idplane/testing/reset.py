@@ -5,6 +5,7 @@ from __future__ import annotations
 from idplane.bootstrap.seed import Installation
 from idplane.ports.collections import (
     APPLICATIONS,
+    BINDINGS,
     CREDENTIALS,
     DENY_ASSIGNMENTS,
     DEPLOYMENT_OPERATIONS,
@@ -31,6 +32,7 @@ _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment] 
     DENY_ASSIGNMENTS,
     ROLE_DEFINITIONS,
     IDENTITY_ASSIGNMENTS,
+    BINDINGS,
     RESOURCES,
     APPLICATIONS,
     PRINCIPALS,

@@ -6,6 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from idplane.model.bindings import (
+    SYSTEM_ASSIGNED,
+    Binding,
+    ContainerEngine,
+    ContainerRule,
+    ExecutableRule,
+    ProcessRule,
+)
 from idplane.model.directory import (
     Agent,
     Application,
@@ -27,6 +35,7 @@ from idplane.model.vault import SecretVersion
 from idplane.ports.collections import (
     AGENTS,
     APPLICATIONS,
+    BINDINGS,
     CREDENTIALS,
     DENY_ASSIGNMENTS,
     FEDERATED_CREDENTIALS,
@@ -52,6 +61,7 @@ __all__ = [
     "VM",
     "Refusal",
     "activity",
+    "binding",
     "create",
     "credential",
     "everything",
@@ -116,6 +126,23 @@ def identity_assignment(host: str = VM, principal_id: str = "ann") -> IdentityAs
     """The entitlement of a host to an identity."""
     return IdentityAssignment(
         host=ResourceId.parse(host), principal_id=principal_id, client_id=f"client-{principal_id}", identity=None
+    )
+
+
+def binding(name: str = "App", host: str = VM) -> Binding:
+    """An admission of one process to the host's own identity."""
+    return Binding(
+        host=ResourceId.parse(host),
+        name=name,
+        identities=(SYSTEM_ASSIGNED, VAULT),
+        created_at=NOW,
+        processes=ProcessRule(
+            user="alice",
+            executable=ExecutableRule(path="/usr/bin/app", device=64769, inode=2**62, sha256="0" * 64),
+            systemd_unit="app.service",
+            container=ContainerRule(engine=ContainerEngine.PODMAN, id="f" * 64),
+            run=False,
+        ),
     )
 
 
@@ -263,6 +290,7 @@ def everything() -> Batch:
         create(RESOURCES, resource(VAULT)),
         create(PRINCIPALS, principal("ann")),
         create(IDENTITY_ASSIGNMENTS, identity_assignment()),
+        create(BINDINGS, binding()),
         create(APPLICATIONS, _application("app", "client-app")),
         create(CREDENTIALS, credential()),
         create(FEDERATED_CREDENTIALS, federated_credential()),
@@ -351,6 +379,7 @@ REFUSALS = (
     _missing("group of a resource", RESOURCES, resource(VM)),
     _missing("parent of a child resource", RESOURCES, resource(f"{VM}/extensions/agent"), _GROUP),
     _missing("host of an identity assignment", IDENTITY_ASSIGNMENTS, identity_assignment(), _ANN),
+    _missing("host of a binding", BINDINGS, binding(), _GROUP),
     _missing("principal of an identity assignment", IDENTITY_ASSIGNMENTS, identity_assignment(), _VM),
     _missing("principal of a credential", CREDENTIALS, credential()),
     _missing("principal of a federated credential", FEDERATED_CREDENTIALS, federated_credential()),
@@ -358,6 +387,7 @@ REFUSALS = (
     _missing("vault of a secret", SECRETS, secret("a", 1), _GROUP),
     _needed("group with resources", RESOURCES, GROUP.lower(), _VM),
     _needed("host with an identity", RESOURCES, VM.lower(), _ASSIGNED),
+    _needed("host with a binding", RESOURCES, VM.lower(), _VM + Batch.of(create(BINDINGS, binding()))),
     _needed("principal with a host", PRINCIPALS, "ann", _ASSIGNED),
     _needed("principal with a credential", PRINCIPALS, "ann", _ANN + Batch.of(create(CREDENTIALS, credential()))),
     _needed(

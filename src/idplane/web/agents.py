@@ -2,7 +2,9 @@
 
     GET  /agent/v1/host?id={resource id}              what a host is, and which identities it has
     POST /agent/v1/certificates                       {host, principalId, csr} → a certificate for an identity's new key
+    POST /agent/v1/projected-tokens                   {host, serviceAccount?, seconds?, runId?} → a token of the host's own issuer
     GET  /agent/v1/changes[?after=N&wait=seconds]     what changed since, waiting for something to change
+    POST /agent/v1/refusals                           {refusals: [...]}: what the agent refused by itself, for the sign-in log
 
 Every request carries `Authorization: Bearer` with a token that the agent signed for it alone (`directory.hosts`).
 """
@@ -14,16 +16,23 @@ import base64
 import binascii
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
 
 import msgspec
 
-from idplane.directory.hosts import DescribedHost, HostDirectory
-from idplane.model.directory import Agent
+from idplane.directory.hosts import DescribedHost, HostDirectory, check_bound
+from idplane.model.binding_documents import process_document
+from idplane.model.directory import Agent, PrincipalType
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
+from idplane.model.workload_issuers import USUAL
 from idplane.ports.store import Change, Store
 from idplane.ports.world import Clock
+from idplane.sts.assertions import workload_of
+from idplane.sts.projected import ProjectedTokens, Wanted
+from idplane.sts.reported import RefusalLog, ReportedRefusal
 from idplane.web.agent_errors import agent_error
 from idplane.web.http import HttpRequest, HttpResponse
 
@@ -32,8 +41,14 @@ __all__ = ["AgentSurface"]
 _MAX_WAIT = 30
 _MAX_POSITION = 2**63 - 1
 _MAX_BODY = 16 * 1024
+_MAX_REPORT = 1024 * 1024
+"""Room for a hundred callers with long paths: who is refused must not be able to push the report of it over the limit."""
+_MAX_REFUSALS = 100
 _MAX_WAITING = 4
 _PAGE = 500
+_MAX_RUN_ID = 64
+
+T = TypeVar("T")
 
 
 class _CertificateRequest(msgspec.Struct, rename="camel"):
@@ -42,18 +57,48 @@ class _CertificateRequest(msgspec.Struct, rename="camel"):
     csr: str
 
 
+class _ProjectionRequest(msgspec.Struct, rename="camel"):
+    host: str
+    service_account: str | None = None
+    seconds: int = USUAL
+    run_id: str | None = None
+
+
+class _Refusal(msgspec.Struct):
+    """Members that are not here are dropped, and nothing of them is kept."""
+
+    host: str
+    at: datetime
+    reason: str
+    detail: str
+    dialect: str
+    resource: str | None = None
+    count: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] = 1
+    workload: dict[str, object] | None = None
+
+
+class _Report(msgspec.Struct):
+    refusals: Annotated[tuple[_Refusal, ...], msgspec.Meta(max_length=_MAX_REFUSALS)]
+
+
 class AgentSurface:
     """The surface for `/agent/v1`. Counts how many requests of each agent wait for changes, which is bounded."""
 
-    def __init__(self, *, hosts: HostDirectory, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, *, hosts: HostDirectory, projected: ProjectedTokens, refusals: RefusalLog, store: Store, clock: Clock
+    ) -> None:
         self._hosts = hosts
+        self._projected = projected
+        self._refusals = refusals
         self._store = store
         self._clock = clock
         self._waiting: Counter[str] = Counter()
         self._routes: dict[str, tuple[str, Callable[[Agent, HttpRequest], Awaitable[HttpResponse]]]] = {
             "/agent/v1/host": ("GET", self._host),
             "/agent/v1/certificates": ("POST", self._certificate),
+            "/agent/v1/projected-tokens": ("POST", self._projected_token),
             "/agent/v1/changes": ("GET", self._changes),
+            "/agent/v1/refusals": ("POST", self._report),
         }
 
     async def handle(self, request: HttpRequest, /) -> HttpResponse:
@@ -75,7 +120,7 @@ class AgentSurface:
         return _json(_description(host, f"{request.origin.authority}/{host.tenant_id}/oauth2/token"))
 
     async def _certificate(self, agent: Agent, request: HttpRequest) -> HttpResponse:
-        wanted = _certificate_request(request)
+        wanted = _body(request, _CertificateRequest, "a certificate request")
         try:
             csr = base64.b64decode(wanted.csr, validate=True)
         except (binascii.Error, ValueError) as error:
@@ -87,6 +132,40 @@ class AgentSurface:
                 "notBefore": credential.not_before,
                 "notAfter": credential.not_after,
                 "credentialId": credential.id,
+            }
+        )
+
+    async def _report(self, agent: Agent, request: HttpRequest) -> HttpResponse:
+        report = _body(request, _Report, f"a report of at most {_MAX_REFUSALS} refusals", limit=_MAX_REPORT)
+        refusals = tuple(map(_reported, report.refusals))
+        for one in refusals:
+            check_bound(agent, one.host)
+        await self._refusals.record(refusals, request.call)
+        return _json({})
+
+    async def _projected_token(self, agent: Agent, request: HttpRequest) -> HttpResponse:
+        asked = _body(request, _ProjectionRequest, "a request for a workload's token")
+        host = await self._hosts.describe(agent, ResourceId.parse(asked.host))
+        wanted = Wanted(
+            host=host.id,
+            tenant_id=host.tenant_id,
+            account=asked.service_account,
+            seconds=asked.seconds,
+            run_id=asked.run_id[:_MAX_RUN_ID] if asked.run_id else None,
+        )
+        made = await self._projected.issue(wanted, request.call)
+        return _json(
+            {
+                "token": made.token,
+                "issuer": made.issuer,
+                "subject": made.subject,
+                "tenantId": host.tenant_id,
+                "issuedAt": made.issued_at,
+                "expiresAt": made.expires_at,
+                "trustedBy": [
+                    {"clientId": it.client_id, "name": it.display_name, "managed": it.type is PrincipalType.MANAGED_IDENTITY}
+                    for it in made.trusted_by
+                ],
             }
         )
 
@@ -154,19 +233,36 @@ def _description(host: DescribedHost, token_endpoint: str) -> JsonObject:
             }
             for it in host.identities
         ],
+        "bindings": [
+            {"name": it.name, "identities": list(it.identities), "processes": process_document(it.processes)}
+            for it in host.bindings
+        ],
         "compute": host.compute,
     }
 
 
-def _certificate_request(request: HttpRequest) -> _CertificateRequest:
+def _body(request: HttpRequest, shape: type[T], meant: str, *, limit: int = _MAX_BODY) -> T:
     if (request.header("content-type") or "").partition(";")[0].strip().lower() != "application/json":
         raise Failure(FailureKind.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
-    if len(request.body) > _MAX_BODY:
-        raise Failure(FailureKind.BODY_TOO_LARGE, f"the body is larger than {_MAX_BODY} bytes")
+    if len(request.body) > limit:
+        raise Failure(FailureKind.BODY_TOO_LARGE, f"the body is larger than {limit} bytes")
     try:
-        return msgspec.json.decode(request.body, type=_CertificateRequest)
+        return msgspec.json.decode(request.body, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Failure(FailureKind.MALFORMED_BODY, "the body is not a certificate request") from error
+        raise Failure(FailureKind.MALFORMED_BODY, f"the body is not {meant}") from error
+
+
+def _reported(refusal: _Refusal) -> ReportedRefusal:
+    return ReportedRefusal(
+        host=ResourceId.parse(refusal.host),
+        at=refusal.at if refusal.at.tzinfo else refusal.at.replace(tzinfo=UTC),
+        reason=refusal.reason,
+        detail=refusal.detail,
+        dialect=refusal.dialect,
+        resource=refusal.resource,
+        count=refusal.count,
+        workload=workload_of({"workload": refusal.workload}),
+    )
 
 
 def _bearer(request: HttpRequest) -> str:

@@ -247,15 +247,20 @@ class _Body:
         declared = _only(headers, "content-length")
         if declared is not None and declared.isascii() and declared.isdigit() and int(declared[:20]) > _MAX_BODY:
             raise _too_large()
-        body = bytearray()
+        if self._scope.get("idplane.complete", False):
+            return await self._joined()
         try:
             async with asyncio.timeout(_BODY_SECONDS):
-                async for piece in self._pieces():
-                    body += piece
-                    if len(body) > _MAX_BODY:
-                        raise _too_large()
+                return await self._joined()
         except TimeoutError as error:
             raise Failure(FailureKind.MALFORMED_BODY, f"the body did not arrive within {_BODY_SECONDS:.0f} seconds") from error
+
+    async def _joined(self) -> bytes:
+        body = bytearray()
+        async for piece in self._pieces():
+            body += piece
+            if len(body) > _MAX_BODY:
+                raise _too_large()
         return bytes(body)
 
     async def drop(self) -> None:

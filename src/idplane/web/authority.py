@@ -4,6 +4,7 @@
     GET  /{tenant}/v2.0/.well-known/openid-configuration   GET /{tenant}/.well-known/openid-configuration
     GET  /{tenant}/discovery/v2.0/keys  GET  /{tenant}/discovery/keys
     GET  /common/discovery/instance
+    GET  /{tenant}/{generation}/{resource}/.well-known/openid-configuration   and /openid/v1/jwks: hosts' own issuers (`workload_issuers`)
 
 A tenant is its GUID or its domain in any case; discovery also answers for `common` and `organizations`.
 """
@@ -27,6 +28,7 @@ from idplane.web.discovery import configuration_v1, configuration_v2, instance_d
 from idplane.web.http import HttpRequest, HttpResponse
 from idplane.web.oauth_errors import NO_STORE, oauth_error
 from idplane.web.token_form import token_request
+from idplane.web.workload_issuers import JWKS, issuer_document, issuer_path
 
 __all__ = ["AuthoritySurface", "KeyDocument", "TokenIssuer"]
 
@@ -85,6 +87,8 @@ class AuthoritySurface:
         """Serve one request; raises `Failure(PATH_NOT_FOUND)`, `Failure(METHOD_NOT_ALLOWED)` and what the token service raises."""
         tenant, _, rest = request.path.removeprefix("/").partition("/")
         route = self._routes.get(rest.lower())
+        if route is None and issuer_path(request.path) is not None:
+            route = _Route(method="GET", handle=self._workload_issuer)
         if route is None or not tenant:
             raise Failure(FailureKind.PATH_NOT_FOUND, "there is no such endpoint")
         if request.method != route.method:
@@ -134,6 +138,14 @@ class AuthoritySurface:
 
     async def _keys(self, tenant: str, _request: HttpRequest) -> HttpResponse:
         await self._tenant(tenant)
+        await self._ring.refresh()
+        return _json(self._ring.jwks(), _KEYS_PUBLIC)
+
+    async def _workload_issuer(self, _tenant: str, request: HttpRequest) -> HttpResponse:
+        base, wanted = issuer_path(request.path) or ("", "")
+        document = await issuer_document(self._store, request, base)
+        if wanted != JWKS:
+            return _json(document, _PUBLIC)
         await self._ring.refresh()
         return _json(self._ring.jwks(), _KEYS_PUBLIC)
 

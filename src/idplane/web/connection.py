@@ -38,7 +38,11 @@ class Application(Protocol):
     """What a listener serves; `app.ServerApp` is one."""
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Serve a request. A body that turns out to be unreadable is told by `scope["idplane.broken"]`, a `Failure`."""
+        """Serve a request.
+
+        A body that turns out to be unreadable is told by `scope["idplane.broken"]`, a `Failure`; one that is there from the start, so that
+        nothing has to wait for it, by `scope["idplane.complete"]`.
+        """
         ...
 
     async def refuse(self, failure: Failure, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -115,7 +119,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head = self._in_message = self._begun_now = True
         self._fed = self._size = self._lines = 0
-        self._start_timer()
+        self._stop_timer()
 
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""
@@ -141,6 +145,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._stop_timer()
         super().on_headers_complete()
+        self.cycle.transport = cast("asyncio.Transport", _WholeAnswer(self.transport, self.cycle))
 
     def on_chunk_header(self) -> None:
         """A chunk starts."""
@@ -149,6 +154,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is complete."""
         self._in_message = False
+        # Serving starts when everything that has arrived is parsed, so that whoever serves sees it in time.
+        cast("dict[str, object]", self.cycle.scope)["idplane.complete"] = True
         super().on_message_complete()
 
     # our side
@@ -195,7 +202,6 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer in turn, with what is known of the request."""
         if not self._in_message:
             self.on_message_begin()
-            self._stop_timer()
         path, _, query = self.url.partition(b"?")
         self.scope["method"] = self.parser.get_method().decode("ascii") if self.url else "GET"
         self.scope["path"] = path.decode("latin-1")
@@ -223,7 +229,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self.pipeline.appendleft((cycle, app))
 
     def _bound(self, size: int) -> None:
-        if self._in_head and not self._begun_now:
+        if self._in_head and self._begun_now:
+            # Most heads are complete by now; only one that is not has to be waited for.
+            self._start_timer()
+        elif self._in_head:
             # The callbacks count a header when it is complete; this counts one that never is.
             self._fed += size
             if self._fed > _MAX_HEAD + _MAX_URL:
@@ -257,6 +266,33 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
+
+
+class _WholeAnswer:
+    """What one answer is written to: its head waits for its body, so that both leave in one TLS record and one packet."""
+
+    __slots__ = ("_cycle", "_head", "_transport", "is_closing")
+
+    def __init__(self, transport: asyncio.Transport, cycle: RequestResponseCycle) -> None:
+        self._transport = transport
+        self._cycle = cycle
+        self._head: bytes | None = None
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """A piece. The first one of the answer itself is its head; one to HEAD is nothing else."""
+        begins = self._head is None and self._cycle.response_started
+        if begins and self._cycle.scope["method"] != "HEAD":
+            self._head = data
+            return
+        self._transport.write(self._head + data if self._head else data)
+        self._head = b"" if self._head is not None else None
+
+    def close(self) -> None:
+        """No more of it comes."""
+        if self._head:
+            self._transport.write(self._head)
+        self._transport.close()
 
 
 def _is_idle(connection: Any) -> bool:

@@ -222,7 +222,8 @@ def sign_in_document(event: SignIn) -> dict[str, object]:
 def _managed_service_identity(event: SignIn, *, managed: bool) -> dict[str, object]:
     kind = "systemAssigned" if event.system_assigned else "userAssigned"
     return {
-        "msiType": kind if managed else "none",
+        # Of what a host's agent refused, nobody knows which identity was meant.
+        "msiType": kind if managed and event.principal_id is not None else "none",
         "associatedResourceId": event.identity,
         "federatedTokenId": event.federated.token_id if event.federated else None,
         "federatedTokenIssuer": event.federated.issuer if event.federated else None,
@@ -248,7 +249,18 @@ def _annotations(event: SignIn) -> dict[str, object]:
         annotations["@idplane.workload"] = {
             "pid": event.workload.pid,
             "uid": event.workload.uid,
+            "gid": event.workload.gid,
             "executable": event.workload.executable,
+            "cgroup": event.workload.cgroup,
+            "systemdUnit": event.workload.systemd_unit,
+            "container": event.workload.container,
             "runId": event.workload.run_id,
+            "binding": event.workload.binding,
+        }
+    if event.endpoint is not None:
+        annotations["@idplane.endpoint"] = {
+            "dialect": event.endpoint.dialect,
+            "reason": event.endpoint.reason,
+            "count": event.endpoint.count,
         }
     return annotations

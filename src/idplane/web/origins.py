@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from idplane.model.azure import PUBLIC_HOSTS, VAULT_DOMAIN
+from idplane.model.azure import ISSUER_DOMAINS, PUBLIC_HOSTS, VAULT_DOMAIN
 from idplane.web.http import Origin
 
 __all__ = ["Origins"]
 
+_LABEL = re.compile(r"[a-z0-9]{1,63}")
 _VAULT_NAME = re.compile(r"[a-z0-9-]{1,127}")
 
 
@@ -25,6 +26,8 @@ class Origins:
     hosts: Mapping[str, Origin]
     vaults: Mapping[str, Origin]
     """Vault domain (with the port, if any) → the origin that its vaults belong to."""
+    issuers: Mapping[str, Origin] = field(default_factory=dict)
+    """Domain below which hosts' own issuers are → the origin that they belong to."""
 
     def match(self, host: str | None) -> Origin | None:
         """The origin that a Host header names; None for a foreign one."""
@@ -37,6 +40,9 @@ class Origins:
         if known is not None:
             return known
         name, _, domain = bare.partition(".")
+        issuers = self.issuers.get(domain)
+        if issuers is not None and _LABEL.fullmatch(name) is not None:
+            return replace(issuers, authority=f"https://{bare}")
         origin = self.vaults.get(domain)
         if origin is None or _VAULT_NAME.fullmatch(name) is None:
             return None
@@ -62,7 +68,7 @@ class Origins:
         hosts = {host: origin for group in PUBLIC_HOSTS.values() for host in group}
         for host in PUBLIC_HOSTS["authority"]:
             hosts[host] = replace(origin, authority=f"https://{host}")
-        return cls(hosts=hosts, vaults={VAULT_DOMAIN: origin})
+        return cls(hosts=hosts, vaults={VAULT_DOMAIN: origin}, issuers=dict.fromkeys(ISSUER_DOMAINS, origin))
 
 
 def _single(base: str, suffix: str) -> Origin:

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from cryptography import x509
@@ -62,6 +63,10 @@ class FakeServer:
     clock: FakeClock
     hosts: dict[str, list[Known]] = field(default_factory=lambda: {VM.key: [SYSTEM]})
     requests: list[tuple[str, str]] = field(default_factory=list)
+    refusals: list[dict[str, Any]] = field(default_factory=list)
+    """As the agent told them."""
+    bindings: dict[str, list[dict[str, object]]] = field(default_factory=dict)
+    """Of hosts, as agents are told them."""
     forms: list[dict[str, str]] = field(default_factory=list)
     proofs: list[str] = field(default_factory=list)
     certificates: dict[str, str] = field(default_factory=dict)
@@ -78,6 +83,11 @@ class FakeServer:
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> UpstreamResponse:
         url = urlsplit(path)
+        if url.path == "/agent/v1/refusals":
+            if self.down:
+                raise Failure(FailureKind.UNAVAILABLE, "connection refused")
+            self.refusals += json.loads(body)["refusals"]
+            return _answer({})
         self.requests.append((method, url.path))
         if self.down:
             raise Failure(FailureKind.UNAVAILABLE, "connection refused")
@@ -113,6 +123,7 @@ class FakeServer:
             "location": "westeurope",
             "tenantId": TENANT,
             "tokenEndpoint": f"https://localhost:8443/{TENANT}/oauth2/token",
+            "bindings": self.bindings.get(host.key, []),
             "identities": [one.described() for one in self.hosts[host.key]],
             "compute": self.compute,
         }
@@ -306,6 +317,12 @@ class AgentWorld:
         client = await self.connect(address)
         await client.send(raw)
         return await client.response(body=not raw.startswith(b"HEAD"))
+
+    async def landed(self) -> None:
+        """Wait until nothing is fetched any more. Whoever asks is found out in other threads, so that settling is not enough."""
+        source = self.agent._source
+        while source._token_flights._tasks:
+            await asyncio.gather(*source._token_flights._tasks, return_exceptions=True)
 
     async def close(self) -> None:
         for client in self.clients:

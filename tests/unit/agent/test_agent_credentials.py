@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from datetime import timedelta
 
@@ -58,7 +59,10 @@ async def test_the_assertion_names_the_run(world: AgentWorld) -> None:
     sock.bind(("127.0.0.1", 0))
     listening = await world.agent.listen(sock, host=VM, dialect=Dialect.IMDS, run_id="run-7")
     await world.ask(listening.address, get(token_target()))
-    assert parse(world.server.forms[0]["client_assertion"]).claims["workload"] == {"run_id": "run-7"}
+    workload = parse(world.server.forms[0]["client_assertion"]).claims["workload"]
+    assert isinstance(workload, dict)
+    assert (workload["run_id"], workload["pid"], workload["uid"]) == ("run-7", os.getpid(), os.getuid())
+    assert "binding" not in workload
 
 
 async def test_an_assertion_is_reused_for_five_minutes(world: AgentWorld) -> None:

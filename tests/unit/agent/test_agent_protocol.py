@@ -333,14 +333,35 @@ async def test_a_client_that_does_not_read_is_not_served_on_and_on(world: AgentW
     client.writer.transport.abort()
 
 
-async def test_connections_beyond_the_bound_are_dropped(world: AgentWorld) -> None:
+async def test_when_all_places_are_taken_the_longest_idle_makes_room(world: AgentWorld) -> None:
     address = await world.imds()
     clients = [await world.connect(address) for _ in range(512)]
-    await asyncio.sleep(0.05)
-    extra = await world.connect(address)
-    assert await extra.ended()
     await clients[0].send(TOKEN)
     assert (await clients[0].response()).status == 200
+    world.clock.advance(1)
+    await clients[1].send(TOKEN)
+    assert (await clients[1].response()).status == 200
+    for idle in (clients[0], clients[2]):
+        extra = await world.connect(address)
+        await extra.send(TOKEN)
+        assert (await extra.response()).status == 200
+        assert await idle.ended()
+    await clients[1].send(TOKEN)
+    assert (await clients[1].response()).status == 200
+
+
+async def test_who_is_being_answered_does_not_make_room_while_others_idle(world: AgentWorld) -> None:
+    world.server.gate = asyncio.Event()
+    address = await world.imds()
+    waiting = await world.connect(address)
+    await waiting.send(TOKEN)
+    await settle()
+    idle = [await world.connect(address) for _ in range(600)]
+    world.server.gate.set()
+    assert (await waiting.response()).status == 200
+    assert await idle[0].ended()
+    await idle[-1].send(PROBE)
+    assert (await idle[-1].response()).status == 200
 
 
 async def test_closing_the_listener_drops_its_connections_and_its_port(world: AgentWorld) -> None:

@@ -131,11 +131,11 @@ async def test_a_token_is_refreshed_ahead_of_its_expiry(
     first = await ask()
     world.clock.advance(untouched)
     assert await ask() == first
-    await settle()
+    await world.landed()
     assert world.server.token_requests == 1
     world.clock.advance(ahead - untouched)
     assert await ask() == first, "the present token serves while the next one is fetched"
-    await settle()
+    await world.landed()
     assert world.server.token_requests == 2
     second = await ask()
     assert second != first
@@ -151,12 +151,12 @@ async def test_a_refresh_that_fails_is_tried_again_later_and_harms_nobody(world:
     world.clock.advance(timedelta(minutes=51))
     for _ in range(5):
         assert (await world.ask(address, get(token_target()))).json["access_token"] == first
-        await settle()
+        await world.landed()
     failed = world.server.count("/22222222-2222-2222-2222-222222222222/oauth2/token") - 1
     assert failed == 1
     world.clock.advance(31)
     await world.ask(address, get(token_target()))
-    await settle()
+    await world.landed()
     assert world.server.count("/22222222-2222-2222-2222-222222222222/oauth2/token") == 3
 
 
@@ -312,6 +312,7 @@ def test_every_collection_is_told_from_the_others() -> None:
     assert heeded == {
         "identity_assignments",
         "resources",
+        "bindings",
         "principals",
         "role_assignments",
         "credentials",

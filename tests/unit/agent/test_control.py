@@ -13,7 +13,7 @@ from typing import BinaryIO
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.cli.run_world import VM_A, FakeAgent, FakeHosts, FakePublicNames
+from tests.unit.cli.run_world import NOWHERE, VM_A, FakeAgent, FakeHosts, FakePublicNames
 
 from idplane.agent.control import ControlServer, Peer, refusal_of
 from idplane.agent.control_wire import MAX_MESSAGE, body_length, control_address, decode, encode, text
@@ -26,7 +26,7 @@ from idplane.testing.worlds import SeededEntropy
 @pytest.fixture
 async def control(tmp_path: Path) -> AsyncIterator[Path]:
     agent = FakeAgent()
-    runs = Runs(agent=agent, public=FakePublicNames(), clock=SystemClock(), entropy=SeededEntropy())
+    runs = Runs(agent=agent, public=FakePublicNames(), clock=SystemClock(), entropy=SeededEntropy(), surroundings=NOWHERE)
     server = ControlServer(path=tmp_path / "control.sock", runs=runs, hosts=FakeHosts(), agent=agent)
     await server.start()
     yield tmp_path / "control.sock"
@@ -176,7 +176,7 @@ async def test_too_many_descriptors_are_refused(control: Path) -> None:
 async def test_a_stale_socket_file_is_replaced(tmp_path: Path) -> None:
     stale = tmp_path / "control.sock"
     stale.touch()
-    runs = Runs(agent=FakeAgent(), public=FakePublicNames(), clock=SystemClock(), entropy=SeededEntropy())
+    runs = Runs(agent=FakeAgent(), public=FakePublicNames(), clock=SystemClock(), entropy=SeededEntropy(), surroundings=NOWHERE)
     server = ControlServer(path=stale, runs=runs, hosts=FakeHosts(), agent=FakeAgent())
     await server.start()
     assert await talk(stale, encode({"operation": "runs"})) == {"result": {"runs": []}}
@@ -184,7 +184,7 @@ async def test_a_stale_socket_file_is_replaced(tmp_path: Path) -> None:
 
 
 async def test_a_folder_that_takes_no_socket_is_one_sentence(tmp_path: Path) -> None:
-    runs = Runs(agent=FakeAgent(), public=FakePublicNames(), clock=SystemClock(), entropy=SeededEntropy())
+    runs = Runs(agent=FakeAgent(), public=FakePublicNames(), clock=SystemClock(), entropy=SeededEntropy(), surroundings=NOWHERE)
     server = ControlServer(path=tmp_path / "missing" / "control.sock", runs=runs, hosts=FakeHosts(), agent=FakeAgent())
     with pytest.raises(Failure, match="no control socket can be made") as caught:
         await server.start()
@@ -199,7 +199,7 @@ def test_long_paths_go_by_the_folders_descriptor() -> None:
 async def test_long_paths_work(tmp_path: Path) -> None:
     folder = tmp_path / ("long" * 40)
     folder.mkdir()
-    runs = Runs(agent=FakeAgent(), public=FakePublicNames(), clock=SystemClock(), entropy=SeededEntropy())
+    runs = Runs(agent=FakeAgent(), public=FakePublicNames(), clock=SystemClock(), entropy=SeededEntropy(), surroundings=NOWHERE)
     server = ControlServer(path=folder / "control.sock", runs=runs, hosts=FakeHosts(), agent=FakeAgent())
     await server.start()
     descriptor = os.open(folder, os.O_RDONLY)

@@ -344,6 +344,11 @@ def test_what_is_inside_stays_inside(render: Render) -> None:
         ("Microsoft.App/containerApps", Dialect.APP_SERVICE),
         ("Microsoft.HybridCompute/machines", Dialect.ARC),
         ("Microsoft.ServiceFabric/managedClusters", Dialect.SERVICE_FABRIC),
+        ("Microsoft.ServiceFabric/managedClusters/applications", Dialect.SERVICE_FABRIC),
+        ("Microsoft.ServiceFabric/clusters/applications", Dialect.SERVICE_FABRIC),
+        ("Microsoft.App/jobs", Dialect.APP_SERVICE),
+        ("Microsoft.Automation/automationAccounts", Dialect.APP_SERVICE),
+        ("Microsoft.MachineLearningServices/workspaces/onlineEndpoints", Dialect.MACHINE_LEARNING),
         ("Microsoft.MachineLearningServices/workspaces/computes", Dialect.MACHINE_LEARNING),
         ("Contoso.Toys/robots", Dialect.IMDS),
     ],
@@ -353,5 +358,5 @@ def test_the_dialect_of_a_type(kind: str, dialect: Dialect) -> None:
     assert variables_dialect(kind) is (Dialect.APP_SERVICE if dialect is Dialect.IMDS else dialect)
 
 
-def test_every_dialect_has_a_place_inside() -> None:
-    assert set(INSIDE_ADDRESSES) == set(Dialect)
+def test_every_dialect_with_an_endpoint_has_a_place_inside() -> None:
+    assert {*INSIDE_ADDRESSES, Dialect.WORKLOAD_IDENTITY} == set(Dialect)

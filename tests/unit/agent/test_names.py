@@ -43,6 +43,8 @@ def addresses(message: dns.message.Message) -> list[str]:
         ("sts.windows.net", "127.0.0.1"),
         ("graph.microsoft.com", "127.0.0.1"),
         ("contoso.vault.azure.net", "127.0.0.1"),
+        ("westeurope.oic.prod-aks.azure.com", "127.0.0.1"),
+        ("global.oic.prod-arc.azure.com", "127.0.0.1"),
         ("contoso.vault.localhost", "127.0.0.1"),
         ("localhost", "127.0.0.1"),
         ("metadata.azure.internal", "169.254.169.254"),

@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.unit.cli.run_world import TWIN, VM_A, VM_B, FakeAgent, FakePublicNames, FakeServing
+from tests.unit.cli.run_world import NOWHERE, TWIN, VM_A, VM_B, FakeAgent, FakePublicNames, FakeServing
 
 from idplane.agent.network import NamespaceHandles, Network, pasta_command, slirp4netns_command
 from idplane.agent.runs import Isolation, NamespaceSockets, Process, PublicNames, Runs, choose_host
@@ -20,6 +20,7 @@ def runs_with(agent: FakeAgent, public: PublicNames | None = None) -> Runs:
         public=public or FakePublicNames(),
         clock=FakeClock(),
         entropy=SeededEntropy(),
+        surroundings=NOWHERE,
         network=Network(find=lambda _: None),
     )
 
@@ -89,6 +90,7 @@ async def test_a_run_that_cannot_open_leaves_nothing() -> None:
         await runs.open_namespace(VM_A, taken, process, None)
     assert runs.listing() == ()
     assert not agent.open[0].is_open()
+    assert taken.endpoint is not None
     assert taken.endpoint.fileno() == taken.https.fileno() == -1
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(process.descriptor)

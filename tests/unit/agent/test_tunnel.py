@@ -24,6 +24,8 @@ Ask: TypeAlias = Callable[[bytes], Awaitable[bytes]]
         ("management.azure.com", 443, INSIDE),
         ("LOGIN.microsoftonline.com.", 443, INSIDE),
         ("stock.vault.azure.net", 443, INSIDE),
+        ("westeurope.oic.prod-aks.azure.com", 443, INSIDE),
+        ("oic.prod-aks.azure.com", 443, ("oic.prod-aks.azure.com", 443)),
         ("vault.azure.net.example", 443, ("vault.azure.net.example", 443)),
         ("evilvault.azure.net", 443, ("evilvault.azure.net", 443)),
         ("management.azure.com", 8443, ("management.azure.com", 8443)),

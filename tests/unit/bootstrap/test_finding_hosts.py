@@ -8,6 +8,7 @@ import pytest
 
 from idplane.bootstrap.inside import PlaneHosts
 from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import ResourceId
 
 if TYPE_CHECKING:
     from idplane.testing.local import LocalPlane
@@ -31,6 +32,21 @@ def test_any_host_is_found_as_it_is_stored(idplane: LocalPlane) -> None:
     idplane.resource("Microsoft.App/containerApps", "shop")
     assert refused(idplane, "shop") is FailureKind.CONFLICT
     assert refused(idplane, f"{site}/slots/gone") is FailureKind.RESOURCE_NOT_FOUND
+
+
+def test_what_is_open(idplane: LocalPlane) -> None:
+    hosts = PlaneHosts(idplane._plane)
+    machine = idplane.virtual_machine("vm")
+    front = idplane.resource("Microsoft.Compute/virtualMachineScaleSets", "Front", sku={"capacity": 1}).id
+    for host in (machine.id, front):
+        bearer, asked = ResourceId.parse(host), ResourceId.parse(host if host == machine.id else f"{front}/virtualMachines/0")
+        assert idplane.run(hosts.is_open(asked))
+        binding = idplane.bind(host, "app", run=True)
+        assert not idplane.run(hosts.is_open(asked))
+        idplane.delete(binding)
+        assert idplane.run(hosts.is_open(asked))
+        idplane.delete(host)
+        assert not idplane.run(hosts.is_open(bearer)), "what is gone is open to nobody"
 
 
 def test_an_instance_is_found_while_its_set_has_it(idplane: LocalPlane) -> None:

@@ -22,11 +22,14 @@ from idplane.agent.api import Dialect, TokenAnswer
 from idplane.agent.control import ControlServer
 from idplane.agent.identities import Selector
 from idplane.agent.opening import ServerCertificate
-from idplane.agent.runs import Runs, choose_host
+from idplane.agent.peers import Process
+from idplane.agent.runs import Runs, Surroundings, choose_host
+from idplane.agent.workload_identity import ProjectedToken, Projection, TokenFiles, TrustingClient
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 from idplane.keys import RunAuthority, TlsIdentity
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
+from idplane.model.values import JsonObject
 from idplane.ports.store import Change
 
 T = TypeVar("T")
@@ -36,6 +39,7 @@ VM_A = ResourceId.parse(f"{_GROUP}one/providers/Microsoft.Compute/virtualMachine
 VM_B = ResourceId.parse(f"{_GROUP}one/providers/Microsoft.Compute/virtualMachines/vm-b")
 TWIN = ResourceId.parse(f"{_GROUP}two/providers/Microsoft.Compute/virtualMachines/vm-b")
 PLANE_PORT = 18443
+NOWHERE = Surroundings(authority="https://nowhere.example/", folder=Path("/nowhere"))
 
 
 @dataclass
@@ -60,6 +64,7 @@ class FakeAgent:
     """Answers every request with the resource and run that the listener belongs to."""
 
     open: list[FakeListening] = field(default_factory=list)
+    token_files: TokenFiles = field(default_factory=lambda: TokenFiles(issue=_project, clock=SystemClock()))
 
     async def listen(  # noqa: PLR0913 - as HostAgentApi has it
         self,
@@ -74,6 +79,8 @@ class FakeAgent:
         names: Collection[str] = (),  # noqa: ARG002 - as above
         tls: ssl.SSLContext | None = None,
         key_folder: int | None = None,  # noqa: ARG002 - as above
+        callers: socket.socket | None = None,  # noqa: ARG002 - as above
+        process: Process | None = None,  # noqa: ARG002 - as above
     ) -> FakeListening:
         answer = {"host": str(host), "dialect": dialect.value, "run": run_id, "secret": secret}
         listening = FakeListening(sock.getsockname())
@@ -81,7 +88,10 @@ class FakeAgent:
         self.open.append(listening)
         return listening
 
-    async def token(self, host: ResourceId, selector: Selector | None, resource: str) -> TokenAnswer:
+    async def token(
+        self, host: ResourceId, selector: Selector | None, resource: str, process: Process | None = None
+    ) -> TokenAnswer:
+        assert process is not None
         if selector is not None or host != VM_A:
             raise Failure(FailureKind.IDENTITY_NOT_FOUND, "Identity not found")
         now = SystemClock().now()
@@ -97,6 +107,21 @@ class FakeAgent:
     async def follow(self) -> None: ...
 
     async def close(self) -> None: ...
+
+
+async def _project(projection: Projection, /) -> ProjectedToken:
+    if projection.host != VM_A:
+        raise Failure(FailureKind.INVALID_PARAMETER, "this host has no issuer")
+    now = SystemClock().now()
+    return ProjectedToken(
+        token=f"token of {projection.account or 'default'}",
+        issuer="https://issuer.example",
+        subject="s",
+        tenant_id="the-tenant",
+        issued_at=now,
+        expires_at=now + timedelta(hours=1),
+        trusted_by=(TrustingClient(client_id="the-client", name="shared", managed=True),),
+    )
 
 
 def _http(answer: Mapping[str, object], count: Callable[[], None] = lambda: None) -> Any:
@@ -149,11 +174,20 @@ class FakePublicNames:
 
 
 class FakeHosts:
+    async def client(self, text: str, /) -> str:
+        return f"client-of-{text}"
+
+    async def issuer(self, resource: ResourceId, account: str | None, /) -> JsonObject:
+        return {"issuer": f"https://issuer.example{resource}", "subject": account or "default", "audience": "exchange"}
+
     async def resolve(self, text: str, /) -> ResourceId:
         known = (VM_A, VM_B, TWIN)
         if text.startswith("/"):
             return choose_host(text, (one for one in known if one == ResourceId.parse(text)))
         return choose_host(text, (one for one in known if one.name == text.lower()))
+
+    async def is_open(self, host: ResourceId, /) -> bool:
+        return host == VM_A
 
 
 class RunWorld:
@@ -163,7 +197,13 @@ class RunWorld:
         self.folder = folder
         self.loop = loop
         self.agent = FakeAgent()
-        self.runs = Runs(agent=self.agent, public=FakePublicNames(), clock=SystemClock(), entropy=SystemEntropy())
+        self.runs = Runs(
+            agent=self.agent,
+            public=FakePublicNames(),
+            clock=SystemClock(),
+            entropy=SystemEntropy(),
+            surroundings=Surroundings(authority=f"https://localhost:{PLANE_PORT}/", folder=folder / "runs"),
+        )
         self.control = ControlServer(path=folder / "control.sock", runs=self.runs, hosts=FakeHosts(), agent=self.agent)
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:

@@ -12,8 +12,9 @@ from idplane.cli.launch import (
     without_locale_coercion,
     workload_environment,
 )
-from idplane.cli.trust import BUNDLE_VARIABLES, bundle_with
+from idplane.cli.trust import BUNDLE_VARIABLES, bundle_variables, bundle_with
 
+TRUST = bundle_variables("/b.pem")
 PROXIES = {"HTTP_PROXY": "http://p", "https_proxy": "http://p", "ALL_PROXY": "http://p"}
 VARIABLES = st.dictionaries(
     st.sampled_from(["PATH", "HOME", "AZURE_CLIENT_ID", "PROXY", "identity_endpoint", ""]), st.text(max_size=10), max_size=8
@@ -21,7 +22,7 @@ VARIABLES = st.dictionaries(
 
 
 def inside(base: dict[str, str], *, network: bool = False) -> dict[str, str]:
-    return workload_environment(base, given={}, bundle="/b.pem", inside=True, network=network)
+    return workload_environment(base, given={}, trust=TRUST, inside=True, network=network)
 
 
 @given(VARIABLES)
@@ -43,12 +44,12 @@ def test_proxies_stay_with_a_network_but_not_for_what_is_served_here() -> None:
     made = inside({**PROXIES, "NO_PROXY": "corp"}, network=True)
     assert {name: made[name] for name in PROXIES} == PROXIES
     assert made["NO_PROXY"].startswith("corp,localhost,127.0.0.1,169.254.169.254,")
-    assert made["no_proxy"].endswith(".vault.azure.net,.localhost")
+    assert made["no_proxy"].endswith(".vault.azure.net,.oic.prod-aks.azure.com,.oic.prod-arc.azure.com,.localhost")
 
 
 def test_outside_a_namespace_only_token_sources_change() -> None:
     base = {**PROXIES, "AZURE_AUTHORITY_HOST": "https://localhost:8443", "MSI_ENDPOINT": "x"}
-    made = workload_environment(base, given={"IDENTITY_HEADER": "s"}, bundle="/b", inside=False, network=True)
+    made = workload_environment(base, given={"IDENTITY_HEADER": "s"}, trust=TRUST, inside=False, network=True)
     assert "MSI_ENDPOINT" not in made
     assert made["AZURE_AUTHORITY_HOST"] == "https://localhost:8443"
     assert (made["NO_PROXY"], made["IDENTITY_HEADER"]) == ("localhost,127.0.0.1", "s")
@@ -64,14 +65,14 @@ def test_locale_coercion_is_undone_only_where_it_happened(initial: bytes, kept: 
 def test_a_tunnel_is_used_for_names_but_not_for_the_token_endpoint() -> None:
     """@azure/identity sends plain http by HTTPS_PROXY, too."""
     given = {"HTTPS_PROXY": "http://run:s@127.0.0.1:1", "https_proxy": "http://run:s@127.0.0.1:1", "IDENTITY_HEADER": "s"}
-    made = workload_environment({"NO_PROXY": "corp"}, given=given, bundle="/b.pem", inside=False, network=True)
+    made = workload_environment({"NO_PROXY": "corp"}, given=given, trust=TRUST, inside=False, network=True)
     assert (made["NO_PROXY"], made["no_proxy"]) == ("corp,127.0.0.1", "127.0.0.1")
     assert made["HTTPS_PROXY"] == given["HTTPS_PROXY"]
 
 
 def test_the_callers_own_proxy_wins_over_the_tunnel() -> None:
     given = {"HTTPS_PROXY": "http://run:s@127.0.0.1:1", "https_proxy": "http://run:s@127.0.0.1:1"}
-    made = workload_environment({"https_proxy": "http://corp:3128"}, given=given, bundle="/b.pem", inside=False, network=True)
+    made = workload_environment({"https_proxy": "http://corp:3128"}, given=given, trust=TRUST, inside=False, network=True)
     assert made["https_proxy"] == "http://corp:3128"
     assert "HTTPS_PROXY" not in made
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idplane.cli.log import ACTIVITY, SIGN_INS, Follower, parse_since
+from idplane.cli.log import ACTIVITY, SIGN_INS, Follower, caller_words, parse_since
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -102,5 +102,46 @@ def test_a_refusal_tells_why() -> None:
         "stock-vm",
         "systemAssigned",
         "Azure Key Vault",
+        "",
         "Application not found.",
     ]
+
+
+def test_what_a_host_s_agent_refused_names_the_host_and_the_process() -> None:
+    refused = {
+        "createdDateTime": "2026-01-01T12:00:00Z",
+        "servicePrincipalName": "",
+        "appId": "",
+        "status": {"errorCode": 50105, "failureReason": "No binding of the resource admits the process (3 times)."},
+        "managedServiceIdentity": {"msiType": "none"},
+        "azureResourceId": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/stock-vm",
+        "@idplane.resource": "https://vault.azure.net",
+        "@idplane.workload": {"pid": 7, "executable": "/usr/bin/curl", "systemdUnit": None},
+    }
+    assert list(SIGN_INS.columns(refused))[1:] == [
+        "refused 50105",
+        "stock-vm",
+        "",
+        "https://vault.azure.net",
+        "7 curl",
+        "No binding of the resource admits the process (3 times).",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("workload", "words"),
+    [
+        (None, ""),
+        ([], ""),
+        ({}, ""),
+        ({"pid": None, "executable": None}, ""),
+        ({"pid": 7, "uid": 0, "executable": "/usr/bin/python3.11", "cgroup": "/x"}, "7 python3.11"),
+        ({"pid": 7, "executable": "/opt/app (deleted)", "systemdUnit": "app.service", "runId": "r"}, "7 app app.service"),
+        ({"pid": 7, "executable": "/app", "container": f"docker:{'f' * 64}", "runId": "r"}, f"7 app docker:{'f' * 12}"),
+        ({"runId": "c9f9967bfd7a"}, "run:c9f9967bfd7a"),
+        ({"pid": 7, "executable": "/tmp/\x1b[2J\rnothing to see\u202e"}, "7 ?[2J?nothing to see?"),
+        ({"pid": "7", "executable": 5, "container": 9}, "7 5"),
+    ],
+)
+def test_the_asking_process_in_words(workload: object, words: str) -> None:
+    assert caller_words(workload) == words

@@ -16,10 +16,13 @@ with tempfile.TemporaryDirectory() as folder, run_world(pathlib.Path(folder) / "
         ended = world.run(*command)
         return ended.stdout.strip() + ended.stderr.strip()
     data = world.folder
+    show = "stat -c '%a %u' $AZURE_FEDERATED_TOKEN_FILE; cat $AZURE_FEDERATED_TOKEN_FILE"
+    pod = world.idplane("run", "--as", "vm-a", "--dialect", "workload-identity", "--", "sh", "-c", show)
     print(json.dumps({
         "host": json.loads(said("curl", "-s", "http://169.254.169.254/"))["host"] == str(VM_A),
         "azure": said("curl", "-sS", "https://contoso.vault.azure.net/"),
         "user": said("id", "-u"),
+        "token": pod.stdout.strip() + pod.stderr.strip(),
         "capabilities": said("grep", "CapEff", "/proc/self/status").split()[-1],
         "key": said("cat", f"{data}/operator.pem"),
         "uncovered": said("sh", "-c", f"unshare -Urm sh -c 'umount -l {data}; cat {data}/operator.pem'"),
@@ -62,4 +65,5 @@ def test_a_user_without_privileges_gets_the_same() -> None:
     assert seen.pop("key").endswith("No such file or directory")
     assert "the operator's key" not in seen.pop("uncovered")
     assert seen.pop("plane").endswith("Permission denied")
+    assert seen.pop("token") == f"600 {NOBODY}\ntoken of default"
     assert seen == {"host": True, "azure": '{"served": "azure"}', "user": str(NOBODY), "capabilities": "0000000000000000"}

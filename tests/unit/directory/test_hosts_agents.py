@@ -360,6 +360,7 @@ async def test_an_agent_is_told_of_its_own_hosts_only(world: HostsWorld, agent: 
     mine = [
         change("resources", VM.key, VM.key),
         change("identity_assignments", f"{VM.key}|gone", VM.key),
+        change("bindings", f"{VM.key}|app", VM.key),
         change("principals", world.shared.id, world.shared.id),
         change("role_assignments", "r", world.system.id),
         change("credentials", "c", world.system.id),
@@ -369,6 +370,7 @@ async def test_an_agent_is_told_of_its_own_hosts_only(world: HostsWorld, agent: 
     foreign = [
         change("resources", OTHER_VM.key, OTHER_VM.key),
         change("identity_assignments", f"{OTHER_VM.key}|{world.shared.id}", OTHER_VM.key),
+        change("bindings", f"{OTHER_VM.key}|app", OTHER_VM.key),
         change("principals", "somebody", "somebody"),
         change("role_assignments", "r", "somebody"),
         change("secrets", "v|n|1"),
@@ -377,4 +379,4 @@ async def test_an_agent_is_told_of_its_own_hosts_only(world: HostsWorld, agent: 
     ]
     assert await world.hosts.visible(agent.agent, [*mine, *foreign]) == tuple(mine)
     everywhere = await world.enroll("everywhere", "*")
-    assert await world.hosts.visible(everywhere.agent, [*mine, *foreign]) == (*mine, *foreign[:4])
+    assert await world.hosts.visible(everywhere.agent, [*mine, *foreign]) == (*mine, *foreign[:5])

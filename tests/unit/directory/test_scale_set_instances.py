@@ -12,7 +12,7 @@ from idplane.directory.identities import new_system_identity
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.resources import Resource
 from idplane.model.scale_sets import INSTANCES, computer_name, identity_host, identity_host_key
-from idplane.ports.collections import IDENTITY_ASSIGNMENTS, PRINCIPALS, RESOURCES
+from idplane.ports.collections import BINDINGS, IDENTITY_ASSIGNMENTS, PRINCIPALS, RESOURCES
 from idplane.ports.store import ABSENT, ANY, Batch, Change, Put
 
 SET = GROUP.extension("Microsoft.Compute/virtualMachineScaleSets", "Front")
@@ -98,12 +98,13 @@ async def test_an_agent_of_an_instance_is_told_of_its_set(world: HostsWorld) -> 
                 (RESOURCES.name, SET.key, SET.key),
                 (IDENTITY_ASSIGNMENTS.name, f"{SET.key}|{principal}", SET.key),
                 (PRINCIPALS.name, principal, principal),
+                (BINDINGS.name, f"{SET.key}|app", SET.key),
                 (RESOURCES.name, GROUP.key, GROUP.key),
                 (PRINCIPALS.name, world.system.id, world.system.id),
             )
         )
     )
-    assert await world.hosts.visible(agent, changes) == changes[:3]
+    assert await world.hosts.visible(agent, changes) == changes[:4]
 
 
 def test_whose_identities_a_host_has() -> None:

@@ -100,7 +100,9 @@ def test_every_property_answers_for_every_id(parts: list[str]) -> None:
 
 @given(resource_ids())
 def test_the_lineage_goes_up_to_the_tenant_by_valid_ids(parts: list[str]) -> None:
-    lineage = list(ResourceId.parse(path(parts)).lineage())
+    parsed = ResourceId.parse(path(parts))
+    lineage = list(parsed.lineage())
+    assert parsed.lineage_keys == tuple(one.key for one in lineage)
     assert str(lineage[0]) == path(parts)
     assert lineage[-1] == ROOT
     assert ROOT.parent is None

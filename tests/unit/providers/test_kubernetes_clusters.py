@@ -25,7 +25,9 @@ async def test_the_kubelet_s_identity_is_shown_with_its_ids(open_plane: OpenPlan
     shown = {"resourceId": uai("Kubelet"), "clientId": identity["clientId"], "objectId": identity["principalId"]}
     assert made.status == 201
     assert made.body["properties"]["identityProfile"] == {"kubeletidentity": shown}
-    assert made.body["properties"]["oidcIssuerProfile"] == issuer
+    shown_issuer = made.body["properties"]["oidcIssuerProfile"]
+    assert shown_issuer["enabled"] is True
+    assert shown_issuer["issuerURL"].startswith("https://westeurope.oic.prod-aks.azure.com/")
     assert made.body["properties"]["nodeResourceGroup"] == "MC_Stock_aks_westeurope"
     # What is sent for the ids counts for nothing, and what was looked up once may be repeated when the identity has gone.
     forged = {"kubeletidentity": {**shown, "clientId": "x", "objectId": "y"}}

@@ -8,59 +8,15 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.unit.directory.hosts_world import GROUP, OTHER_VM, SHARED_ID, TENANT, VM, Enrolled, HostsWorld, csr_text, hosts_world
+from tests.unit.directory.hosts_world import GROUP, OTHER_VM, SHARED_ID, TENANT, VM, csr_text, hosts_world
+from tests.unit.web.agent_api import BASE, Api, code
 
-from idplane.jose import certificate_thumbprint
-from idplane.model.calls import Call
+from idplane.jose import certificate_thumbprint, parse
+from idplane.model.bindings import SYSTEM_ASSIGNED, Binding, ContainerEngine, ContainerRule, ExecutableRule, ProcessRule
 from idplane.model.failure import Category, Failure, FailureKind
-from idplane.ports.collections import CREDENTIALS
+from idplane.ports.collections import BINDINGS, CREDENTIALS, SIGN_INS
+from idplane.ports.store import ABSENT, Batch, Put
 from idplane.web.agent_errors import agent_error
-from idplane.web.agents import AgentSurface
-from idplane.web.http import HttpRequest, HttpResponse, Origin
-
-BASE = "https://localhost:8443"
-
-
-class Api:
-    """The surface as one agent calls it."""
-
-    def __init__(self, world: HostsWorld, agent: Enrolled) -> None:
-        self.world = world
-        self.agent = agent
-        self.surface = AgentSurface(hosts=world.hosts, store=world.store, clock=world.clock)
-
-    async def call(self, method: str, path: str, *query: tuple[str, str], body: bytes = b"", **headers: str) -> HttpResponse:
-        sent = {"authorization": f"Bearer {self.world.proof(self.agent)}", "content-type": "application/json"}
-        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        request = HttpRequest(
-            method=method,
-            path=path,
-            query=query,
-            headers={name: (value,) for name, value in sent.items() if value},
-            body=body,
-            origin=Origin(authority=BASE, management=BASE, graph=BASE, portal=BASE, vault_domain="vault.localhost:8443"),
-            call=Call(request_id="request-1", correlation_id="c", received_at=self.world.clock.now()),
-        )
-        try:
-            return await self.surface.handle(request)
-        except Failure as failure:
-            return self.surface.refuse(failure, request)
-
-    async def certificate(self, body: object, **headers: str) -> HttpResponse:
-        return await self.call("POST", "/agent/v1/certificates", body=json.dumps(body).encode(), **headers)
-
-    async def changes(self, after: int | str, wait: int | str = 0) -> tuple[int, list[dict[str, object]]]:
-        response = await self.call("GET", "/agent/v1/changes", ("after", str(after)), ("wait", str(wait)))
-        assert response.status == 200, response.body
-        answer = json.loads(response.body)
-        return answer["position"], answer["changes"]
-
-
-def code(response: HttpResponse) -> tuple[int, str]:
-    error = json.loads(response.body)["error"]
-    assert error["requestId"] == "request-1"
-    assert error["message"]
-    return response.status, error["code"]
 
 
 @pytest.fixture
@@ -82,6 +38,51 @@ async def test_a_host(api: Api) -> None:
     assert body["identities"] == [
         {"principalId": system.id, "clientId": system.client_id, "resourceId": None, "systemAssigned": True},
         {"principalId": shared.id, "clientId": shared.client_id, "resourceId": str(SHARED_ID), "systemAssigned": False},
+    ]
+
+
+async def test_the_bindings_of_a_host(api: Api) -> None:
+    async def told() -> object:
+        return json.loads((await api.call("GET", "/agent/v1/host", ("id", str(VM)))).body)["bindings"]
+
+    assert await told() == []
+    rules = {
+        "Wide": ProcessRule(user="1000"),
+        "app": ProcessRule(
+            user="alice",
+            group="staff",
+            executable=ExecutableRule(path="/usr/bin/app", device=1, inode=2, sha256="0" * 64),
+            systemd_unit="app.service",
+            cgroup="/system.slice",
+            container=ContainerRule(engine=ContainerEngine.PODMAN, id="f" * 64, pod="p"),
+            run=False,
+        ),
+        "elsewhere": ProcessRule(run=True),
+    }
+    for name, rule in rules.items():
+        binding = Binding(
+            host=OTHER_VM if name == "elsewhere" else VM,
+            name=name,
+            processes=rule,
+            created_at=api.world.clock.now(),
+            identities=(SYSTEM_ASSIGNED, str(SHARED_ID)) if name == "app" else (),
+        )
+        await api.world.store.commit(Batch.of(Put(collection=BINDINGS, value=binding, expect=ABSENT)))
+    assert await told() == [
+        {
+            "name": "app",
+            "identities": ["SystemAssigned", str(SHARED_ID)],
+            "processes": {
+                "user": "alice",
+                "group": "staff",
+                "executable": {"path": "/usr/bin/app", "device": 1, "inode": 2, "sha256": "0" * 64},
+                "systemdUnit": "app.service",
+                "cgroup": "/system.slice",
+                "container": {"engine": "podman", "id": "f" * 64, "pod": "p"},
+                "run": False,
+            },
+        },
+        {"name": "Wide", "identities": [], "processes": {"user": "1000"}},
     ]
 
 
@@ -109,6 +110,36 @@ async def test_a_certificate(api: Api) -> None:
     assert stored is not None
     assert stored.value.thumbprint == certificate_thumbprint(base64.b64decode(body["certificate"]))
     assert body["notBefore"] < body["notAfter"]
+
+
+async def test_a_workload_s_token(api: Api) -> None:
+    body = json.dumps({"host": str(VM), "seconds": 600, "runId": "r"}).encode()
+    answer = json.loads((await api.call("POST", "/agent/v1/projected-tokens", body=body)).body)
+    claims = dict[str, object](parse(answer["token"]).claims)
+    assert (answer["issuer"], answer["subject"], answer["tenantId"]) == (claims["iss"], claims["sub"], TENANT)
+    assert (answer["subject"], answer["trustedBy"]) == (str(VM), [])
+    assert answer["issuedAt"] < answer["expiresAt"]
+    (record,) = await api.world.store.read_log(SIGN_INS)
+    assert record.event.token_id == claims["jti"]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ([], (400, "MALFORMED_BODY")),
+        ({"host": 5}, (400, "MALFORMED_BODY")),
+        ({"host": str(VM), "seconds": "600"}, (400, "MALFORMED_BODY")),
+        ({"host": "vm"}, (400, "INVALID_RESOURCE_ID")),
+        ({"host": str(OTHER_VM)}, (403, "HOST_NOT_BOUND")),
+        ({"host": str(GROUP)}, (403, "HOST_NOT_BOUND")),
+        ({"host": str(VM), "seconds": 599}, (400, "INVALID_PARAMETER")),
+        ({"host": str(VM), "serviceAccount": "a/b"}, (400, "INVALID_PARAMETER")),
+        ({"host": str(VM), "runId": "A" * 20_000}, (413, "BODY_TOO_LARGE")),
+    ],
+)
+async def test_workloads_tokens_that_are_refused(api: Api, body: object, expected: tuple[int, str]) -> None:
+    assert code(await api.call("POST", "/agent/v1/projected-tokens", body=json.dumps(body).encode())) == expected
+    assert not await api.world.store.read_log(SIGN_INS)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +177,9 @@ async def test_what_says_it_is_no_json(api: Api, media_type: str) -> None:
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer ", "Basic abc", "Bearer a.b.c", "Bearer x y z"])
-@pytest.mark.parametrize("path", ["/agent/v1/host", "/agent/v1/certificates", "/agent/v1/changes", "/agent/v1/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/agent/v1/host", "/agent/v1/certificates", "/agent/v1/changes", "/agent/v1/refusals", "/agent/v1/nothing"]
+)
 async def test_nothing_is_told_to_strangers(api: Api, authorization: str, path: str) -> None:
     response = await api.call("GET", path, authorization=authorization)
     assert code(response) == (401, "AGENT_UNKNOWN")

@@ -75,7 +75,8 @@ async def refused(answer: HttpResponse) -> tuple[int, str]:
 
 class TestReading:
     async def test_golden_of_a_managed_identity(self, world: StsWorld) -> None:
-        facts = {"pid": 7, "uid": 1000, "executable": "/usr/bin/python3", "run_id": None}
+        facts = {"pid": 7, "uid": 1000, "gid": 100, "executable": "/usr/bin/python3", "cgroup": "/system.slice/app.service"}
+        facts |= {"systemd_unit": "app.service", "container": None, "run_id": None, "binding": "app"}
         await world.service.issue(world.by_agent(world.user, workload=facts), world.call())
         (record,) = await world.sign_ins()
         fixed = replace(

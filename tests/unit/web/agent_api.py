@@ -1,0 +1,67 @@
+"""The agent API's surface as one agent calls it."""
+
+from __future__ import annotations
+
+import json
+
+from tests.unit.directory.hosts_world import Enrolled, HostsWorld
+from tests.unit.sts.sts_world import shared_ring
+
+from idplane.model.calls import Call
+from idplane.model.failure import Failure
+from idplane.model.profile import OPEN
+from idplane.sts.projected import ProjectedTokens
+from idplane.sts.reported import RefusalLog
+from idplane.web.agents import AgentSurface
+from idplane.web.http import HttpRequest, HttpResponse, Origin
+
+BASE = "https://localhost:8443"
+
+
+class Api:
+    """The surface as one agent calls it."""
+
+    def __init__(self, world: HostsWorld, agent: Enrolled) -> None:
+        self.world = world
+        self.agent = agent
+        store, clock, entropy = world.store, world.clock, world.entropy
+        self.surface = AgentSurface(
+            hosts=world.hosts,
+            projected=ProjectedTokens(store=store, ring=shared_ring(), clock=clock, entropy=entropy, profile=OPEN),
+            refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
+            store=store,
+            clock=clock,
+        )
+
+    async def call(self, method: str, path: str, *query: tuple[str, str], body: bytes = b"", **headers: str) -> HttpResponse:
+        sent = {"authorization": f"Bearer {self.world.proof(self.agent)}", "content-type": "application/json"}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        request = HttpRequest(
+            method=method,
+            path=path,
+            query=query,
+            headers={name: (value,) for name, value in sent.items() if value},
+            body=body,
+            origin=Origin(authority=BASE, management=BASE, graph=BASE, portal=BASE, vault_domain="vault.localhost:8443"),
+            call=Call(request_id="request-1", correlation_id="c", received_at=self.world.clock.now()),
+        )
+        try:
+            return await self.surface.handle(request)
+        except Failure as failure:
+            return self.surface.refuse(failure, request)
+
+    async def certificate(self, body: object, **headers: str) -> HttpResponse:
+        return await self.call("POST", "/agent/v1/certificates", body=json.dumps(body).encode(), **headers)
+
+    async def changes(self, after: int | str, wait: int | str = 0) -> tuple[int, list[dict[str, object]]]:
+        response = await self.call("GET", "/agent/v1/changes", ("after", str(after)), ("wait", str(wait)))
+        assert response.status == 200, response.body
+        answer = json.loads(response.body)
+        return answer["position"], answer["changes"]
+
+
+def code(response: HttpResponse) -> tuple[int, str]:
+    error = json.loads(response.body)["error"]
+    assert error["requestId"] == "request-1"
+    assert error["message"]
+    return response.status, error["code"]
