@@ -30,6 +30,7 @@ WORDS = (
     "resources", "locations", "tenants", "metadata", "endpoints", "common", "organizations", "{tenant}", "oauth2", "v2.0", "token",
     ".well-known", "openid-configuration", "discovery", "keys", "instance", "v1.0", "beta", "auditLogs", "signIns", "agent", "v1",
     "host", "certificates", "changes", "secrets", "deletedsecrets", "recover", "portal", "start", "listAssociatedResources",
+    "deployments", "validate", "whatIf", "cancel", "exportTemplate", "operations", "operationStatuses",
     "", "..", ".", "%2e%2e", "%2f", "%00", "%ff", "ä", "a" * 300, "$", "*", "null", "'", "<script>",
 )  # fmt: skip
 PATHS = st.lists(
@@ -47,6 +48,9 @@ KNOWN = st.sampled_from(
         "/subscriptions/{subscription}/resourceGroups/tests/providers/Microsoft.Compute/virtualMachineScaleSets/set/delete?api-version=2024-11-01",
         "/subscriptions/{subscription}/resourceGroups/tests/providers/Microsoft.Web/sites/app?api-version=2025-05-01",
         "/subscriptions/{subscription}/resourceGroups/tests/providers/Microsoft.ContainerService/managedClusters/aks?api-version=2025-05-01",
+        "/subscriptions/{subscription}/resourceGroups/tests/providers/Microsoft.Resources/deployments/main?api-version=2025-04-01",
+        "/subscriptions/{subscription}/resourceGroups/tests/providers/Microsoft.Resources/deployments/main/whatIf?api-version=2025-04-01",
+        "/subscriptions/{subscription}/providers/Microsoft.Resources/deployments/main/validate?api-version=2025-04-01",
         "/{tenant}/oauth2/v2.0/token",
         "/{tenant}/oauth2/token",
         "/agent/v1/certificates",
