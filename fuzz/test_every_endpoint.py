@@ -31,6 +31,7 @@ WORDS = (
     ".well-known", "openid-configuration", "discovery", "keys", "instance", "v1.0", "beta", "auditLogs", "signIns", "agent", "v1",
     "host", "certificates", "changes", "secrets", "deletedsecrets", "recover", "portal", "start", "listAssociatedResources",
     "Idplane.Workloads", "bindings", "refusals",
+    "deployments", "validate", "whatIf", "cancel", "exportTemplate", "operations", "operationStatuses",
     "", "..", ".", "%2e%2e", "%2f", "%00", "%ff", "ä", "a" * 300, "$", "*", "null", "'", "<script>",
 )  # fmt: skip
 PATHS = st.lists(
@@ -51,6 +52,9 @@ KNOWN = st.sampled_from(
         "/subscriptions/{subscription}/resourceGroups/kept/providers/Microsoft.KeyVault/vaults/fuzzed/providers/Idplane.Workloads/bindings/b?api-version=2026-11-01",
         "/subscriptions/{subscription}/resourceGroups/kept/providers/Microsoft.Compute/virtualMachines/bound/providers/Idplane.Workloads/bindings/b?api-version=2026-11-01",
         "/subscriptions/{subscription}/providers/Idplane.Workloads/bindings?api-version=2026-11-01",
+        "/subscriptions/{subscription}/resourceGroups/tests/providers/Microsoft.Resources/deployments/main?api-version=2025-04-01",
+        "/subscriptions/{subscription}/resourceGroups/tests/providers/Microsoft.Resources/deployments/main/whatIf?api-version=2025-04-01",
+        "/subscriptions/{subscription}/providers/Microsoft.Resources/deployments/main/validate?api-version=2025-04-01",
         "/{tenant}/oauth2/v2.0/token",
         "/{tenant}/oauth2/token",
         "/agent/v1/certificates",

@@ -36,7 +36,7 @@ async def invoke(task: Task, route: ActionRoute) -> Plan:
     if outcome.resource is not None:
         assert found is not None  # only an action on a stored resource can change it
         batch = Batch.of(Put(collection=RESOURCES, value=outcome.resource, expect=found.version)) + batch
-    return Plan(status=outcome.status, body=outcome.body, batch=batch, headers=outcome.headers)
+    return Plan(status=outcome.status, body=outcome.body, batch=batch, headers=outcome.headers, then=outcome.then)
 
 
 async def _stored(task: Task, route: ActionRoute) -> Versioned[Resource] | None:

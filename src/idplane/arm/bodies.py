@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.values import JsonObject
 
-__all__ = ["MAX_BODY", "MAX_DEPTH", "member_object", "member_text", "parse_object"]
+__all__ = ["MAX_BODY", "MAX_DEPTH", "encode_object", "member_object", "member_text", "parse_object"]
 
 MAX_BODY = 4 * 1024 * 1024
 """Bytes of a request body; Resource Manager's own limit."""
@@ -45,6 +46,21 @@ def parse_object(body: bytes) -> JsonObject:
     if b"\\u" in body or b"\x00" in body:
         _refuse_unstorable(value)
     return value
+
+
+def encode_object(value: JsonObject) -> bytes:
+    """A body that reads back as `value`; raises `Failure(MALFORMED_BODY)` for what is no JSON."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_mapping, separators=(",", ":")).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _malformed("the request content cannot be written as JSON") from error
+
+
+def _mapping(value: object) -> object:
+    """Read-only mappings count as objects."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(type(value).__name__)
 
 
 def member_object(body: JsonObject, name: str) -> JsonObject | None:

@@ -1,8 +1,8 @@
 """Deleting a resource with everything that lives in it, hangs on it, or grants something on it.
 
-One batch in the order that keeps references whole at each step: role and deny assignments at or below the scope; then, deepest first,
-for every stored resource its type's own removals and the record. Nothing is left to dangle (design section 6): a grant that
-commits in between refers to its resource, so that this batch is refused and planned again.
+One batch in the order that keeps references whole at each step: role and deny assignments at or below the scope; a group's deployments;
+then, deepest first, for every stored resource its type's own removals and the record. Nothing is left to dangle (design section 6): a
+grant that commits in between refers to its resource, so that this batch is refused and planned again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from idplane.arm.context import Context
 from idplane.arm.declare import Removal, ResourceType
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.resources import Resource
-from idplane.ports.collections import DENY_ASSIGNMENTS, RESOURCES, ROLE_ASSIGNMENTS
+from idplane.ports.collections import DENY_ASSIGNMENTS, DEPLOYMENT_OPERATIONS, DEPLOYMENTS, RESOURCES, ROLE_ASSIGNMENTS
 from idplane.ports.store import Batch, Delete, Operation, Versioned
 
 __all__ = ["once", "removal"]
@@ -29,6 +29,10 @@ async def removal(target: Versioned[Resource], context: Context, type_of: Callab
         operations += Batch.of(Delete(collection=ROLE_ASSIGNMENTS, key=roles.value.id, expect=roles.version, subject=subject))
     for denies in await context.store.all(DENY_ASSIGNMENTS, under=("scope_key", key)):
         operations += Batch.of(Delete(collection=DENY_ASSIGNMENTS, key=denies.value.id, expect=denies.version))
+    for run in await context.store.all(DEPLOYMENTS, where={"group_key": key}):
+        for step in await context.store.all(DEPLOYMENT_OPERATIONS, where={"deployment_key": run.value.key}):
+            operations += Batch.of(Delete(collection=DEPLOYMENT_OPERATIONS, key=step.value.key, expect=step.version))
+        operations += Batch.of(Delete(collection=DEPLOYMENTS, key=run.value.key, expect=run.version))
     for found in sorted(inside, key=lambda it: len(it.value.id.segments), reverse=True):
         current = target if found.value.id.key == key else found
         operations += await _one(current, context, type_of)

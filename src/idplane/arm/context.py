@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from idplane.arm.inner import Manager
 from idplane.model.calls import Call, Caller
 from idplane.model.directory import Principal, Subscription, Tenant
 from idplane.model.failure import Failure, FailureKind
@@ -106,12 +107,16 @@ class Context:
     access: Access
     identities: Identities
     addresses: Addresses
+    manager: Manager
+    """For work that consists of further requests."""
     action: str
     """What the caller was authorized for, such as `Microsoft.Compute/virtualMachines/write`."""
     target: ResourceId
     """The scope at which it was authorized."""
     query: Mapping[str, str] = field(default_factory=dict)
     """Query parameters by lower-case name; the first value of each."""
+    attachment: object = field(default=None, repr=False)
+    """Of a request that another one makes: what that one handed over beside the body. Never from outside."""
 
     async def require(self, action: str, scope: ResourceId, *, data: bool = False) -> Decision:
         """A further check of the same caller; raises `Failure(FORBIDDEN)`."""

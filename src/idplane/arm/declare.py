@@ -18,7 +18,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from idplane.arm.bodies import parse_object
 from idplane.arm.context import Context
+from idplane.model.failure import Failure
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
 from idplane.model.values import JsonObject
@@ -192,6 +194,7 @@ class Item:
 
     body: JsonObject
     etag: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,11 +205,14 @@ class StoredItem:
     created: bool
     batch: Batch
     etag: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    then: Callable[[], None] | None = None
+    """Called once the operations are committed: where work that goes on after the answer is started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deleted:
-    """The result of an own-storage DELETE. With a body the answer is 200 with it, without one 200 and nothing."""
+    """The result of an own-storage DELETE. The answer has the type's `deleted_status`, with the body if there is one."""
 
     batch: Batch
     body: JsonObject | None = None
@@ -232,6 +238,8 @@ class Outcome:
     resource: Resource | None = None
     batch: Batch = NOTHING
     headers: tuple[tuple[str, str], ...] = ()
+    then: Callable[[], None] | None = None
+    """Called once the operations are committed."""
 
 
 # Declarations -------------------------------------------------------------------------------------------------------
@@ -318,7 +326,11 @@ class ResourceType:
     created_status: int = 201
     updated_status: int = 200
     deleted_status: int = 200
-    """The answer to deleting a stored resource: 204 where clients of an asynchronous deletion know no 200."""
+    """The answer to deleting a resource: 204 where clients of an asynchronous deletion know no 200."""
+    reads: Callable[[bytes], JsonObject] = parse_object
+    """Reads the body of a request to an instance or an action of it; raises `Failure(MALFORMED_BODY | BODY_TOO_LARGE)`."""
+    missing: Callable[[ResourceId], Failure] | None = None
+    """Own-storage types: the refusal of an instance that is not there, where it has words of its own."""
     permissions: str = ""
     """What action names start with, when it is not the type's name."""
 

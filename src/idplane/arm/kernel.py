@@ -10,18 +10,20 @@ caller attempts to change is in the activity log, refusals included; refusals ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from idplane.arm import actions, owned, stored
-from idplane.arm.bodies import parse_object
+from idplane.arm.bodies import encode_object, parse_object
 from idplane.arm.context import Access, Addresses, Context, IdentityDirectory
 from idplane.arm.declare import Visibility
+from idplane.arm.inner import Background, InnerAnswer, InnerRequest, Rehearsal
 from idplane.arm.paths import parse_target
 from idplane.arm.preconditions import Preconditions
 from idplane.arm.registry import ActionRoute, CollectionRoute, InstanceRoute, OperationsRoute, Registry, Route, Verb
+from idplane.arm.scratch import NotedEntropy, ScratchStore
 from idplane.arm.task import Plan, Task
 from idplane.model.calls import Call, Caller
 from idplane.model.directory import Principal, Subscription, Tenant
@@ -31,6 +33,7 @@ from idplane.model.ids import ResourceId
 from idplane.model.profile import Profile
 from idplane.model.resources import Resource
 from idplane.model.roles import Decision
+from idplane.model.values import JsonObject
 from idplane.ports.collections import ACTIVITY, ROLE_ASSIGNMENTS, SUBSCRIPTIONS, TENANTS
 from idplane.ports.store import Append, Batch, CommitRefused, Store
 from idplane.ports.world import Clock, Entropy
@@ -125,6 +128,7 @@ class _Attempt:
     caller: Caller
     route: Route
     api_version: str
+    attachment: object = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,28 +148,155 @@ class Kernel:
     record: Recorder
     describe: Callable[[Failure], tuple[int, str]]
     """A failure's HTTP status and error code, for the activity log."""
+    explain: Callable[[Failure], JsonObject] = field(
+        default=lambda failure: {"code": failure.kind.name, "message": failure.detail}
+    )
+    """A failure's error object, for operations whose end is told later."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundManager:
+    """A `Manager` for one request: what it performs is of the same caller, seen through the same listener."""
+
+    owner: ResourceManager
+    request: ManagementRequest
+    caller: Caller
+
+    @property
+    def clock(self) -> Clock:
+        """The plane's clock."""
+        return self.owner.clock
+
+    async def perform(self, inner: InnerRequest) -> InnerAnswer:
+        """Serve an inner request; raises `Failure`."""
+        answer = await self.owner.serve(self._request(inner), self.caller, inner.attachment)
+        return InnerAnswer(status=answer.status, body=answer.body)
+
+    async def forbids(self, inner: InnerRequest) -> Failure | None:
+        """The refusal that an inner request would meet ahead of its work."""
+        try:
+            await self.owner.authorize(self._request(inner), self.caller)
+        except Failure as failure:
+            return failure
+        return None
+
+    def explain(self, failure: Failure) -> JsonObject:
+        """The error object that the caller would read."""
+        return self.owner.explain(failure)
+
+    def versions(self, type_name: str) -> tuple[str, ...]:
+        """The api-versions of a declared type."""
+        return self.owner.versions(type_name)
+
+    async def record(self, batch: Batch) -> bool:
+        """Commit progress."""
+        return await self.owner.record(batch)
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Begin background work."""
+        self.owner.background.start(name, work)
+
+    async def finished(self, name: str) -> None:
+        """Wait for background work."""
+        await self.owner.background.finished(name)
+
+    def running(self, name: str) -> bool:
+        """Whether background work goes on."""
+        return self.owner.background.running(name)
+
+    def rehearse(self) -> Rehearsal:
+        """The same, on a scratch copy of the store."""
+        owner, store, generated = self.owner.rehearsing()
+        return Rehearsal(manager=replace(self, owner=owner), store=store, generated=generated, close=owner.close)
+
+    def _request(self, inner: InnerRequest) -> ManagementRequest:
+        outer = self.request.call
+        call = replace(
+            outer,
+            request_id=self.owner.new_request_id(),
+            received_at=self.clock.now(),
+            method=inner.method,
+            url=inner.path[:2048],
+        )
+        return ManagementRequest(
+            method=inner.method,
+            path=inner.path,
+            query=(("api-version", inner.api_version),),
+            body=b"" if inner.body is None else encode_object(inner.body),
+            call=call,
+            addresses=self.request.addresses,
+            content_type="application/json",
+        )
 
 
 class ResourceManager:
-    """Serves management requests. Holds no state of its own: everything durable is in the store."""
+    """Serves management requests. Everything durable is in the store; its own are only the operations that go on in the background."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._k = kernel
+        self.background = Background()
+
+    async def close(self) -> None:
+        """End the operations in the background. What they were doing shows as interrupted."""
+        await self.background.close()
 
     async def handle(self, request: ManagementRequest) -> ManagementResponse:
         """Serve one request; raises `Failure` for everything that the caller must be told."""
-        caller = await self._authenticate(request)
-        verb = _verb(request.method)
-        route = self._k.registry.resolve(verb, parse_target(request.path))
-        query = _first_values(request.query)
-        version = self._k.registry.version(route, query.get("api-version"), continuing="$skiptoken" in query)
-        attempt = _Attempt(request=request, verb=verb, caller=caller, route=route, api_version=version)
-        if not verb.writes:
+        return await self.serve(request, await self._authenticate(request))
+
+    async def serve(self, request: ManagementRequest, caller: Caller, attachment: object = None) -> ManagementResponse:
+        """Serve a request of a caller who has been authenticated: the outer request, or one that it makes."""
+        attempt, query = self._resolve(request, caller, attachment)
+        if not attempt.verb.writes:
             await self._authorize(attempt)
             plan = await self._plan(attempt, query)
         else:
             plan = await self._write(attempt, query)
         return ManagementResponse(status=plan.status, body=plan.body, headers=plan.headers)
+
+    async def authorize(self, request: ManagementRequest, caller: Caller) -> None:
+        """Only the checks ahead of a request's work: its type, its version, and whether the caller may; raises `Failure`."""
+        attempt, _ = self._resolve(request, caller, None)
+        await self._authorize(attempt)
+
+    def rehearsing(self) -> tuple[ResourceManager, ScratchStore, set[str]]:
+        """A manager that works on a scratch copy of the store, that copy, and the GUIDs that the manager will have given out."""
+        entropy, store = NotedEntropy(self._k.entropy), ScratchStore(self._k.store)
+        return ResourceManager(replace(self._k, store=store, entropy=entropy)), store, entropy.guids
+
+    async def record(self, batch: Batch) -> bool:
+        """Commit the progress of a background operation; False when a record was not as expected."""
+        try:
+            await self._k.store.commit(batch)
+        except CommitRefused:
+            return False
+        return True
+
+    @property
+    def clock(self) -> Clock:
+        """The plane's clock."""
+        return self._k.clock
+
+    def explain(self, failure: Failure) -> JsonObject:
+        """The error object that a caller would read."""
+        return self._k.explain(failure)
+
+    def versions(self, type_name: str) -> tuple[str, ...]:
+        """The api-versions of a declared type, newest first."""
+        declared = self._k.registry.type(type_name)
+        return declared.api_versions if declared else ()
+
+    def new_request_id(self) -> str:
+        """For a request that another one makes."""
+        return self._k.entropy.guid()
+
+    def _resolve(self, request: ManagementRequest, caller: Caller, attachment: object) -> tuple[_Attempt, Mapping[str, str]]:
+        verb = _verb(request.method)
+        route = self._k.registry.resolve(verb, parse_target(request.path))
+        query = _first_values(request.query)
+        version = self._k.registry.version(route, query.get("api-version"), continuing="$skiptoken" in query)
+        attempt = _Attempt(request=request, verb=verb, caller=caller, route=route, api_version=version, attachment=attachment)
+        return attempt, query
 
     async def _authenticate(self, request: ManagementRequest) -> Caller:
         scheme, _, token = (request.authorization or "").strip().partition(" ")
@@ -238,6 +369,8 @@ class ResourceManager:
             except CommitRefused:
                 # Fresh reads tell what has changed; with If-Match they tell that the client's version has gone.
                 continue
+            if plan.then is not None:
+                plan.then()
             return plan
         kind = FailureKind.PRECONDITION_FAILED if pinned else FailureKind.CONFLICT
         raise Failure(kind, "other changes to the same resources kept coming first; try again", id=str(attempt.route.id))
@@ -286,9 +419,11 @@ class ResourceManager:
             access=k.access,
             identities=_BoundIdentities(k.identities, k.store, tenant.id, k.entropy, now),
             addresses=attempt.request.addresses,
+            manager=BoundManager(self, attempt.request, attempt.caller),
             action=attempt.route.permission,
             target=attempt.route.id,
             query=query,
+            attachment=attempt.attachment,
         )
 
     async def _tenant(self, caller: Caller) -> Tenant:
@@ -352,4 +487,5 @@ def _body(attempt: _Attempt) -> Mapping[str, object]:
         raise Failure(FailureKind.UNSUPPORTED_MEDIA_TYPE, "the request content must be JSON", media_type=media_type[:100])
     if attempt.verb is not Verb.POST and not request.body.strip():
         raise Failure(FailureKind.MALFORMED_BODY, "the request content is empty: a JSON object is needed")
-    return parse_object(request.body)
+    declared = None if isinstance(attempt.route, OperationsRoute) else attempt.route.type
+    return declared.reads(request.body) if declared is not None else parse_object(request.body)

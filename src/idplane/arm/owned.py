@@ -25,7 +25,7 @@ async def instance(task: Task, route: InstanceRoute, own: Own) -> Plan:
         raise _missing(lookup)
     if task.verb is Verb.HEAD:
         return Plan(status=204, headers=etag_header(item.etag))
-    return Plan(status=200, body=item.body, headers=etag_header(item.etag))
+    return Plan(status=200, body=item.body, headers=etag_header(item.etag) + item.headers)
 
 
 async def collection(task: Task, route: CollectionRoute, own: Own) -> Plan:
@@ -61,7 +61,8 @@ async def _write(task: Task, route: InstanceRoute, own: Own, item: Item | None) 
         )
     )
     status = route.type.created_status if stored.created else route.type.updated_status
-    return Plan(status=status, body=stored.body, batch=stored.batch, headers=etag_header(stored.etag))
+    headers = etag_header(stored.etag) + stored.headers
+    return Plan(status=status, body=stored.body, batch=stored.batch, headers=headers, then=stored.then)
 
 
 async def _delete(task: Task, lookup: Lookup, own: Own) -> Plan:
@@ -73,7 +74,7 @@ async def _delete(task: Task, lookup: Lookup, own: Own) -> Plan:
         if lookup.type.delete_missing == 404:  # noqa: PLR2004 - HTTP's word for it
             raise _missing(lookup)
         return Plan(status=lookup.type.delete_missing)
-    return Plan(status=200, body=deleted.body, batch=deleted.batch)
+    return Plan(status=lookup.type.deleted_status, body=deleted.body, batch=deleted.batch)
 
 
 def _etag(item: Item | None) -> str | None:
@@ -82,6 +83,8 @@ def _etag(item: Item | None) -> str | None:
 
 
 def _missing(lookup: Lookup) -> Failure:
+    if lookup.type.missing is not None:
+        return lookup.type.missing(lookup.id)
     return Failure(
         FailureKind.RESOURCE_NOT_FOUND,
         "the resource was not found",

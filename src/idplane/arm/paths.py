@@ -38,6 +38,9 @@ class ProviderTarget:
     word: str | None
 
 
+_GROUP_DEPTH = 4
+"""Segments of a resource group's id."""
+
 Target = InstanceTarget | WordTarget | ProviderTarget
 
 
@@ -46,6 +49,13 @@ def parse_target(path: str) -> Target:
     parts = [part for part in path.split("/") if part]
     if not parts:
         raise Failure(FailureKind.PATH_NOT_FOUND, "nothing is served here", path=path)
+    if len(parts) > _GROUP_DEPTH and [parts[at].lower() for at in (0, 2, 4)] == [
+        "subscriptions",
+        "resourcegroups",
+        "deployments",
+    ]:
+        # The operations of a group's deployments are still asked for without their namespace (control-plane.md section 5.7).
+        parts[_GROUP_DEPTH:_GROUP_DEPTH] = ["providers", "Microsoft.Resources"]
     provider = _provider_target(parts)
     if provider is not None:
         return provider

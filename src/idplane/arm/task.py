@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from idplane.arm.context import Context
@@ -50,6 +50,8 @@ class Plan:
     """A JSON object or array; None for an empty answer."""
     batch: Batch = NOTHING
     headers: tuple[tuple[str, str], ...] = ()
+    then: Callable[[], None] | None = None
+    """Called once the operations are committed."""
 
 
 def etag_header(etag: str | None) -> tuple[tuple[str, str], ...]:

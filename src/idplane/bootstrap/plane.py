@@ -36,7 +36,7 @@ from idplane.sts import RefusalLog, TokenAuthenticator, TokenService
 from idplane.vault import SecretVault
 from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
-from idplane.web.arm_errors import describe
+from idplane.web.arm_errors import describe, explain
 from idplane.web.authority import AuthoritySurface
 from idplane.web.graph import GraphSurface
 from idplane.web.management import ManagementSurface
@@ -67,6 +67,7 @@ class Plane:
     world: World
     installation: Installation
     ring: KeyRing
+    manager: ResourceManager
     tls: TlsAuthority
     vault: SecretVault
     surfaces: Surfaces
@@ -108,6 +109,7 @@ class Plane:
                 identities=identities,
                 record=activity_event,
                 describe=describe,
+                explain=explain,
             )
         )
         vault = SecretVault(
@@ -138,6 +140,7 @@ class Plane:
             world=world,
             installation=installation,
             ring=ring,
+            manager=manager,
             tls=tls,
             vault=vault,
             surfaces=surfaces,
@@ -172,7 +175,8 @@ class Plane:
         return min(due for due in dues if due is not None)
 
     async def close(self) -> None:
-        """End the agent's listeners and forget its keys."""
+        """End deployments that still run, and the agent's listeners, and forget its keys."""
+        await self.manager.close()
         for stop in self.stop_listening:
             stop()
         await self.agent.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from idplane.model.bindings import Binding
+from idplane.model.deployments import Deployment, DeploymentOperation, deployment_key
 from idplane.model.directory import Agent, Application, Credential, Principal, Setting, Subscription, Tenant
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.federation import FederatedCredential
@@ -25,6 +26,8 @@ __all__ = [
     "COLLECTIONS",
     "CREDENTIALS",
     "DENY_ASSIGNMENTS",
+    "DEPLOYMENTS",
+    "DEPLOYMENT_OPERATIONS",
     "FEDERATED_CREDENTIALS",
     "IDENTITY_ASSIGNMENTS",
     "LOGS",
@@ -194,6 +197,23 @@ SECRETS = Collection(
     },
 )
 """`vault_key` references resources; (vault_key, name, sequence) is unique."""
+DEPLOYMENTS = Collection(
+    name="deployments",
+    type=Deployment,
+    key=lambda it: it.key,
+    columns={
+        "scope_key": lambda it: deployment_key(it.tenant_id, it.id.scope),
+        "group_key": lambda it: it.id.scope.key if it.id.resource_group is not None else None,
+    },
+)
+"""`group_key` references resources. `scope_key` holds the tenant too: the tenant's own scope has the same name in each."""
+DEPLOYMENT_OPERATIONS = Collection(
+    name="deployment_operations",
+    type=DeploymentOperation,
+    key=lambda it: it.key,
+    columns={"deployment_key": lambda it: it.deployment},
+)
+"""`deployment_key` references deployments."""
 
 ACTIVITY = Log(
     name="activity_log",
@@ -238,5 +258,7 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     DENY_ASSIGNMENTS,
     SIGNING_KEYS,
     SECRETS,
+    DEPLOYMENTS,
+    DEPLOYMENT_OPERATIONS,
 )
 LOGS: tuple[Log[object], ...] = (ACTIVITY, SIGN_INS)  # type: ignore[assignment]  # as above

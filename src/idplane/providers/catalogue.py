@@ -14,6 +14,7 @@ from idplane.providers.keyvault import KEY_VAULT
 from idplane.providers.managed_identity import MANAGED_IDENTITY
 from idplane.providers.metadata import ProviderCatalogue
 from idplane.providers.resources import RESOURCES_VERSIONS, resources_provider
+from idplane.providers.surroundings import SURROUNDINGS, joined
 from idplane.providers.web import WEB
 from idplane.providers.workload_bindings import workload_bindings
 
@@ -21,11 +22,11 @@ __all__ = ["PROVIDERS", "composed"]
 
 
 def composed(*providers: Provider) -> tuple[Provider, ...]:
-    """These namespaces and Microsoft.Resources, which describes them all."""
+    """These namespaces and Microsoft.Resources, which describes them all. What stands under one name is one namespace."""
     catalogue = ProviderCatalogue()
     register = catalogue.register(RESOURCES_VERSIONS)
     registrable = tuple(
-        replace(one, actions={**one.actions, "register": register}) for one in (resources_provider(catalogue), *providers)
+        replace(one, actions={**one.actions, "register": register}) for one in joined(resources_provider(catalogue), *providers)
     )
     catalogue.providers = registrable
     return registrable
@@ -42,5 +43,6 @@ _AZURE = (
     CONTAINER_INSTANCE,
     CONTAINER_SERVICE,
     *FURTHER_HOSTS,
+    *SURROUNDINGS,
 )
 PROVIDERS = composed(*_AZURE, workload_bindings(_AZURE))

@@ -27,6 +27,7 @@ from idplane.model.directory import Subscription
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
 from idplane.ports.collections import ROLE_ASSIGNMENTS, SUBSCRIPTIONS
+from idplane.providers.deployments import deployment_types
 from idplane.providers.locations import locations_of
 from idplane.providers.metadata import ProviderCatalogue
 from idplane.providers.resource_lists import GROUP_TYPE, groups_filter, list_resources
@@ -212,5 +213,6 @@ def resources_provider(catalogue: ProviderCatalogue) -> Provider:
                 system_data=False,
                 views={"resources": resources},
             ),
+            *deployment_types(("2026-06-01", *RESOURCES_VERSIONS)),
         ),
     )

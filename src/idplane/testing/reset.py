@@ -8,6 +8,8 @@ from idplane.ports.collections import (
     BINDINGS,
     CREDENTIALS,
     DENY_ASSIGNMENTS,
+    DEPLOYMENT_OPERATIONS,
+    DEPLOYMENTS,
     FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
     PRINCIPALS,
@@ -21,6 +23,8 @@ from idplane.ports.store import ANY, Batch, Collection, Delete, Store
 __all__ = ["reset"]
 
 _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # heterogeneous by design, as in ports.collections
+    DEPLOYMENT_OPERATIONS,
+    DEPLOYMENTS,
     SECRETS,
     CREDENTIALS,
     FEDERATED_CREDENTIALS,

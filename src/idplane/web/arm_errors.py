@@ -14,7 +14,7 @@ from types import MappingProxyType
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.web.challenges import new_token_wanted
 
-__all__ = ["ArmError", "challenge", "describe", "envelope", "error_of"]
+__all__ = ["ArmError", "challenge", "describe", "envelope", "error_of", "explain"]
 
 K = FailureKind
 
@@ -152,6 +152,9 @@ _KINDS: Mapping[FailureKind, tuple[str, str]] = MappingProxyType(
             ),
         ),
         K.LIMIT_EXCEEDED: ("LimitExceeded", "{detail}"),
+        K.TEMPLATE_INVALID: ("InvalidTemplate", "{detail}"),
+        K.TEMPLATE_FORBIDDEN: ("InvalidTemplateDeployment", "{detail}"),
+        K.DEPLOYMENT_NOT_FOUND: ("DeploymentNotFound", "Deployment '{name}' could not be found."),
         # Microsoft.Authorization
         K.ROLE_ASSIGNMENT_EXISTS: ("RoleAssignmentExists", "The role assignment already exists."),
         K.ROLE_ASSIGNMENT_UPDATE: (
@@ -198,6 +201,12 @@ def describe(failure: Failure) -> tuple[int, str]:
     """A failure's HTTP status and error code, for the activity log."""
     error = error_of(failure)
     return error.status, error.code
+
+
+def explain(failure: Failure) -> Mapping[str, object]:
+    """The error object alone, for operations whose end is told later."""
+    error = error_of(failure)
+    return {"code": error.code, "message": error.message, **({} if error.target is None else {"target": error.target})}
 
 
 def envelope(error: ArmError) -> Mapping[str, object]:

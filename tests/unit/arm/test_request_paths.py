@@ -31,6 +31,10 @@ _VM = f"{_GROUP}/providers/Microsoft.Compute/virtualMachines/v"
             ProviderTarget(scope=ResourceId.parse(_GROUP), namespace="Microsoft.Compute", word="virtualMachines"),
         ),
         (
+            f"{_GROUP}/deployments/d/operations",
+            WordTarget(id=ResourceId.parse(f"{_GROUP}/providers/Microsoft.Resources/deployments/d"), word="operations"),
+        ),
+        (
             f"{_VM}/providers/Microsoft.Authorization/roleAssignments",
             ProviderTarget(scope=ResourceId.parse(_VM), namespace="Microsoft.Authorization", word="roleAssignments"),
         ),

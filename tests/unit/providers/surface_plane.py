@@ -25,7 +25,7 @@ from idplane.ports.store import ABSENT, Batch, Order, Put, Store
 from idplane.providers import PROVIDERS
 from idplane.rbac import AccessControl
 from idplane.testing.worlds import FakeClock, SeededEntropy, memory_store
-from idplane.web.arm_errors import describe
+from idplane.web.arm_errors import describe, explain
 from idplane.web.http import HttpRequest, HttpResponse, Origin
 from idplane.web.management import ManagementSurface
 
@@ -98,6 +98,7 @@ class Plane:
     store: Store
     clock: FakeClock
     surface: ManagementSurface
+    manager: ResourceManager
     count: int = 0
     people: dict[str, str] = field(default_factory=dict)
 
@@ -230,6 +231,7 @@ async def opening() -> AsyncIterator[OpenPlane]:
 
     yield open_and_note
     for one in opened:
+        await one.manager.close()
         await one.store.close()
 
 
@@ -249,8 +251,10 @@ async def open_plane(*, providers: tuple[Provider, ...] = PROVIDERS, group: bool
         identities=identities,
         record=activity_event,
         describe=describe,
+        explain=explain,
     )
-    plane = Plane(store, clock, ManagementSurface(manager=ResourceManager(kernel), home_tenant=HOME))
+    manager = ResourceManager(kernel)
+    plane = Plane(store, clock, ManagementSurface(manager=manager, home_tenant=HOME), manager)
     tenant = Tenant(id=HOME, display_name="Home", domain="home.test", issuer_v1="", issuer_v2="", created_at=clock.now())
     subscription = Subscription(id=SUBSCRIPTION, tenant_id=HOME, display_name="one")
     await store.commit(
