@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 BIN := $(VENV)/bin
+# Hundreds of short processes are started below. Where images forbid Python to keep what it compiles, each of them would compile all anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check lint types layers format fuzz bench conformance lock clean
 
@@ -10,7 +12,7 @@ demo: $(VENV)/.demo ## the main job, live on this terminal
 	@$(BIN)/idplane demo
 
 test: $(VENV)/.dev ## the tests that need nothing but Python
-	$(BIN)/pytest -n auto -q tests
+	$(BIN)/pytest -n auto --dist worksteal -q tests
 
 check: lint types layers test fuzz ## everything that CI checks, except what needs other software
 

@@ -248,7 +248,7 @@ def reincarnate():
         os._exit(0)
     while os.path.exists(f"/proc/{old}"):
         os.sched_yield()
-    for _ in range(100):
+    for _ in range(10_000):  # other tests start processes meanwhile, which may get the number first
         with open("/proc/sys/kernel/ns_last_pid", "w") as file:
             file.write(str(old - 1))
         child = os.fork()

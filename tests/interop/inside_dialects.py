@@ -1,7 +1,7 @@
 """A workload that asks for tokens through azure-identity, sync and aio, and msal, for every way to name an identity.
 
-Arguments: a JSON object from the way's name to the identity's, and the tenant; the answer, on standard output, from "client way" to the object id
-in the token or to the name of the exception.
+Arguments: a JSON object from the way's name to the identity's, the tenant, and the clients unless all are meant; the answer, on standard
+output, from "client way" to the object id in the token or to the name of the exception.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def outcome(ask: Callable[[str, str], str], way: str, identity: str) -> str:
 def main() -> None:
     ways: dict[str, str] = json.loads(sys.argv[1])
     clients = {"sync": sync_token, "aio": aio_token, "msal": msal_token}
-    print(json.dumps({f"{name} {way}": outcome(ask, way, ways[way]) for name, ask in clients.items() for way in ways}))  # noqa: T201 - as above
+    asked = {name: clients[name] for name in sys.argv[3:] or clients}
+    print(json.dumps({f"{name} {way}": outcome(ask, way, ways[way]) for name, ask in asked.items() for way in ways}))  # noqa: T201 - as above
 
 
 if __name__ == "__main__":

@@ -148,7 +148,8 @@ def test_arcs_folders_leave_everything_else_in_place(fleet: Fleet) -> None:
 def test_arc_is_found_by_its_program_alone(fleet: Fleet) -> None:
     """As msal finds it on a machine where nobody set variables."""
     command = ["env", "-u", "IDENTITY_ENDPOINT", "-u", "IMDS_ENDPOINT", sys.executable, PROGRAM]
-    ended = fleet.run("--dialect", "arc", "--", *command, json.dumps(fleet.ways), fleet.up.info["tenant_id"])
+    # Without variables azure-identity would try IMDS again and again, for most of a minute on a busy machine.
+    ended = fleet.run("--dialect", "arc", "--", *command, json.dumps(fleet.ways), fleet.up.info["tenant_id"], "msal")
     assert ended.returncode == 0, ended.stderr
     check(Dialect.ARC, json.loads(ended.stdout), fleet.system, fleet.shared, ("msal",))
 
