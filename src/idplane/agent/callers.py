@@ -270,6 +270,7 @@ class _Searches:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        _end_all(self._waiting, unproven("the agent is stopping").detail)
 
     async def _search(self) -> None:
         while self._waiting:
@@ -279,7 +280,7 @@ class _Searches:
                 found = await asyncio.get_running_loop().run_in_executor(self._pool, holders, inodes, self._births)
             except Failure as failure:
                 _end_all(batch, failure.detail)
-            except (OSError, ValueError):
+            except Exception:  # noqa: BLE001 - whatever went wrong, nobody may be left waiting for an answer
                 _end_all(batch, unproven("the machine's processes could not be looked through").detail)
             except asyncio.CancelledError:
                 _end_all(batch, unproven("the agent is stopping").detail)
