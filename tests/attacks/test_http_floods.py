@@ -21,6 +21,8 @@ from idplane.model.dialects import Dialect
 RESET = struct.pack("ii", 1, 0)
 MEMORY = 8 * 1024 * 1024
 """Bytes that the process may have kept after a flood, which is what its allocator does not give back."""
+TLS_BUFFERS = 128 * 256 * 1024
+"""What asyncio reads into: so much for each connection with TLS, of which there may be so many at once."""
 
 
 class Plane:
@@ -99,9 +101,11 @@ def flood(target: Target, connections: int) -> None:
         abort(target.port, sent[number % len(sent)], reset=number % 10 != 0)
 
 
-@pytest.mark.parametrize(("dialect", "connections"), [(Dialect.IMDS, 10_000), (Dialect.SERVICE_FABRIC, 2_000)])
-def test_aborted_connections_leave_nothing(plane: Plane, dialect: Dialect, connections: int) -> None:
-    """Nothing that grows with their number: what the first of them took is enough for the rest."""
+@pytest.mark.parametrize(
+    ("dialect", "connections", "room"), [(Dialect.IMDS, 10_000, MEMORY), (Dialect.SERVICE_FABRIC, 2_000, MEMORY + TLS_BUFFERS)]
+)
+def test_aborted_connections_leave_nothing(plane: Plane, dialect: Dialect, connections: int, room: int) -> None:
+    """Nothing that grows with their number: what the first of them took, and as many at once as may be, is enough for the rest."""
     target = plane.target(dialect)
     descriptors = plane.descriptors
     flood(target, 1_000)
@@ -109,7 +113,7 @@ def test_aborted_connections_leave_nothing(plane: Plane, dialect: Dialect, conne
     memory = plane.memory
     flood(target, connections)
     plane.settle(target, descriptors)
-    assert plane.memory - memory < MEMORY
+    assert plane.memory - memory < room
     target.assert_serves()
 
 
