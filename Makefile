@@ -12,7 +12,7 @@ demo: $(VENV)/.demo ## the main job, live on this terminal
 	@$(BIN)/idplane demo
 
 test: $(VENV)/.dev ## the tests that need nothing but Python
-	$(BIN)/pytest -n auto --dist worksteal -q tests
+	$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(2 * (os.cpu_count() or 1))') --dist worksteal -q tests
 
 check: lint types layers test fuzz ## everything that CI checks, except what needs other software
 
