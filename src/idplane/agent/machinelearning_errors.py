@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import msgspec
-
-from idplane.agent.replies import Reply, reply
-from idplane.agent.statuses import headers_of, status_of
+from idplane.agent.appservice_errors import worded
+from idplane.agent.replies import Reply
 from idplane.model.failure import Failure, FailureKind
 
 __all__ = ["render"]
@@ -24,8 +22,4 @@ _TEXTS = {
 
 def render(failure: Failure, request_id: str, now: datetime) -> Reply:
     """The failure as clients look for it: JavaScript's shows `message` (MIE section 8.3)."""
-    status = status_of(failure.kind)
-    message = _TEXTS.get(failure.kind) or failure.detail or _TEXTS[FailureKind.INTERNAL]
-    body = {"statusCode": status, "message": message, "correlationId": request_id}
-    headers = (*headers_of(status), ("x-ms-request-id", request_id))
-    return reply(status, msgspec.json.encode(body), now=now, headers=headers)
+    return worded(failure, request_id, now, texts=_TEXTS, members=("statusCode", "message", "correlationId"))

@@ -175,7 +175,6 @@ class TokenSource:
             entry = self._tokens.get(key)
             if entry is not None and not self._wanted(ask, entry):
                 return entry.token
-            await caller.recognise(host)
             await self._fetched(key, host, identity, ask, caller)
             ask = replace(ask, refresh=None)
         raise Failure(FailureKind.UNAVAILABLE, "the identity changed while its token was fetched")
@@ -203,11 +202,12 @@ class TokenSource:
     async def _flown(
         self, key: TokenKey, host: HostDescription, identity: HostedIdentity, ask: TokenAsk, caller: Caller
     ) -> None:
-        """Join the fetch that is under way, whoever began it; or begin one, in the caller's own turn."""
+        """Join the fetch that is under way, whoever began it; or begin one, in the caller's own turn and, for the log, known by name."""
         work = partial(self._fetch, host, identity, ask, caller)
         if self._token_flights.flying(key):
             await self._token_flights.join(key, work)
             return
+        await caller.recognise(host)
         async with self._share.turn(caller.key):
             entry = self._tokens.get(key)
             if entry is None or self._wanted(ask, entry):

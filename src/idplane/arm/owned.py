@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from idplane.arm.declare import Item, Listing, Lookup, Own, OwnWrite
+from idplane.arm.missing import resource_not_found
 from idplane.arm.registry import CollectionRoute, InstanceRoute, Verb
 from idplane.arm.task import Plan, Task, etag_header
 from idplane.model.failure import Failure, FailureKind
@@ -85,11 +86,4 @@ def _etag(item: Item | None) -> str | None:
 def _missing(lookup: Lookup) -> Failure:
     if lookup.type.missing is not None:
         return lookup.type.missing(lookup.id)
-    return Failure(
-        FailureKind.RESOURCE_NOT_FOUND,
-        "the resource was not found",
-        id=str(lookup.id),
-        type=lookup.id.type,
-        name=lookup.id.name,
-        group=lookup.id.resource_group or "",
-    )
+    return resource_not_found(lookup.id)

@@ -7,6 +7,7 @@ from idplane.arm.cascade import removal
 from idplane.arm.context import Context
 from idplane.arm.declare import ResourceType, Visibility, Write
 from idplane.arm.envelope import render
+from idplane.arm.missing import resource_not_found
 from idplane.arm.preconditions import resource_etag
 from idplane.arm.registry import CollectionRoute, InstanceRoute, Verb
 from idplane.arm.task import Plan, Task, etag_header
@@ -148,14 +149,7 @@ async def _missing(context: Context, identifier: ResourceId) -> Failure:
         group = ResourceId(identifier.segments[:_GROUP_DEPTH])
         if await context.store.get(RESOURCES, group.key) is None:
             return _no_group(group)
-    return Failure(
-        FailureKind.RESOURCE_NOT_FOUND,
-        "the resource was not found",
-        id=str(identifier),
-        type=identifier.type,
-        name=identifier.name,
-        group=identifier.resource_group or "",
-    )
+    return resource_not_found(identifier)
 
 
 def _no_group(group: ResourceId) -> Failure:

@@ -27,6 +27,7 @@ from idplane.arm.declare import (
     ResourceType,
     Write,
 )
+from idplane.arm.missing import resource_not_found
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
@@ -274,7 +275,7 @@ async def _get(lookup: Lookup) -> Item | None:
 async def _list(listing: Listing) -> Listed:
     found = await _set_of(listing.context, listing.scope)
     if found is None:
-        raise _missing(listing.scope)
+        raise resource_not_found(listing.scope)
     after = -1 if listing.after is None or not listing.after.isdecimal() else int(listing.after)
     rest = [(key, facts) for key, facts in instances_of(found.value).items() if int(key) > after]
     page, expanded = rest[: listing.top], _expanded(listing.context)
@@ -299,19 +300,8 @@ async def _invoked(invocation: Invocation) -> tuple[Versioned[Resource], JsonObj
     found = await _set_of(invocation.context, ResourceId(invocation.id.segments[:-2]))
     facts = instances_of(found.value).get(invocation.id.name) if found else None
     if found is None or facts is None:
-        raise _missing(invocation.id)
+        raise resource_not_found(invocation.id)
     return found, facts
-
-
-def _missing(identifier: ResourceId) -> Failure:
-    return Failure(
-        FailureKind.RESOURCE_NOT_FOUND,
-        "the resource was not found",
-        id=str(identifier),
-        type=identifier.type,
-        name=identifier.name,
-        group=identifier.resource_group or "",
-    )
 
 
 def _turning(power: str) -> Action:

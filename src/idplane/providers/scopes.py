@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from idplane.arm.context import Context
+from idplane.arm.missing import resource_not_found
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ROOT, ResourceId
 from idplane.model.resources import Resource
@@ -50,7 +51,7 @@ async def require_scope(context: Context, scope: ResourceId) -> Versioned[Resour
         await _require_group(context, scope)
     found = await _nearest_resource(context.store, scope)
     if found is None:
-        raise _missing(scope)
+        raise resource_not_found(scope)
     return found
 
 
@@ -106,18 +107,6 @@ async def _require_group(context: Context, scope: ResourceId) -> None:
     group = ResourceId(scope.segments[:4])
     if await context.store.get(RESOURCES, group.key) is None:
         raise Failure(FailureKind.GROUP_NOT_FOUND, "the resource group was not found", group=group.name, id=str(group))
-
-
-def _missing(scope: ResourceId) -> Failure:
-    """The facts are those of the kernel's own refusal."""
-    return Failure(
-        FailureKind.RESOURCE_NOT_FOUND,
-        "the resource was not found",
-        id=str(scope),
-        type=scope.type,
-        name=scope.name,
-        group=scope.resource_group or "",
-    )
 
 
 async def _nearest_resource(store: Reads, scope: ResourceId) -> Versioned[Resource] | None:

@@ -26,7 +26,7 @@ from idplane.arm.declare import (
     ResourceType,
     Write,
 )
-from idplane.model.failure import Failure, FailureKind
+from idplane.arm.missing import resource_not_found
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
 from idplane.model.values import JsonObject
@@ -166,23 +166,12 @@ async def _configuration(lookup: Lookup) -> Item | None:
 async def _configurations(listing: Listing) -> Listed:
     site = await listing.context.store.get(RESOURCES, listing.scope.key)
     if site is None:
-        raise _missing(listing.scope)
+        raise resource_not_found(listing.scope)
     return Listed(items=(_shown_configuration(site.value, listing.type.name),))
 
 
 def _owner(configuration: ResourceId) -> ResourceId:
     return ResourceId(configuration.segments[:-2])
-
-
-def _missing(identifier: ResourceId) -> Failure:
-    return Failure(
-        FailureKind.RESOURCE_NOT_FOUND,
-        "the resource was not found",
-        id=str(identifier),
-        type=identifier.type,
-        name=identifier.name,
-        group=identifier.resource_group or "",
-    )
 
 
 def _shown_configuration(site: Resource, kind: str) -> JsonObject:
