@@ -13,6 +13,7 @@ import pytest
 from tests.attacks.callers_world import SOMEBODY, SOMEBODY_ELSE, Puppet, is_root
 from tests.unit.agent.agent_world import VM, AgentWorld
 
+from idplane.agent.endpoint import Endpoint
 from idplane.agent.host import Dialect
 from idplane.agent.peers import Process
 from idplane.agent.processes import Births, holders, read_process
@@ -110,7 +111,9 @@ async def test_a_run_whose_network_tells_nothing(world: AgentWorld) -> None:
         _, (descriptor,), _, _ = socket.recv_fds(parent, 1, 1)
         listening = await world.agent.listen(socket.socket(fileno=descriptor), host=VM, dialect=Dialect.IMDS, run_id="r")
         (served,) = world.agent._listening
-        place = served._handler._listener.place  # type: ignore[attr-defined]
+        handler = served._handler
+        assert isinstance(handler, Endpoint)
+        place = handler._listener.place
         assert place.own_network
         assert place.tables is None
         await listening.close()

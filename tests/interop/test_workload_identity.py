@@ -183,7 +183,9 @@ def test_it_is_replaced_while_a_client_runs(
     assert file.stat().st_ino != inode
     assert [one.name for one in file.parent.iterdir()] == [file.name]
     assert parse(by_msal()["access_token"]).claims["oid"] == tracker.principal_id
-    assert idplane.sign_ins()[-1].federated.token_id == parse(second).claims["jti"]  # type: ignore[union-attr]
+    shown = idplane.sign_ins()[-1].federated
+    assert shown is not None
+    assert shown.token_id == parse(second).claims["jti"]
     # The first is still good, for as long as it says and no longer.
     assert exchanged(idplane, first, tracker.client_id)[0] == 200
     idplane.advance(timedelta(minutes=12))

@@ -316,7 +316,7 @@ class Runs:
 
     async def _serve_names(self, stack: AsyncExitStack, sockets: NamespaceSockets, *, network: bool) -> None:
         # dnspython takes a tenth of a second to import, which a plane without runs need not pay.
-        from idplane.agent.names import Names, NameServer  # noqa: PLC0415
+        from idplane.agent.names import Names, NameServer  # noqa: PLC0415 - as above
 
         server = await NameServer.open(sockets.names_udp, sockets.names_tcp, Names(network=network))
         stack.push_async_callback(server.close)

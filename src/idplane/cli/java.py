@@ -54,14 +54,14 @@ def truststore(bundle: bytes) -> bytes:
     What can't be read as a certificate is left out, as it would be by whoever reads the bundle itself.
     """
     # Half as long to import as the rest of a run's start takes.
-    from cryptography.hazmat.primitives.serialization import NoEncryption  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization.pkcs12 import (  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import NoEncryption  # noqa: PLC0415 - as above
+    from cryptography.hazmat.primitives.serialization.pkcs12 import (  # noqa: PLC0415 - as above
         PKCS12Certificate,
         serialize_java_truststore,
     )
 
     def trusted() -> Iterator[PKCS12Certificate]:
-        from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415
+        from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415 - as above
 
         for found in _CERTIFICATE.finditer(bundle):
             try:

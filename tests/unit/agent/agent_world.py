@@ -217,7 +217,7 @@ class Response:
     body: bytes
 
     @property
-    def json(self) -> dict[str, object]:
+    def json(self) -> dict[str, Any]:
         document = json.loads(self.body)
         assert isinstance(document, dict)
         return document

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.unit.agent.agent_world import ARM, OTHER_VM, SECOND, SHARED, SYSTEM, VM, AgentWorld, Response, get
+from tests.unit.agent.agent_world import ARM, OTHER_VM, SECOND, SHARED, SYSTEM, VM, AgentWorld, Known, Response, get
 
 from idplane.agent import (
     appservice_2017_errors,
@@ -231,8 +231,8 @@ async def test_only_machine_learning_has_a_default_beside_the_system_assigned_id
 
 
 @pytest.mark.parametrize("identities", [[], [SHARED, SECOND]])
-async def test_no_default_identity(world: AgentWorld, identities: list[object]) -> None:
-    world.server.hosts[VM.key] = identities  # type: ignore[assignment]
+async def test_no_default_identity(world: AgentWorld, identities: list[Known]) -> None:
+    world.server.hosts[VM.key] = identities
     assert await world.agent.default_identity(VM) is None
 
 
@@ -273,7 +273,7 @@ async def test_a_form(world: AgentWorld, tmp_path: Path) -> None:
 async def test_forms_that_are_refused(world: AgentWorld, tmp_path: Path, body: str, query: str) -> None:
     address = await open_case(world, SHELL, tmp_path)
     refused = await world.ask(address, form(body, query=query))
-    assert (refused.status, refused.json["error"]["code"]) == (400, "InvalidRequest")  # type: ignore[index]
+    assert (refused.status, refused.json["error"]["code"]) == (400, "InvalidRequest")
 
 
 async def test_a_form_that_is_too_large(world: AgentWorld, tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ async def test_service_fabric_refuses(world: AgentWorld, query: str, headers: li
     client = await world.connect(*await fabric(world))
     await client.send(get(FABRIC + query, "Host: localhost", *headers))
     refused = await client.response()
-    assert (refused.status, refused.json["error"]["code"]) == (status, code)  # type: ignore[index]
+    assert (refused.status, refused.json["error"]["code"]) == (status, code)
     await client.send(get(f"{FABRIC}&resource={ARM}&principalId={SYSTEM.principal_id}", "Host: localhost", f"Secret: {SECRET}"))
     assert (await client.response()).json["resource"] == ARM
 

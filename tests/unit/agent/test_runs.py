@@ -145,7 +145,7 @@ def test_network_programs_get_namespaces_and_no_way_back_to_this_machine() -> No
 async def test_a_network_program_that_fails_is_reported() -> None:
     nothing = os.open("/dev/null", os.O_RDONLY)
     for program in ("slirp4netns", "pasta"):
-        network = Network(find=lambda name, program=program: "/bin/false" if name == program else None)  # type: ignore[misc]
+        network = Network(find={program: "/bin/false"}.get)
         with pytest.raises(Failure, match="could not be started: the program ended without a word"):
             await network.connect(NamespaceHandles(user=nothing, network=nothing))
     os.close(nothing)
