@@ -29,7 +29,6 @@ __all__ = [
     "literal",
     "parse",
     "unescaped",
-    "unparse",
 ]
 
 _TOKEN = re.compile(
@@ -127,11 +126,6 @@ def parse(text: str) -> Node:
     return node
 
 
-def unparse(node: Node) -> str:
-    """An expression, in its brackets, that parses to `node`."""
-    return f"[{_written(node)}]"
-
-
 def calls(node: Node) -> list[Call]:
     """Every call in a tree, outermost first."""
     found: list[Call] = []
@@ -146,20 +140,6 @@ def calls(node: Node) -> list[Call]:
         elif isinstance(one, Index):
             stack.extend((one.index, one.target))
     return found
-
-
-def _written(node: Node) -> str:
-    if isinstance(node, Text):
-        return "'" + node.value.replace("'", "''") + "'"
-    if isinstance(node, Number):
-        return str(node.value)
-    if isinstance(node, Call):
-        prefix = f"{node.namespace}." if node.namespace else ""
-        return f"{prefix}{node.name}({', '.join(map(_written, node.arguments))})"
-    mark = "?" if node.safe else ""
-    if isinstance(node, Member):
-        return f"{_written(node.target)}.{mark}{node.name}"
-    return f"{_written(node.target)}[{mark}{_written(node.index)}]"
 
 
 class _Reader:

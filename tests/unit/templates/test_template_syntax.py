@@ -8,7 +8,7 @@ from tests.unit.templates.template_world import evaluator
 from idplane.templates.facts import NOWHERE
 from idplane.templates.limits import MAX_EXPRESSION
 from idplane.templates.problems import TemplateProblem
-from idplane.templates.syntax import Call, Index, Member, Node, Number, Text, is_expression, literal, parse, unescaped, unparse
+from idplane.templates.syntax import Call, Index, Member, Node, Number, Text, is_expression, literal, parse, unescaped
 
 NAMES = st.from_regex(r"[A-Za-z_$][A-Za-z0-9_$]{0,10}", fullmatch=True)
 
@@ -26,9 +26,24 @@ NODES: st.SearchStrategy[Node] = st.recursive(
 )
 
 
+def written(node: Node) -> str:
+    """An expression that parses to `node`."""
+    if isinstance(node, Text):
+        return "'" + node.value.replace("'", "''") + "'"
+    if isinstance(node, Number):
+        return str(node.value)
+    if isinstance(node, Call):
+        prefix = f"{node.namespace}." if node.namespace else ""
+        return f"{prefix}{node.name}({', '.join(map(written, node.arguments))})"
+    mark = "?" if node.safe else ""
+    if isinstance(node, Member):
+        return f"{written(node.target)}.{mark}{node.name}"
+    return f"{written(node.target)}[{mark}{written(node.index)}]"
+
+
 @given(NODES)
 def test_what_is_written_reads_back_as_the_same_tree(node: Node) -> None:
-    assert parse(unparse(node)) == node
+    assert parse(f"[{written(node)}]") == node
 
 
 @given(st.text())
@@ -40,7 +55,7 @@ def test_any_string_can_be_a_literal_of_a_template(text: str) -> None:
 
 @given(st.text())
 def test_any_string_can_stand_in_an_expression(text: str) -> None:
-    assert evaluator().evaluate(unparse(Text(text)), NOWHERE) == text
+    assert evaluator().evaluate(f"[{written(Text(text))}]", NOWHERE) == text
 
 
 @pytest.mark.parametrize(
