@@ -10,148 +10,46 @@ caller attempts to change is in the activity log, refusals included; refusals ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any, Protocol
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from idplane.arm import actions, owned, stored
-from idplane.arm.bodies import encode_object, parse_object
-from idplane.arm.context import Access, Addresses, Context, IdentityDirectory
+from idplane.arm.bodies import encode_object
+from idplane.arm.context import Context
 from idplane.arm.declare import Visibility
 from idplane.arm.inner import Background, InnerAnswer, InnerRequest, Rehearsal
 from idplane.arm.paths import parse_target
 from idplane.arm.preconditions import Preconditions
-from idplane.arm.registry import ActionRoute, CollectionRoute, InstanceRoute, OperationsRoute, Registry, Route, Verb
+from idplane.arm.registry import ActionRoute, CollectionRoute, InstanceRoute, Route
+from idplane.arm.requests import (
+    Attempt,
+    BoundIdentities,
+    Kernel,
+    ManagementRequest,
+    ManagementResponse,
+    body_of,
+    first_values,
+    verb_of,
+    visibility_of,
+)
 from idplane.arm.scratch import NotedEntropy, ScratchStore
 from idplane.arm.task import Plan, Task
-from idplane.model.calls import Call, Caller
-from idplane.model.directory import Principal, Subscription, Tenant
+from idplane.model.calls import Caller
+from idplane.model.directory import Subscription, Tenant
 from idplane.model.events import ActivityEvent
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.ids import ResourceId
-from idplane.model.profile import Profile
-from idplane.model.resources import Resource
 from idplane.model.roles import Decision
 from idplane.model.values import JsonObject
 from idplane.ports.collections import ACTIVITY, ROLE_ASSIGNMENTS, SUBSCRIPTIONS, TENANTS
-from idplane.ports.store import Append, Batch, CommitRefused, Store
-from idplane.ports.world import Clock, Entropy
+from idplane.ports.store import Append, Batch, CommitRefused
+from idplane.ports.world import Clock
 
-__all__ = ["Authenticator", "Kernel", "ManagementRequest", "ManagementResponse", "Recorder", "ResourceManager"]
+__all__ = ["ResourceManager"]
 
 _ATTEMPTS = 16
 """How often a write is planned before a storm of other writers is told to the caller."""
-_MEDIA_TYPES = frozenset({"", "application/json", "text/json"})
-
-
-class Authenticator(Protocol):
-    """Verifies bearer tokens; `sts.TokenAuthenticator` is one."""
-
-    async def authenticate(self, token: str, audiences: Collection[str]) -> Caller:
-        """Who bears the token; raises `Failure` of the `TOKEN_*` kinds."""
-        ...
-
-
-class Recorder(Protocol):
-    """Makes activity events; `audit.activity.activity_event` is one."""
-
-    def __call__(  # noqa: PLR0913 - an event has this many sides
-        self,
-        *,
-        event_id: str,
-        at: datetime,
-        call: Call,
-        caller: Caller,
-        resource_id: ResourceId,
-        operation: str,
-        decision: Decision | None,
-        http_status: int,
-        failure_code: str | None,
-    ) -> ActivityEvent:
-        """The event of one attempt: it succeeded when there is no failure code."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManagementRequest:
-    """A management request after HTTP has been read. Header values are None when absent or repeated."""
-
-    method: str
-    path: str
-    """Percent-decoded."""
-    query: tuple[tuple[str, str], ...]
-    body: bytes
-    call: Call
-    addresses: Addresses
-    authorization: str | None = field(default=None, repr=False)
-    content_type: str | None = None
-    if_match: str | None = None
-    if_none_match: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManagementResponse:
-    """A finished answer. `body` is a JSON object or array, None for an empty one."""
-
-    status: int
-    body: object = None
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _BoundIdentities:
-    """The identity directory for one request."""
-
-    directory: IdentityDirectory
-    store: Store
-    tenant_id: str
-    entropy: Entropy
-    now: datetime
-
-    def new_system_identity(self, host: Resource) -> Principal:
-        return self.directory.new_system_identity(host, tenant_id=self.tenant_id, entropy=self.entropy, now=self.now)
-
-    def new_user_assigned(self, resource_id: ResourceId) -> Principal:
-        return self.directory.new_user_assigned(resource_id, tenant_id=self.tenant_id, entropy=self.entropy, now=self.now)
-
-    async def removal_of(self, principal_id: str) -> Batch:
-        return await self.directory.removal_of(self.store, principal_id)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Attempt:
-    """A resolved request of a known caller: what the activity log would say of it."""
-
-    request: ManagementRequest
-    verb: Verb
-    caller: Caller
-    route: Route
-    api_version: str
-    attachment: object = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kernel:
-    """What a `ResourceManager` works with: doors to the world, and the narrow interfaces of its neighbours."""
-
-    store: Store
-    clock: Clock
-    entropy: Entropy
-    profile: Profile
-    registry: Registry
-    authenticator: Authenticator
-    audiences: frozenset[str]
-    """`aud` values of Resource Manager tokens, beside the address that is asked."""
-    access: Access
-    identities: IdentityDirectory
-    record: Recorder
-    describe: Callable[[Failure], tuple[int, str]]
-    """A failure's HTTP status and error code, for the activity log."""
-    explain: Callable[[Failure], JsonObject] = field(
-        default=lambda failure: {"code": failure.kind.name, "message": failure.detail}
-    )
-    """A failure's error object, for operations whose end is told later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,12 +188,12 @@ class ResourceManager:
         """For a request that another one makes."""
         return self._k.entropy.guid()
 
-    def _resolve(self, request: ManagementRequest, caller: Caller, attachment: object) -> tuple[_Attempt, Mapping[str, str]]:
-        verb = _verb(request.method)
+    def _resolve(self, request: ManagementRequest, caller: Caller, attachment: object) -> tuple[Attempt, Mapping[str, str]]:
+        verb = verb_of(request.method)
         route = self._k.registry.resolve(verb, parse_target(request.path))
-        query = _first_values(request.query)
+        query = first_values(request.query)
         version = self._k.registry.version(route, query.get("api-version"), continuing="$skiptoken" in query)
-        attempt = _Attempt(request=request, verb=verb, caller=caller, route=route, api_version=version, attachment=attachment)
+        attempt = Attempt(request=request, verb=verb, caller=caller, route=route, api_version=version, attachment=attachment)
         return attempt, query
 
     async def _authenticate(self, request: ManagementRequest) -> Caller:
@@ -309,11 +207,11 @@ class ResourceManager:
 
     # Authorization --------------------------------------------------------------------------------------------------
 
-    async def _authorize(self, attempt: _Attempt) -> Decision | None:
+    async def _authorize(self, attempt: Attempt) -> Decision | None:
         """The decision that lets the caller in; None where every authenticated caller may ask."""
         route = attempt.route
         await self._require_same_tenant(attempt)
-        visibility = _visibility(route)
+        visibility = visibility_of(route)
         if visibility is Visibility.OPEN:
             return None
         data = isinstance(route, ActionRoute) and route.action.data
@@ -325,7 +223,7 @@ class ResourceManager:
                 return None
             raise
 
-    async def _require_same_tenant(self, attempt: _Attempt) -> None:
+    async def _require_same_tenant(self, attempt: Attempt) -> None:
         """Roles of one tenant say nothing about the subscriptions of another, whatever the token's own tenant grants."""
         subscription = attempt.route.id.subscription
         found = await self._k.store.get(SUBSCRIPTIONS, subscription) if subscription else None
@@ -342,7 +240,7 @@ class ResourceManager:
 
     # Writing --------------------------------------------------------------------------------------------------------
 
-    async def _write(self, attempt: _Attempt, query: Mapping[str, str]) -> Plan:
+    async def _write(self, attempt: Attempt, query: Mapping[str, str]) -> Plan:
         """Plan and commit until it holds; a refusal is recorded before it is told.
 
         Callers of another tenant than the target's are not: their attempt belongs to no log that they or the owners could read.
@@ -359,7 +257,7 @@ class ResourceManager:
             await self._k.store.commit(Batch.of(Append(log=ACTIVITY, event=event)))
             raise
 
-    async def _commit(self, attempt: _Attempt, decision: Decision | None, query: Mapping[str, str]) -> Plan:
+    async def _commit(self, attempt: Attempt, decision: Decision | None, query: Mapping[str, str]) -> Plan:
         pinned = Preconditions(if_match=attempt.request.if_match).pins_version
         for _ in range(_ATTEMPTS):
             plan = await self._plan(attempt, query)
@@ -375,7 +273,7 @@ class ResourceManager:
         kind = FailureKind.PRECONDITION_FAILED if pinned else FailureKind.CONFLICT
         raise Failure(kind, "other changes to the same resources kept coming first; try again", id=str(attempt.route.id))
 
-    def _event(self, attempt: _Attempt, decision: Decision | None, status: int, code: str | None) -> ActivityEvent:
+    def _event(self, attempt: Attempt, decision: Decision | None, status: int, code: str | None) -> ActivityEvent:
         return self._k.record(
             event_id=self._k.entropy.guid(),
             at=self._k.clock.now(),
@@ -390,20 +288,20 @@ class ResourceManager:
 
     # Planning -------------------------------------------------------------------------------------------------------
 
-    async def _plan(self, attempt: _Attempt, query: Mapping[str, str]) -> Plan:
+    async def _plan(self, attempt: Attempt, query: Mapping[str, str]) -> Plan:
         request, route = attempt.request, attempt.route
         task = Task(
             verb=attempt.verb,
             context=await self._context(attempt, query),
             registry=self._k.registry,
-            body=_body(attempt),
+            body=body_of(attempt),
             preconditions=Preconditions(if_match=request.if_match, if_none_match=request.if_none_match),
             path=request.path,
             query=request.query,
         )
         return await _dispatch(task, route)
 
-    async def _context(self, attempt: _Attempt, query: Mapping[str, str]) -> Context:
+    async def _context(self, attempt: Attempt, query: Mapping[str, str]) -> Context:
         k, now = self._k, self._k.clock.now()
         tenant = await self._tenant(attempt.caller)
         return Context(
@@ -417,7 +315,7 @@ class ResourceManager:
             entropy=k.entropy,
             store=k.store,
             access=k.access,
-            identities=_BoundIdentities(k.identities, k.store, tenant.id, k.entropy, now),
+            identities=BoundIdentities(k.identities, k.store, tenant.id, k.entropy, now),
             addresses=attempt.request.addresses,
             manager=BoundManager(self, attempt.request, attempt.caller),
             action=attempt.route.permission,
@@ -453,39 +351,3 @@ async def _dispatch(task: Task, route: Route) -> Plan:
     if isinstance(route, ActionRoute):
         return await actions.invoke(task, route)
     return actions.operations(task, route)
-
-
-def _visibility(route: Route) -> Visibility:
-    if isinstance(route, OperationsRoute):
-        return Visibility.OPEN
-    if isinstance(route, CollectionRoute):
-        return route.type.visibility
-    return route.action.visibility if isinstance(route, ActionRoute) else Visibility.PERMITTED
-
-
-def _verb(method: str) -> Verb:
-    try:
-        return Verb[method]
-    except KeyError as error:
-        raise Failure(FailureKind.METHOD_NOT_ALLOWED, f"{method[:20]} is not supported", method=method[:20]) from error
-
-
-def _first_values(query: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    values: dict[str, str] = {}
-    for name, value in query:
-        values.setdefault(name.lower(), value)
-    return values
-
-
-def _body(attempt: _Attempt) -> Mapping[str, object]:
-    """The body of methods that have one; GET, HEAD and DELETE bodies mean nothing."""
-    request = attempt.request
-    if attempt.verb not in (Verb.PUT, Verb.PATCH, Verb.POST):
-        return {}
-    media_type = (request.content_type or "").split(";", 1)[0].strip().lower()
-    if request.body and media_type not in _MEDIA_TYPES:
-        raise Failure(FailureKind.UNSUPPORTED_MEDIA_TYPE, "the request content must be JSON", media_type=media_type[:100])
-    if attempt.verb is not Verb.POST and not request.body.strip():
-        raise Failure(FailureKind.MALFORMED_BODY, "the request content is empty: a JSON object is needed")
-    declared = None if isinstance(attempt.route, OperationsRoute) else attempt.route.type
-    return declared.reads(request.body) if declared is not None else parse_object(request.body)

@@ -13,8 +13,9 @@ from datetime import datetime
 from pathlib import Path
 
 from idplane.agent.host import AgentIdentity, HostAgent
-from idplane.arm.kernel import Kernel, ResourceManager
+from idplane.arm.kernel import ResourceManager
 from idplane.arm.registry import Registry
+from idplane.arm.requests import Kernel
 from idplane.audit.activity import activity_event
 from idplane.bootstrap.embedded import InProcessUpstream
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import msgspec
 
 from idplane.arm.context import Addresses
-from idplane.arm.kernel import ManagementRequest, ResourceManager
+from idplane.arm.kernel import ResourceManager
+from idplane.arm.requests import ManagementRequest
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.web.arm_errors import challenge, envelope, error_of
 from idplane.web.http import HttpRequest, HttpResponse, Origin

@@ -11,8 +11,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 from idplane.arm.context import Addresses
 from idplane.arm.declare import Provider
-from idplane.arm.kernel import Kernel, ManagementRequest, ManagementResponse, ResourceManager
+from idplane.arm.kernel import ResourceManager
 from idplane.arm.registry import Registry
+from idplane.arm.requests import Kernel, ManagementRequest, ManagementResponse
 from idplane.directory import identities
 from idplane.model.calls import Call, Caller
 from idplane.model.directory import Principal, PrincipalType, Subscription, Tenant

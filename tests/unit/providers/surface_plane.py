@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from idplane.arm.declare import Provider
-from idplane.arm.kernel import Kernel, ResourceManager
+from idplane.arm.kernel import ResourceManager
 from idplane.arm.registry import Registry
+from idplane.arm.requests import Kernel
 from idplane.audit.activity import activity_event
 from idplane.directory import identities
 from idplane.model.calls import Call, Caller

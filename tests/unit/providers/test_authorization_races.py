@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.providers.management_world import GROUP, ROLES, SUB, TENANT, World, guid, open_world
 
-from idplane.arm.kernel import ManagementResponse
+from idplane.arm.requests import ManagementResponse
 from idplane.model.failure import Failure, FailureKind
 from idplane.ports.collections import RESOURCES, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
 from idplane.providers.authorization import AUTHORIZATION
