@@ -59,6 +59,7 @@ async def test_the_tables_are_what_the_collections_declare(tmp_path: Path) -> No
             (2, "0002_federated_credentials"),
             (3, "0003_bindings"),
             (4, "0004_deployments"),
+            (5, "0005_locks_and_management_groups"),
         ]
 
 
@@ -66,7 +67,7 @@ async def test_opening_again_changes_nothing(tmp_path: Path) -> None:
     for _ in range(2):
         await (await SqliteStore.open(tmp_path / "db", clock=FakeClock())).close()
     with closing(sqlite3.connect(tmp_path / "db")) as database:
-        assert database.execute("select count(*) from schema_version").fetchone() == (4,)
+        assert database.execute("select count(*) from schema_version").fetchone() == (5,)
 
 
 async def test_a_path_means_sqlite(tmp_path: Path) -> None:
