@@ -62,7 +62,7 @@ async def _list_denies(listing: Listing) -> Listed:
         where={},
         keep=lambda one: one.tenant_id == context.tenant.id and wanted.admits(one),
     )
-    found, after = await scoped_page(context.store, query, after=listing.after, top=listing.top)
+    found, after = await scoped_page(context, query, after=listing.after, top=listing.top)
     return Listed(items=tuple([await _render_deny(one, context) for one in found]), after=after)
 
 

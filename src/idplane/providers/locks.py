@@ -46,7 +46,7 @@ async def _list(listing: Listing) -> Listed:
     below = _below(context.query.get("$filter"))
     await require_scope(context, listing.scope)
     query = ScopedQuery(collection=LOCKS, scope=listing.scope, below=below, where={}, keep=lambda _: True)
-    found, after = await scoped_page(context.store, query, after=listing.after, top=listing.top)
+    found, after = await scoped_page(context, query, after=listing.after, top=listing.top)
     return Listed(items=tuple(_render(one, context) for one in found), after=after)
 
 

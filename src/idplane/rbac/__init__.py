@@ -9,7 +9,8 @@ until the change feed names that principal) and the deny assignments of those sc
 a `Decision` and what decided it.
 
 Modules: `patterns` (what an action pattern matches), `rules` (compiled permission blocks), `builtin` (roles shipped as data),
-`decision` (the pure decision), `cache` (values kept until the feed says otherwise), `access` (`AccessControl`).
+`decision` (the pure decision), `cache` (values kept until the feed says otherwise), `places` (tenants and management groups above a scope),
+`access` (`AccessControl`).
 """
 
 from idplane.rbac.access import AccessControl
