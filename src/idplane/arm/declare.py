@@ -334,6 +334,10 @@ class ResourceType:
     """Own-storage types: the refusal of an instance that is not there, where it has words of its own."""
     permissions: str = ""
     """What action names start with, when it is not the type's name."""
+    self_guarded: bool = False
+    """Own-storage types: whether their functions authorize requests for instances, since more than the instance's own place decides."""
+    bodiless: bool = False
+    """Whether a PUT may come without a body."""
 
     def __post_init__(self) -> None:
         if self.name.count("/") < 1 or not self.api_versions:
