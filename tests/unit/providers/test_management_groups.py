@@ -83,6 +83,14 @@ async def refused(awaited: Awaitable[object]) -> FailureKind:
     return caught.value.kind
 
 
+async def outcome(awaited: Awaitable[ManagementResponse]) -> int:
+    """The status that one of several calls at once comes to."""
+    try:
+        return (await awaited).status
+    except Failure as failure:
+        return failure.kind.category.value
+
+
 async def allowed(
     world: World, principal: str, action: str = "Microsoft.Compute/virtualMachines/read", scope: str = GROUP
 ) -> bool:
