@@ -124,7 +124,7 @@ class PostgresStore:
         after: str | None = None,
         limit: int = 100,
     ) -> Page[T]:
-        """Records in key order; see the port."""
+        """Records in the order of their places; see the port."""
         if limit < 1:
             raise ValueError("a page has at least one record")
         table = self._table(collection)

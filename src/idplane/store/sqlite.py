@@ -112,7 +112,7 @@ class SqliteStore:
         after: str | None = None,
         limit: int = 100,
     ) -> Page[T]:
-        """Records in key order; see the port."""
+        """Records in the order of their places; see the port."""
         if limit < 1:
             raise ValueError("a page has at least one record")
         table = self._table(collection)
