@@ -133,6 +133,16 @@ class CollectionTable(Generic[T]):
             text += f" limit {clauses.mark(limit)}"
         return text, tuple(clauses.parameters)
 
+    def counted(self, where: Mapping[str, ColumnValue] | None, under: tuple[str, str] | None, limit: int) -> Query:
+        """One row: how many records match, at most `limit`."""
+        clauses = _Clauses(self._dialect)
+        for column, value in (where or {}).items():
+            clauses.equal(self._physical[column], value)
+        if under is not None:
+            clauses.within(self._physical[under[0]], under[1])
+        inner = f"select 1 from {self.name}{clauses.where} limit {clauses.mark(limit)}"  # noqa: S608 - as above
+        return f"select count(*) from ({inner}) as matching", tuple(clauses.parameters)  # noqa: S608 - as above
+
 
 class LogTable(Generic[T]):
     """The SQL of one log."""
