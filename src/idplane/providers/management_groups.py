@@ -251,8 +251,7 @@ async def _require_room(context: Context) -> None:
     limit = context.profile.management_groups_per_tenant
     if limit is None:
         return
-    held = await context.store.all(MANAGEMENT_GROUPS, where={"tenant_id": context.tenant.id})
-    if len(held) >= limit:
+    if await context.store.count(MANAGEMENT_GROUPS, where={"tenant_id": context.tenant.id}, limit=limit) >= limit:
         words = f"The directory already has {limit} management groups, and no more can be created."
         raise Failure(FailureKind.LIMIT_EXCEEDED, words, code="ManagementGroupLimitExceeded", limit=str(limit))
 

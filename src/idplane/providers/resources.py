@@ -31,6 +31,7 @@ from idplane.providers.deployments import deployment_types
 from idplane.providers.locations import locations_of
 from idplane.providers.metadata import ProviderCatalogue
 from idplane.providers.resource_lists import GROUP_TYPE, groups_filter, list_resources
+from idplane.providers.tags import tags_type
 
 __all__ = ["RESOURCES_VERSIONS", "resources_provider"]
 
@@ -152,6 +153,7 @@ def _shown(subscription: Subscription) -> JsonObject:
         "state": subscription.state,
         "authorizationSource": "RoleBased",
         "managedByTenants": [],
+        **({"tags": dict(subscription.tags)} if subscription.tags else {}),
     }
 
 
@@ -214,5 +216,6 @@ def resources_provider(catalogue: ProviderCatalogue) -> Provider:
                 views={"resources": resources},
             ),
             *deployment_types(("2026-06-01", *RESOURCES_VERSIONS)),
+            tags_type(RESOURCES_VERSIONS, catalogue.taggable),
         ),
     )

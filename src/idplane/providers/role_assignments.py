@@ -263,7 +263,7 @@ async def _require_room(context: Context, scope: ResourceId) -> None:
         kind, limit, place = "management group", profile.role_assignments_per_management_group, scope.key
     else:
         return
-    if limit is not None and len(await context.store.all(ROLE_ASSIGNMENTS, under=("scope_key", place))) >= limit:
+    if limit is not None and await context.store.count(ROLE_ASSIGNMENTS, under=("scope_key", place), limit=limit) >= limit:
         raise Failure(
             FailureKind.LIMIT_EXCEEDED,
             f"No more role assignments can be created: the {kind} has reached its limit of {limit}.",
