@@ -15,6 +15,7 @@ from idplane.providers.managed_identity import MANAGED_IDENTITY
 from idplane.providers.management import MANAGEMENT
 from idplane.providers.metadata import ProviderCatalogue
 from idplane.providers.resources import RESOURCES_VERSIONS, resources_provider
+from idplane.providers.subscriptions import SUBSCRIPTION
 from idplane.providers.surroundings import SURROUNDINGS, joined
 from idplane.providers.web import WEB
 from idplane.providers.workload_bindings import workload_bindings
@@ -40,6 +41,7 @@ _AZURE = (
     KEY_VAULT,
     MANAGED_IDENTITY,
     MANAGEMENT,
+    SUBSCRIPTION,
     WEB,
     APP,
     CONTAINER_INSTANCE,
