@@ -20,11 +20,12 @@ from typing import TypeAlias
 
 from idplane.arm.bodies import parse_object
 from idplane.arm.context import Context
+from idplane.model.attributes import Attributes
 from idplane.model.failure import Failure
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
 from idplane.model.values import JsonObject
-from idplane.ports.store import Batch
+from idplane.ports.store import Batch, Reads
 
 __all__ = [
     "ANY_SCOPE",
@@ -44,6 +45,7 @@ __all__ = [
     "OwnWrite",
     "Placement",
     "Provider",
+    "Question",
     "Removal",
     "ResourceType",
     "StoredItem",
@@ -99,6 +101,20 @@ NAME = NameRule(re.compile(r"[^<>%&:\\?/\x00-\x1f\x7f]{1,260}"), "1 to 260 chara
 
 
 # What functions are given ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A request to an instance whose caller has not been let in yet: what conditions of role assignments may look at follows from it."""
+
+    store: Reads
+    tenant_id: str
+    """The caller's tenant."""
+    id: ResourceId
+    verb: str
+    """`read`, `write` or `delete`."""
+    body: JsonObject
+    """Empty when there is none that can be read; it has not been checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,6 +349,8 @@ class ResourceType:
     """Own-storage types: the refusal of an instance that is not there, where it has words of its own."""
     permissions: str = ""
     """What action names start with, when it is not the type's name."""
+    attributes: Callable[[Question], Awaitable[Attributes]] | None = None
+    """The attributes of requests to instances that conditions of role assignments may look at; without it there are none."""
 
     def __post_init__(self) -> None:
         if self.name.count("/") < 1 or not self.api_versions:

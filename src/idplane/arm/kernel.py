@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from idplane.arm import actions, owned, stored
+from idplane.arm.asked import attributes_of
 from idplane.arm.bodies import encode_object
 from idplane.arm.context import Context
 from idplane.arm.declare import Visibility
@@ -215,8 +216,9 @@ class ResourceManager:
         if visibility is Visibility.OPEN:
             return None
         data = isinstance(route, ActionRoute) and route.action.data
+        attributes = await attributes_of(attempt, self._k.store)
         try:
-            return await self._k.access.require(attempt.caller, route.permission, route.id, data=data)
+            return await self._k.access.require(attempt.caller, route.permission, route.id, data=data, attributes=attributes)
         except Failure as failure:
             filtered = failure.kind is FailureKind.FORBIDDEN and visibility is Visibility.FILTERED
             if filtered and await self._holds_role_below(attempt.caller, route.id):

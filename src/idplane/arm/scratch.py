@@ -80,19 +80,25 @@ class ScratchStore:
         after: str | None = None,
         limit: int = 100,
     ) -> Page[T]:
-        """A page in key order; it may hold fewer than `limit` records before the end."""
+        """A page in the port's order; it may hold fewer than `limit` records before the end."""
         own = self._own(collection)
         base = await self._base.page(collection, where=where, under=under, after=after, limit=limit)
-        end = base.after
-        merged = {collection.key(one.value): one for one in base.items if collection.key(one.value) not in own}
-        for key, found in own.items():
-            inside = (after is None or key > after) and (end is None or key <= end)
-            if found is not None and inside and _matches(collection, found.value, where, under):
-                merged[key] = found
-        keys = sorted(merged)
-        if len(keys) > limit:
-            keys, end = keys[:limit], keys[limit - 1]
-        return Page(tuple(merged[key] for key in keys), end)
+
+        def place(value: T) -> tuple[str, ...]:
+            return tuple(collection.place(value, under).split("\n"))
+
+        start = None if after is None else tuple(after.split("\n"))
+        end = None if base.after is None else tuple(base.after.split("\n"))
+        merged = {place(one.value): one for one in base.items if collection.key(one.value) not in own}
+        for found in own.values():
+            if found is not None and _matches(collection, found.value, where, under):
+                at = place(found.value)
+                if (start is None or at > start) and (end is None or at <= end):
+                    merged[at] = found
+        places = sorted(merged)
+        if len(places) > limit:
+            places, end = places[:limit], places[limit - 1]
+        return Page(tuple(merged[at] for at in places), None if end is None else "\n".join(end))
 
     async def all(
         self,

@@ -85,7 +85,7 @@ class Plane:
             store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile
         )
         tls = await TlsAuthority.open(store=store, custody=custody, clock=clock, entropy=entropy)
-        access = AccessControl(store=store)
+        access = AccessControl(store=store, clock=world.clock)
         authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
         tokens = TokenService(
             store=store,

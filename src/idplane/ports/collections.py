@@ -83,6 +83,7 @@ RESOURCES = Collection(
         "path": lambda it: it.id.key,
     },
     subject=lambda it: it.id.key,
+    key_column="path",
 )
 """`path` repeats the key so that `under` can select a subtree. `parent_key` references `key`. Vaults have unique names: host names."""
 IDENTITY_ASSIGNMENTS = Collection(
@@ -176,8 +177,13 @@ ROLE_ASSIGNMENTS = Collection(
 )
 """(principal_id, role_id, scope_key) is unique; `principal_id` references principals, `anchor_key` resources."""
 DENY_ASSIGNMENTS = Collection(
-    name="deny_assignments", type=DenyAssignment, key=lambda it: it.id, columns={"scope_key": lambda it: it.scope_key}
+    name="deny_assignments",
+    type=DenyAssignment,
+    key=lambda it: it.id,
+    columns={"scope_key": lambda it: it.scope_key, "anchor_key": lambda it: it.anchor},
+    subject=lambda it: it.scope_key,
 )
+"""`anchor_key` references resources."""
 SIGNING_KEYS = Collection(
     name="signing_keys",
     type=SigningKey,

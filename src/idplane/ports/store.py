@@ -54,6 +54,18 @@ class Collection(Generic[T]):
     columns: Mapping[str, Callable[[T], ColumnValue]] = field(default_factory=dict)
     subject: Callable[[T], str] | None = None
     """Who must hear of a change besides the key: a principal id or a resource id key."""
+    key_column: str | None = None
+    """The column that repeats the key, so that `under` can name it."""
+
+    def sorts_by(self, under: tuple[str, str] | None) -> str | None:
+        """The column by which a page is sorted ahead of the key; None where it is the key alone."""
+        return None if under is None or under[0] == self.key_column else under[0]
+
+    def place(self, value: T, under: tuple[str, str] | None) -> str:
+        """Where a record stands in the order of such a page: what `Page.after` names."""
+        column = self.sorts_by(under)
+        key = self.key(value)
+        return key if column is None else f"{self.columns[column](value)}\n{key}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +98,7 @@ class Versioned(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Records in key order; `after` is where the next page starts, None at the end."""
+    """Records in order; `after` is where the next page starts, None at the end: opaque, and for the same query only."""
 
     items: tuple[Versioned[T], ...]
     after: str | None
@@ -226,7 +238,10 @@ class Reads(Protocol):
         after: str | None = None,
         limit: int = 100,
     ) -> Page[T]:
-        """Records whose columns equal `where` and whose `under[0]` column is `under[1]` or starts with `under[1] + "/"`."""
+        """Records whose columns equal `where` and whose `under[0]` column is `under[1]` or starts with `under[1] + "/"`.
+
+        In key order; with `under`, in the order of that column and then of keys, so that one index leads straight to any page.
+        """
         ...
 
     async def all(

@@ -9,6 +9,7 @@ until the change feed names that principal) and the deny assignments of those sc
 a `Decision` and what decided it.
 
 Modules: `patterns` (what an action pattern matches), `rules` (compiled permission blocks), `builtin` (roles shipped as data),
+`conditions` (ABAC: `condition_syntax` reads one, `condition_nodes` and `condition_operators` are what it means),
 `decision` (the pure decision), `cache` (values kept until the feed says otherwise), `access` (`AccessControl`).
 """
 

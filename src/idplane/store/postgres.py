@@ -124,16 +124,14 @@ class PostgresStore:
         after: str | None = None,
         limit: int = 100,
     ) -> Page[T]:
-        """Records in key order; see the port."""
+        """Records in order; see the port."""
         if limit < 1:
             raise ValueError("a page has at least one record")
         table = self._table(collection)
         rows = await self._rows(*table.select(where, under, after, limit + 1))
         shown = rows[:limit]
-        return Page(
-            tuple(Versioned(table.decode(doc), version) for _, version, doc in shown),
-            shown[-1][0] if len(rows) > limit else None,
-        )
+        found = tuple(Versioned(table.decode(doc), version) for _, version, doc in shown)
+        return Page(found, collection.place(found[-1].value, under) if len(rows) > limit else None)
 
     async def all(
         self,

@@ -22,9 +22,6 @@ Query: TypeAlias = tuple[str, Parameters]
 
 FEED_COLUMNS = "position, collection, key, subject, deleted"
 
-# `path` repeats the key so that `under` can name it; reading the key itself keeps subtree pages in index order.
-_ALIASES = {("resources", "path"): "key"}
-
 
 class Dialect(enum.Enum):
     """How a database marks the n-th parameter."""
@@ -55,11 +52,20 @@ class _Clauses:
     def compare(self, left: str, operator: str, value: ColumnValue) -> None:
         self.conditions.append(f"{left} {operator} {self.mark(value)}")
 
-    def within(self, column: str, prefix: str) -> None:
-        # One index range: "0" follows "/", so everything below the prefix sorts before prefix + "0".
-        self.compare(column, ">=", prefix)
+    def within(self, column: str, prefix: str, *, beyond: bool = False) -> None:
+        # One index range: "0" follows "/", so everything below the prefix sorts before prefix + "0". A range that starts `beyond` its
+        # own beginning must name that start alone, or a database may choose the other one and read everything in between.
+        if not beyond:
+            self.compare(column, ">=", prefix)
         self.compare(column, "<", prefix + "0")
         self.conditions.append(f"({column} = {self.mark(prefix)} or {column} >= {self.mark(prefix + '/')})")
+
+    def after(self, column: str | None, place: str) -> None:
+        if column is None:
+            self.compare("key", ">", place)
+            return
+        value, _, key = place.partition("\n")
+        self.conditions.append(f"({column}, key) > ({self.mark(value)}, {self.mark(key)})")
 
     @property
     def where(self) -> str:
@@ -73,7 +79,8 @@ class CollectionTable(Generic[T]):
         self.name = collection.name
         self.decode: Callable[[str | bytes], T] = decoder(collection.type)
         self._dialect = dialect
-        self._physical = {name: _ALIASES.get((collection.name, name), name) for name in collection.columns}
+        # Reading the key itself keeps subtree pages in the order of its index.
+        self._physical = {name: "key" if name == collection.key_column else name for name in collection.columns}
         self.columns = tuple((name, get) for name, get in collection.columns.items() if self._physical[name] == name)
         self._build(self.name, tuple(name for name, _ in self.columns))
 
@@ -108,15 +115,19 @@ class CollectionTable(Generic[T]):
         after: str | None = None,
         limit: int | None = None,
     ) -> Query:
-        """Rows (key, version, doc) in key order."""
+        """Rows (key, version, doc): all of them in key order, a page (with a `limit`) in the order of the port's pages."""
         clauses = _Clauses(self._dialect)
         for column, value in (where or {}).items():
             clauses.equal(self._physical[column], value)
+        sorted_by = None if under is None or limit is None else self._physical[under[0]]
+        if sorted_by == "key":
+            sorted_by = None
         if under is not None:
-            clauses.within(self._physical[under[0]], under[1])
+            clauses.within(self._physical[under[0]], under[1], beyond=sorted_by is not None and after is not None)
         if after is not None:
-            clauses.compare("key", ">", after)
-        text = f"select key, version, doc from {self.name}{clauses.where} order by key"  # noqa: S608 - names are declared, values are parameters
+            clauses.after(sorted_by, after)
+        order = "key" if sorted_by is None else f"{sorted_by}, key"
+        text = f"select key, version, doc from {self.name}{clauses.where} order by {order}"  # noqa: S608 - names are declared, values are parameters
         if limit is not None:
             text += f" limit {clauses.mark(limit)}"
         return text, tuple(clauses.parameters)

@@ -12,6 +12,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from idplane.model.failure import Category, Failure, FailureKind
+from idplane.model.roles import Reason
 from idplane.web.challenges import new_token_wanted
 
 __all__ = ["ArmError", "challenge", "describe", "envelope", "error_of", "explain"]
@@ -173,6 +174,29 @@ _KINDS: Mapping[FailureKind, tuple[str, str]] = MappingProxyType(
 )
 
 
+_FORBIDDEN: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        Reason.CONDITION: (
+            "AuthorizationFailed",
+            (
+                "The client '{name}' with object id '{oid}' does not have authorization or an ABAC condition not fulfilled to perform "
+                "action '{action}' over scope '{scope}' or the scope is invalid. If access was recently granted, please refresh your "
+                "credentials."
+            ),
+        ),
+        Reason.DENY_ASSIGNMENT: (
+            "DenyAssignmentAuthorizationFailed",
+            (
+                "The client '{name}' with object id '{oid}' has permission to perform action '{action}' on scope '{scope}'; however, "
+                "the access is denied because of the deny assignment with name '{deny_name}' and Id '{because}' at scope "
+                "'{deny_scope}'."
+            ),
+        ),
+    }
+)
+"""Refusals that Azure tells apart by what decided them."""
+
+
 class _Facts(dict[str, str]):
     """Absent facts are empty words."""
 
@@ -187,6 +211,8 @@ def error_of(failure: Failure, *, request_id: str = "") -> ArmError:
     """
     category = failure.kind.category
     code, template = _KINDS.get(failure.kind, _CATEGORIES[category])
+    if failure.kind is K.FORBIDDEN:
+        code, template = _FORBIDDEN.get(failure.data.get("reason", ""), (code, template))
     facts = _Facts(failure.data)
     facts["detail"] = _sentence(failure.detail)
     facts["request_id"] = request_id
