@@ -83,7 +83,6 @@ RESOURCES = Collection(
         "path": lambda it: it.id.key,
     },
     subject=lambda it: it.id.key,
-    key_column="path",
 )
 """`path` repeats the key so that `under` can select a subtree. `parent_key` references `key`. Vaults have unique names: host names."""
 IDENTITY_ASSIGNMENTS = Collection(

@@ -16,6 +16,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 __all__ = [
     "ABSENT",
     "ANY",
+    "PLACE_SEPARATOR",
     "Append",
     "Batch",
     "Change",
@@ -34,6 +35,7 @@ __all__ = [
     "Require",
     "Store",
     "Versioned",
+    "place_of",
 ]
 
 T = TypeVar("T")
@@ -54,18 +56,6 @@ class Collection(Generic[T]):
     columns: Mapping[str, Callable[[T], ColumnValue]] = field(default_factory=dict)
     subject: Callable[[T], str] | None = None
     """Who must hear of a change besides the key: a principal id or a resource id key."""
-    key_column: str | None = None
-    """The column that repeats the key, so that `under` can name it."""
-
-    def sorts_by(self, under: tuple[str, str] | None) -> str | None:
-        """The column by which a page is sorted ahead of the key; None where it is the key alone."""
-        return None if under is None or under[0] == self.key_column else under[0]
-
-    def place(self, value: T, under: tuple[str, str] | None) -> str:
-        """Where a record stands in the order of such a page: what `Page.after` names."""
-        column = self.sorts_by(under)
-        key = self.key(value)
-        return key if column is None else f"{self.columns[column](value)}\n{key}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +67,15 @@ class Log(Generic[T]):
     columns: Mapping[str, Callable[[T], ColumnValue]]
 
 
+def place_of(
+    collection: Collection[T], value: T, where: Mapping[str, ColumnValue] | None, under: tuple[str, str] | None
+) -> str:
+    """Where a record stands in the pages of a selection."""
+    key = collection.key(value)
+    found = collection.columns[under[0]](value) if under and not where else key
+    return key if found == key else f"{found}{PLACE_SEPARATOR}{key}"
+
+
 class Expect(enum.Enum):
     """Expectations about a record that are not a version number."""
 
@@ -84,6 +83,8 @@ class Expect(enum.Enum):
     ANY = "any"
 
 
+PLACE_SEPARATOR = "\x1f"
+"""Between the two parts of a place; it sorts ahead of whatever a resource id may hold."""
 ABSENT = Expect.ABSENT
 ANY = Expect.ANY
 
@@ -98,7 +99,11 @@ class Versioned(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Records in order; `after` is where the next page starts, None at the end: opaque, and for the same query only."""
+    """Records in the order of their places; `after` is the place behind which the next page starts, None at the end.
+
+    A record's place is its key. Where `under` alone selects, it is that column's value and then the key: the order of the column's
+    index, so that the last page of a long list costs what the first does.
+    """
 
     items: tuple[Versioned[T], ...]
     after: str | None
@@ -238,10 +243,7 @@ class Reads(Protocol):
         after: str | None = None,
         limit: int = 100,
     ) -> Page[T]:
-        """Records whose columns equal `where` and whose `under[0]` column is `under[1]` or starts with `under[1] + "/"`.
-
-        In key order; with `under`, in the order of that column and then of keys, so that one index leads straight to any page.
-        """
+        """Records whose columns equal `where` and whose `under[0]` column is `under[1]` or starts with `under[1] + "/"`."""
         ...
 
     async def all(
@@ -253,6 +255,18 @@ class Reads(Protocol):
         under: tuple[str, str] | None = None,
     ) -> tuple[Versioned[T], ...]:
         """Every matching record; only for sets that are small by nature or bounded by the query."""
+        ...
+
+    async def count(
+        self,
+        collection: Collection[T],
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        under: tuple[str, str] | None = None,
+        limit: int,
+    ) -> int:
+        """How many records match, counted no further than `limit`: what limits are checked with."""
         ...
 
     async def read_log(  # noqa: PLR0913 - one query, spelled out

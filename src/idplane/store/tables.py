@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeAlias, TypeVar
 
-from idplane.ports.store import Collection, ColumnValue, Log, Order
+from idplane.ports.store import PLACE_SEPARATOR, Collection, ColumnValue, Log, Order
 from idplane.store.codec import decoder
 
 __all__ = ["FEED_COLUMNS", "CollectionTable", "Dialect", "LogTable", "Parameters", "Query"]
@@ -21,6 +21,9 @@ Parameters: TypeAlias = tuple[ColumnValue, ...]
 Query: TypeAlias = tuple[str, Parameters]
 
 FEED_COLUMNS = "position, collection, key, subject, deleted"
+
+# `path` repeats the key so that `under` can name it; reading the key itself keeps subtree pages in index order.
+_ALIASES = {("resources", "path"): "key"}
 
 
 class Dialect(enum.Enum):
@@ -52,20 +55,18 @@ class _Clauses:
     def compare(self, left: str, operator: str, value: ColumnValue) -> None:
         self.conditions.append(f"{left} {operator} {self.mark(value)}")
 
-    def within(self, column: str, prefix: str, *, beyond: bool = False) -> None:
-        # One index range: "0" follows "/", so everything below the prefix sorts before prefix + "0". A range that starts `beyond` its
-        # own beginning must name that start alone, or a database may choose the other one and read everything in between.
-        if not beyond:
-            self.compare(column, ">=", prefix)
+    def within(self, column: str, prefix: str, *, beyond: str | None = None) -> None:
+        # One index range: "0" follows "/", so everything below the prefix sorts before prefix + "0". Its start is one condition:
+        # of two, a database may search by the wrong one, and read all earlier pages again.
+        self.conditions.append(beyond or f"{column} >= {self.mark(prefix)}")
         self.compare(column, "<", prefix + "0")
         self.conditions.append(f"({column} = {self.mark(prefix)} or {column} >= {self.mark(prefix + '/')})")
 
-    def after(self, column: str | None, place: str) -> None:
-        if column is None:
-            self.compare("key", ">", place)
-            return
-        value, _, key = place.partition("\n")
-        self.conditions.append(f"({column}, key) > ({self.mark(value)}, {self.mark(key)})")
+    def beyond(self, placed: str, after: str) -> str:
+        if placed == "key":
+            return f"key > {self.mark(after)}"
+        value, _, key = after.partition(PLACE_SEPARATOR)
+        return f"({placed}, key) > ({self.mark(value)}, {self.mark(key)})"
 
     @property
     def where(self) -> str:
@@ -79,8 +80,7 @@ class CollectionTable(Generic[T]):
         self.name = collection.name
         self.decode: Callable[[str | bytes], T] = decoder(collection.type)
         self._dialect = dialect
-        # Reading the key itself keeps subtree pages in the order of its index.
-        self._physical = {name: "key" if name == collection.key_column else name for name in collection.columns}
+        self._physical = {name: _ALIASES.get((collection.name, name), name) for name in collection.columns}
         self.columns = tuple((name, get) for name, get in collection.columns.items() if self._physical[name] == name)
         self._build(self.name, tuple(name for name, _ in self.columns))
 
@@ -115,22 +115,33 @@ class CollectionTable(Generic[T]):
         after: str | None = None,
         limit: int | None = None,
     ) -> Query:
-        """Rows (key, version, doc): all of them in key order, a page (with a `limit`) in the order of the port's pages."""
+        """Rows (place, version, doc) in the order of a `Page`; without a limit in key order."""
         clauses = _Clauses(self._dialect)
         for column, value in (where or {}).items():
             clauses.equal(self._physical[column], value)
-        sorted_by = None if under is None or limit is None else self._physical[under[0]]
-        if sorted_by == "key":
-            sorted_by = None
+        column, prefix = (self._physical[under[0]], under[1]) if under else ("key", "")
+        placed = column if limit is not None and not where else "key"
+        place, order = ("key", "key") if placed == "key" else (f"{placed} || '{PLACE_SEPARATOR}' || key", f"{placed}, key")
+        # A place ahead of the subtree narrows nothing.
+        beyond = clauses.beyond(placed, after) if after is not None and (column != placed or after >= prefix) else None
         if under is not None:
-            clauses.within(self._physical[under[0]], under[1], beyond=sorted_by is not None and after is not None)
-        if after is not None:
-            clauses.after(sorted_by, after)
-        order = "key" if sorted_by is None else f"{sorted_by}, key"
-        text = f"select key, version, doc from {self.name}{clauses.where} order by {order}"  # noqa: S608 - names are declared, values are parameters
+            clauses.within(column, prefix, beyond=beyond if column == placed else None)
+        if beyond is not None and (under is None or column != placed):
+            clauses.conditions.append(beyond)
+        text = f"select {place}, version, doc from {self.name}{clauses.where} order by {order}"  # noqa: S608 - names are declared, values are parameters
         if limit is not None:
             text += f" limit {clauses.mark(limit)}"
         return text, tuple(clauses.parameters)
+
+    def counted(self, where: Mapping[str, ColumnValue] | None, under: tuple[str, str] | None, limit: int) -> Query:
+        """One row: how many records match, at most `limit`."""
+        clauses = _Clauses(self._dialect)
+        for column, value in (where or {}).items():
+            clauses.equal(self._physical[column], value)
+        if under is not None:
+            clauses.within(self._physical[under[0]], under[1])
+        inner = f"select 1 from {self.name}{clauses.where} limit {clauses.mark(limit)}"  # noqa: S608 - as above
+        return f"select count(*) from ({inner}) as matching", tuple(clauses.parameters)  # noqa: S608 - as above
 
 
 class LogTable(Generic[T]):
