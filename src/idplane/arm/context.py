@@ -57,6 +57,10 @@ class Access(Protocol):
         """A built-in or custom role by its GUID."""
         ...
 
+    async def lineage(self, scope: ResourceId) -> tuple[str, ...]:
+        """The keys of a scope and of all from which it inherits, nearest first: management groups included, the tenant last."""
+        ...
+
     async def permissions(self, caller_ids: frozenset[str], scope: ResourceId) -> tuple[Permission, ...]:
         """What these principals' roles give them at a scope."""
         ...

@@ -65,6 +65,7 @@ class Placement(enum.Enum):
     """Where a type's instances may live. Children live where their parent lives."""
 
     TENANT = "tenant"
+    MANAGEMENT_GROUP = "management group"
     SUBSCRIPTION = "subscription"
     GROUP = "group"
     RESOURCE = "resource"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from idplane.model.scale_sets import identity_host_key
@@ -45,6 +46,11 @@ class Subscription:
     tenant_id: str
     display_name: str
     state: str = "Enabled"
+    """`Enabled`, `Warned` or `Disabled`."""
+    management_group: str | None = None
+    """Key of the management group above it; None for the tenant's root group."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    created_at: datetime | None = None
 
 
 class PrincipalType(enum.StrEnum):

@@ -80,6 +80,7 @@ class FailureKind(enum.Enum):
     CONFLICT = "conflict", Category.CONFLICT
     PRECONDITION_FAILED = "precondition_failed", Category.PRECONDITION
     LOCKED = "locked", Category.CONFLICT
+    SUBSCRIPTION_DISABLED = "subscription_disabled", Category.CONFLICT
     LIMIT_EXCEEDED = "limit_exceeded", Category.BAD_REQUEST
     TEMPLATE_INVALID = "template_invalid", Category.BAD_REQUEST
     TEMPLATE_FORBIDDEN = "template_forbidden", Category.FORBIDDEN

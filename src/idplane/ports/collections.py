@@ -13,6 +13,8 @@ from idplane.model.directory import Agent, Application, Credential, Principal, S
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.federation import FederatedCredential
 from idplane.model.keys import SigningKey
+from idplane.model.locks import Lock
+from idplane.model.management_groups import ManagementGroup, SubscriptionAlias, stored_group
 from idplane.model.resources import IdentityAssignment, Resource
 from idplane.model.roles import DenyAssignment, RoleAssignment, RoleDefinition
 from idplane.model.vault import SecretVersion
@@ -30,7 +32,9 @@ __all__ = [
     "DEPLOYMENT_OPERATIONS",
     "FEDERATED_CREDENTIALS",
     "IDENTITY_ASSIGNMENTS",
+    "LOCKS",
     "LOGS",
+    "MANAGEMENT_GROUPS",
     "PRINCIPALS",
     "RESOURCES",
     "ROLE_ASSIGNMENTS",
@@ -40,6 +44,7 @@ __all__ = [
     "SIGNING_KEYS",
     "SIGN_INS",
     "SUBSCRIPTIONS",
+    "SUBSCRIPTION_ALIASES",
     "TENANTS",
     "microseconds",
 ]
@@ -66,9 +71,27 @@ def _parent_key(resource: Resource) -> str | None:
 
 
 TENANTS = Collection(name="tenants", type=Tenant, key=lambda it: it.id, columns={"domain": lambda it: it.domain.lower()})
-SUBSCRIPTIONS = Collection(
-    name="subscriptions", type=Subscription, key=lambda it: it.id, columns={"tenant_id": lambda it: it.tenant_id}
+MANAGEMENT_GROUPS = Collection(
+    name="management_groups",
+    type=ManagementGroup,
+    key=lambda it: it.key,
+    columns={"tenant_id": lambda it: it.tenant_id, "parent_key": lambda it: it.parent},
 )
+"""`parent_key` references management_groups; it is absent below a tenant's root group."""
+SUBSCRIPTIONS = Collection(
+    name="subscriptions",
+    type=Subscription,
+    key=lambda it: it.id,
+    columns={"tenant_id": lambda it: it.tenant_id, "management_group_key": lambda it: it.management_group},
+)
+"""`management_group_key` references management_groups. A change of a lock raises the version of its subscription."""
+SUBSCRIPTION_ALIASES = Collection(
+    name="subscription_aliases",
+    type=SubscriptionAlias,
+    key=lambda it: it.key,
+    columns={"tenant_id": lambda it: it.tenant_id, "subscription_id": lambda it: it.subscription_id},
+)
+"""`subscription_id` references subscriptions."""
 SETTINGS = Collection(name="settings", type=Setting, key=lambda it: it.name)
 RESOURCES = Collection(
     name="resources",
@@ -171,14 +194,28 @@ ROLE_ASSIGNMENTS = Collection(
         "scope_key": lambda it: it.scope_key,
         "role_id": lambda it: it.role_id,
         "anchor_key": lambda it: it.anchor,
+        "management_group_key": lambda it: stored_group(it.scope, it.tenant_id),
     },
     subject=lambda it: it.principal_id,
 )
-"""(principal_id, role_id, scope_key) is unique; `principal_id` references principals, `anchor_key` resources."""
+"""(principal_id, role_id, scope_key) is unique; `principal_id` references principals, `anchor_key` resources, and
+`management_group_key` management_groups."""
 DENY_ASSIGNMENTS = Collection(
     name="deny_assignments",
     type=DenyAssignment,
     key=lambda it: it.id,
+    columns={
+        "scope_key": lambda it: it.scope_key,
+        "anchor_key": lambda it: it.anchor,
+        "management_group_key": lambda it: stored_group(it.scope, it.tenant_id),
+    },
+    subject=lambda it: it.scope_key,
+)
+"""`anchor_key` references resources, `management_group_key` management_groups."""
+LOCKS = Collection(
+    name="locks",
+    type=Lock,
+    key=lambda it: it.id.key,
     columns={"scope_key": lambda it: it.scope_key, "anchor_key": lambda it: it.anchor},
     subject=lambda it: it.scope_key,
 )
@@ -209,9 +246,10 @@ DEPLOYMENTS = Collection(
     columns={
         "scope_key": lambda it: deployment_key(it.tenant_id, it.id.scope),
         "group_key": lambda it: it.id.scope.key if it.id.resource_group is not None else None,
+        "management_group_key": lambda it: stored_group(str(it.id.scope), it.tenant_id),
     },
 )
-"""`group_key` references resources. `scope_key` holds the tenant too: the tenant's own scope has the same name in each."""
+"""`group_key` references resources, `management_group_key` management_groups. `scope_key` holds the tenant too: the tenant's own scope has the same name in each."""
 DEPLOYMENT_OPERATIONS = Collection(
     name="deployment_operations",
     type=DeploymentOperation,
@@ -248,7 +286,9 @@ SIGN_INS = Log(
 
 COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # heterogeneous by design; adapters only build tables from it
     TENANTS,
+    MANAGEMENT_GROUPS,
     SUBSCRIPTIONS,
+    SUBSCRIPTION_ALIASES,
     SETTINGS,
     RESOURCES,
     PRINCIPALS,
@@ -261,6 +301,7 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     ROLE_DEFINITIONS,
     ROLE_ASSIGNMENTS,
     DENY_ASSIGNMENTS,
+    LOCKS,
     SIGNING_KEYS,
     SECRETS,
     DEPLOYMENTS,

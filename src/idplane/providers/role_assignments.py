@@ -91,7 +91,7 @@ async def _list(listing: Listing) -> Listed:
         where=where,
         keep=lambda one: one.tenant_id == context.tenant.id,
     )
-    found, after = await scoped_page(context.store, query, after=listing.after, top=listing.top)
+    found, after = await scoped_page(context, query, after=listing.after, top=listing.top)
     return Listed(items=tuple(_render(one) for one in found), after=after)
 
 
@@ -229,7 +229,7 @@ async def _role(context: Context, role_id: str, scope: ResourceId) -> Versioned[
             f"The specified role definition with ID '{role_id.replace('-', '')}' does not exist.",
             id=role_id,
         )
-    if not assignable_at(role.value, scope):
+    if not assignable_at(role.value, await context.access.lineage(scope)):
         raise _refused(
             f"The role definition '{role.value.name}' is not assignable at scope '{scope}'.",
             "RoleAssignmentScopeNotAssignableToRoleDefinition",
@@ -268,15 +268,17 @@ async def _require_new(context: Context, wanted: _Wanted, scope: ResourceId) -> 
 
 
 async def _require_room(context: Context, scope: ResourceId) -> None:
-    limit = context.profile.role_assignments_per_subscription
-    if limit is None or scope.subscription is None:
+    profile = context.profile
+    if scope.subscription is not None:
+        kind, limit, place = "subscription", profile.role_assignments_per_subscription, f"/subscriptions/{scope.subscription}"
+    elif scope.is_management_group:
+        kind, limit, place = "management group", profile.role_assignments_per_management_group, scope.key
+    else:
         return
-    subscription = f"/subscriptions/{scope.subscription}"
-    held = await context.store.all(ROLE_ASSIGNMENTS, under=("scope_key", subscription))
-    if len(held) >= limit:
+    if limit is not None and len(await context.store.all(ROLE_ASSIGNMENTS, under=("scope_key", place))) >= limit:
         raise Failure(
             FailureKind.LIMIT_EXCEEDED,
-            f"No more role assignments can be created: the subscription has reached its limit of {limit}.",
+            f"No more role assignments can be created: the {kind} has reached its limit of {limit}.",
             code="RoleAssignmentLimitExceeded",
             limit=str(limit),
         )
@@ -298,15 +300,16 @@ async def _delete(lookup: Lookup) -> Deleted | None:
 
 
 async def _require_other_owner(context: Context, leaving: RoleAssignment) -> Batch:
-    """Keep the last Owner of the tenant or a subscription: without one nobody could ever grant anything again.
+    """Keep the last Owner of the tenant, a management group or a subscription: without one nobody could ever grant anything again.
 
     The batch pins the other Owner's assignment, so that two deletes cannot each count on what the other takes away.
     """
     scope = ResourceId.parse(leaving.scope)
-    if leaving.role_id != _OWNER or scope.resource_group is not None or scope.namespace is not None:
+    inside = scope.resource_group is not None or (scope.namespace is not None and not scope.is_management_group)
+    if leaving.role_id != _OWNER or inside:
         return Batch()
-    for one in scope.lineage():
-        where: dict[str, ColumnValue] = {"scope_key": one.key, "role_id": _OWNER}
+    for key in await context.access.lineage(scope):
+        where: dict[str, ColumnValue] = {"scope_key": key, "role_id": _OWNER}
         for other in await context.store.all(ROLE_ASSIGNMENTS, where=where):
             if other.value.id != leaving.id and other.value.tenant_id == context.tenant.id:
                 return Batch.of(Require(collection=ROLE_ASSIGNMENTS, key=other.value.id, expect=other.version))

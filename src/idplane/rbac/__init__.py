@@ -10,7 +10,8 @@ a `Decision` and what decided it.
 
 Modules: `patterns` (what an action pattern matches), `rules` (compiled permission blocks), `builtin` (roles shipped as data),
 `conditions` (ABAC: `condition_syntax` reads one, `condition_nodes` and `condition_operators` are what it means),
-`decision` (the pure decision), `cache` (values kept until the feed says otherwise), `access` (`AccessControl`).
+`decision` (the pure decision), `cache` (values kept until the feed says otherwise), `places` (tenants and management groups above a scope),
+`access` (`AccessControl`).
 """
 
 from idplane.rbac.access import AccessControl

@@ -11,12 +11,13 @@ from idplane.model.calls import Caller
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.roles import AccessCall, Decision, Permission, Reason, RoleAssignment, RoleDefinition
-from idplane.ports.collections import DENY_ASSIGNMENTS, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS, SUBSCRIPTIONS
+from idplane.ports.collections import DENY_ASSIGNMENTS, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
 from idplane.ports.store import Change, Store
 from idplane.ports.world import Clock
 from idplane.rbac.builtin import BUILT_IN_ROLES
 from idplane.rbac.cache import FeedCache
 from idplane.rbac.decision import ByScope, CompiledDeny, by_scope, decide_indexed
+from idplane.rbac.places import Places, along
 from idplane.rbac.rules import Rules
 
 __all__ = ["AccessControl"]
@@ -24,7 +25,6 @@ __all__ = ["AccessControl"]
 _PRINCIPALS_KEPT = 20_000
 _SCOPES_KEPT = 20_000
 _ROLES_KEPT = 5_000
-_SUBSCRIPTIONS_KEPT = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class AccessControl:
         self._principals: FeedCache[_Held] = FeedCache(limit=_PRINCIPALS_KEPT)
         self._denies: FeedCache[tuple[CompiledDeny, ...]] = FeedCache(limit=_SCOPES_KEPT)
         self._custom: FeedCache[_Role | None] = FeedCache(limit=_ROLES_KEPT)
-        self._tenants: FeedCache[str | None] = FeedCache(limit=_SUBSCRIPTIONS_KEPT)
+        self._places = Places(store)
         self._built_in: dict[str, Rules] = {}
         self._unsubscribe = store.subscribe(self._on_changes)
 
@@ -83,12 +83,13 @@ class AccessControl:
         """
         held = await self._principals.get_all(caller_ids, self._load_principal)
         special = [one for one in held if one.special]
+        place = await self._places.of(scope)
         call = AccessCall(
             principal_ids=caller_ids,
             action=action,
             data=data,
-            scopes=scope.lineage_keys,
-            tenant_id=await self._tenant_of(scope),
+            scopes=along(scope, place),
+            tenant_id=place.tenant_id,
             attributes=attributes or NO_ATTRIBUTES,
             at=self._clock.now() if special and self._clock is not None else None,
         )
@@ -143,6 +144,10 @@ class AccessControl:
         page = await self._store.page(DENY_ASSIGNMENTS, under=under, limit=2)
         return any(one.value.scope_key != scope.key for one in page.items) or page.after is not None
 
+    async def lineage(self, scope: ResourceId) -> tuple[str, ...]:
+        """The keys of a scope and of all from which it inherits, nearest first: management groups included, the tenant last."""
+        return await self._places.lineage(scope)
+
     async def definition(self, tenant_id: str, role_id: str) -> RoleDefinition | None:
         """A role that exists in the tenant, built-in or its own, by its GUID in any case."""
         key = role_id.lower()
@@ -158,7 +163,8 @@ class AccessControl:
         A custom role can be assigned at its assignable scopes and below them.
         """
         stored = await self._store.all(ROLE_DEFINITIONS, where={"tenant_id": tenant_id})
-        custom = (one.value for one in stored if _assignable(one.value, scope))
+        lineage = frozenset(await self.lineage(scope))
+        custom = (one.value for one in stored if _assignable(one.value, lineage))
         return (*BUILT_IN_ROLES.values(), *sorted(custom, key=lambda it: (it.name.lower(), it.id)))
 
     async def permissions(self, caller_ids: frozenset[str], scope: ResourceId) -> tuple[Permission, ...]:
@@ -167,11 +173,11 @@ class AccessControl:
         As with Azure's permissions operation, deny assignments are not taken off. Conditional assignments grant nothing and are
         left out.
         """
-        tenant_id = await self._tenant_of(scope)
+        place = await self._places.of(scope)
         held = await self._principals.get_all(caller_ids, self._load_principal)
         found: dict[Permission, None] = {}
-        for assignment in _along(scope, held):
-            if assignment.condition is None and tenant_id in {None, assignment.tenant_id}:
+        for assignment in _along(along(scope, place), held):
+            if assignment.condition is None and place.tenant_id in {None, assignment.tenant_id}:
                 role = await self.definition(assignment.tenant_id, assignment.role_id)
                 found.update(dict.fromkeys(role.permissions if role else ()))
         return tuple(found)
@@ -190,9 +196,6 @@ class AccessControl:
                 rules[role_id] = role.rules
         return rules
 
-    async def _tenant_of(self, scope: ResourceId) -> str | None:
-        return None if scope.subscription is None else await self._tenants.get(scope.subscription, self._load_tenant)
-
     async def _load_principal(self, principal_id: str) -> _Held:
         stored = await self._store.all(ROLE_ASSIGNMENTS, where={"principal_id": principal_id})
         assignments = [one.value for one in stored]
@@ -208,10 +211,6 @@ class AccessControl:
         stored = await self._store.get(ROLE_DEFINITIONS, role_id)
         return None if stored is None else _Role(stored.value, Rules(stored.value.permissions))
 
-    async def _load_tenant(self, subscription_id: str) -> str | None:
-        stored = await self._store.get(SUBSCRIPTIONS, subscription_id)
-        return None if stored is None else stored.value.tenant_id
-
     def _on_changes(self, changes: Sequence[Change]) -> None:
         for change in changes:
             if change.collection == ROLE_ASSIGNMENTS.name:
@@ -222,18 +221,17 @@ class AccessControl:
                 self._denies.clear() if change.subject is None else self._denies.drop(change.subject)
             elif change.collection == ROLE_DEFINITIONS.name:
                 self._custom.drop(change.key)
-            elif change.collection == SUBSCRIPTIONS.name:
-                self._tenants.drop(change.key)
+        self._places.hear(changes)
 
 
-def _along(scope: ResourceId, held: Sequence[_Held]) -> list[RoleAssignment]:
+def _along(lineage: Sequence[str], held: Sequence[_Held]) -> list[RoleAssignment]:
     """The assignments at a scope and above it, nearest first."""
     found: list[RoleAssignment] = []
-    for one in scope.lineage():
-        here = itertools.chain.from_iterable(principal.index.get(one.key, ()) for principal in held)
+    for key in lineage:
+        here = itertools.chain.from_iterable(principal.index.get(key, ()) for principal in held)
         found.extend(sorted(here, key=lambda it: it.id))
     return found
 
 
-def _assignable(definition: RoleDefinition, scope: ResourceId) -> bool:
-    return any(scope.is_within(ResourceId.parse(above)) for above in definition.assignable_scopes)
+def _assignable(definition: RoleDefinition, lineage: frozenset[str]) -> bool:
+    return any(above.lower() in lineage for above in definition.assignable_scopes)

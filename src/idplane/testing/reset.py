@@ -12,17 +12,22 @@ from idplane.ports.collections import (
     DEPLOYMENTS,
     FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
+    LOCKS,
+    MANAGEMENT_GROUPS,
     PRINCIPALS,
     RESOURCES,
     ROLE_ASSIGNMENTS,
     ROLE_DEFINITIONS,
     SECRETS,
+    SUBSCRIPTION_ALIASES,
+    SUBSCRIPTIONS,
 )
-from idplane.ports.store import ANY, Batch, Collection, Delete, Store
+from idplane.ports.store import ANY, Batch, Collection, Delete, Operation, Put, Store
 
 __all__ = ["reset"]
 
 _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # heterogeneous by design, as in ports.collections
+    LOCKS,
     DEPLOYMENT_OPERATIONS,
     DEPLOYMENTS,
     SECRETS,
@@ -36,12 +41,14 @@ _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment] 
     RESOURCES,
     APPLICATIONS,
     PRINCIPALS,
+    SUBSCRIPTION_ALIASES,
+    SUBSCRIPTIONS,
 )
 
 
 async def reset(store: Store, installation: Installation) -> None:
     """Delete everything but the installation itself: tenant, subscription, the owner with its role and credential, keys, agents."""
-    operations: list[Delete[object]] = []
+    operations: list[Operation] = []
     for collection in _CHILDREN_FIRST:
         found = await store.all(collection)
         keys = [collection.key(item.value) for item in found if not _belongs(item.value, installation)]
@@ -49,8 +56,25 @@ async def reset(store: Store, installation: Installation) -> None:
         operations += [
             Delete(collection=collection, key=key, expect=ANY) for key in sorted(keys, key=lambda key: -key.count("/"))
         ]
+    operations += await _tree(store, installation)
     if operations:
         await store.commit(Batch.of(*operations))
+
+
+async def _tree(store: Store, installation: Installation) -> list[Operation]:
+    """The installation's subscription as it was at first, and no management groups: those above others go after them."""
+    home = await store.get(SUBSCRIPTIONS, installation.subscription.id)
+    operations: list[Operation] = []
+    if home is not None and home.value != installation.subscription:
+        operations += Batch.of(Put(collection=SUBSCRIPTIONS, value=installation.subscription, expect=ANY)).operations
+    left = {one.value.key: one.value for one in await store.all(MANAGEMENT_GROUPS)}
+    while left:
+        leaves = left.keys() - {one.parent for one in left.values()}
+        operations += Batch.of(
+            *(Delete(collection=MANAGEMENT_GROUPS, key=key, expect=ANY) for key in sorted(leaves))
+        ).operations
+        left = {key: one for key, one in left.items() if key not in leaves}
+    return operations
 
 
 def _belongs(value: object, installation: Installation) -> bool:
@@ -58,4 +82,4 @@ def _belongs(value: object, installation: Installation) -> bool:
     if getattr(value, "principal_id", None) == owner:
         # The owner's grants at the tenant stay; what a test gave it elsewhere goes with the test.
         return getattr(value, "scope", "/") == "/"
-    return getattr(value, "id", None) == owner
+    return getattr(value, "id", None) in {owner, installation.subscription.id}

@@ -148,8 +148,15 @@ _KINDS: Mapping[FailureKind, tuple[str, str]] = MappingProxyType(
         K.LOCKED: (
             "ScopeLocked",
             (
-                "The scope '{scope}' cannot perform the operation because the following scope(s) are locked: '{locks}'. Please remove "
-                "the lock and try again."
+                "The scope '{scope}' cannot perform {operation} operation because following scope(s) are locked: '{locks}'. Please "
+                "remove the lock and try again."
+            ),
+        ),
+        K.SUBSCRIPTION_DISABLED: (
+            "ReadOnlyDisabledSubscription",
+            (
+                "The subscription '{subscription}' is disabled and therefore marked as read only. You cannot perform any write "
+                "actions on this subscription until it is re-enabled."
             ),
         ),
         K.LIMIT_EXCEEDED: ("LimitExceeded", "{detail}"),
