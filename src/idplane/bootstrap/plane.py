@@ -33,7 +33,7 @@ from idplane.ports.collections import AGENTS, CREDENTIALS
 from idplane.ports.store import ANY, Batch, Delete, Put
 from idplane.providers import PROVIDERS
 from idplane.rbac import AccessControl
-from idplane.sts import RefusalLog, TokenAuthenticator, TokenService
+from idplane.sts import DeviceCodes, RefusalLog, SignInUpkeep, TokenAuthenticator, TokenService
 from idplane.vault import SecretVault
 from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
@@ -71,6 +71,7 @@ class Plane:
     manager: ResourceManager
     tls: TlsAuthority
     vault: SecretVault
+    sign_ins: SignInUpkeep
     surfaces: Surfaces
     agent: HostAgent
     stop_listening: tuple[Callable[[], None], ...]
@@ -97,6 +98,7 @@ class Plane:
             authenticator=authenticator,
             documents=HttpIssuerDocuments(),
         )
+        devices = DeviceCodes(store=store, clock=clock, entropy=entropy)
         manager = ResourceManager(
             Kernel(
                 store=store,
@@ -123,7 +125,7 @@ class Plane:
         )
         hosts = HostDirectory(store=store, authority=authority, clock=clock)
         surfaces = Surfaces(
-            authority=AuthoritySurface(tokens=tokens, ring=ring, store=store),
+            authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store),
             management=ManagementSurface(manager=manager, home_tenant=installation.tenant.id),
             graph=GraphSurface(store=store, authenticator=authenticator),
             vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
@@ -144,6 +146,7 @@ class Plane:
             manager=manager,
             tls=tls,
             vault=vault,
+            sign_ins=SignInUpkeep(store=store),
             surfaces=surfaces,
             agent=agent,
             stop_listening=subscriptions,
@@ -160,10 +163,11 @@ class Plane:
         return listener
 
     async def duties(self) -> None:
-        """What happens by itself, until cancelled: keys rotate, deleted secrets are purged when their time has come."""
+        """What happens by itself, until cancelled: keys rotate, deleted secrets and sign-ins are purged when their time has come."""
         await asyncio.gather(
             _repeat(self.world, "key rotation", self.ring.turn),
             _repeat(self.world, "purge of deleted secrets", lambda: self.vault.purge_due(self.world.clock.now())),
+            _repeat(self.world, "purge of ended sign-ins", lambda: self.sign_ins.purge_due(self.world.clock.now())),
         )
 
     async def turn(self) -> datetime:
@@ -171,6 +175,7 @@ class Plane:
         dues = (
             await self.ring.turn(),
             await self.vault.purge_due(self.world.clock.now()),
+            await self.sign_ins.purge_due(self.world.clock.now()),
             await self.agent.token_files.turn(),
         )
         return min(due for due in dues if due is not None)

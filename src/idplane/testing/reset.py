@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from idplane.bootstrap.seed import Installation
+from idplane.model.directory import Credential, Principal
+from idplane.model.roles import RoleAssignment
 from idplane.ports.collections import (
     APPLICATIONS,
     BINDINGS,
@@ -10,13 +12,17 @@ from idplane.ports.collections import (
     DENY_ASSIGNMENTS,
     DEPLOYMENT_OPERATIONS,
     DEPLOYMENTS,
+    DEVICE_CODES,
     FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
+    MEMBERSHIPS,
     PRINCIPALS,
+    REFRESH_TOKENS,
     RESOURCES,
     ROLE_ASSIGNMENTS,
     ROLE_DEFINITIONS,
     SECRETS,
+    SESSIONS,
 )
 from idplane.ports.store import ANY, Batch, Collection, Delete, Store
 
@@ -26,6 +32,10 @@ _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment] 
     DEPLOYMENT_OPERATIONS,
     DEPLOYMENTS,
     SECRETS,
+    DEVICE_CODES,
+    REFRESH_TOKENS,
+    SESSIONS,
+    MEMBERSHIPS,
     CREDENTIALS,
     FEDERATED_CREDENTIALS,
     ROLE_ASSIGNMENTS,
@@ -40,7 +50,7 @@ _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment] 
 
 
 async def reset(store: Store, installation: Installation) -> None:
-    """Delete everything but the installation itself: tenant, subscription, the owner with its role and credential, keys, agents."""
+    """Delete everything but the installation itself: tenant, subscription, the owners with role and credential, keys, agents."""
     operations: list[Delete[object]] = []
     for collection in _CHILDREN_FIRST:
         found = await store.all(collection)
@@ -54,8 +64,8 @@ async def reset(store: Store, installation: Installation) -> None:
 
 
 def _belongs(value: object, installation: Installation) -> bool:
-    owner = installation.operator.id
-    if getattr(value, "principal_id", None) == owner:
-        # The owner's grants at the tenant stay; what a test gave it elsewhere goes with the test.
+    owners = {installation.operator.id, installation.user_id}
+    if isinstance(value, RoleAssignment | Credential) and value.principal_id in owners:
+        # The owners' grants at the tenant stay; what a test gave them elsewhere goes with the test, and so do their sign-ins.
         return getattr(value, "scope", "/") == "/"
-    return getattr(value, "id", None) == owner
+    return isinstance(value, Principal) and value.id in owners
