@@ -24,6 +24,8 @@ from idplane.bootstrap.world import World
 from idplane.directory import identities
 from idplane.directory.audiences import Audiences
 from idplane.directory.hosts import HostDirectory
+from idplane.graph.catalogue import ENTITY_SETS
+from idplane.graph.service import DirectoryService
 from idplane.jose import certificate_thumbprint, make_csr, new_ec_key
 from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
 from idplane.model.azure import PUBLIC_HOSTS
@@ -40,6 +42,7 @@ from idplane.web.app import ServerApp, Surfaces
 from idplane.web.arm_errors import describe, explain
 from idplane.web.authority import AuthoritySurface
 from idplane.web.graph import GraphSurface
+from idplane.web.graph_errors import describe as describe_graph
 from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
 from idplane.web.serving import Listener, tls_context
@@ -123,11 +126,21 @@ class Plane:
             entropy=entropy,
             profile=world.profile,
         )
+        directory = DirectoryService(
+            store=store,
+            clock=clock,
+            entropy=entropy,
+            profile=world.profile,
+            access=access,
+            authenticator=authenticator,
+            sets=ENTITY_SETS,
+            describe=describe_graph,
+        )
         hosts = HostDirectory(store=store, authority=authority, clock=clock)
         surfaces = Surfaces(
             authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store),
             management=ManagementSurface(manager=manager, home_tenant=installation.tenant.id),
-            graph=GraphSurface(store=store, authenticator=authenticator),
+            graph=GraphSurface(service=directory),
             vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
             agents=AgentSurface(
                 hosts=hosts,
