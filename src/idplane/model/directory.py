@@ -10,18 +10,26 @@ from datetime import datetime
 from idplane.model.scale_sets import identity_host_key
 
 __all__ = [
+    "HOME_USER",
     "Agent",
     "AppRole",
     "Application",
     "Credential",
     "CredentialKind",
+    "GroupDetails",
+    "Membership",
     "Principal",
     "PrincipalType",
     "ResourceApplication",
     "Setting",
     "Subscription",
     "Tenant",
+    "UserDetails",
 ]
+
+
+HOME_USER = "home-user"
+"""The setting that holds the object id of the home tenant's first user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +74,43 @@ class PrincipalType(enum.StrEnum):
         """The `principalType` that role assignments use for it (control-plane.md section 7.3)."""
         return {"User": "User", "Group": "Group"}.get(self.value, "ServicePrincipal")
 
+    @property
+    def is_client(self) -> bool:
+        """Whether it is a service principal: something that signs in by itself, under its `client_id`."""
+        return self in (PrincipalType.APPLICATION, PrincipalType.MANAGED_IDENTITY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserDetails:
+    """What a user has beside what every principal has. There is no password: see docs/decisions/0011."""
+
+    user_principal_name: str
+    """As written; unique in the tenant without regard to case."""
+    mail: str | None = None
+    mail_nickname: str | None = None
+    given_name: str | None = None
+    surname: str | None = None
+    further: Mapping[str, str] = field(default_factory=dict)
+    """Texts that nothing here reads, such as `jobTitle`, by Graph's names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupDetails:
+    """What a group has beside what every principal has. Its members are `Membership`s."""
+
+    mail_nickname: str = ""
+    description: str | None = None
+    security_enabled: bool = True
+    mail_enabled: bool = False
+    kinds: tuple[str, ...] = ()
+    """Graph's `groupTypes`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
     """A directory object that roles can be assigned to. `id` is the object id, `client_id` the application id.
 
-    A managed identity names its ARM resource in `resource_id` (the host for system-assigned, the identity itself for
+    Users and groups are no applications: their `client_id` is their object id, and nothing can sign in under it. A managed identity names its ARM resource in `resource_id` (the host for system-assigned, the identity itself for
     user-assigned) and its names follow control-plane.md section 8.
     """
 
@@ -90,6 +129,28 @@ class Principal:
     alternative_names: tuple[str, ...] = ()
     graph_roles: tuple[str, ...] = ()
     """Application roles of Microsoft Graph granted to it; they appear as `roles` in its Graph tokens."""
+    user: UserDetails | None = None
+    """Of users."""
+    group: GroupDetails | None = None
+    """Of groups."""
+
+    @property
+    def caller_name(self) -> str:
+        """What logs and refusals call it: users by the name that they sign in under, everything else by its display name."""
+        return self.user.user_principal_name if self.user is not None else self.display_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """That a principal is a direct member of a group. Groups may be members, even of one another."""
+
+    group_id: str
+    member_id: str
+
+    @property
+    def key(self) -> str:
+        """Unique: nobody is a member twice."""
+        return f"{self.group_id}|{self.member_id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +175,8 @@ class Application:
     identifier_uris: tuple[str, ...] = ()
     token_version: int = 1
     app_roles: tuple[AppRole, ...] = ()
+    public_client: bool = False
+    """Whether it may sign users in without a credential of its own: it runs where it could keep none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

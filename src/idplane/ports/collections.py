@@ -9,7 +9,7 @@ from datetime import datetime
 
 from idplane.model.bindings import Binding
 from idplane.model.deployments import Deployment, DeploymentOperation, deployment_key
-from idplane.model.directory import Agent, Application, Credential, Principal, Setting, Subscription, Tenant
+from idplane.model.directory import Agent, Application, Credential, Membership, Principal, Setting, Subscription, Tenant
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.federation import FederatedCredential
 from idplane.model.keys import SigningKey
@@ -17,6 +17,7 @@ from idplane.model.locks import Lock
 from idplane.model.management_groups import ManagementGroup, SubscriptionAlias, stored_group
 from idplane.model.resources import IdentityAssignment, Resource
 from idplane.model.roles import DenyAssignment, RoleAssignment, RoleDefinition
+from idplane.model.user_sessions import DeviceCode, RefreshToken, Session
 from idplane.model.vault import SecretVersion
 from idplane.ports.store import Collection, Log
 
@@ -30,16 +31,20 @@ __all__ = [
     "DENY_ASSIGNMENTS",
     "DEPLOYMENTS",
     "DEPLOYMENT_OPERATIONS",
+    "DEVICE_CODES",
     "FEDERATED_CREDENTIALS",
     "IDENTITY_ASSIGNMENTS",
     "LOCKS",
     "LOGS",
     "MANAGEMENT_GROUPS",
+    "MEMBERSHIPS",
     "PRINCIPALS",
+    "REFRESH_TOKENS",
     "RESOURCES",
     "ROLE_ASSIGNMENTS",
     "ROLE_DEFINITIONS",
     "SECRETS",
+    "SESSIONS",
     "SETTINGS",
     "SIGNING_KEYS",
     "SIGN_INS",
@@ -138,10 +143,46 @@ PRINCIPALS = Collection(
         "type": lambda it: it.type.value,
         "display_name": lambda it: it.display_name.lower(),
         "resource_key": lambda it: it.resource_id.lower() if it.resource_id else None,
+        "user_principal_name": lambda it: it.user.user_principal_name.lower() if it.user else None,
     },
     subject=lambda it: it.id,
 )
-"""(tenant_id, client_id) is unique."""
+"""(tenant_id, client_id) is unique, and so is (tenant_id, user_principal_name) among users."""
+MEMBERSHIPS = Collection(
+    name="memberships",
+    type=Membership,
+    key=lambda it: it.key,
+    columns={"group_id": lambda it: it.group_id, "member_id": lambda it: it.member_id},
+    subject=lambda it: it.member_id,
+)
+"""`group_id` and `member_id` reference principals."""
+DEVICE_CODES = Collection(
+    name="device_codes",
+    type=DeviceCode,
+    key=lambda it: it.id,
+    columns={
+        "user_code": lambda it: it.user_code,
+        "client_address": lambda it: it.client_address,
+        "principal_id": lambda it: it.principal_id,
+    },
+)
+"""`user_code` is unique; `principal_id` references principals."""
+SESSIONS = Collection(
+    name="sessions",
+    type=Session,
+    key=lambda it: it.id,
+    columns={"principal_id": lambda it: it.principal_id},
+    subject=lambda it: it.principal_id,
+)
+"""`principal_id` references principals."""
+REFRESH_TOKENS = Collection(
+    name="refresh_tokens",
+    type=RefreshToken,
+    key=lambda it: it.id,
+    columns={"session_id": lambda it: it.session_id, "principal_id": lambda it: it.principal_id},
+    subject=lambda it: it.principal_id,
+)
+"""`session_id` references sessions."""
 APPLICATIONS = Collection(
     name="applications",
     type=Application,
@@ -306,5 +347,9 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     SECRETS,
     DEPLOYMENTS,
     DEPLOYMENT_OPERATIONS,
+    MEMBERSHIPS,
+    DEVICE_CODES,
+    SESSIONS,
+    REFRESH_TOKENS,
 )
 LOGS: tuple[Log[object], ...] = (ACTIVITY, SIGN_INS)  # type: ignore[assignment]  # as above

@@ -8,6 +8,7 @@ from idplane.arm.declare import Provider
 from idplane.providers.authorization import AUTHORIZATION
 from idplane.providers.compute import COMPUTE
 from idplane.providers.containers import APP, CONTAINER_INSTANCE, CONTAINER_SERVICE
+from idplane.providers.device_codes import DIRECTORY
 from idplane.providers.further_hosts import FURTHER_HOSTS
 from idplane.providers.insights import INSIGHTS
 from idplane.providers.keyvault import KEY_VAULT
@@ -45,4 +46,4 @@ _AZURE = (
     *FURTHER_HOSTS,
     *SURROUNDINGS,
 )
-PROVIDERS = composed(*_AZURE, workload_bindings(_AZURE))
+PROVIDERS = composed(*_AZURE, workload_bindings(_AZURE), DIRECTORY)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from idplane.bootstrap.seed import Installation
+from idplane.model.directory import Credential, Principal, Subscription
+from idplane.model.roles import RoleAssignment
 from idplane.ports.collections import (
     APPLICATIONS,
     BINDINGS,
@@ -10,15 +12,19 @@ from idplane.ports.collections import (
     DENY_ASSIGNMENTS,
     DEPLOYMENT_OPERATIONS,
     DEPLOYMENTS,
+    DEVICE_CODES,
     FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
     LOCKS,
     MANAGEMENT_GROUPS,
+    MEMBERSHIPS,
     PRINCIPALS,
+    REFRESH_TOKENS,
     RESOURCES,
     ROLE_ASSIGNMENTS,
     ROLE_DEFINITIONS,
     SECRETS,
+    SESSIONS,
     SUBSCRIPTION_ALIASES,
     SUBSCRIPTIONS,
 )
@@ -31,6 +37,10 @@ _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment] 
     DEPLOYMENT_OPERATIONS,
     DEPLOYMENTS,
     SECRETS,
+    DEVICE_CODES,
+    REFRESH_TOKENS,
+    SESSIONS,
+    MEMBERSHIPS,
     CREDENTIALS,
     FEDERATED_CREDENTIALS,
     ROLE_ASSIGNMENTS,
@@ -47,7 +57,7 @@ _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment] 
 
 
 async def reset(store: Store, installation: Installation) -> None:
-    """Delete everything but the installation itself: tenant, subscription, the owner with its role and credential, keys, agents."""
+    """Delete everything but the installation itself: tenant, subscription, the owners with role and credential, keys, agents."""
     operations: list[Operation] = []
     for collection in _CHILDREN_FIRST:
         found = await store.all(collection)
@@ -78,8 +88,8 @@ async def _tree(store: Store, installation: Installation) -> list[Operation]:
 
 
 def _belongs(value: object, installation: Installation) -> bool:
-    owner = installation.operator.id
-    if getattr(value, "principal_id", None) == owner:
-        # The owner's grants at the tenant stay; what a test gave it elsewhere goes with the test.
+    owners = {installation.operator.id, installation.user_id}
+    if isinstance(value, RoleAssignment | Credential) and value.principal_id in owners:
+        # The owners' grants at the tenant stay; what a test gave them elsewhere goes with the test, and so do their sign-ins.
         return getattr(value, "scope", "/") == "/"
-    return getattr(value, "id", None) in {owner, installation.subscription.id}
+    return isinstance(value, Principal | Subscription) and value.id in {*owners, installation.subscription.id}

@@ -49,7 +49,7 @@ from idplane.ports.collections import (
     TENANTS,
 )
 from idplane.ports.store import ABSENT, ANY, Batch, Collection, Order, Put, Store
-from idplane.sts import TokenAuthenticator, TokenRequest, TokenService
+from idplane.sts import DeviceCodes, TokenAuthenticator, TokenRequest, TokenService
 from idplane.sts.requests import JWT_BEARER, Endpoint
 from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
 
@@ -150,6 +150,7 @@ class StsWorld:
     entropy: SeededEntropy
     store: Store
     service: TokenService
+    devices: DeviceCodes
     authenticator: TokenAuthenticator
     published: Published
     tenant: Tenant
@@ -226,6 +227,7 @@ class StsWorld:
             entropy=entropy,
             store=store,
             service=service,
+            devices=DeviceCodes(store=store, clock=clock, entropy=entropy),
             authenticator=authenticator,
             published=published,
             tenant=tenant,

@@ -40,7 +40,7 @@ async def world() -> AsyncIterator[StsWorld]:
 async def get(
     world: StsWorld, path: str, *, query: tuple[tuple[str, str], ...] = (), method: str = "GET", origin: Origin = ORIGIN
 ) -> HttpResponse:
-    surface = AuthoritySurface(tokens=world.service, ring=shared_ring(), store=world.store)
+    surface = AuthoritySurface(tokens=world.service, devices=world.devices, ring=shared_ring(), store=world.store)
     sent = HttpRequest(method=method, path=path, query=query, headers={}, body=b"", origin=origin, call=world.call())
     try:
         return await surface.handle(sent)
