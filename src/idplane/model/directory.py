@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from idplane.model.scale_sets import identity_host_key
+from idplane.model.values import JsonObject
 
 __all__ = [
     "Agent",
     "AppRole",
+    "AppRoleAssignment",
     "Application",
     "Credential",
     "CredentialKind",
+    "GrantedRole",
     "Principal",
     "PrincipalType",
     "ResourceApplication",
@@ -62,6 +65,18 @@ class PrincipalType(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GrantedRole:
+    """An application role that a principal holds: what tokens for that resource say of it."""
+
+    resource: str
+    """Client id of the resource application, lower case."""
+    role: str
+    """Id of the role."""
+    value: str
+    """What the claim `roles` holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
     """A directory object that roles can be assigned to. `id` is the object id, `client_id` the application id.
 
@@ -82,8 +97,13 @@ class Principal:
     names: tuple[str, ...] = ()
     """`servicePrincipalNames`."""
     alternative_names: tuple[str, ...] = ()
-    graph_roles: tuple[str, ...] = ()
-    """Application roles of Microsoft Graph granted to it; they appear as `roles` in its Graph tokens."""
+    app_roles: tuple[GrantedRole, ...] = ()
+    """What its app role assignments come to. Each change of those changes this record too, so that whatever rests on the principal ends."""
+    tags: tuple[str, ...] = ()
+
+    def roles_for(self, resource: str) -> tuple[str, ...]:
+        """The values of the roles that it holds for the application with that client id, sorted."""
+        return tuple(sorted({one.value for one in self.app_roles if one.resource == resource}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +112,26 @@ class AppRole:
 
     id: str
     value: str
+    """Empty for one that can be assigned and that no token shows."""
     display_name: str = ""
+    description: str = ""
+    enabled: bool = True
+    member_types: tuple[str, ...] = ("Application",)
+    """`User` (users and groups), `Application`, or both."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppRoleAssignment:
+    """That a principal holds a role of a resource's service principal (Graph `appRoleAssignment`)."""
+
+    id: str
+    tenant_id: str
+    principal_id: str
+    resource_id: str
+    """Object id of the resource's service principal."""
+    role_id: str
+    """All zeros for access without a role."""
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +147,10 @@ class Application:
     identifier_uris: tuple[str, ...] = ()
     token_version: int = 1
     app_roles: tuple[AppRole, ...] = ()
+    public_client: bool = False
+    """`isFallbackPublicClient`: it may sign people in without proving itself."""
+    settings: JsonObject = field(default_factory=dict)
+    """Further members that Graph's clients set and read back, such as `web` and `requiredResourceAccess`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +162,13 @@ class ResourceApplication:
     display_name: str
     token_version: int = 1
     """1 or 2: the resource decides the form of its tokens (MIE section 9.2)."""
-    carries_graph_roles: bool = False
-    """Whether its tokens list the caller's Microsoft Graph roles: Graph itself, and an address that Graph shares."""
+    roles_of: str | None = None
+    """Client id of the application whose roles its tokens list, if not its own: Graph's, for an address that Graph shares."""
+
+    @property
+    def roles_resource(self) -> str:
+        """The client id that the caller's roles are looked up by."""
+        return self.roles_of or self.client_id
 
 
 class CredentialKind(enum.StrEnum):
@@ -142,6 +190,7 @@ class Credential:
 
     id: str
     principal_id: str
+    """Empty for a credential of an application, which proves all of its service principals."""
     client_id: str
     kind: CredentialKind
     not_before: datetime
@@ -156,6 +205,15 @@ class Credential:
     host: str | None = None
     """Resource id key."""
     agent_id: str | None = None
+    application_id: str | None = None
+    """Object id of the application whose credential it is."""
+    hint: str = ""
+    """The first characters of a secret, so that people can tell which one they hold."""
+
+    @property
+    def owner(self) -> str:
+        """Object id of what it belongs to: a service principal or an application."""
+        return self.principal_id or self.application_id or ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

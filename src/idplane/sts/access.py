@@ -28,6 +28,7 @@ from idplane.sts.claims import generation_of
 __all__ = ["PublishedKeys", "TokenAuthenticator"]
 
 _REMEMBERED: Final = 4096
+_GRAPH: Final = "00000003-0000-0000-c000-000000000000"
 
 
 class PublishedKeys(Protocol):
@@ -74,6 +75,7 @@ class TokenAuthenticator:
         _check_audience(claims, audiences)
         principal = await self._principal(claims)
         host = await self._bound_host(claims, principal)
+        _check_roles(claims, principal)
         return _caller(claims, principal, host)
 
     def _verified(self, token: str) -> _Verified:
@@ -148,6 +150,13 @@ def _check_audience(claims: JsonObject, audiences: Collection[str]) -> None:
 
 def _comparable(audience: str) -> str:
     return audience.lower().removesuffix("/")
+
+
+def _check_roles(claims: JsonObject, principal: Principal) -> None:
+    """Roles in a token count as long as they are held. The only resource of the plane itself that has any is Graph."""
+    roles = claims.get("roles")
+    if isinstance(roles, list) and not {*roles} <= {*principal.roles_for(_GRAPH)}:
+        raise Failure(FailureKind.TOKEN_REVOKED, "the token lists application roles that the principal no longer holds")
 
 
 def _caller(claims: JsonObject, principal: Principal, host: str | None) -> Caller:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from idplane.bootstrap.seed import Installation
+from idplane.directory.first_party import FIRST_PARTY
+from idplane.model.directory import AppRoleAssignment, Principal
 from idplane.ports.collections import (
+    APP_ROLE_ASSIGNMENTS,
     APPLICATIONS,
     BINDINGS,
     CREDENTIALS,
@@ -18,7 +23,7 @@ from idplane.ports.collections import (
     ROLE_DEFINITIONS,
     SECRETS,
 )
-from idplane.ports.store import ANY, Batch, Collection, Delete, Store
+from idplane.ports.store import ANY, Batch, Collection, Delete, Put, Store
 
 __all__ = ["reset"]
 
@@ -28,6 +33,7 @@ _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment] 
     SECRETS,
     CREDENTIALS,
     FEDERATED_CREDENTIALS,
+    APP_ROLE_ASSIGNMENTS,
     ROLE_ASSIGNMENTS,
     DENY_ASSIGNMENTS,
     ROLE_DEFINITIONS,
@@ -49,12 +55,18 @@ async def reset(store: Store, installation: Installation) -> None:
         operations += [
             Delete(collection=collection, key=key, expect=ANY) for key in sorted(keys, key=lambda key: -key.count("/"))
         ]
-    if operations:
-        await store.commit(Batch.of(*operations))
+    granted = [row for row in await store.all(PRINCIPALS) if row.value.app_roles and _belongs(row.value, installation)]
+    emptied = [Put(collection=PRINCIPALS, value=replace(row.value, app_roles=()), expect=ANY) for row in granted]
+    if operations or emptied:
+        await store.commit(Batch.of(*operations, *emptied))
 
 
 def _belongs(value: object, installation: Installation) -> bool:
     owner = installation.operator.id
+    if isinstance(value, AppRoleAssignment):
+        return False
+    if isinstance(value, Principal) and value.client_id in FIRST_PARTY:
+        return True
     if getattr(value, "principal_id", None) == owner:
         # The owner's grants at the tenant stay; what a test gave it elsewhere goes with the test.
         return getattr(value, "scope", "/") == "/"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from idplane.model.bindings import (
 from idplane.model.directory import (
     Agent,
     Application,
+    AppRoleAssignment,
     Credential,
     CredentialKind,
     Principal,
@@ -34,6 +35,7 @@ from idplane.model.roles import DenyAssignment, Permission, RoleAssignment, Role
 from idplane.model.vault import SecretVersion
 from idplane.ports.collections import (
     AGENTS,
+    APP_ROLE_ASSIGNMENTS,
     APPLICATIONS,
     BINDINGS,
     CREDENTIALS,
@@ -61,6 +63,7 @@ __all__ = [
     "VM",
     "Refusal",
     "activity",
+    "app_role_assignment",
     "binding",
     "create",
     "credential",
@@ -164,6 +167,13 @@ def credential(identifier: str = "credential", principal_id: str = "ann") -> Cre
         certificate=bytes(range(256)),
         thumbprint="ff",
         host=VM.lower(),
+    )
+
+
+def app_role_assignment(identifier: str = "app-role", resource_id: str = "bob") -> AppRoleAssignment:
+    """A role of a resource's service principal, given to ann."""
+    return AppRoleAssignment(
+        id=identifier, tenant_id=TENANT, principal_id="ann", resource_id=resource_id, role_id="role", created_at=NOW
     )
 
 
@@ -294,6 +304,7 @@ def everything() -> Batch:
         create(APPLICATIONS, _application("app", "client-app")),
         create(CREDENTIALS, credential()),
         create(FEDERATED_CREDENTIALS, federated_credential()),
+        create(APP_ROLE_ASSIGNMENTS, app_role_assignment(resource_id="ann")),
         create(AGENTS, _agent("agent", "aa")),
         create(ROLE_DEFINITIONS, _role("role", "Price Reader")),
         create(ROLE_ASSIGNMENTS, role_assignment()),
@@ -352,6 +363,10 @@ _GROUP = Batch.of(create(RESOURCES, resource(GROUP)))
 _VM = _GROUP + Batch.of(create(RESOURCES, resource(VM)))
 _VAULT = _GROUP + Batch.of(create(RESOURCES, resource(VAULT)))
 _ANN = Batch.of(create(PRINCIPALS, principal("ann")))
+_BOTH = _ANN + Batch.of(create(PRINCIPALS, principal("bob")))
+_APP = Batch.of(create(APPLICATIONS, _application("app", "c")))
+_OF_APP = replace(credential(), principal_id="", application_id="app")
+_TRUST_OF_APP = replace(federated_credential(), principal_id="", application_id="app")
 _ASSIGNED = _VM + _ANN + Batch.of(create(IDENTITY_ASSIGNMENTS, identity_assignment()))
 _ACTIVE = signing_key("one", KeyState.ACTIVE)
 
@@ -374,6 +389,14 @@ REFUSALS = (
         federated_credential("two"),
         _ANN,
     ),
+    _unique(
+        "issuer and subject of an application's federated credential",
+        FEDERATED_CREDENTIALS,
+        _TRUST_OF_APP,
+        replace(_TRUST_OF_APP, id="two", name="two"),
+        _APP,
+    ),
+    _unique("app role assignment", APP_ROLE_ASSIGNMENTS, app_role_assignment(), app_role_assignment("again"), _BOTH),
     _unique("active key of a purpose", SIGNING_KEYS, _ACTIVE, signing_key("two", KeyState.ACTIVE)),
     _unique("sequence of a secret, whatever its name's case", SECRETS, secret("a", 1), secret("b", 1, "PASSWORD"), _VAULT),
     _missing("group of a resource", RESOURCES, resource(VM)),
@@ -383,6 +406,10 @@ REFUSALS = (
     _missing("principal of an identity assignment", IDENTITY_ASSIGNMENTS, identity_assignment(), _VM),
     _missing("principal of a credential", CREDENTIALS, credential()),
     _missing("principal of a federated credential", FEDERATED_CREDENTIALS, federated_credential()),
+    _missing("application of a credential", CREDENTIALS, _OF_APP),
+    _missing("application of a federated credential", FEDERATED_CREDENTIALS, _TRUST_OF_APP),
+    _missing("principal of an app role assignment", APP_ROLE_ASSIGNMENTS, app_role_assignment()),
+    _missing("resource of an app role assignment", APP_ROLE_ASSIGNMENTS, app_role_assignment(), _ANN),
     _missing("principal of a role assignment", ROLE_ASSIGNMENTS, role_assignment()),
     _missing("vault of a secret", SECRETS, secret("a", 1), _GROUP),
     _needed("group with resources", RESOURCES, GROUP.lower(), _VM),
@@ -395,6 +422,19 @@ REFUSALS = (
         PRINCIPALS,
         "ann",
         _ANN + Batch.of(create(FEDERATED_CREDENTIALS, federated_credential())),
+    ),
+    _needed("application with a credential", APPLICATIONS, "app", _APP + Batch.of(create(CREDENTIALS, _OF_APP))),
+    _needed(
+        "application with a federated credential",
+        APPLICATIONS,
+        "app",
+        _APP + Batch.of(create(FEDERATED_CREDENTIALS, _TRUST_OF_APP)),
+    ),
+    _needed(
+        "resource with an app role assignment",
+        PRINCIPALS,
+        "bob",
+        _BOTH + Batch.of(create(APP_ROLE_ASSIGNMENTS, app_role_assignment())),
     ),
     _needed("principal with a role", PRINCIPALS, "ann", _ANN + Batch.of(create(ROLE_ASSIGNMENTS, role_assignment()))),
     _needed("vault with secrets", RESOURCES, VAULT.lower(), _VAULT + Batch.of(create(SECRETS, secret("a", 1)))),
