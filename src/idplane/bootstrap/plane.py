@@ -23,6 +23,7 @@ from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
 from idplane.directory.audiences import Audiences
+from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
 from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
@@ -84,6 +85,7 @@ class Plane:
         """Compose a plane over a store that may be empty or hold an installation."""
         installation = await ensure_installation(world)
         store, custody, clock, entropy = world.store, world.custody, world.clock, world.entropy
+        await ensure_first_party(store, tenant_id=installation.tenant.id, entropy=entropy, now=clock.now())
         ring = await KeyRing.open(store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile)
         authority = await CredentialAuthority.open(
             store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile

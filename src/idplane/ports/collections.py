@@ -9,7 +9,17 @@ from datetime import datetime
 
 from idplane.model.bindings import Binding
 from idplane.model.deployments import Deployment, DeploymentOperation, deployment_key
-from idplane.model.directory import Agent, Application, Credential, Membership, Principal, Setting, Subscription, Tenant
+from idplane.model.directory import (
+    Agent,
+    Application,
+    AppRoleAssignment,
+    Credential,
+    Membership,
+    Principal,
+    Setting,
+    Subscription,
+    Tenant,
+)
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.federation import FederatedCredential
 from idplane.model.keys import SigningKey
@@ -25,6 +35,7 @@ __all__ = [
     "ACTIVITY",
     "AGENTS",
     "APPLICATIONS",
+    "APP_ROLE_ASSIGNMENTS",
     "BINDINGS",
     "COLLECTIONS",
     "CREDENTIALS",
@@ -187,36 +198,56 @@ APPLICATIONS = Collection(
     name="applications",
     type=Application,
     key=lambda it: it.id,
-    columns={"tenant_id": lambda it: it.tenant_id, "client_id": lambda it: it.client_id},
+    columns={
+        "tenant_id": lambda it: it.tenant_id,
+        "client_id": lambda it: it.client_id,
+        "display_name": lambda it: it.display_name.lower(),
+    },
 )
 """client_id is unique."""
+APP_ROLE_ASSIGNMENTS = Collection(
+    name="app_role_assignments",
+    type=AppRoleAssignment,
+    key=lambda it: it.id,
+    columns={
+        "principal_id": lambda it: it.principal_id,
+        "resource_id": lambda it: it.resource_id,
+        "role_id": lambda it: it.role_id,
+    },
+    subject=lambda it: it.principal_id,
+)
+"""(principal_id, resource_id, role_id) is unique; `principal_id` and `resource_id` reference principals."""
 CREDENTIALS = Collection(
     name="credentials",
     type=Credential,
     key=lambda it: it.id,
     columns={
-        "principal_id": lambda it: it.principal_id,
+        "principal_id": lambda it: it.principal_id or None,
+        "application_id": lambda it: it.application_id,
         "client_id": lambda it: it.client_id,
         "kind": lambda it: it.kind.value,
         "thumbprint": lambda it: it.thumbprint,
         "host_key": lambda it: it.host,
         "agent_id": lambda it: it.agent_id,
     },
-    subject=lambda it: it.principal_id,
+    subject=lambda it: it.owner,
 )
-"""`principal_id` references principals."""
+"""`principal_id` references principals, `application_id` applications; each credential has one of them."""
 FEDERATED_CREDENTIALS = Collection(
     name="federated_credentials",
     type=FederatedCredential,
     key=lambda it: it.key,
     columns={
-        "principal_id": lambda it: it.principal_id,
+        "principal_id": lambda it: it.principal_id or None,
+        "application_id": lambda it: it.application_id,
         "issuer": lambda it: it.trust.issuer,
         "subject": lambda it: it.trust.subject,
     },
-    subject=lambda it: it.principal_id,
+    subject=lambda it: it.owner,
 )
-"""`principal_id` references principals; (principal_id, issuer, subject) is unique among those that have a subject."""
+"""`principal_id` references principals, `application_id` applications; each credential has one of them. With it, (issuer, subject) is
+unique among those that have a subject.
+"""
 AGENTS = Collection(name="agents", type=Agent, key=lambda it: it.id, columns={"thumbprint": lambda it: it.thumbprint})
 """thumbprint is unique."""
 ROLE_DEFINITIONS = Collection(
@@ -338,6 +369,7 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     APPLICATIONS,
     CREDENTIALS,
     FEDERATED_CREDENTIALS,
+    APP_ROLE_ASSIGNMENTS,
     AGENTS,
     ROLE_DEFINITIONS,
     ROLE_ASSIGNMENTS,

@@ -108,7 +108,8 @@ async def _put(write: OwnWrite) -> StoredItem:
     _require_writable(context, "PUT")
     if not is_guid(name):
         raise _refused(
-            f"The deny assignment ID '{name[:100]}' is not valid. The deny assignment ID must be a GUID.", "InvalidDenyAssignmentId"
+            f"The deny assignment ID '{name[:100]}' is not valid. The deny assignment ID must be a GUID.",
+            "InvalidDenyAssignmentId",
         )
     proof = await require_scope(context, scope)
     old = await context.store.get(DENY_ASSIGNMENTS, name)

@@ -196,7 +196,8 @@ class StoreConformance:
             Delete(collection=one.collection, key=one.collection.key(one.value))
             for one in sample.everything().operations
             if isinstance(one, Put)
-            and one.collection.name in {"identity_assignments", "credentials", "federated_credentials", "role_assignments"}
+            and one.collection.name
+            in {"identity_assignments", "credentials", "federated_credentials", "role_assignments", "app_role_assignments"}
         ]
         await _refused(store, Batch.of(principal, *children), RefusedBecause.REFERENCE, "principals", "ann")
         await store.commit(Batch.of(*children, principal))
