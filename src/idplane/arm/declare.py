@@ -352,6 +352,10 @@ class ResourceType:
     """What action names start with, when it is not the type's name."""
     attributes: Callable[[Question], Awaitable[Attributes]] | None = None
     """The attributes of requests to instances that conditions of role assignments may look at; without it there are none."""
+    self_guarded: bool = False
+    """Own-storage types: whether their functions authorize requests for instances, since more than the instance's own place decides."""
+    bodiless: bool = False
+    """Whether a PUT may come without a body."""
 
     def __post_init__(self) -> None:
         if self.name.count("/") < 1 or not self.api_versions:

@@ -68,6 +68,7 @@ class FailureKind(enum.Enum):
     API_VERSION_NOT_REGISTERED = "api_version_not_registered", Category.BAD_REQUEST
     UNKNOWN_NAMESPACE = "unknown_namespace", Category.NOT_FOUND
     UNKNOWN_TYPE = "unknown_type", Category.NOT_FOUND
+    MANAGEMENT_GROUP_NOT_FOUND = "management_group_not_found", Category.NOT_FOUND
     SUBSCRIPTION_NOT_FOUND = "subscription_not_found", Category.NOT_FOUND
     GROUP_NOT_FOUND = "group_not_found", Category.NOT_FOUND
     PARENT_NOT_FOUND = "parent_not_found", Category.NOT_FOUND

@@ -13,6 +13,7 @@ from idplane.providers.further_hosts import FURTHER_HOSTS
 from idplane.providers.insights import INSIGHTS
 from idplane.providers.keyvault import KEY_VAULT
 from idplane.providers.managed_identity import MANAGED_IDENTITY
+from idplane.providers.management import MANAGEMENT
 from idplane.providers.metadata import ProviderCatalogue
 from idplane.providers.resources import RESOURCES_VERSIONS, resources_provider
 from idplane.providers.surroundings import SURROUNDINGS, joined
@@ -39,6 +40,7 @@ _AZURE = (
     INSIGHTS,
     KEY_VAULT,
     MANAGED_IDENTITY,
+    MANAGEMENT,
     WEB,
     APP,
     CONTAINER_INSTANCE,

@@ -119,6 +119,7 @@ _KINDS: Mapping[FailureKind, tuple[str, str]] = MappingProxyType(
             "InvalidResourceType",
             "The resource type '{type}' could not be found in the namespace '{namespace}'.",
         ),
+        K.MANAGEMENT_GROUP_NOT_FOUND: ("NotFound", "The management group '{name}' could not be found."),
         K.SUBSCRIPTION_NOT_FOUND: ("SubscriptionNotFound", "The subscription '{subscription}' could not be found."),
         K.GROUP_NOT_FOUND: ("ResourceGroupNotFound", "Resource group '{group}' could not be found."),
         K.PARENT_NOT_FOUND: (
