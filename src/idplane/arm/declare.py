@@ -195,6 +195,9 @@ class Item:
     body: JsonObject
     etag: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    status: int = 200
+    bare: bool = False
+    """Whether the answer has no body."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,6 +302,8 @@ class ResourceType:
     naming: NameRule = NAME
     own: Own | None = None
     visibility: Visibility = Visibility.PERMITTED
+    instances: Visibility = Visibility.PERMITTED
+    """The same for one instance. With `OPEN`, which is for own-storage types that are only read, the function decides."""
     keep: Callable[[Context], Callable[[Resource], bool]] | None = None
     """Stored types: reads the list's `$filter` and says which resources pass; without it `$filter` is ignored."""
     located: bool = True
@@ -327,6 +332,8 @@ class ResourceType:
     updated_status: int = 200
     deleted_status: int = 200
     """The answer to deleting a resource: 204 where clients of an asynchronous deletion know no 200."""
+    deleted_later: bool = False
+    """Stored types: whether clients expect a deletion to be answered with 202 and an address to ask."""
     reads: Callable[[bytes], JsonObject] = parse_object
     """Reads the body of a request to an instance or an action of it; raises `Failure(MALFORMED_BODY | BODY_TOO_LARGE)`."""
     missing: Callable[[ResourceId], Failure] | None = None

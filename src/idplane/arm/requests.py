@@ -10,7 +10,7 @@ from typing import Protocol
 from idplane.arm.bodies import parse_object
 from idplane.arm.context import Access, Addresses, IdentityDirectory
 from idplane.arm.declare import Visibility
-from idplane.arm.registry import ActionRoute, CollectionRoute, OperationsRoute, Registry, Route, Verb
+from idplane.arm.registry import CollectionRoute, InstanceRoute, OperationsRoute, Registry, Route, Verb
 from idplane.model.calls import Call, Caller
 from idplane.model.directory import Principal
 from idplane.model.events import ActivityEvent
@@ -158,7 +158,9 @@ def visibility_of(route: Route) -> Visibility:
         return Visibility.OPEN
     if isinstance(route, CollectionRoute):
         return route.type.visibility
-    return route.action.visibility if isinstance(route, ActionRoute) else Visibility.PERMITTED
+    if isinstance(route, InstanceRoute):
+        return route.type.instances
+    return route.action.visibility
 
 
 def verb_of(method: str) -> Verb:

@@ -13,6 +13,7 @@ from idplane.model.directory import Agent, Application, Credential, Principal, S
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.federation import FederatedCredential
 from idplane.model.keys import SigningKey
+from idplane.model.long_operations import LongOperation
 from idplane.model.resources import IdentityAssignment, Resource
 from idplane.model.roles import DenyAssignment, RoleAssignment, RoleDefinition
 from idplane.model.vault import SecretVersion
@@ -31,6 +32,7 @@ __all__ = [
     "FEDERATED_CREDENTIALS",
     "IDENTITY_ASSIGNMENTS",
     "LOGS",
+    "LONG_OPERATIONS",
     "PRINCIPALS",
     "RESOURCES",
     "ROLE_ASSIGNMENTS",
@@ -214,6 +216,12 @@ DEPLOYMENT_OPERATIONS = Collection(
     columns={"deployment_key": lambda it: it.deployment},
 )
 """`deployment_key` references deployments."""
+LONG_OPERATIONS = Collection(
+    name="long_operations",
+    type=LongOperation,
+    key=lambda it: it.id,
+    columns={"subscription_id": lambda it: it.subscription_id},
+)
 
 ACTIVITY = Log(
     name="activity_log",
@@ -260,5 +268,6 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     SECRETS,
     DEPLOYMENTS,
     DEPLOYMENT_OPERATIONS,
+    LONG_OPERATIONS,
 )
 LOGS: tuple[Log[object], ...] = (ACTIVITY, SIGN_INS)  # type: ignore[assignment]  # as above

@@ -23,6 +23,7 @@ from idplane.arm.declare import (
     Write,
     Written,
 )
+from idplane.arm.long_running import operation_results
 from idplane.model.directory import Subscription
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
@@ -210,9 +211,11 @@ def resources_provider(catalogue: ProviderCatalogue) -> Provider:
                 keep=groups_filter,
                 put=_put_group,
                 delete_missing=404,
+                deleted_later=True,
                 system_data=False,
                 views={"resources": resources},
             ),
             *deployment_types(("2026-06-01", *RESOURCES_VERSIONS)),
+            operation_results(RESOURCES_VERSIONS),
         ),
     )

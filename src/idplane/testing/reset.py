@@ -12,6 +12,7 @@ from idplane.ports.collections import (
     DEPLOYMENTS,
     FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
+    LONG_OPERATIONS,
     PRINCIPALS,
     RESOURCES,
     ROLE_ASSIGNMENTS,
@@ -24,6 +25,7 @@ __all__ = ["reset"]
 
 _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # heterogeneous by design, as in ports.collections
     DEPLOYMENT_OPERATIONS,
+    LONG_OPERATIONS,
     DEPLOYMENTS,
     SECRETS,
     CREDENTIALS,
