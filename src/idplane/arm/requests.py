@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from idplane.arm.bodies import parse_object
-from idplane.arm.context import Access, Addresses, IdentityDirectory
+from idplane.arm.context import Access, Addresses, IdentityDirectory, Reseal
 from idplane.arm.declare import Visibility
 from idplane.arm.registry import CollectionRoute, InstanceRoute, OperationsRoute, Registry, Route, Verb
 from idplane.model.calls import Call, Caller
@@ -129,6 +129,10 @@ class Attempt:
     attachment: object = field(default=None, repr=False)
 
 
+def _no_custody(_sealed: bytes, _old: str, _new: str) -> bytes:
+    raise Failure(FailureKind.UNAVAILABLE, "this server holds no keys for secrets")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
     """What a `ResourceManager` works with: doors to the world, and the narrow interfaces of its neighbours."""
@@ -150,6 +154,8 @@ class Kernel:
         default=lambda failure: {"code": failure.kind.name, "message": failure.detail}
     )
     """A failure's error object, for operations whose end is told later."""
+    reseal: Reseal = _no_custody
+    """How secrets are moved."""
 
 
 def visibility_of(route: Route) -> Visibility:

@@ -31,6 +31,7 @@ from idplane.ports.collections import ROLE_ASSIGNMENTS, SUBSCRIPTIONS
 from idplane.providers.deployments import deployment_types
 from idplane.providers.locations import locations_of
 from idplane.providers.metadata import ProviderCatalogue
+from idplane.providers.moves import move, validate_move
 from idplane.providers.resource_lists import GROUP_TYPE, groups_filter, list_resources
 
 __all__ = ["RESOURCES_VERSIONS", "resources_provider"]
@@ -214,6 +215,7 @@ def resources_provider(catalogue: ProviderCatalogue) -> Provider:
                 deleted_later=True,
                 system_data=False,
                 views={"resources": resources},
+                actions={"moveResources": Action(run=move), "validateMoveResources": Action(run=validate_move)},
             ),
             *deployment_types(("2026-06-01", *RESOURCES_VERSIONS)),
             operation_results(RESOURCES_VERSIONS),
