@@ -196,6 +196,10 @@ async def test_no_page_of_records_needs_scanning_or_sorting(store: SqliteStore, 
     if collection.name == "resources":
         searches.append(table.select({"type": "x"}, ("path", "/x"), "k", 10))
         searches.append(table.select(None, ("path", "/x"), "k", 10))
+        searches.append(table.select(None, ("path", "/x"), "/x/y", 10))
+    elif "scope_key" in collection.columns:
+        searches.append(table.select(None, ("scope_key", "/x"), None, 10))
+        searches.append(table.select(None, ("scope_key", "/x"), "/x/y\x1fk", 10))
     for text, parameters in [*searches, table.select(None, None, "k", 10)]:
         plan = " ".join(row[3] for row in store._reading.execute(f"explain query plan {text}", parameters))
         assert "TEMP B-TREE" not in plan, text
