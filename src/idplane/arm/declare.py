@@ -212,6 +212,9 @@ class Item:
     body: JsonObject
     etag: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    status: int = 200
+    bare: bool = False
+    """Whether the answer has no body."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,6 +319,8 @@ class ResourceType:
     naming: NameRule = NAME
     own: Own | None = None
     visibility: Visibility = Visibility.PERMITTED
+    instances: Visibility = Visibility.PERMITTED
+    """The same for one instance. With `OPEN`, own-storage types' functions authorize by themselves: more than the instance's own place decides."""
     keep: Callable[[Context], Callable[[Resource], bool]] | None = None
     """Stored types: reads the list's `$filter` and says which resources pass; without it `$filter` is ignored."""
     located: bool = True
@@ -344,6 +349,8 @@ class ResourceType:
     updated_status: int = 200
     deleted_status: int = 200
     """The answer to deleting a resource: 204 where clients of an asynchronous deletion know no 200."""
+    deleted_later: bool = False
+    """Stored types: whether clients expect a deletion to be answered with 202 and an address to ask."""
     reads: Callable[[bytes], JsonObject] = parse_object
     """Reads the body of a request to an instance or an action of it; raises `Failure(MALFORMED_BODY | BODY_TOO_LARGE)`."""
     missing: Callable[[ResourceId], Failure] | None = None
@@ -352,8 +359,6 @@ class ResourceType:
     """What action names start with, when it is not the type's name."""
     attributes: Callable[[Question], Awaitable[Attributes]] | None = None
     """The attributes of requests to instances that conditions of role assignments may look at; without it there are none."""
-    self_guarded: bool = False
-    """Own-storage types: whether their functions authorize requests for instances, since more than the instance's own place decides."""
     bodiless: bool = False
     """Whether a PUT may come without a body."""
 

@@ -26,7 +26,8 @@ async def instance(task: Task, route: InstanceRoute, own: Own) -> Plan:
         raise _missing(lookup)
     if task.verb is Verb.HEAD:
         return Plan(status=204, headers=etag_header(item.etag))
-    return Plan(status=200, body=item.body, headers=etag_header(item.etag) + item.headers)
+    body = None if item.bare else item.body
+    return Plan(status=item.status, body=body, headers=etag_header(item.etag) + item.headers)
 
 
 async def collection(task: Task, route: CollectionRoute, own: Own) -> Plan:

@@ -56,6 +56,9 @@ def parse_target(path: str) -> Target:
     ]:
         # The operations of a group's deployments are still asked for without their namespace (control-plane.md section 5.7).
         parts[_GROUP_DEPTH:_GROUP_DEPTH] = ["providers", "Microsoft.Resources"]
+    if len(parts) > 2 and [parts[at].lower() for at in (0, 2)] == ["subscriptions", "operationresults"]:  # noqa: PLR2004 - keyword, id, word
+        # The ends of long-running operations are asked for without their namespace, too.
+        parts[2:2] = ["providers", "Microsoft.Resources"]
     provider = _provider_target(parts)
     if provider is not None:
         return provider

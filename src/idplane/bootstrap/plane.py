@@ -118,6 +118,7 @@ class Plane:
                 record=activity_event,
                 describe=describe,
                 explain=explain,
+                reseal=lambda sealed, old, new: custody.seal(custody.unseal(sealed, context=old), context=new),
             )
         )
         vault = SecretVault(

@@ -121,6 +121,7 @@ class FailureKind(enum.Enum):
     FEDERATION_SIGNATURE = "federation_signature", Category.UNAUTHENTICATED
     ISSUER_UNREACHABLE = "issuer_unreachable", Category.BAD_REQUEST
     NOT_ENTITLED = "not_entitled", Category.BAD_REQUEST
+    IDENTITY_STOPPED = "identity_stopped", Category.BAD_REQUEST
     INSTANCE_UNKNOWN = "instance_unknown", Category.BAD_REQUEST
     CLIENT_IS_PUBLIC = "client_is_public", Category.UNAUTHENTICATED
     PASSWORD_GRANT = "password_grant", Category.BAD_REQUEST

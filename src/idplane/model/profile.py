@@ -38,6 +38,10 @@ class Profile:
     """How issuers of federated tokens may sign."""
     federated_system_identities: bool
     """Whether a system-assigned identity may be a federated credential, as user-assigned ones may."""
+    stopped_by_moves: frozenset[str]
+    """Types, in lower case, whose system-assigned identity stops working when they are moved to another subscription."""
+    resources_per_move: int | None
+    resources_per_template: int | None
 
 
 AZURE = Profile(
@@ -57,6 +61,9 @@ AZURE = Profile(
     federated_credentials_per_principal=20,
     federated_algorithms=("RS256",),
     federated_system_identities=False,
+    stopped_by_moves=frozenset({"microsoft.web/sites", "microsoft.web/sites/slots"}),
+    resources_per_move=800,
+    resources_per_template=800,
 )
 
 OPEN = Profile(
@@ -76,6 +83,9 @@ OPEN = Profile(
     federated_credentials_per_principal=None,
     federated_algorithms=("RS256", "PS256", "ES256"),
     federated_system_identities=True,
+    stopped_by_moves=frozenset(),
+    resources_per_move=None,
+    resources_per_template=None,
 )
 
 PROFILES = {profile.name: profile for profile in (AZURE, OPEN)}

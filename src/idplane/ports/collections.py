@@ -24,6 +24,7 @@ from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.federation import FederatedCredential
 from idplane.model.keys import SigningKey
 from idplane.model.locks import Lock
+from idplane.model.long_operations import LongOperation
 from idplane.model.management_groups import ManagementGroup, SubscriptionAlias, stored_group
 from idplane.model.resources import IdentityAssignment, Resource
 from idplane.model.roles import DenyAssignment, RoleAssignment, RoleDefinition
@@ -47,6 +48,7 @@ __all__ = [
     "IDENTITY_ASSIGNMENTS",
     "LOCKS",
     "LOGS",
+    "LONG_OPERATIONS",
     "MANAGEMENT_GROUPS",
     "MEMBERSHIPS",
     "PRINCIPALS",
@@ -329,6 +331,12 @@ DEPLOYMENT_OPERATIONS = Collection(
     columns={"deployment_key": lambda it: it.deployment},
 )
 """`deployment_key` references deployments."""
+LONG_OPERATIONS = Collection(
+    name="long_operations",
+    type=LongOperation,
+    key=lambda it: it.id,
+    columns={"subscription_id": lambda it: it.subscription_id},
+)
 
 ACTIVITY = Log(
     name="activity_log",
@@ -383,5 +391,6 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     DEVICE_CODES,
     SESSIONS,
     REFRESH_TOKENS,
+    LONG_OPERATIONS,
 )
 LOGS: tuple[Log[object], ...] = (ACTIVITY, SIGN_INS)  # type: ignore[assignment]  # as above

@@ -23,6 +23,7 @@ from idplane.arm.declare import (
     Write,
     Written,
 )
+from idplane.arm.long_running import operation_results
 from idplane.model.directory import Subscription
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
@@ -30,6 +31,7 @@ from idplane.ports.collections import ROLE_ASSIGNMENTS, SUBSCRIPTIONS
 from idplane.providers.deployments import deployment_types
 from idplane.providers.locations import locations_of
 from idplane.providers.metadata import ProviderCatalogue
+from idplane.providers.moves import move, validate_move
 from idplane.providers.resource_lists import GROUP_TYPE, groups_filter, list_resources
 
 __all__ = ["RESOURCES_VERSIONS", "resources_provider"]
@@ -210,9 +212,12 @@ def resources_provider(catalogue: ProviderCatalogue) -> Provider:
                 keep=groups_filter,
                 put=_put_group,
                 delete_missing=404,
+                deleted_later=True,
                 system_data=False,
                 views={"resources": resources},
+                actions={"moveResources": Action(run=move), "validateMoveResources": Action(run=validate_move)},
             ),
             *deployment_types(("2026-06-01", *RESOURCES_VERSIONS)),
+            operation_results(RESOURCES_VERSIONS),
         ),
     )

@@ -20,6 +20,7 @@ from idplane.ports.collections import (
     FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
     LOCKS,
+    LONG_OPERATIONS,
     MANAGEMENT_GROUPS,
     MEMBERSHIPS,
     PRINCIPALS,
@@ -39,6 +40,7 @@ __all__ = ["reset"]
 _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # heterogeneous by design, as in ports.collections
     LOCKS,
     DEPLOYMENT_OPERATIONS,
+    LONG_OPERATIONS,
     DEPLOYMENTS,
     SECRETS,
     DEVICE_CODES,

@@ -117,9 +117,9 @@ async def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:
         other.execute("insert into schema_version values (9999, 'later', '')")
     with pytest.raises(Failure) as caught:
         await SqliteStore.open(path, clock=FakeClock())
-    newest = migrations("sqlite")[-1].version
+    known = migrations("sqlite")[-1].version
     assert caught.value.detail == (
-        f"the database was written by a newer idplane (its schema is 9999, this program knows {newest}): use the newer one"
+        f"the database was written by a newer idplane (its schema is 9999, this program knows {known}): use the newer one"
     )
 
 
