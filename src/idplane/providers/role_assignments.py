@@ -355,4 +355,14 @@ ROLE_ASSIGNMENTS_TYPE = ResourceType(
     taggable=False,
     system_data=False,
     patchable=False,
+    logged=(
+        "roleDefinitionId",
+        "principalId",
+        "principalType",
+        "scope",
+        "condition",
+        "conditionVersion",
+        "description",
+        "delegatedManagedIdentityResourceId",
+    ),
 )

@@ -117,7 +117,7 @@ async def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:
     with pytest.raises(Failure) as caught:
         await SqliteStore.open(path, clock=FakeClock())
     assert caught.value.detail == (
-        "the database was written by a newer idplane (its schema is 9999, this program knows 4): use the newer one"
+        "the database was written by a newer idplane (its schema is 9999, this program knows 10): use the newer one"
     )
 
 
