@@ -3,7 +3,7 @@
 drop trigger activity_log_keeps_updates;
 alter table activity_log add column group_key text;
 update activity_log
-set group_key = substr(resource_key, 1, 66 + instr(substr(resource_key, 67) || '/', '/'))
+set group_key = substr(resource_key, 1, 66 + instr(substr(resource_key, 68) || '/', '/'))
 where substr(resource_key, 1, 15) = '/subscriptions/' and substr(resource_key, 52, 16) = '/resourcegroups/';
 create trigger activity_log_keeps_updates before update on activity_log
 begin
