@@ -355,6 +355,8 @@ class ResourceType:
     """Reads the body of a request to an instance or an action of it; raises `Failure(MALFORMED_BODY | BODY_TOO_LARGE)`."""
     missing: Callable[[ResourceId], Failure] | None = None
     """Own-storage types: the refusal of an instance that is not there, where it has words of its own."""
+    logged: tuple[str, ...] = ()
+    """Members of `properties` that the activity log shows of requests and answers; texts that are never secret."""
     permissions: str = ""
     """What action names start with, when it is not the type's name."""
     attributes: Callable[[Question], Awaitable[Attributes]] | None = None

@@ -63,8 +63,10 @@ class Recorder(Protocol):
         decision: Decision | None,
         http_status: int,
         failure_code: str | None,
+        details: Mapping[str, str],
+        goes_on: bool = False,
     ) -> ActivityEvent:
-        """The event of one attempt: it succeeded when there is no failure code."""
+        """The event of one attempt: it succeeded when there is no failure code, or goes on behind its answer."""
         ...
 
 

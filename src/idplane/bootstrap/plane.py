@@ -17,6 +17,7 @@ from idplane.arm.kernel import ResourceManager
 from idplane.arm.registry import Registry
 from idplane.arm.requests import Kernel
 from idplane.audit.activity import activity_event
+from idplane.audit.retention import LogRetention
 from idplane.bootstrap.embedded import InProcessUpstream
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.seed import Installation, ensure_installation
@@ -76,6 +77,7 @@ class Plane:
     tls: TlsAuthority
     vault: SecretVault
     sign_ins: SignInUpkeep
+    retention: LogRetention
     surfaces: Surfaces
     agent: HostAgent
     stop_listening: tuple[Callable[[], None], ...]
@@ -163,6 +165,7 @@ class Plane:
             tls=tls,
             vault=vault,
             sign_ins=SignInUpkeep(store=store),
+            retention=LogRetention(store=store, profile=world.profile),
             surfaces=surfaces,
             agent=agent,
             stop_listening=subscriptions,
@@ -179,15 +182,20 @@ class Plane:
         return listener
 
     async def duties(self) -> None:
-        """What happens by itself, until cancelled: keys rotate, deleted secrets and sign-ins are purged when their time has come."""
+        """What happens by itself, until cancelled: keys rotate; deleted secrets, ended sign-ins and old log events go in time."""
         await asyncio.gather(
             _repeat(self.world, "key rotation", self.ring.turn),
             _repeat(self.world, "purge of deleted secrets", lambda: self.vault.purge_due(self.world.clock.now())),
             _repeat(self.world, "purge of ended sign-ins", lambda: self.sign_ins.purge_due(self.world.clock.now())),
+            _repeat(self.world, "removal of old log events", self._trim_logs),
         )
+
+    async def _trim_logs(self) -> None:
+        await self.retention.turn(self.world.clock.now())
 
     async def turn(self) -> datetime:
         """One pass of all duties, for whoever moves the clock by hand; when the next thing is due."""
+        await self._trim_logs()
         dues = (
             await self.ring.turn(),
             await self.vault.purge_due(self.world.clock.now()),

@@ -26,6 +26,9 @@ class Profile:
     """How long a prepared key is published before it signs."""
     secret_retention: timedelta
     """How long a deleted secret can be recovered, unless its vault says otherwise."""
+    activity_log_retention: timedelta | None
+    """How long the activity log is kept, unless the installation says otherwise; None for ever."""
+    sign_in_retention: timedelta | None
     role_assignments_per_subscription: int | None
     role_assignments_per_management_group: int | None
     custom_roles_per_tenant: int | None
@@ -52,6 +55,8 @@ AZURE = Profile(
     signing_key_lifetime=timedelta(days=42),
     signing_key_lead=timedelta(days=3),
     secret_retention=timedelta(days=90),
+    activity_log_retention=timedelta(days=90),
+    sign_in_retention=timedelta(days=30),
     role_assignments_per_subscription=4000,
     role_assignments_per_management_group=500,
     custom_roles_per_tenant=5000,
@@ -74,6 +79,8 @@ OPEN = Profile(
     signing_key_lifetime=timedelta(days=14),
     signing_key_lead=timedelta(days=1),
     secret_retention=timedelta(days=90),
+    activity_log_retention=None,
+    sign_in_retention=None,
     role_assignments_per_subscription=None,
     role_assignments_per_management_group=None,
     custom_roles_per_tenant=None,

@@ -64,6 +64,7 @@ __all__ = [
     "SUBSCRIPTIONS",
     "SUBSCRIPTION_ALIASES",
     "TENANTS",
+    "group_key_of",
     "microseconds",
 ]
 
@@ -71,6 +72,13 @@ __all__ = [
 def microseconds(at: datetime) -> int:
     """Microseconds since the epoch: how logs order time."""
     return round(at.timestamp() * 1_000_000)
+
+
+def group_key_of(resource_id: str) -> str | None:
+    """The id key of the resource group that an id lies in, told from the text alone: what logs hold need not be an id of today."""
+    parts = resource_id.lower().split("/", 5)
+    inside = len(parts) > 4 and (parts[1], parts[3]) == ("subscriptions", "resourcegroups")  # noqa: PLR2004 - a group's name is the fifth part
+    return "/".join(parts[:5]) if inside and parts[4] else None
 
 
 def _group_key(resource: Resource) -> str | None:
@@ -345,6 +353,7 @@ ACTIVITY = Log(
         "at": lambda it: microseconds(it.at),
         "tenant_id": lambda it: it.tenant_id,
         "subscription_id": lambda it: it.subscription_id,
+        "group_key": lambda it: group_key_of(it.resource_id),
         "resource_key": lambda it: it.resource_id.lower(),
         "correlation_id": lambda it: it.correlation_id,
         "caller_id": lambda it: it.caller_id,

@@ -58,11 +58,12 @@ from idplane.ports.store import (
 )
 from idplane.testing import store_samples as sample
 from idplane.testing.store_sharing import Opener, SharedStoreConformance, acknowledge, committer, verify_acknowledged
+from idplane.testing.store_trimming import TrimConformance
 
 __all__ = ["Opener", "SharedStoreConformance", "StoreConformance", "acknowledge", "committer", "verify_acknowledged"]
 
 
-class StoreConformance:
+class StoreConformance(TrimConformance):
     """What holds for a store on its own. Subclasses provide the fixture `opener`."""
 
     @pytest.fixture

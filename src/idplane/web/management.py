@@ -17,6 +17,9 @@ from idplane.web.metadata import cloud_metadata
 __all__ = ["ManagementSurface"]
 
 
+_EVENTS = "/providers/microsoft.insights/eventtypes/"
+
+
 class ManagementSurface:
     """Speaks Resource Manager's dialect for one `ResourceManager`; `home_tenant` is what challenges name."""
 
@@ -57,7 +60,11 @@ class ManagementSurface:
                 now=request.call.received_at,
             )
             headers += (("WWW-Authenticate", value),)
-        body = b"" if request.method == "HEAD" else encode(envelope(error))
+        told = envelope(error)
+        if _EVENTS in request.path.lower():
+            # The description of the activity log has the error's members at the top; most clients look for them inside.
+            told = {"code": error.code, "message": error.message, **told}
+        body = b"" if request.method == "HEAD" else encode(told)
         return HttpResponse(status=error.status, body=body, headers=headers)
 
 
