@@ -327,6 +327,10 @@ class ResourceType:
     updated_status: int = 200
     deleted_status: int = 200
     """The answer to deleting a resource: 204 where clients of an asynchronous deletion know no 200."""
+    bodyless: bool = False
+    """Whether a PUT may come without a body: the path says it all."""
+    open_instances: bool = False
+    """Whether every authenticated caller may read an instance: what is public and the same for all."""
     reads: Callable[[bytes], JsonObject] = parse_object
     """Reads the body of a request to an instance or an action of it; raises `Failure(MALFORMED_BODY | BODY_TOO_LARGE)`."""
     missing: Callable[[ResourceId], Failure] | None = None
@@ -380,6 +384,8 @@ class Provider:
     actions: Mapping[str, Action] = field(default_factory=dict)
     """POST `{scope}/providers/{namespace}/{word}`, such as `checkNameAvailability`."""
     actions_versions: tuple[str, ...] = ()
+    views: Mapping[str, Action] = field(default_factory=dict)
+    """GET `{scope}/providers/{namespace}/{word}` where the word is no declared type; each view names its own api-versions."""
 
     def __post_init__(self) -> None:
         strangers = [one.name for one in self.types if one.namespace.lower() != self.namespace.lower()]

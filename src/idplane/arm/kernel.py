@@ -21,6 +21,7 @@ from idplane.arm.declare import Visibility
 from idplane.arm.inner import Background, InnerAnswer, InnerRequest, Rehearsal
 from idplane.arm.paths import parse_target
 from idplane.arm.preconditions import Preconditions
+from idplane.arm.registration import require_registered
 from idplane.arm.registry import ActionRoute, CollectionRoute, InstanceRoute, Route
 from idplane.arm.requests import (
     Attempt,
@@ -299,6 +300,7 @@ class ResourceManager:
             path=request.path,
             query=request.query,
         )
+        require_registered(task, route)
         return await _dispatch(task, route)
 
     async def _context(self, attempt: Attempt, query: Mapping[str, str]) -> Context:

@@ -45,6 +45,8 @@ class Subscription:
     tenant_id: str
     display_name: str
     state: str = "Enabled"
+    unregistered: tuple[str, ...] = ()
+    """Namespaces, in lower case, in which nothing can be made until they are registered again."""
 
 
 class PrincipalType(enum.StrEnum):

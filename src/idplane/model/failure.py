@@ -81,6 +81,7 @@ class FailureKind(enum.Enum):
     PRECONDITION_FAILED = "precondition_failed", Category.PRECONDITION
     LOCKED = "locked", Category.CONFLICT
     LIMIT_EXCEEDED = "limit_exceeded", Category.BAD_REQUEST
+    NOT_REGISTERED = "not_registered", Category.CONFLICT
     TEMPLATE_INVALID = "template_invalid", Category.BAD_REQUEST
     TEMPLATE_FORBIDDEN = "template_forbidden", Category.FORBIDDEN
     DEPLOYMENT_NOT_FOUND = "deployment_not_found", Category.NOT_FOUND

@@ -15,6 +15,7 @@ from idplane.model.federation import FederatedCredential
 from idplane.model.keys import SigningKey
 from idplane.model.resources import IdentityAssignment, Resource
 from idplane.model.roles import DenyAssignment, RoleAssignment, RoleDefinition
+from idplane.model.tags import PredefinedTag
 from idplane.model.vault import SecretVersion
 from idplane.ports.store import Collection, Log
 
@@ -31,6 +32,7 @@ __all__ = [
     "FEDERATED_CREDENTIALS",
     "IDENTITY_ASSIGNMENTS",
     "LOGS",
+    "PREDEFINED_TAGS",
     "PRINCIPALS",
     "RESOURCES",
     "ROLE_ASSIGNMENTS",
@@ -215,6 +217,13 @@ DEPLOYMENT_OPERATIONS = Collection(
 )
 """`deployment_key` references deployments."""
 
+PREDEFINED_TAGS = Collection(
+    name="predefined_tags",
+    type=PredefinedTag,
+    key=lambda it: it.key,
+    columns={"subscription_id": lambda it: it.subscription_id},
+)
+
 ACTIVITY = Log(
     name="activity_log",
     type=ActivityEvent,
@@ -260,5 +269,6 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     SECRETS,
     DEPLOYMENTS,
     DEPLOYMENT_OPERATIONS,
+    PREDEFINED_TAGS,
 )
 LOGS: tuple[Log[object], ...] = (ACTIVITY, SIGN_INS)  # type: ignore[assignment]  # as above

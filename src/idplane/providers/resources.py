@@ -30,7 +30,10 @@ from idplane.ports.collections import ROLE_ASSIGNMENTS, SUBSCRIPTIONS
 from idplane.providers.deployments import deployment_types
 from idplane.providers.locations import locations_of
 from idplane.providers.metadata import ProviderCatalogue
+from idplane.providers.operations import operations_of
+from idplane.providers.questions import questions
 from idplane.providers.resource_lists import GROUP_TYPE, groups_filter, list_resources
+from idplane.providers.tag_names import tag_name_types
 
 __all__ = ["RESOURCES_VERSIONS", "resources_provider"]
 
@@ -177,42 +180,47 @@ def resources_provider(catalogue: ProviderCatalogue) -> Provider:
     """The namespace, with the catalogue that its `providers` views show."""
     metadata = catalogue.view()
     resources = Action(run=list_resources, visibility=Visibility.FILTERED)
+    types = (
+        ResourceType(
+            name=_TENANT,
+            api_versions=RESOURCES_VERSIONS,
+            placements=frozenset({Placement.TENANT}),
+            own=Own(list=_tenants),
+            visibility=Visibility.OPEN,
+            views={"providers": metadata},
+        ),
+        ResourceType(
+            name=_SUBSCRIPTION,
+            api_versions=RESOURCES_VERSIONS,
+            placements=frozenset({Placement.TENANT}),
+            own=Own(get=_subscription, list=_subscriptions),
+            visibility=Visibility.OPEN,
+            views={
+                "providers": replace(metadata, visibility=Visibility.FILTERED),
+                "locations": Action(run=_locations, visibility=Visibility.FILTERED),
+                "resources": resources,
+            },
+        ),
+        ResourceType(
+            name=GROUP_TYPE,
+            api_versions=RESOURCES_VERSIONS,
+            placements=frozenset({Placement.SUBSCRIPTION}),
+            naming=_GROUP_NAMES,
+            permissions="Microsoft.Resources/subscriptions/resourceGroups",
+            visibility=Visibility.FILTERED,
+            keep=groups_filter,
+            put=_put_group,
+            delete_missing=404,
+            system_data=False,
+            views={"resources": resources},
+        ),
+        *deployment_types(("2026-06-01", *RESOURCES_VERSIONS)),
+        *tag_name_types(RESOURCES_VERSIONS),
+    )
     return Provider(
         namespace="Microsoft.Resources",
-        types=(
-            ResourceType(
-                name=_TENANT,
-                api_versions=RESOURCES_VERSIONS,
-                placements=frozenset({Placement.TENANT}),
-                own=Own(list=_tenants),
-                visibility=Visibility.OPEN,
-                views={"providers": metadata},
-            ),
-            ResourceType(
-                name=_SUBSCRIPTION,
-                api_versions=RESOURCES_VERSIONS,
-                placements=frozenset({Placement.TENANT}),
-                own=Own(get=_subscription, list=_subscriptions),
-                visibility=Visibility.OPEN,
-                views={
-                    "providers": replace(metadata, visibility=Visibility.FILTERED),
-                    "locations": Action(run=_locations, visibility=Visibility.FILTERED),
-                    "resources": resources,
-                },
-            ),
-            ResourceType(
-                name=GROUP_TYPE,
-                api_versions=RESOURCES_VERSIONS,
-                placements=frozenset({Placement.SUBSCRIPTION}),
-                naming=_GROUP_NAMES,
-                permissions="Microsoft.Resources/subscriptions/resourceGroups",
-                visibility=Visibility.FILTERED,
-                keep=groups_filter,
-                put=_put_group,
-                delete_missing=404,
-                system_data=False,
-                views={"resources": resources},
-            ),
-            *deployment_types(("2026-06-01", *RESOURCES_VERSIONS)),
-        ),
+        types=types,
+        operations=operations_of("Microsoft Resources", types),
+        actions=questions(RESOURCES_VERSIONS),
+        operations_versions=RESOURCES_VERSIONS,
     )

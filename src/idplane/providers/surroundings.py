@@ -70,7 +70,12 @@ def joined(*providers: Provider) -> tuple[Provider, ...]:
         found[one.namespace] = (
             one
             if first is None
-            else replace(first, types=first.types + one.types, operations=first.operations + one.operations)
+            else replace(
+                first,
+                types=first.types + one.types,
+                operations=first.operations + one.operations,
+                operations_versions=first.operations_versions or one.operations_versions,
+            )
         )
     return tuple(found.values())
 

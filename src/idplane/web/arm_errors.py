@@ -152,6 +152,13 @@ _KINDS: Mapping[FailureKind, tuple[str, str]] = MappingProxyType(
             ),
         ),
         K.LIMIT_EXCEEDED: ("LimitExceeded", "{detail}"),
+        K.NOT_REGISTERED: (
+            "MissingSubscriptionRegistration",
+            (
+                "The subscription is not registered to use namespace '{namespace}'. See https://aka.ms/rps-not-found for how to "
+                "register subscriptions."
+            ),
+        ),
         K.TEMPLATE_INVALID: ("InvalidTemplate", "{detail}"),
         K.TEMPLATE_FORBIDDEN: ("InvalidTemplateDeployment", "{detail}"),
         K.DEPLOYMENT_NOT_FOUND: ("DeploymentNotFound", "Deployment '{name}' could not be found."),
