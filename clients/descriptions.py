@@ -48,6 +48,16 @@ class Operation:
         """What the lists of exceptions call it."""
         return f"{self.version} {self.name}"
 
+    @property
+    def has_a_namespace(self) -> bool:
+        """Whether the command finds it by itself: it goes by the last namespace of a path, or by there being nothing like one."""
+        _, providers, rest = self.template.rpartition("/providers/")
+        return (
+            rest.startswith("Microsoft.")
+            if providers
+            else "provider" not in self.template and not self.template.startswith("/{")
+        )
+
     def parameters(self, method: str, path: str, version: str) -> dict[str, str] | None:
         """The parameters of a request's path, if the request is this operation's."""
         if method != self.method:

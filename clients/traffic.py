@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from azure.core.credentials import AccessToken
 from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpRequest
-
 from clients.descriptions import Operation, operations_of
 
 if TYPE_CHECKING:
@@ -49,6 +48,11 @@ class Exchange:
     def refused(self) -> bool:
         """Whether it is an error."""
         return self.status >= 400
+
+    @property
+    def known_to_the_command(self) -> bool:
+        """Whether `oav validate-traffic` finds its operation; where it finds none it passes over the exchange, or fails on it."""
+        return "//" not in self.path and any(one.has_a_namespace for one, _ in self.operations())
 
     def operations(self) -> Iterator[tuple[Operation, dict[str, str]]]:
         """The described operations that it is an instance of, with the parameters of its path."""
@@ -123,14 +127,20 @@ class Wire:
         options = {"base_url": self.url, "credential_scopes": scopes, "transport": self.transport, "retry_total": 0, **options}
         return kind(Operator(self.token), self.subscription_id, **options)
 
-    def call(self, method: str, path: str, version: str, body: Any = None, *, token: str | None = None, **query: str) -> Any:
+    def call(self, method: str, path: str, version: str, body: Any = None, **query: str) -> Any:
         """A request by itself; its status, and the body of the answer."""
-        headers = {"authorization": f"Bearer {token or self.token}", "accept": "application/json"}
+        headers = {"authorization": f"Bearer {self.token}", "accept": "application/json"}
         parameters = {"api-version": version, **query}
         request = HttpRequest(method, f"{self.url}{path}", params=parameters, headers=headers, json=body)
         self.transport.send(request)
         answer = self.transport.exchanges[-1]
         return answer.status, answer.received
+
+    def again(self, exchange: Exchange, token: str) -> int:
+        """The same request by another bearer; the status."""
+        headers = {"authorization": f"Bearer {token}", "accept": "application/json"}
+        self.transport.send(HttpRequest(exchange.method, exchange.url, headers=headers, json=exchange.sent))
+        return self.transport.exchanges[-1].status
 
     def good(self, method: str, path: str, version: str, body: Any = None, **query: str) -> Any:
         """A request that is served; the body of the answer."""

@@ -88,6 +88,8 @@ RESOURCES_VERSIONS = (
 )
 """Resource Manager's own api-versions; every one is served alike."""
 
+_LAST: JsonObject = {"nextLink": ""}
+"""What the descriptions of these two lists require of a last page, and clients read as the end."""
 _TENANT = "Microsoft.Resources/tenants"
 _SUBSCRIPTION = "Microsoft.Resources/subscriptions"
 _GROUP_NAMES = NameRule(
@@ -113,7 +115,8 @@ async def _tenants(listing: Listing) -> Listed:
                 "tenantCategory": "Home",
                 "tenantType": "AAD",
             },
-        )
+        ),
+        extra=_LAST,
     )
 
 
@@ -129,7 +132,7 @@ async def _subscriptions(listing: Listing) -> Listed:
         SUBSCRIPTIONS, where={"tenant_id": context.tenant.id}, after=listing.after, limit=listing.top
     )
     shown = [_shown(one.value) for one in page.items if await _sees(context, one.value)]
-    return Listed(items=tuple(shown), after=page.after, extra={"count": {"type": "Total", "value": len(shown)}})
+    return Listed(items=tuple(shown), after=page.after, extra=_LAST)
 
 
 async def _sees(context: Context, subscription: Subscription) -> bool:

@@ -40,6 +40,7 @@ class _Row:
             naming=NAME,
             located=self.located,
             taggable=self.located,
+            system_data=False,
             put=_put,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from idplane.bootstrap.seed import Installation
+from idplane.model.directory import Subscription
 from idplane.ports.collections import (
     APPLICATIONS,
     BINDINGS,
@@ -12,13 +13,15 @@ from idplane.ports.collections import (
     DEPLOYMENTS,
     FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
+    PREDEFINED_TAGS,
     PRINCIPALS,
     RESOURCES,
     ROLE_ASSIGNMENTS,
     ROLE_DEFINITIONS,
     SECRETS,
+    SUBSCRIPTIONS,
 )
-from idplane.ports.store import ANY, Batch, Collection, Delete, Store
+from idplane.ports.store import ANY, Batch, Collection, Delete, Put, Store
 
 __all__ = ["reset"]
 
@@ -33,6 +36,7 @@ _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment] 
     ROLE_DEFINITIONS,
     IDENTITY_ASSIGNMENTS,
     BINDINGS,
+    PREDEFINED_TAGS,
     RESOURCES,
     APPLICATIONS,
     PRINCIPALS,
@@ -41,7 +45,7 @@ _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment] 
 
 async def reset(store: Store, installation: Installation) -> None:
     """Delete everything but the installation itself: tenant, subscription, the owner with its role and credential, keys, agents."""
-    operations: list[Delete[object]] = []
+    operations: list[Delete[object] | Put[Subscription]] = []
     for collection in _CHILDREN_FIRST:
         found = await store.all(collection)
         keys = [collection.key(item.value) for item in found if not _belongs(item.value, installation)]
@@ -49,6 +53,9 @@ async def reset(store: Store, installation: Installation) -> None:
         operations += [
             Delete(collection=collection, key=key, expect=ANY) for key in sorted(keys, key=lambda key: -key.count("/"))
         ]
+    subscription = await store.get(SUBSCRIPTIONS, installation.subscription.id)
+    if subscription is not None and subscription.value != installation.subscription:
+        operations.append(Put(collection=SUBSCRIPTIONS, value=installation.subscription, expect=ANY))
     if operations:
         await store.commit(Batch.of(*operations))
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.web.challenges import new_token_wanted
 
-__all__ = ["ArmError", "challenge", "describe", "envelope", "error_of", "explain"]
+__all__ = ["ArmError", "challenge", "describe", "envelope", "error_of", "explain", "unwrapped"]
 
 K = FailureKind
 
@@ -214,6 +214,11 @@ def explain(failure: Failure) -> Mapping[str, object]:
     """The error object alone, for operations whose end is told later."""
     error = error_of(failure)
     return {"code": error.code, "message": error.message, **({} if error.target is None else {"target": error.target})}
+
+
+def unwrapped(error: ArmError) -> Mapping[str, object]:
+    """The error as those few providers tell it that know no envelope."""
+    return {"code": error.code, "message": error.message}
 
 
 def envelope(error: ArmError) -> Mapping[str, object]:
