@@ -410,6 +410,8 @@ class Provider:
     actions: Mapping[str, Action] = field(default_factory=dict)
     """POST `{scope}/providers/{namespace}/{word}`, such as `checkNameAvailability`."""
     actions_versions: tuple[str, ...] = ()
+    views: Mapping[str, Action] = field(default_factory=dict)
+    """GET `{scope}/providers/{namespace}/{word}` where the word is no declared type; each view names its own api-versions."""
 
     def __post_init__(self) -> None:
         strangers = [one.name for one in self.types if one.namespace.lower() != self.namespace.lower()]

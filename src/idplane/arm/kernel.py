@@ -24,6 +24,7 @@ from idplane.arm.inner import Background, InnerAnswer, InnerRequest, Rehearsal
 from idplane.arm.locks import Locks
 from idplane.arm.paths import parse_target
 from idplane.arm.preconditions import Preconditions
+from idplane.arm.registration import require_registered
 from idplane.arm.registry import ActionRoute, CollectionRoute, InstanceRoute, Route
 from idplane.arm.requests import (
     Attempt,
@@ -346,6 +347,7 @@ class ResourceManager:
             path=request.path,
             query=request.query,
         )
+        require_registered(task, route)
         return await _dispatch(task, route)
 
     async def _context(self, attempt: Attempt, query: Mapping[str, str]) -> Context:

@@ -62,6 +62,8 @@ class Subscription:
     """Key of the management group above it; None for the tenant's root group."""
     tags: Mapping[str, str] = field(default_factory=dict)
     created_at: datetime | None = None
+    unregistered: tuple[str, ...] = ()
+    """Namespaces, in lower case, in which nothing can be made until they are registered again."""
 
 
 class PrincipalType(enum.StrEnum):

@@ -83,6 +83,7 @@ class FailureKind(enum.Enum):
     LOCKED = "locked", Category.CONFLICT
     SUBSCRIPTION_DISABLED = "subscription_disabled", Category.CONFLICT
     LIMIT_EXCEEDED = "limit_exceeded", Category.BAD_REQUEST
+    NOT_REGISTERED = "not_registered", Category.CONFLICT
     TEMPLATE_INVALID = "template_invalid", Category.BAD_REQUEST
     TEMPLATE_FORBIDDEN = "template_forbidden", Category.FORBIDDEN
     DEPLOYMENT_NOT_FOUND = "deployment_not_found", Category.NOT_FOUND

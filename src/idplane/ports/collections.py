@@ -28,6 +28,7 @@ from idplane.model.long_operations import LongOperation
 from idplane.model.management_groups import ManagementGroup, SubscriptionAlias, stored_group
 from idplane.model.resources import IdentityAssignment, Resource
 from idplane.model.roles import DenyAssignment, RoleAssignment, RoleDefinition
+from idplane.model.tags import PredefinedTag
 from idplane.model.user_sessions import DeviceCode, RefreshToken, Session
 from idplane.model.vault import SecretVersion
 from idplane.ports.store import Collection, Log
@@ -51,6 +52,7 @@ __all__ = [
     "LONG_OPERATIONS",
     "MANAGEMENT_GROUPS",
     "MEMBERSHIPS",
+    "PREDEFINED_TAGS",
     "PRINCIPALS",
     "REFRESH_TOKENS",
     "RESOURCES",
@@ -346,6 +348,13 @@ LONG_OPERATIONS = Collection(
     columns={"subscription_id": lambda it: it.subscription_id},
 )
 
+PREDEFINED_TAGS = Collection(
+    name="predefined_tags",
+    type=PredefinedTag,
+    key=lambda it: it.key,
+    columns={"subscription_id": lambda it: it.subscription_id},
+)
+
 ACTIVITY = Log(
     name="activity_log",
     type=ActivityEvent,
@@ -401,5 +410,6 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     SESSIONS,
     REFRESH_TOKENS,
     LONG_OPERATIONS,
+    PREDEFINED_TAGS,
 )
 LOGS: tuple[Log[object], ...] = (ACTIVITY, SIGN_INS)  # type: ignore[assignment]  # as above

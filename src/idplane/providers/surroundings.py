@@ -40,6 +40,7 @@ class _Row:
             naming=NAME,
             located=self.located,
             taggable=self.located,
+            system_data=False,
             put=_put,
         )
 
@@ -70,7 +71,12 @@ def joined(*providers: Provider) -> tuple[Provider, ...]:
         found[one.namespace] = (
             one
             if first is None
-            else replace(first, types=first.types + one.types, operations=first.operations + one.operations)
+            else replace(
+                first,
+                types=first.types + one.types,
+                operations=first.operations + one.operations,
+                operations_versions=first.operations_versions or one.operations_versions,
+            )
         )
     return tuple(found.values())
 

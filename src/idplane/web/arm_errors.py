@@ -15,7 +15,7 @@ from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.roles import Reason
 from idplane.web.challenges import new_token_wanted
 
-__all__ = ["ArmError", "challenge", "describe", "envelope", "error_of", "explain"]
+__all__ = ["ArmError", "challenge", "describe", "envelope", "error_of", "explain", "unwrapped"]
 
 K = FailureKind
 
@@ -161,6 +161,13 @@ _KINDS: Mapping[FailureKind, tuple[str, str]] = MappingProxyType(
             ),
         ),
         K.LIMIT_EXCEEDED: ("LimitExceeded", "{detail}"),
+        K.NOT_REGISTERED: (
+            "MissingSubscriptionRegistration",
+            (
+                "The subscription is not registered to use namespace '{namespace}'. See https://aka.ms/rps-not-found for how to "
+                "register subscriptions."
+            ),
+        ),
         K.TEMPLATE_INVALID: ("InvalidTemplate", "{detail}"),
         K.TEMPLATE_FORBIDDEN: ("InvalidTemplateDeployment", "{detail}"),
         K.DEPLOYMENT_NOT_FOUND: ("DeploymentNotFound", "Deployment '{name}' could not be found."),
@@ -241,6 +248,11 @@ def explain(failure: Failure) -> Mapping[str, object]:
     """The error object alone, for operations whose end is told later."""
     error = error_of(failure)
     return {"code": error.code, "message": error.message, **({} if error.target is None else {"target": error.target})}
+
+
+def unwrapped(error: ArmError) -> Mapping[str, object]:
+    """The error as those few providers tell it that know no envelope."""
+    return {"code": error.code, "message": error.message}
 
 
 def envelope(error: ArmError) -> Mapping[str, object]:
