@@ -234,7 +234,7 @@ class Outcome:
 
     status: int = 200
     body: object = None
-    """A JSON object or array; None for an empty answer."""
+    """A JSON object or array; bytes for the few answers that are XML; None for an empty answer."""
     resource: Resource | None = None
     batch: Batch = NOTHING
     headers: tuple[tuple[str, str], ...] = ()
@@ -331,6 +331,8 @@ class ResourceType:
     """Reads the body of a request to an instance or an action of it; raises `Failure(MALFORMED_BODY | BODY_TOO_LARGE)`."""
     missing: Callable[[ResourceId], Failure] | None = None
     """Own-storage types: the refusal of an instance that is not there, where it has words of its own."""
+    bare_list: bool = False
+    """Own-storage types: their list is an array without an envelope, as Microsoft.Compute's images have it, and has one page."""
     permissions: str = ""
     """What action names start with, when it is not the type's name."""
 

@@ -14,6 +14,7 @@ from idplane.providers.keyvault import KEY_VAULT
 from idplane.providers.managed_identity import MANAGED_IDENTITY
 from idplane.providers.metadata import ProviderCatalogue
 from idplane.providers.resources import RESOURCES_VERSIONS, resources_provider
+from idplane.providers.storage import STORAGE
 from idplane.providers.surroundings import SURROUNDINGS, joined
 from idplane.providers.web import WEB
 from idplane.providers.workload_bindings import workload_bindings
@@ -38,6 +39,7 @@ _AZURE = (
     INSIGHTS,
     KEY_VAULT,
     MANAGED_IDENTITY,
+    STORAGE,
     WEB,
     APP,
     CONTAINER_INSTANCE,
