@@ -89,6 +89,10 @@ _PLAN_NAMES = NameRule(re.compile(r"[A-Za-z0-9-]{1,60}"), "1 to 60 letters, digi
 def _prepare(write: Write) -> Resource:
     draft, old = write.draft, write.old
     properties = {name: value for name, value in draft.properties.items() if name not in _REPORTED}
+    plan = properties.get("serverFarmId")
+    if isinstance(plan, str) and plan and "/" not in plan:
+        # A plan of the same group may be told by its name, as `az functionapp create` does.
+        properties["serverFarmId"] = str(ResourceId(draft.id.segments[:4]).child("providers", "Microsoft.Web", "serverfarms", plan))
     state = old.envelope.get(_STATE, _RUNNING) if old else _RUNNING
     return replace(draft, properties=properties, envelope={"kind": "app", **draft.envelope, _STATE: state})
 

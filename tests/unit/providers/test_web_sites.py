@@ -176,5 +176,7 @@ async def test_a_site_s_sku_is_its_plan_s_tier(open_plane: OpenPlane) -> None:
     plan = f"{GROUP}/providers/Microsoft.Web/serverfarms/Plan"
     await plane.put(plan, {"location": "westeurope", "sku": {"name": "B1", "tier": "Basic"}}, version=VERSION)
     assert (await _site(plane, properties={"serverFarmId": plan.lower()}))["properties"]["sku"] == "Basic"
+    named = (await _site(plane, properties={"serverFarmId": "Plan"}))["properties"]
+    assert (named["serverFarmId"], named["sku"]) == (plan, "Basic")
     assert (await _site(plane, properties={"sku": "FlexConsumption"}))["properties"]["sku"] == "FlexConsumption"
     assert (await _site(plane, properties={"serverFarmId": "nowhere"}))["properties"]["sku"] == "Dynamic"
