@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 
 from tests.stories.planes import IDPLANE, Up
 
-__all__ = ["Az", "operator_az", "own_az"]
+__all__ = ["Az", "operator_az", "own_az", "signed_in"]
 
 _SECONDS = 180
 
@@ -63,6 +64,14 @@ def operator_az(up: Up, azure_cli: Path, home: Path) -> Az:
 def own_az(azure_cli: Path, home: Path) -> Az:
     """`az` alone, which keeps its configuration in the folder that is its home."""
     return Az(command=(str(azure_cli),), environment=_environment(home))
+
+
+def signed_in(az: Az, *options: str) -> dict[str, Any]:
+    """The claims of the token that `az` has, for Resource Manager unless the options say otherwise."""
+    token: str = az("account", "get-access-token", *options)["accessToken"]
+    payload = token.split(".")[1]
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return claims
 
 
 def _environment(home: Path) -> dict[str, str]:
