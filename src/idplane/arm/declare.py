@@ -20,11 +20,12 @@ from typing import TypeAlias
 
 from idplane.arm.bodies import parse_object
 from idplane.arm.context import Context
+from idplane.model.attributes import Attributes
 from idplane.model.failure import Failure
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
 from idplane.model.values import JsonObject
-from idplane.ports.store import Batch
+from idplane.ports.store import Batch, Reads
 
 __all__ = [
     "ANY_SCOPE",
@@ -44,6 +45,7 @@ __all__ = [
     "OwnWrite",
     "Placement",
     "Provider",
+    "Question",
     "Removal",
     "ResourceType",
     "StoredItem",
@@ -63,6 +65,7 @@ class Placement(enum.Enum):
     """Where a type's instances may live. Children live where their parent lives."""
 
     TENANT = "tenant"
+    MANAGEMENT_GROUP = "management group"
     SUBSCRIPTION = "subscription"
     GROUP = "group"
     RESOURCE = "resource"
@@ -99,6 +102,20 @@ NAME = NameRule(re.compile(r"[^<>%&:\\?/\x00-\x1f\x7f]{1,260}"), "1 to 260 chara
 
 
 # What functions are given ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A request to an instance whose caller has not been let in yet: what conditions of role assignments may look at follows from it."""
+
+    store: Reads
+    tenant_id: str
+    """The caller's tenant."""
+    id: ResourceId
+    verb: str
+    """`read`, `write` or `delete`."""
+    body: JsonObject
+    """Empty when there is none that can be read; it has not been checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,6 +352,12 @@ class ResourceType:
     """Own-storage types: their list is an array without an envelope, as Microsoft.Compute's images have it, and has one page."""
     permissions: str = ""
     """What action names start with, when it is not the type's name."""
+    attributes: Callable[[Question], Awaitable[Attributes]] | None = None
+    """The attributes of requests to instances that conditions of role assignments may look at; without it there are none."""
+    self_guarded: bool = False
+    """Own-storage types: whether their functions authorize requests for instances, since more than the instance's own place decides."""
+    bodiless: bool = False
+    """Whether a PUT may come without a body."""
 
     def __post_init__(self) -> None:
         if self.name.count("/") < 1 or not self.api_versions:

@@ -15,10 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from idplane.arm import actions, owned, stored
+from idplane.arm.asked import attributes_of
 from idplane.arm.bodies import encode_object
 from idplane.arm.context import Context
 from idplane.arm.declare import Visibility
 from idplane.arm.inner import Background, InnerAnswer, InnerRequest, Rehearsal
+from idplane.arm.locks import Locks
 from idplane.arm.paths import parse_target
 from idplane.arm.preconditions import Preconditions
 from idplane.arm.registry import ActionRoute, CollectionRoute, InstanceRoute, Route
@@ -132,6 +134,7 @@ class ResourceManager:
 
     def __init__(self, kernel: Kernel) -> None:
         self._k = kernel
+        self._locks = Locks(kernel.store)
         self.background = Background()
 
     async def close(self) -> None:
@@ -215,8 +218,9 @@ class ResourceManager:
         if visibility is Visibility.OPEN:
             return None
         data = isinstance(route, ActionRoute) and route.action.data
+        attributes = await attributes_of(attempt, self._k.store)
         try:
-            return await self._k.access.require(attempt.caller, route.permission, route.id, data=data)
+            return await self._k.access.require(attempt.caller, route.permission, route.id, data=data, attributes=attributes)
         except Failure as failure:
             filtered = failure.kind is FailureKind.FORBIDDEN and visibility is Visibility.FILTERED
             if filtered and await self._holds_role_below(attempt.caller, route.id):
@@ -260,10 +264,11 @@ class ResourceManager:
     async def _commit(self, attempt: Attempt, decision: Decision | None, query: Mapping[str, str]) -> Plan:
         pinned = Preconditions(if_match=attempt.request.if_match).pins_version
         for _ in range(_ATTEMPTS):
+            unlocked = await self._locks.require_unlocked(attempt.route.permission, attempt.route.id)
             plan = await self._plan(attempt, query)
             event = self._event(attempt, decision, plan.status, None)
             try:
-                await self._k.store.commit(plan.batch + Batch.of(Append(log=ACTIVITY, event=event)))
+                await self._k.store.commit(unlocked + plan.batch + Batch.of(Append(log=ACTIVITY, event=event)))
             except CommitRefused:
                 # Fresh reads tell what has changed; with If-Match they tell that the client's version has gone.
                 continue

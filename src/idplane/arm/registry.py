@@ -267,7 +267,7 @@ def _lists(declared: ResourceType) -> bool:
 def _placement(scope: ResourceId) -> Placement:
     """What kind of scope an id is."""
     if scope.namespace is not None:
-        return Placement.RESOURCE
+        return Placement.MANAGEMENT_GROUP if scope.is_management_group else Placement.RESOURCE
     return (Placement.TENANT, Placement.SUBSCRIPTION, Placement.GROUP)[len(scope.segments) // 2]
 
 

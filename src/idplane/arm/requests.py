@@ -10,7 +10,7 @@ from typing import Protocol
 from idplane.arm.bodies import parse_object
 from idplane.arm.context import Access, Addresses, IdentityDirectory
 from idplane.arm.declare import Visibility
-from idplane.arm.registry import ActionRoute, CollectionRoute, OperationsRoute, Registry, Route, Verb
+from idplane.arm.registry import ActionRoute, CollectionRoute, InstanceRoute, OperationsRoute, Registry, Route, Verb
 from idplane.model.calls import Call, Caller
 from idplane.model.directory import Principal
 from idplane.model.events import ActivityEvent
@@ -158,6 +158,8 @@ def visibility_of(route: Route) -> Visibility:
         return Visibility.OPEN
     if isinstance(route, CollectionRoute):
         return route.type.visibility
+    if isinstance(route, InstanceRoute) and route.type.self_guarded:
+        return Visibility.OPEN
     return route.action.visibility if isinstance(route, ActionRoute) else Visibility.PERMITTED
 
 
@@ -188,7 +190,8 @@ def body_of(attempt: Attempt) -> Mapping[str, object]:
     media_type = (request.content_type or "").split(";", 1)[0].strip().lower()
     if request.body and media_type not in _MEDIA_TYPES:
         raise Failure(FailureKind.UNSUPPORTED_MEDIA_TYPE, "the request content must be JSON", media_type=media_type[:100])
-    if attempt.verb is not Verb.POST and not request.body.strip():
-        raise Failure(FailureKind.MALFORMED_BODY, "the request content is empty: a JSON object is needed")
     declared = None if isinstance(attempt.route, OperationsRoute) else attempt.route.type
+    bodiless = attempt.verb is Verb.POST or (declared is not None and declared.bodiless)
+    if not bodiless and not request.body.strip():
+        raise Failure(FailureKind.MALFORMED_BODY, "the request content is empty: a JSON object is needed")
     return declared.reads(request.body) if declared is not None else parse_object(request.body)

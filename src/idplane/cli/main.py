@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "federate": "Let an identity trust what runs as a resource, or tell what it would have to trust.",
         "az": "Run the Azure CLI against this plane, signed in as the operator.",
         "token": "Get a token, as the operator or as a resource.",
+        "approve": "Let a program that showed a code sign in as a user.",
         "binding": "Say which processes of a resource may use its identities.",
         "log": "Read what was done (activity) and which tokens were issued (signins).",
         "status": "Tell whether a plane is running, and where.",

@@ -27,7 +27,12 @@ class Profile:
     secret_retention: timedelta
     """How long a deleted secret can be recovered, unless its vault says otherwise."""
     role_assignments_per_subscription: int | None
+    role_assignments_per_management_group: int | None
     custom_roles_per_tenant: int | None
+    locks_per_scope: int | None
+    management_groups_per_tenant: int | None
+    management_group_depth: int | None
+    """Levels of management groups below the root group."""
     federated_credentials_per_principal: int | None
     federated_algorithms: tuple[str, ...]
     """How issuers of federated tokens may sign."""
@@ -44,7 +49,11 @@ AZURE = Profile(
     signing_key_lead=timedelta(days=3),
     secret_retention=timedelta(days=90),
     role_assignments_per_subscription=4000,
+    role_assignments_per_management_group=500,
     custom_roles_per_tenant=5000,
+    locks_per_scope=20,
+    management_groups_per_tenant=10_000,
+    management_group_depth=6,
     federated_credentials_per_principal=20,
     federated_algorithms=("RS256",),
     federated_system_identities=False,
@@ -59,7 +68,11 @@ OPEN = Profile(
     signing_key_lead=timedelta(days=1),
     secret_retention=timedelta(days=90),
     role_assignments_per_subscription=None,
+    role_assignments_per_management_group=None,
     custom_roles_per_tenant=None,
+    locks_per_scope=None,
+    management_groups_per_tenant=None,
+    management_group_depth=None,
     federated_credentials_per_principal=None,
     federated_algorithms=("RS256", "PS256", "ES256"),
     federated_system_identities=True,

@@ -16,6 +16,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 __all__ = [
     "ABSENT",
     "ANY",
+    "PLACE_SEPARATOR",
     "Append",
     "Batch",
     "Change",
@@ -34,6 +35,7 @@ __all__ = [
     "Require",
     "Store",
     "Versioned",
+    "place_of",
 ]
 
 T = TypeVar("T")
@@ -65,6 +67,15 @@ class Log(Generic[T]):
     columns: Mapping[str, Callable[[T], ColumnValue]]
 
 
+def place_of(
+    collection: Collection[T], value: T, where: Mapping[str, ColumnValue] | None, under: tuple[str, str] | None
+) -> str:
+    """Where a record stands in the pages of a selection."""
+    key = collection.key(value)
+    found = collection.columns[under[0]](value) if under and not where else key
+    return key if found == key else f"{found}{PLACE_SEPARATOR}{key}"
+
+
 class Expect(enum.Enum):
     """Expectations about a record that are not a version number."""
 
@@ -72,6 +83,8 @@ class Expect(enum.Enum):
     ANY = "any"
 
 
+PLACE_SEPARATOR = "\x1f"
+"""Between the two parts of a place; it sorts ahead of whatever a resource id may hold."""
 ABSENT = Expect.ABSENT
 ANY = Expect.ANY
 
@@ -86,7 +99,11 @@ class Versioned(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Records in key order; `after` is where the next page starts, None at the end."""
+    """Records in the order of their places; `after` is the place behind which the next page starts, None at the end.
+
+    A record's place is its key. Where `under` alone selects, it is that column's value and then the key: the order of the column's
+    index, so that the last page of a long list costs what the first does.
+    """
 
     items: tuple[Versioned[T], ...]
     after: str | None
@@ -238,6 +255,18 @@ class Reads(Protocol):
         under: tuple[str, str] | None = None,
     ) -> tuple[Versioned[T], ...]:
         """Every matching record; only for sets that are small by nature or bounded by the query."""
+        ...
+
+    async def count(
+        self,
+        collection: Collection[T],
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        under: tuple[str, str] | None = None,
+        limit: int,
+    ) -> int:
+        """How many records match, counted no further than `limit`: what limits are checked with."""
         ...
 
     async def read_log(  # noqa: PLR0913 - one query, spelled out

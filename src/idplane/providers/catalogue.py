@@ -8,10 +8,12 @@ from idplane.arm.declare import Provider
 from idplane.providers.authorization import AUTHORIZATION
 from idplane.providers.compute import COMPUTE
 from idplane.providers.containers import APP, CONTAINER_INSTANCE, CONTAINER_SERVICE
+from idplane.providers.device_codes import DIRECTORY
 from idplane.providers.further_hosts import FURTHER_HOSTS
 from idplane.providers.insights import INSIGHTS
 from idplane.providers.keyvault import KEY_VAULT
 from idplane.providers.managed_identity import MANAGED_IDENTITY
+from idplane.providers.management import MANAGEMENT
 from idplane.providers.metadata import ProviderCatalogue
 from idplane.providers.resources import RESOURCES_VERSIONS, resources_provider
 from idplane.providers.storage import STORAGE
@@ -40,6 +42,7 @@ _AZURE = (
     KEY_VAULT,
     MANAGED_IDENTITY,
     STORAGE,
+    MANAGEMENT,
     WEB,
     APP,
     CONTAINER_INSTANCE,
@@ -47,4 +50,4 @@ _AZURE = (
     *FURTHER_HOSTS,
     *SURROUNDINGS,
 )
-PROVIDERS = composed(*_AZURE, workload_bindings(_AZURE))
+PROVIDERS = composed(*_AZURE, workload_bindings(_AZURE), DIRECTORY)
