@@ -254,7 +254,7 @@ class Outcome:
 
     status: int = 200
     body: object = None
-    """A JSON object or array; None for an empty answer."""
+    """A JSON object or array; bytes for the few answers that are XML; None for an empty answer."""
     resource: Resource | None = None
     batch: Batch = NOTHING
     headers: tuple[tuple[str, str], ...] = ()
@@ -357,6 +357,8 @@ class ResourceType:
     """Own-storage types: the refusal of an instance that is not there, where it has words of its own."""
     logged: tuple[str, ...] = ()
     """Members of `properties` that the activity log shows of requests and answers; texts that are never secret."""
+    bare_list: bool = False
+    """Own-storage types: their list is an array without an envelope, as Microsoft.Compute's images have it, and has one page."""
     permissions: str = ""
     """What action names start with, when it is not the type's name."""
     attributes: Callable[[Question], Awaitable[Attributes]] | None = None

@@ -89,7 +89,7 @@ class ManagementRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManagementResponse:
-    """A finished answer. `body` is a JSON object or array, None for an empty one."""
+    """A finished answer. `body` is a JSON object or array, bytes of XML, or None for an empty one."""
 
     status: int
     body: object = None

@@ -73,6 +73,7 @@ class FailureKind(enum.Enum):
     GROUP_NOT_FOUND = "group_not_found", Category.NOT_FOUND
     PARENT_NOT_FOUND = "parent_not_found", Category.NOT_FOUND
     RESOURCE_NOT_FOUND = "resource_not_found", Category.NOT_FOUND
+    ARTIFACT_NOT_FOUND = "artifact_not_found", Category.NOT_FOUND
     LOCATION_REQUIRED = "location_required", Category.BAD_REQUEST
     LOCATION_CHANGED = "location_changed", Category.CONFLICT
     INVALID_NAME = "invalid_name", Category.BAD_REQUEST

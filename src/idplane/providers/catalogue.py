@@ -18,6 +18,7 @@ from idplane.providers.metadata import ProviderCatalogue
 from idplane.providers.provider_operations import provider_operations
 from idplane.providers.registration import registration
 from idplane.providers.resources import RESOURCES_VERSIONS, resources_provider
+from idplane.providers.storage import STORAGE
 from idplane.providers.surroundings import SURROUNDINGS, joined
 from idplane.providers.web import WEB
 from idplane.providers.workload_bindings import workload_bindings
@@ -43,6 +44,7 @@ _AZURE = (
     INSIGHTS,
     KEY_VAULT,
     MANAGED_IDENTITY,
+    STORAGE,
     MANAGEMENT,
     WEB,
     APP,

@@ -16,6 +16,8 @@ from idplane.web.metadata import cloud_metadata
 
 __all__ = ["ManagementSurface"]
 
+_XML = "application/xml; charset=utf-8"
+
 
 
 
@@ -44,6 +46,8 @@ class ManagementSurface:
                 if_none_match=request.header("if-none-match"),
             )
         )
+        if isinstance(response.body, bytes):
+            return HttpResponse(status=response.status, body=response.body, headers=response.headers, media_type=_XML)
         body = b"" if response.body is None or request.method == "HEAD" else encode(response.body)
         return HttpResponse(status=response.status, body=body, headers=response.headers)
 
