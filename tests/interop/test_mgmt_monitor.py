@@ -113,7 +113,8 @@ def test_grants_and_their_removal_can_be_told_from_the_log(
     assignments.create(scope, name, wanted)
     assignments.delete(scope, name)
     text = f"resourceProvider eq Microsoft.Authorization and {since.replace(chr(39), '')}"
-    started, ended = {}, {}
+    started: dict[str, EventData] = {}
+    ended: dict[str, EventData] = {}
     for event in client.activity_logs.list(filter=text):
         assert event.status is not None
         (started if event.status.value == "Started" else ended)[event.operation_id] = event

@@ -92,7 +92,9 @@ def _prepare(write: Write) -> Resource:
     plan = properties.get("serverFarmId")
     if isinstance(plan, str) and plan and "/" not in plan:
         # A plan of the same group may be told by its name, as `az functionapp create` does.
-        properties["serverFarmId"] = str(ResourceId(draft.id.segments[:4]).child("providers", "Microsoft.Web", "serverfarms", plan))
+        properties["serverFarmId"] = str(
+            ResourceId(draft.id.segments[:4]).child("providers", "Microsoft.Web", "serverfarms", plan)
+        )
     state = old.envelope.get(_STATE, _RUNNING) if old else _RUNNING
     return replace(draft, properties=properties, envelope={"kind": "app", **draft.envelope, _STATE: state})
 

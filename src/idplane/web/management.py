@@ -19,8 +19,6 @@ __all__ = ["ManagementSurface"]
 _XML = "application/xml; charset=utf-8"
 
 
-
-
 class ManagementSurface:
     """Speaks Resource Manager's dialect for one `ResourceManager`; `home_tenant` is what challenges name."""
 
