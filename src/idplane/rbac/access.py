@@ -6,12 +6,14 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from idplane.model.attributes import NO_ATTRIBUTES, Attributes
 from idplane.model.calls import Caller
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
-from idplane.model.roles import AccessCall, Decision, Permission, RoleAssignment, RoleDefinition
+from idplane.model.roles import AccessCall, Decision, Permission, Reason, RoleAssignment, RoleDefinition
 from idplane.ports.collections import DENY_ASSIGNMENTS, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
 from idplane.ports.store import Change, Store
+from idplane.ports.world import Clock
 from idplane.rbac.builtin import BUILT_IN_ROLES
 from idplane.rbac.cache import FeedCache
 from idplane.rbac.decision import ByScope, CompiledDeny, by_scope, decide_indexed
@@ -32,6 +34,8 @@ class _Held:
     index: ByScope
     custom_roles: frozenset[tuple[str, str]]
     """Tenant and role of the assignments whose role is not built in."""
+    special: bool
+    """Whether a decision needs more than the index: custom roles, or the time for a condition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,13 @@ class AccessControl:
     Assignments are kept per principal, deny assignments per scope, custom roles per role, each until a commit touches it: the
     store calls its listeners before it acknowledges a commit, so a check that starts after a commit in this process sees it.
     Reads that the store cannot serve raise `Failure(UNAVAILABLE)`: nothing is ever decided from less than what was asked for.
+
+    The clock is for conditions that look at the time; without one the time is absent, and they are not met.
     """
 
-    def __init__(self, *, store: Store) -> None:
+    def __init__(self, *, store: Store, clock: Clock | None = None) -> None:
         self._store = store
+        self._clock = clock
         self._principals: FeedCache[_Held] = FeedCache(limit=_PRINCIPALS_KEPT)
         self._denies: FeedCache[tuple[CompiledDeny, ...]] = FeedCache(limit=_SCOPES_KEPT)
         self._custom: FeedCache[_Role | None] = FeedCache(limit=_ROLES_KEPT)
@@ -61,8 +68,21 @@ class AccessControl:
         """Stop listening to the store."""
         self._unsubscribe()
 
-    async def check(self, caller_ids: frozenset[str], action: str, scope: ResourceId, *, data: bool = False) -> Decision:
-        """Decide whether any of these principal ids may do `action` (a data action with `data`) at `scope`."""
+    async def check(
+        self,
+        caller_ids: frozenset[str],
+        action: str,
+        scope: ResourceId,
+        *,
+        data: bool = False,
+        attributes: Attributes | None = None,
+    ) -> Decision:
+        """Decide whether any of these principal ids may do `action` (a data action with `data`) at `scope`.
+
+        `attributes` are for conditions; those that are not given are absent.
+        """
+        held = await self._principals.get_all(caller_ids, self._load_principal)
+        special = [one for one in held if one.special]
         place = await self._places.of(scope)
         call = AccessCall(
             principal_ids=caller_ids,
@@ -70,21 +90,32 @@ class AccessControl:
             data=data,
             scopes=along(scope, place),
             tenant_id=place.tenant_id,
+            attributes=attributes or NO_ATTRIBUTES,
+            at=self._clock.now() if special and self._clock is not None else None,
         )
-        held = await self._principals.get_all(caller_ids, self._load_principal)
         denies = [*itertools.chain.from_iterable(await self._denies.get_all(call.scopes, self._load_denies))]
-        custom = await self._custom_rules(held)
-        return decide_indexed(
-            call, [one.index for one in held], denies, lambda role_id: custom.get(role_id) or self._rules(role_id)
-        )
+        indexes = [one.index for one in held]
+        if not special:
+            return decide_indexed(call, indexes, denies, self._rules)
+        custom = await self._custom_rules(special)
+        return decide_indexed(call, indexes, denies, lambda role_id: custom.get(role_id) or self._rules(role_id))
 
-    async def require(self, caller: Caller, action: str, scope: ResourceId, *, data: bool = False) -> Decision:
+    async def require(
+        self,
+        caller: Caller,
+        action: str,
+        scope: ResourceId,
+        *,
+        data: bool = False,
+        attributes: Attributes | None = None,
+    ) -> Decision:
         """The decision that allows the call; raises `Failure(FORBIDDEN)` when there is none.
 
         The failure's facts are what Azure's texts are made of: `name`, `client_id`, `oid`, `action`, `scope`, `reason` (a
-        `Reason` value) and `because`, the deny assignment's id or nothing.
+        `Reason` value), `because` (the deny assignment, or the role assignment whose condition is not met) and `deny_name` and
+        `deny_scope` of the deny assignment.
         """
-        decision = await self.check(caller.principal_ids, action, scope, data=data)
+        decision = await self.check(caller.principal_ids, action, scope, data=data, attributes=attributes)
         if decision.allowed:
             return decision
         raise Failure(
@@ -97,7 +128,21 @@ class AccessControl:
             scope=str(scope),
             reason=decision.reason.value,
             because=decision.because or "",
+            **await self._denial(decision),
         )
+
+    async def _denial(self, decision: Decision) -> Mapping[str, str]:
+        """What a refusal tells of the deny assignment that decided it."""
+        if decision.reason is not Reason.DENY_ASSIGNMENT or decision.because is None:
+            return {}
+        deny = await self._store.get(DENY_ASSIGNMENTS, decision.because)
+        return {} if deny is None else {"deny_name": deny.value.name, "deny_scope": deny.value.scope}
+
+    async def denied_below(self, scope: ResourceId) -> bool:
+        """Whether deny assignments stand somewhere below a scope, so that being let in there does not settle what lies below."""
+        under = None if not scope.segments else ("scope_key", scope.key)
+        page = await self._store.page(DENY_ASSIGNMENTS, under=under, limit=2)
+        return any(one.value.scope_key != scope.key for one in page.items) or page.after is not None
 
     async def lineage(self, scope: ResourceId) -> tuple[str, ...]:
         """The keys of a scope and of all from which it inherits, nearest first: management groups included, the tenant last."""
@@ -155,7 +200,8 @@ class AccessControl:
         stored = await self._store.all(ROLE_ASSIGNMENTS, where={"principal_id": principal_id})
         assignments = [one.value for one in stored]
         custom = frozenset((one.tenant_id, one.role_id) for one in assignments if one.role_id not in BUILT_IN_ROLES)
-        return _Held(by_scope(assignments), custom)
+        special = bool(custom) or any(one.condition is not None for one in assignments)
+        return _Held(by_scope(assignments), custom, special)
 
     async def _load_denies(self, scope_key: str) -> tuple[CompiledDeny, ...]:
         stored = await self._store.all(DENY_ASSIGNMENTS, where={"scope_key": scope_key})
@@ -171,8 +217,8 @@ class AccessControl:
                 # A change that does not say whose assignment it was may have been anyone's.
                 self._principals.clear() if change.subject is None else self._principals.drop(change.subject)
             elif change.collection == DENY_ASSIGNMENTS.name:
-                # The feed does not say at which scope a deny assignment stood. They are few and change rarely.
-                self._denies.clear()
+                # The subject is the scope where it stands or stood.
+                self._denies.clear() if change.subject is None else self._denies.drop(change.subject)
             elif change.collection == ROLE_DEFINITIONS.name:
                 self._custom.drop(change.key)
         self._places.hear(changes)

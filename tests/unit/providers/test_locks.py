@@ -236,7 +236,7 @@ async def test_a_lock_beside_does_not_count(world: World) -> None:
     await world.resource(f"{GROUP}2")
     await lock(world, f"{GROUP}2", "ReadOnly")
     assert (await delete(world, VAULT)).status == 200
-    assert (await delete(world, GROUP)).status == 200
+    assert (await delete(world, GROUP)).status == 202
 
 
 async def test_what_is_not_there_is_refused_for_its_lock_first(world: World) -> None:
