@@ -252,6 +252,35 @@ async def test_the_refusal_is_in_the_log(world: World) -> None:
     assert (event.http_status, event.sub_status, event.status) == (409, "LOCKED", EventStatus.FAILED)
 
 
+@pytest.mark.parametrize(
+    ("scope", "level", "allowed"),
+    [
+        (VAULT, "CanNotDelete", False),
+        (f"{VAULT}/secrets/one", "CanNotDelete", False),
+        (GROUP, "CanNotDelete", False),
+        (GROUP, "ReadOnly", False),
+        (f"{GROUP}2", "ReadOnly", False),
+        (f"{GROUP}2", "CanNotDelete", True),
+    ],
+)
+async def test_nothing_is_moved_out_from_under_its_lock(world: World, scope: str, level: str, *, allowed: bool) -> None:
+    await make(world)
+    await world.resource(f"{GROUP}2")
+    await lock(world, scope, level)
+    body = {"resources": [VAULT], "targetResourceGroup": f"{GROUP}2"}
+
+    def move(word: str) -> Awaitable[ManagementResponse]:
+        return world.call("POST", f"{GROUP}/{word}", body, version=RESOURCES_VERSION)
+
+    if allowed:
+        assert (await move("moveResources")).status == 202
+        return
+    assert (await refused(move("moveResources"))).kind is FailureKind.LOCKED
+    assert await world.store.get(RESOURCES, VAULT.lower()) is not None
+    await unlock(world, scope)
+    assert (await move("moveResources")).status == 202
+
+
 # Races ----------------------------------------------------------------------------------------------------------------
 
 
