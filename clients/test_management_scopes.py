@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.mgmt.authorization import AuthorizationManagementClient
-from azure.mgmt.authorization.models import RoleAssignmentCreateParameters
+from azure.mgmt.authorization.v2022_04_01.models import RoleAssignmentCreateParameters
 from azure.mgmt.managementgroups import ManagementGroupsMgmtClient
 from azure.mgmt.managementgroups.models import (
     CheckNameAvailabilityRequest,
@@ -173,15 +173,15 @@ def test_a_read_only_scope_says_which_lock_it_is(idplane: LocalPlane, locks: Man
 
 
 def test_locks_in_three_pages(idplane: LocalPlane, locks: ManagementLockClient) -> None:
-    for number in range(11):
-        group = idplane.resource_group(f"group-{number}")
+    groups = [idplane.resource_group(f"group-{number}") for number in range(11)]
+    for group in groups:
         for name in range(20):
             locks.management_locks.create_or_update_by_scope(group, f"lock-{name}", ManagementLockObject(level="CanNotDelete"))
     pages = list(locks.management_locks.list_at_subscription_level().by_page())
     names = [(one.id) for page in pages for one in page]
     assert (len(names), len(set(names)), len(pages) >= 3) == (220, 220, True)
     with pytest.raises(HttpResponseError) as refused:
-        locks.management_locks.create_or_update_by_scope(group, "more", ManagementLockObject(level="CanNotDelete"))
+        locks.management_locks.create_or_update_by_scope(groups[0], "more", ManagementLockObject(level="CanNotDelete"))
     assert refusal(refused) == (400, "LockLimitExceeded")
 
 
