@@ -9,8 +9,9 @@ until the change feed names that principal) and the deny assignments of those sc
 a `Decision` and what decided it.
 
 Modules: `patterns` (what an action pattern matches), `rules` (compiled permission blocks), `builtin` (roles shipped as data),
-`decision` (the pure decision), `cache` (values kept until the feed says otherwise), `access` (`AccessControl`),
-`groups` (which groups a principal is in, through others too).
+`conditions` (ABAC: `condition_syntax` reads one, `condition_nodes` and `condition_operators` are what it means),
+`decision` (the pure decision), `cache` (values kept until the feed says otherwise), `places` (tenants and management groups above a scope),
+`access` (`AccessControl`), `groups` (which groups a principal is in, through others too).
 """
 
 from idplane.rbac.access import AccessControl

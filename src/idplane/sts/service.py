@@ -243,6 +243,7 @@ class TokenService:
             opaque=Opaque.fresh(self._entropy, assignment.generation if assignment else ""),
             issued_at=issued_at,
             expires_at=issued_at + self._lifetime(principal),
+            roles=principal.roles_for(authorized.audience.roles_resource),
         )
 
     def _lifetime(self, principal: Principal) -> timedelta:
