@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
+from idplane.graph.applications import APPLICATION_SET
 from idplane.graph.declare import EntitySet
+from idplane.graph.directory_audits import DIRECTORY_AUDIT_SET
+from idplane.graph.service_principals import SERVICE_PRINCIPAL_SET
 from idplane.graph.sign_ins import SIGN_IN_SET
 
 __all__ = ["ENTITY_SETS"]
 
-ENTITY_SETS: Final[tuple[EntitySet, ...]] = (SIGN_IN_SET,)
+ENTITY_SETS: Final[tuple[EntitySet, ...]] = (
+    APPLICATION_SET,
+    SERVICE_PRINCIPAL_SET,
+    SIGN_IN_SET,
+    DIRECTORY_AUDIT_SET,
+)
