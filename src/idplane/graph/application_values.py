@@ -8,14 +8,22 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from idplane.directory.audiences import AUDIENCE_URIS, audience_key
-from idplane.graph.settings import require_known
 from idplane.model.directory import Application, AppRole
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import is_guid
 from idplane.model.values import JsonObject
 from idplane.providers.fields import Fields
 
-__all__ = ["AUDIENCES", "SETTINGS", "app_roles", "check_body", "display_name", "identifier_uris", "token_version"]
+__all__ = [
+    "AUDIENCES",
+    "SETTABLE",
+    "SETTINGS",
+    "app_roles",
+    "check_audience",
+    "display_name",
+    "identifier_uris",
+    "token_version",
+]
 
 SETTINGS: Final[Mapping[str, object]] = {
     "addIns": [],
@@ -54,16 +62,10 @@ SETTINGS: Final[Mapping[str, object]] = {
 }
 """Kept for their clients, with what they are when nobody has set them."""
 AUDIENCES: Final = ("AzureADMyOrg", "AzureADMultipleOrgs", "AzureADandPersonalMicrosoftAccount", "PersonalMicrosoftAccount")
-_OWN: Final = ("displayName", "identifierUris", "appRoles", "isFallbackPublicClient", "keyCredentials", "passwordCredentials")
-_READ_ONLY: Final = (
-    "id",
-    "appId",
-    "createdDateTime",
-    "deletedDateTime",
-    "publisherDomain",
-    "verifiedPublisher",
-    "certification",
+SETTABLE: Final = frozenset(
+    {"displayName", "identifierUris", "appRoles", "isFallbackPublicClient", "keyCredentials", "passwordCredentials", *SETTINGS}
 )
+"""What a body may say."""
 _MAX_NAME: Final = 256
 _MAX_URIS: Final = 50
 _MAX_URI: Final = 255
@@ -74,14 +76,8 @@ _TAKEN: Final = frozenset(audience_key(uri) for uris in AUDIENCE_URIS.values() f
 _VERSION_2: Final = 2
 
 
-def check_body(body: JsonObject, old: Application | None) -> None:
-    """Raises `Failure(INVALID_PARAMETER)` for members that an application has not, or that nobody can set."""
-    require_known(body, *_OWN, *_READ_ONLY, *SETTINGS)
-    for name in ("id", "appId"):
-        value = body.get(name)
-        mine = (old.id if name == "id" else old.client_id) if old is not None else None
-        if value is not None and value != mine:
-            raise Failure(FailureKind.INVALID_PARAMETER, f"Property '{name}' is read-only and cannot be set")
+def check_audience(body: JsonObject) -> None:
+    """Raises `Failure(INVALID_PARAMETER)` for a `signInAudience` that there is not."""
     audience = body.get("signInAudience")
     if audience is not None and audience not in AUDIENCES:
         raise Fields(body).refuse("signInAudience", f"must be one of {', '.join(AUDIENCES)}")

@@ -15,9 +15,10 @@ from idplane.directory.audiences import audience_key
 from idplane.directory.clients import new_application
 from idplane.directory.identities import removal_of
 from idplane.graph.application_values import (
+    SETTABLE,
     SETTINGS,
     app_roles,
-    check_body,
+    check_audience,
     display_name,
     identifier_uris,
     taken_uri,
@@ -28,7 +29,7 @@ from idplane.graph.declare import Context, Entity, EntitySet, Planned, RowQuery,
 from idplane.graph.federated import FEDERATED_OF_APPLICATION
 from idplane.graph.guards import require_changeable, require_not_last
 from idplane.graph.permissions import Area
-from idplane.graph.settings import merged
+from idplane.graph.settings import merged, require_settable
 from idplane.graph.shapes import BOOL, OBJECT, OBJECTS, TEXT, TEXTS, TIME, EntityType, Kind, Property
 from idplane.graph.times import shown_time
 from idplane.model.directory import Application, AppRole, Principal, Setting
@@ -178,7 +179,8 @@ async def _find_by_name(context: Context, _: Entity | None, key: str) -> Entity 
 
 async def _create(task: Task) -> Planned:
     context, body = task.context, task.body
-    check_body(body, None)
+    require_settable(body, _TYPE, SETTABLE, {})
+    check_audience(body)
     plain = new_application(
         tenant_id=context.tenant_id, display_name=display_name(body, None), entropy=context.entropy, now=context.now
     )
@@ -200,7 +202,9 @@ async def _create(task: Task) -> Planned:
 async def _update(task: Task) -> Planned:
     row: Versioned[Application] = task.target.row
     context, old, body = task.context, row.value, task.body
-    check_body(body, old)
+    shown = await _complete(context, task.target, lambda _: True)
+    require_settable(body, _TYPE, SETTABLE, shown.document)
+    check_audience(body)
     changed = _described(replace(old, display_name=display_name(body, old)), body)
     batch = await _uris_batch(context, changed, old.identifier_uris)
     batch += Batch.of(Put(collection=APPLICATIONS, value=changed, expect=row.version))

@@ -20,7 +20,7 @@ from idplane.graph.federated import FEDERATED_OF_PRINCIPAL
 from idplane.graph.guards import require_changeable, require_not_last
 from idplane.graph.permissions import Area
 from idplane.graph.principals import find_by_column, find_principal, principal_rows
-from idplane.graph.settings import merged, require_known
+from idplane.graph.settings import merged, require_settable
 from idplane.graph.shapes import BOOL, OBJECT, OBJECTS, TEXT, TEXTS, TIME, EntityType
 from idplane.graph.times import shown_time
 from idplane.model.directory import Principal, PrincipalType
@@ -47,21 +47,8 @@ _SETTINGS: Final[JsonObject] = {
     "tags": [],
     "tokenEncryptionKeyId": None,
 }
-_OWN: Final = ("appId", "accountEnabled", "keyCredentials", "passwordCredentials")
-_READ_ONLY: Final = (
-    "id",
-    "alternativeNames",
-    "appDescription",
-    "appDisplayName",
-    "appOwnerOrganizationId",
-    "appRoleAssignmentRequired",
-    "appRoles",
-    "createdDateTime",
-    "displayName",
-    "oauth2PermissionScopes",
-    "servicePrincipalNames",
-    "servicePrincipalType",
-    "signInAudience",
+_SETTABLE: Final = frozenset(
+    {"accountEnabled", "appRoleAssignmentRequired", "keyCredentials", "passwordCredentials", *_SETTINGS}
 )
 SERVICE_PRINCIPAL: Final = EntityType(
     name="servicePrincipal",
@@ -188,7 +175,7 @@ async def _find_by_client(context: Context, _: Entity | None, key: str) -> Entit
 async def _create(task: Task) -> Planned:
     """The service principal of an application of this tenant."""
     context, fields = task.context, Fields(task.body)
-    require_known(task.body, *_OWN, *_READ_ONLY, *_SETTINGS)
+    require_settable(task.body, SERVICE_PRINCIPAL, _SETTABLE | {"appId"}, {"servicePrincipalType": "Application"})
     client_id = fields.required_text("appId").lower()
     taken = await context.store.page(PRINCIPALS, where={"tenant_id": context.tenant_id, "client_id": client_id}, limit=1)
     if taken.items:
@@ -224,8 +211,8 @@ async def _update(task: Task) -> Planned:
     row: Versioned[Principal] = task.target.row
     context, old = task.context, row.value
     require_changeable(old)
-    require_known(task.body, *_OWN, *_READ_ONLY, *_SETTINGS)
-    _require_unchanged(task)
+    shown = await _complete(context, task.target, lambda _: True)
+    require_settable(task.body, SERVICE_PRINCIPAL, _SETTABLE, shown.document)
     changed = _described(old, task.body)
     batch = await require_not_last(context, old) if old.enabled and not changed.enabled else Batch()
     batch += Batch.of(Put(collection=PRINCIPALS, value=changed, expect=row.version))
@@ -251,13 +238,6 @@ def _described(principal: Principal, body: JsonObject) -> Principal:
         enabled=principal.enabled if enabled is None else enabled,
         settings=merged(principal.settings, body, _SETTINGS),
     )
-
-
-def _require_unchanged(task: Task) -> None:
-    """Members that nobody can set may be sent back as they were read."""
-    for name in ("id", "appId", "displayName", "appDisplayName", "servicePrincipalType", "servicePrincipalNames"):
-        if name in task.body and task.body[name] != task.target.document.get(name):
-            raise Failure(FailureKind.INVALID_PARAMETER, f"Property '{name}' is read-only and cannot be set")
 
 
 SERVICE_PRINCIPAL_SET: Final = EntitySet(

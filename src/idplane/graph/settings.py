@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
+from idplane.graph.shapes import EntityType
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.values import JsonObject
 from idplane.providers.fields import Fields
 
-__all__ = ["merged", "require_known"]
+__all__ = ["merged", "require_known", "require_settable"]
 
 _MAX_ITEMS: Final = 1200
 _MAX_TEXT: Final = 4096
@@ -32,6 +33,15 @@ def merged(old: JsonObject, body: JsonObject, defaults: JsonObject) -> JsonObjec
             _require_kind(fields, name, defaults[name])
             found[name] = _overlaid(found.get(name), value)
     return found
+
+
+def require_settable(body: JsonObject, entity: EntityType, settable: Collection[str], shown: JsonObject) -> None:
+    """Raises `Failure(INVALID_PARAMETER)` for members that the type has not, and for those that nobody sets unless they say what is `shown`."""
+    require_known(body, *entity.properties)
+    for name, value in body.items():
+        if name in entity.properties and name not in settable and value is not None and value != shown.get(name):
+            words = f"Property '{name}' is read-only and cannot be set"
+            raise Failure(FailureKind.INVALID_PARAMETER, words, code="Request_BadRequest")
 
 
 def require_known(body: JsonObject, *known: str) -> None:
