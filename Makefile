@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Hundreds of short processes are started below. Where images forbid Python to keep what it compiles, each of them would compile all anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check lint types layers format fuzz bench conformance lock clean
+.PHONY: demo test check lint types layers format fuzz clients bench conformance lock clean
 
 demo: $(VENV)/.demo ## the main job, live on this terminal
 	@$(BIN)/idplane demo
@@ -17,8 +17,8 @@ test: $(VENV)/.dev ## the tests that need nothing but Python
 check: lint types layers test fuzz ## everything that CI checks, except what needs other software
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff format --check src tests fuzz bench conformance
-	$(BIN)/ruff check src tests fuzz bench conformance
+	$(BIN)/ruff format --check src tests fuzz bench clients conformance
+	$(BIN)/ruff check src tests fuzz bench clients conformance
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
@@ -32,12 +32,15 @@ fuzz: $(VENV)/.dev ## every endpoint against random input
 conformance: $(VENV)/.dev ## real SDKs of every language against a live plane; LANGUAGES=python,javascript for a part
 	@$(BIN)/python -m conformance $(if $(LANGUAGES),--languages $(LANGUAGES)) $(if $(CHECK),--check)
 
-bench: $(VENV)/.dev ## ratios against limits and peers, side by side
-	@for script in bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
+clients: $(VENV)-clients/.ready $(VENV)-azure-cli/.ready clients/oav/node_modules/.ready ## the Azure CLI, management SDKs, Graph's SDK and Azure's validators against live planes
+	PATH="$(CURDIR)/$(VENV)-azure-cli/bin:$$PATH" $(VENV)-clients/bin/pytest -n 2 --dist loadgroup -q clients
+
+bench: $(VENV)-clients/.ready ## ratios against limits and peers, side by side
+	@for script in bench/bench_*.py; do $(VENV)-clients/bin/python $$script || exit 1; done
 
 format: $(VENV)/.dev
-	$(BIN)/ruff format src tests fuzz bench conformance
-	$(BIN)/ruff check --fix src tests fuzz bench conformance
+	$(BIN)/ruff format src tests fuzz bench clients conformance
+	$(BIN)/ruff check --fix src tests fuzz bench clients conformance
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(f"idplane needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Set PYTHON=...") if sys.version_info < (3, 11) else None'
@@ -55,11 +58,30 @@ $(VENV)/.dev: requirements/dev.lock pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.demo
 
+$(VENV)-clients/.ready: requirements/clients.lock pyproject.toml
+	@echo "Preparing the environment of the management clients (once) ..."
+	@$(PYTHON) -m venv $(VENV)-clients
+	@$(VENV)-clients/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/clients.lock
+	@$(VENV)-clients/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)-azure-cli/.ready: requirements/azure-cli.lock
+	@echo "Preparing the Azure CLI (once) ..."
+	@$(PYTHON) -m venv $(VENV)-azure-cli
+	@$(VENV)-azure-cli/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/azure-cli.lock
+	@touch $@
+
+clients/oav/node_modules/.ready: clients/oav/package-lock.json
+	@cd clients/oav && npm ci --silent --no-audit --no-fund
+	@touch $@
+
 lock: ## write the lock files anew (needs uv)
 	uv pip compile pyproject.toml --extra demo --extra postgresql --group dev $(LOCK_FLAGS) -o requirements/dev.lock
 	uv pip compile pyproject.toml --extra demo --group build $(LOCK_FLAGS) -c requirements/dev.lock -o requirements/demo.lock
+	uv pip compile pyproject.toml --extra demo --extra postgresql --group clients $(LOCK_FLAGS) -c requirements/dev.lock -o requirements/clients.lock
+	uv pip compile requirements/azure-cli.in $(LOCK_FLAGS) -o requirements/azure-cli.lock
 	for file in conformance/python/requirements/*.in; do uv pip compile $$file $(LOCK_FLAGS) -o $${file%.in}.lock || exit 1; done
 LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-clients $(VENV)-azure-cli clients/oav/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -28,7 +28,9 @@ from idplane.ports.store import (
     Reads,
     RefusedBecause,
     Require,
+    Trim,
     Versioned,
+    place_of,
 )
 from idplane.ports.world import Entropy
 
@@ -80,19 +82,22 @@ class ScratchStore:
         after: str | None = None,
         limit: int = 100,
     ) -> Page[T]:
-        """A page in key order; it may hold fewer than `limit` records before the end."""
+        """A page; it may hold fewer than `limit` records before the end."""
         own = self._own(collection)
         base = await self._base.page(collection, where=where, under=under, after=after, limit=limit)
         end = base.after
-        merged = {collection.key(one.value): one for one in base.items if collection.key(one.value) not in own}
-        for key, found in own.items():
-            inside = (after is None or key > after) and (end is None or key <= end)
-            if found is not None and inside and _matches(collection, found.value, where, under):
-                merged[key] = found
-        keys = sorted(merged)
-        if len(keys) > limit:
-            keys, end = keys[:limit], keys[limit - 1]
-        return Page(tuple(merged[key] for key in keys), end)
+        merged = {
+            place_of(collection, one.value, where, under): one for one in base.items if collection.key(one.value) not in own
+        }
+        for found in own.values():
+            if found is not None and _matches(collection, found.value, where, under):
+                place = place_of(collection, found.value, where, under)
+                if (after is None or place > after) and (end is None or place <= end):
+                    merged[place] = found
+        places = sorted(merged)
+        if len(places) > limit:
+            places, end = places[:limit], places[limit - 1]
+        return Page(tuple(merged[place] for place in places), end)
 
     async def all(
         self,
@@ -110,6 +115,18 @@ class ScratchStore:
             {key: one for key, one in own.items() if one is not None and _matches(collection, one.value, where, under)}
         )
         return tuple(merged[key] for key in sorted(merged))
+
+    async def count(
+        self,
+        collection: Collection[T],
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        under: tuple[str, str] | None = None,
+        limit: int,
+    ) -> int:
+        """How many records match, at most `limit`."""
+        return min(limit, len(await self.all(collection, where=where, under=under)))
 
     async def read_log(  # noqa: PLR0913 - the store's interface
         self,
@@ -132,7 +149,7 @@ class ScratchStore:
         """Apply all or nothing, here only; raises `CommitRefused` for versions that have passed."""
         states: dict[tuple[str, str], Versioned[object] | None] = {}
         for operation in batch.operations:
-            if isinstance(operation, Append):
+            if isinstance(operation, Append | Trim):
                 continue
             key = operation.collection.key(operation.value) if isinstance(operation, Put) else operation.key
             place = (operation.collection.name, key)

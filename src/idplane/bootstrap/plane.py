@@ -17,6 +17,7 @@ from idplane.arm.kernel import ResourceManager
 from idplane.arm.registry import Registry
 from idplane.arm.requests import Kernel
 from idplane.audit.activity import activity_event
+from idplane.audit.retention import LogRetention
 from idplane.bootstrap.embedded import InProcessUpstream
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.seed import Installation, ensure_installation
@@ -36,7 +37,7 @@ from idplane.ports.collections import AGENTS, CREDENTIALS
 from idplane.ports.store import ANY, Batch, Delete, Put
 from idplane.providers import PROVIDERS
 from idplane.rbac import AccessControl
-from idplane.sts import RefusalLog, TokenAuthenticator, TokenService
+from idplane.sts import DeviceCodes, RefusalLog, SignInUpkeep, TokenAuthenticator, TokenService
 from idplane.vault import SecretVault
 from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
@@ -75,6 +76,8 @@ class Plane:
     manager: ResourceManager
     tls: TlsAuthority
     vault: SecretVault
+    sign_ins: SignInUpkeep
+    retention: LogRetention
     surfaces: Surfaces
     agent: HostAgent
     stop_listening: tuple[Callable[[], None], ...]
@@ -90,7 +93,7 @@ class Plane:
             store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile
         )
         tls = await TlsAuthority.open(store=store, custody=custody, clock=clock, entropy=entropy)
-        access = AccessControl(store=store)
+        access = AccessControl(store=store, clock=world.clock)
         authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
         tokens = TokenService(
             store=store,
@@ -102,6 +105,7 @@ class Plane:
             authenticator=authenticator,
             documents=HttpIssuerDocuments(),
         )
+        devices = DeviceCodes(store=store, clock=clock, entropy=entropy)
         manager = ResourceManager(
             Kernel(
                 store=store,
@@ -116,6 +120,7 @@ class Plane:
                 record=activity_event,
                 describe=describe,
                 explain=explain,
+                reseal=lambda sealed, old, new: custody.seal(custody.unseal(sealed, context=old), context=new),
             )
         )
         vault = SecretVault(
@@ -138,7 +143,7 @@ class Plane:
         )
         hosts = HostDirectory(store=store, authority=authority, clock=clock)
         surfaces = Surfaces(
-            authority=AuthoritySurface(tokens=tokens, ring=ring, store=store),
+            authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store),
             management=ManagementSurface(manager=manager, home_tenant=installation.tenant.id),
             graph=GraphSurface(service=directory),
             vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
@@ -159,6 +164,8 @@ class Plane:
             manager=manager,
             tls=tls,
             vault=vault,
+            sign_ins=SignInUpkeep(store=store),
+            retention=LogRetention(store=store, profile=world.profile),
             surfaces=surfaces,
             agent=agent,
             stop_listening=subscriptions,
@@ -175,17 +182,24 @@ class Plane:
         return listener
 
     async def duties(self) -> None:
-        """What happens by itself, until cancelled: keys rotate, deleted secrets are purged when their time has come."""
+        """What happens by itself, until cancelled: keys rotate; deleted secrets, ended sign-ins and old log events go in time."""
         await asyncio.gather(
             _repeat(self.world, "key rotation", self.ring.turn),
             _repeat(self.world, "purge of deleted secrets", lambda: self.vault.purge_due(self.world.clock.now())),
+            _repeat(self.world, "purge of ended sign-ins", lambda: self.sign_ins.purge_due(self.world.clock.now())),
+            _repeat(self.world, "removal of old log events", self._trim_logs),
         )
+
+    async def _trim_logs(self) -> None:
+        await self.retention.turn(self.world.clock.now())
 
     async def turn(self) -> datetime:
         """One pass of all duties, for whoever moves the clock by hand; when the next thing is due."""
+        await self._trim_logs()
         dues = (
             await self.ring.turn(),
             await self.vault.purge_due(self.world.clock.now()),
+            await self.sign_ins.purge_due(self.world.clock.now()),
             await self.agent.token_files.turn(),
         )
         return min(due for due in dues if due is not None)

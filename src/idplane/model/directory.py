@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -10,6 +11,7 @@ from idplane.model.scale_sets import identity_host_key
 from idplane.model.values import JsonObject
 
 __all__ = [
+    "HOME_USER",
     "Agent",
     "AppRole",
     "AppRoleAssignment",
@@ -17,13 +19,20 @@ __all__ = [
     "Credential",
     "CredentialKind",
     "GrantedRole",
+    "GroupDetails",
+    "Membership",
     "Principal",
     "PrincipalType",
     "ResourceApplication",
     "Setting",
     "Subscription",
     "Tenant",
+    "UserDetails",
 ]
+
+
+HOME_USER = "home-user"
+"""The setting that holds the object id of the home tenant's first user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +57,13 @@ class Subscription:
     tenant_id: str
     display_name: str
     state: str = "Enabled"
+    """`Enabled`, `Warned` or `Disabled`."""
+    management_group: str | None = None
+    """Key of the management group above it; None for the tenant's root group."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    created_at: datetime | None = None
+    unregistered: tuple[str, ...] = ()
+    """Namespaces, in lower case, in which nothing can be made until they are registered again."""
 
 
 class PrincipalType(enum.StrEnum):
@@ -62,6 +78,37 @@ class PrincipalType(enum.StrEnum):
     def rbac_type(self) -> str:
         """The `principalType` that role assignments use for it (control-plane.md section 7.3)."""
         return {"User": "User", "Group": "Group"}.get(self.value, "ServicePrincipal")
+
+    @property
+    def is_client(self) -> bool:
+        """Whether it is a service principal: something that signs in by itself, under its `client_id`."""
+        return self in (PrincipalType.APPLICATION, PrincipalType.MANAGED_IDENTITY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserDetails:
+    """What a user has beside what every principal has. There is no password: see docs/decisions/0011."""
+
+    user_principal_name: str
+    """As written; unique in the tenant without regard to case."""
+    mail: str | None = None
+    mail_nickname: str | None = None
+    given_name: str | None = None
+    surname: str | None = None
+    further: Mapping[str, str] = field(default_factory=dict)
+    """Texts that nothing here reads, such as `jobTitle`, by Graph's names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupDetails:
+    """What a group has beside what every principal has. Its members are `Membership`s."""
+
+    mail_nickname: str = ""
+    description: str | None = None
+    security_enabled: bool = True
+    mail_enabled: bool = False
+    kinds: tuple[str, ...] = ()
+    """Graph's `groupTypes`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +127,7 @@ class GrantedRole:
 class Principal:
     """A directory object that roles can be assigned to. `id` is the object id, `client_id` the application id.
 
-    A managed identity names its ARM resource in `resource_id` (the host for system-assigned, the identity itself for
+    Users and groups are no applications: their `client_id` is their object id, and nothing can sign in under it. A managed identity names its ARM resource in `resource_id` (the host for system-assigned, the identity itself for
     user-assigned) and its names follow control-plane.md section 8.
     """
 
@@ -101,10 +148,32 @@ class Principal:
     """What its app role assignments come to. Each change of those changes this record too, so that whatever rests on the principal ends."""
     settings: JsonObject = field(default_factory=dict)
     """Further members that Graph's clients set and read back, such as `tags` and `notes`."""
+    user: UserDetails | None = None
+    """Of users."""
+    group: GroupDetails | None = None
+    """Of groups."""
+
+    @property
+    def caller_name(self) -> str:
+        """What logs and refusals call it: users by the name that they sign in under, everything else by its display name."""
+        return self.user.user_principal_name if self.user is not None else self.display_name
 
     def roles_for(self, resource: str) -> tuple[str, ...]:
         """The values of the roles that it holds for the application with that client id, sorted."""
         return tuple(sorted({one.value for one in self.app_roles if one.resource == resource}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """That a principal is a direct member of a group. Groups may be members, even of one another."""
+
+    group_id: str
+    member_id: str
+
+    @property
+    def key(self) -> str:
+        """Unique: nobody is a member twice."""
+        return f"{self.group_id}|{self.member_id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +218,7 @@ class Application:
     token_version: int = 1
     app_roles: tuple[AppRole, ...] = ()
     public_client: bool = False
-    """`isFallbackPublicClient`: it may sign people in without proving itself."""
+    """`isFallbackPublicClient`: it may sign users in without a credential of its own, since it runs where it could keep none."""
     settings: JsonObject = field(default_factory=dict)
     """Further members that Graph's clients set and read back, such as `web` and `requiredResourceAccess`."""
 

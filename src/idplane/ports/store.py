@@ -16,6 +16,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 __all__ = [
     "ABSENT",
     "ANY",
+    "PLACE_SEPARATOR",
     "Append",
     "Batch",
     "Change",
@@ -33,7 +34,9 @@ __all__ = [
     "RefusedBecause",
     "Require",
     "Store",
+    "Trim",
     "Versioned",
+    "place_of",
 ]
 
 T = TypeVar("T")
@@ -65,6 +68,15 @@ class Log(Generic[T]):
     columns: Mapping[str, Callable[[T], ColumnValue]]
 
 
+def place_of(
+    collection: Collection[T], value: T, where: Mapping[str, ColumnValue] | None, under: tuple[str, str] | None
+) -> str:
+    """Where a record stands in the pages of a selection."""
+    key = collection.key(value)
+    found = collection.columns[under[0]](value) if under and not where else key
+    return key if found == key else f"{found}{PLACE_SEPARATOR}{key}"
+
+
 class Expect(enum.Enum):
     """Expectations about a record that are not a version number."""
 
@@ -72,6 +84,8 @@ class Expect(enum.Enum):
     ANY = "any"
 
 
+PLACE_SEPARATOR = "\x1f"
+"""Between the two parts of a place; it sorts ahead of whatever a resource id may hold."""
 ABSENT = Expect.ABSENT
 ANY = Expect.ANY
 
@@ -86,7 +100,11 @@ class Versioned(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Records in key order; `after` is where the next page starts, None at the end."""
+    """Records in the order of their places; `after` is the place behind which the next page starts, None at the end.
+
+    A record's place is its key. Where `under` alone selects, it is that column's value and then the key: the order of the column's
+    index, so that the last page of a long list costs what the first does.
+    """
 
     items: tuple[Versioned[T], ...]
     after: str | None
@@ -129,7 +147,20 @@ class Append(Generic[T]):
     event: T
 
 
-Operation: TypeAlias = Put[object] | Delete[object] | Require[object] | Append[object]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trim(Generic[T]):
+    """Remove the `limit` oldest events of a log that happened before an instant (microseconds since the epoch).
+
+    The event with the last position stays, however old it is, since positions go on from it. A cursor into what was removed goes on
+    behind it, or finds the end.
+    """
+
+    log: Log[T]
+    before: int
+    limit: int
+
+
+Operation: TypeAlias = Put[object] | Delete[object] | Require[object] | Append[object] | Trim[object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +181,7 @@ class Batch:
         return bool(self.operations)
 
 
-_OPERATIONS = (Put, Delete, Require, Append)
+_OPERATIONS = (Put, Delete, Require, Append, Trim)
 
 
 def _operation(one: object) -> Operation:
@@ -238,6 +269,18 @@ class Reads(Protocol):
         under: tuple[str, str] | None = None,
     ) -> tuple[Versioned[T], ...]:
         """Every matching record; only for sets that are small by nature or bounded by the query."""
+        ...
+
+    async def count(
+        self,
+        collection: Collection[T],
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        under: tuple[str, str] | None = None,
+        limit: int,
+    ) -> int:
+        """How many records match, counted no further than `limit`: what limits are checked with."""
         ...
 
     async def read_log(  # noqa: PLR0913 - one query, spelled out

@@ -38,6 +38,7 @@ from idplane.store.plan import (
     PutRecord,
     RequireRecord,
     Tables,
+    TrimLog,
     Written,
     findable,
     log_statements,
@@ -124,7 +125,7 @@ class PostgresStore:
         after: str | None = None,
         limit: int = 100,
     ) -> Page[T]:
-        """Records in key order; see the port."""
+        """Records in the order of their places; see the port."""
         if limit < 1:
             raise ValueError("a page has at least one record")
         table = self._table(collection)
@@ -147,6 +148,19 @@ class PostgresStore:
         table = self._table(collection)
         rows = await self._rows(*table.select(where, under))
         return tuple(Versioned(table.decode(doc), version) for _, version, doc in rows)
+
+    async def count(
+        self,
+        collection: Collection[T],
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        under: tuple[str, str] | None = None,
+        limit: int,
+    ) -> int:
+        """How many records match, at most `limit`."""
+        ((found,),) = await self._rows(*self._table(collection).counted(where, under, limit))
+        return int(found)
 
     async def commit(self, batch: Batch, /) -> int:
         """Apply all or nothing, durably. A caller that is cancelled while it waits does not undo the commit.
@@ -254,7 +268,7 @@ class PostgresStore:
     @contextlib.asynccontextmanager
     async def _begun(self, plan: Plan) -> AsyncIterator[Any]:
         """A connection inside a new transaction. One that turns out to be dead is replaced: nothing was asked of it yet."""
-        begin = _BEGIN if plan.appends is None else "begin"
+        begin = "begin" if plan.is_of_logs else _BEGIN
         for last in (False, True):
             async with self._connections.held() as connection:
                 try:
@@ -292,6 +306,9 @@ async def _transact(connection: Any, plan: Plan) -> tuple[Change, ...]:
         for step in plan.steps:
             if isinstance(step, AppendRow):
                 rows.append(step)
+            elif isinstance(step, TrimLog):
+                for text, parameters in step.queries:
+                    await connection.execute(text, *parameters)
             elif (one := await _step(connection, step)) is not None:
                 written.append(one)
         await _append(connection, rows)

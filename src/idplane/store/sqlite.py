@@ -112,7 +112,7 @@ class SqliteStore:
         after: str | None = None,
         limit: int = 100,
     ) -> Page[T]:
-        """Records in key order; see the port."""
+        """Records in the order of their places; see the port."""
         if limit < 1:
             raise ValueError("a page has at least one record")
         table = self._table(collection)
@@ -136,6 +136,19 @@ class SqliteStore:
         table = self._table(collection)
         rows = self._rows(*table.select(where, under))
         return tuple(Versioned(table.decode(doc), version) for _, version, doc in rows)
+
+    async def count(
+        self,
+        collection: Collection[T],
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        under: tuple[str, str] | None = None,
+        limit: int,
+    ) -> int:
+        """How many records match, at most `limit`."""
+        ((found,),) = self._rows(*self._table(collection).counted(where, under, limit))
+        return int(found)
 
     async def commit(self, batch: Batch, /) -> int:
         """Apply all or nothing, durably. A caller that is cancelled while it waits does not undo the commit."""

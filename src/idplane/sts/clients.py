@@ -84,7 +84,7 @@ class ClientAuthentication:
             raise Failure(FailureKind.MISSING_PARAMETER, "the request names no client", parameter="client_id")
         where = {"tenant_id": tenant.id, "client_id": request.client_id.lower()}
         page = await records.page(PRINCIPALS, where=where, limit=1)
-        if page.items:
+        if page.items and page.items[0].value.type.is_client:
             return page.items[0]
         shown = request.client_id[:200]
         raise Failure(

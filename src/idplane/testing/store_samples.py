@@ -30,6 +30,8 @@ from idplane.model.events import ActivityEvent, EventStatus, SignIn
 from idplane.model.federation import FederatedCredential, Trust
 from idplane.model.ids import ResourceId
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
+from idplane.model.locks import Lock, LockLevel
+from idplane.model.management_groups import ManagementGroup, SubscriptionAlias
 from idplane.model.resources import AssignedIdentity, Identity, IdentityAssignment, IdentityType, Resource
 from idplane.model.roles import DenyAssignment, Permission, RoleAssignment, RoleDefinition
 from idplane.model.vault import SecretVersion
@@ -42,6 +44,8 @@ from idplane.ports.collections import (
     DENY_ASSIGNMENTS,
     FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
+    LOCKS,
+    MANAGEMENT_GROUPS,
     PRINCIPALS,
     RESOURCES,
     ROLE_ASSIGNMENTS,
@@ -49,6 +53,7 @@ from idplane.ports.collections import (
     SECRETS,
     SETTINGS,
     SIGNING_KEYS,
+    SUBSCRIPTION_ALIASES,
     SUBSCRIPTIONS,
     TENANTS,
 )
@@ -191,6 +196,20 @@ def role_assignment(identifier: str = "assignment", principal_id: str = "ann", s
     )
 
 
+def management_group(name: str, parent: str | None = None) -> ManagementGroup:
+    """A management group; `parent` is a key, None for the root group."""
+    return ManagementGroup(name=name, tenant_id=TENANT, display_name=name, parent=parent, changed_at=NOW)
+
+
+def _alias() -> SubscriptionAlias:
+    return SubscriptionAlias(name="Home", tenant_id=TENANT, subscription_id="sub", workload="Production", created_at=NOW)
+
+
+def _lock(scope: str) -> Lock:
+    identifier = ResourceId.parse(scope).extension("Microsoft.Authorization/locks", "Keep")
+    return Lock(id=identifier, level=LockLevel.READ_ONLY, created_at=NOW, changed_at=NOW, anchor=scope.lower())
+
+
 def _role(identifier: str, name: str) -> RoleDefinition:
     return RoleDefinition(
         id=identifier,
@@ -293,7 +312,10 @@ def everything() -> Batch:
     )
     return Batch.of(
         create(TENANTS, tenant(TENANT)),
-        create(SUBSCRIPTIONS, Subscription(id="sub", tenant_id=TENANT, display_name="Home")),
+        create(MANAGEMENT_GROUPS, management_group("Shops")),
+        create(MANAGEMENT_GROUPS, management_group("Web", "shops")),
+        create(SUBSCRIPTIONS, Subscription(id="sub", tenant_id=TENANT, display_name="Home", management_group="web")),
+        create(SUBSCRIPTION_ALIASES, _alias()),
         create(SETTINGS, setting("home", TENANT)),
         create(RESOURCES, resource(GROUP)),
         create(RESOURCES, bearer),
@@ -309,6 +331,7 @@ def everything() -> Batch:
         create(ROLE_DEFINITIONS, _role("role", "Price Reader")),
         create(ROLE_ASSIGNMENTS, role_assignment()),
         create(DENY_ASSIGNMENTS, denial),
+        create(LOCKS, _lock(VAULT)),
         create(SIGNING_KEYS, signing_key("key", KeyState.ACTIVE)),
         create(SECRETS, secret("0" * 32, 1)),
     )
@@ -368,6 +391,9 @@ _APP = Batch.of(create(APPLICATIONS, _application("app", "c")))
 _OF_APP = replace(credential(), principal_id="", application_id="app")
 _TRUST_OF_APP = replace(federated_credential(), principal_id="", application_id="app")
 _ASSIGNED = _VM + _ANN + Batch.of(create(IDENTITY_ASSIGNMENTS, identity_assignment()))
+_SHOPS = "/providers/Microsoft.Management/managementGroups/Shops"
+_GROUP_ABOVE = Batch.of(create(MANAGEMENT_GROUPS, management_group("Shops")))
+_SUBSCRIBED = Subscription(id="sub", tenant_id=TENANT, display_name="Home", management_group="shops")
 _ACTIVE = signing_key("one", KeyState.ACTIVE)
 
 REFUSALS = (
@@ -412,6 +438,11 @@ REFUSALS = (
     _missing("resource of an app role assignment", APP_ROLE_ASSIGNMENTS, app_role_assignment(), _ANN),
     _missing("principal of a role assignment", ROLE_ASSIGNMENTS, role_assignment()),
     _missing("vault of a secret", SECRETS, secret("a", 1), _GROUP),
+    _missing("scope of a lock", LOCKS, _lock(VAULT), _GROUP),
+    _missing("parent of a management group", MANAGEMENT_GROUPS, management_group("Web", "shops")),
+    _missing("management group of a subscription", SUBSCRIPTIONS, _SUBSCRIBED),
+    _missing("subscription of an alias", SUBSCRIPTION_ALIASES, _alias()),
+    _missing("management group of a role assignment", ROLE_ASSIGNMENTS, role_assignment(scope=_SHOPS), _ANN),
     _needed("group with resources", RESOURCES, GROUP.lower(), _VM),
     _needed("host with an identity", RESOURCES, VM.lower(), _ASSIGNED),
     _needed("host with a binding", RESOURCES, VM.lower(), _VM + Batch.of(create(BINDINGS, binding()))),
@@ -437,6 +468,25 @@ REFUSALS = (
         _BOTH + Batch.of(create(APP_ROLE_ASSIGNMENTS, app_role_assignment())),
     ),
     _needed("principal with a role", PRINCIPALS, "ann", _ANN + Batch.of(create(ROLE_ASSIGNMENTS, role_assignment()))),
+    _needed("scope with a lock", RESOURCES, VAULT.lower(), _VAULT + Batch.of(create(LOCKS, _lock(VAULT)))),
+    _needed(
+        "management group with another",
+        MANAGEMENT_GROUPS,
+        "shops",
+        _GROUP_ABOVE + Batch.of(create(MANAGEMENT_GROUPS, management_group("Web", "shops"))),
+    ),
+    _needed(
+        "management group with a subscription",
+        MANAGEMENT_GROUPS,
+        "shops",
+        _GROUP_ABOVE + Batch.of(create(SUBSCRIPTIONS, _SUBSCRIBED)),
+    ),
+    _needed(
+        "management group with a role",
+        MANAGEMENT_GROUPS,
+        "shops",
+        _GROUP_ABOVE + _ANN + Batch.of(create(ROLE_ASSIGNMENTS, role_assignment(scope=_SHOPS))),
+    ),
     _needed("vault with secrets", RESOURCES, VAULT.lower(), _VAULT + Batch.of(create(SECRETS, secret("a", 1)))),
 )
 """Every unique column and every reference that `ports.collections` promises."""

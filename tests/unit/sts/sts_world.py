@@ -50,7 +50,7 @@ from idplane.ports.collections import (
     TENANTS,
 )
 from idplane.ports.store import ABSENT, ANY, Batch, Collection, Order, Put, Store
-from idplane.sts import TokenAuthenticator, TokenRequest, TokenService
+from idplane.sts import DeviceCodes, TokenAuthenticator, TokenRequest, TokenService
 from idplane.sts.requests import JWT_BEARER, Endpoint
 from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
 
@@ -151,6 +151,7 @@ class StsWorld:
     entropy: SeededEntropy
     store: Store
     service: TokenService
+    devices: DeviceCodes
     authenticator: TokenAuthenticator
     published: Published
     tenant: Tenant
@@ -227,6 +228,7 @@ class StsWorld:
             entropy=entropy,
             store=store,
             service=service,
+            devices=DeviceCodes(store=store, clock=clock, entropy=entropy),
             authenticator=authenticator,
             published=published,
             tenant=tenant,

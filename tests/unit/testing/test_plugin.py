@@ -210,9 +210,9 @@ def test_reset_kills_tokens_and_forgets_everything(idplane: LocalPlane, monkeypa
     assert left == {
         "resources": 0,
         "secrets": 0,
-        "principals": 1 + len(FIRST_PARTY),
-        "role_assignments": 1,
-    }  # the owner and its role
+        "principals": 2 + len(FIRST_PARTY),
+        "role_assignments": 2,
+    }  # the owners and their roles
 
 
 def status(plane: LocalPlane, url: str, token: str) -> int:
