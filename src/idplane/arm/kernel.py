@@ -266,9 +266,10 @@ class ResourceManager:
         for _ in range(_ATTEMPTS):
             unlocked = await self._locks.require_unlocked(attempt.route.permission, attempt.route.id)
             plan = await self._plan(attempt, query)
+            kept = await self._kept(attempt, plan, query)
             event = self._event(attempt, decision, plan.status, None)
             try:
-                await self._k.store.commit(unlocked + plan.batch + Batch.of(Append(log=ACTIVITY, event=event)))
+                await self._k.store.commit(unlocked + plan.batch + kept + Batch.of(Append(log=ACTIVITY, event=event)))
             except CommitRefused:
                 # Fresh reads tell what has changed; with If-Match they tell that the client's version has gone.
                 continue
@@ -277,6 +278,12 @@ class ResourceManager:
             return plan
         kind = FailureKind.PRECONDITION_FAILED if pinned else FailureKind.CONFLICT
         raise Failure(kind, "other changes to the same resources kept coming first; try again", id=str(attempt.route.id))
+
+    async def _kept(self, attempt: Attempt, plan: Plan, query: Mapping[str, str]) -> Batch:
+        """Nobody takes away the last administrator by accident: whoever means it says `force=true`."""
+        if query.get("force", "").lower() == "true":
+            return Batch()
+        return await self._k.keep(self._k.store, plan.batch, attempt.caller.tenant_id)
 
     def _event(self, attempt: Attempt, decision: Decision | None, status: int, code: str | None) -> ActivityEvent:
         return self._k.record(

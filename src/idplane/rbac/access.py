@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from idplane.model.attributes import NO_ATTRIBUTES, Attributes
 from idplane.model.calls import Caller
@@ -17,6 +17,7 @@ from idplane.ports.world import Clock
 from idplane.rbac.builtin import BUILT_IN_ROLES
 from idplane.rbac.cache import FeedCache
 from idplane.rbac.decision import ByScope, CompiledDeny, by_scope, decide_indexed
+from idplane.rbac.groups import Groups
 from idplane.rbac.places import Places, along
 from idplane.rbac.rules import Rules
 
@@ -61,12 +62,14 @@ class AccessControl:
         self._denies: FeedCache[tuple[CompiledDeny, ...]] = FeedCache(limit=_SCOPES_KEPT)
         self._custom: FeedCache[_Role | None] = FeedCache(limit=_ROLES_KEPT)
         self._places = Places(store)
+        self._groups = Groups(store=store)
         self._built_in: dict[str, Rules] = {}
         self._unsubscribe = store.subscribe(self._on_changes)
 
     def close(self) -> None:
         """Stop listening to the store."""
         self._unsubscribe()
+        self._groups.close()
 
     async def check(
         self,
@@ -148,6 +151,10 @@ class AccessControl:
         """The keys of a scope and of all from which it inherits, nearest first: management groups included, the tenant last."""
         return await self._places.lineage(scope)
 
+    async def principal_ids(self, principal_id: str) -> frozenset[str]:
+        """Everything that assignments may name to mean a principal: itself, and the groups that it is in through whatever others."""
+        return frozenset((principal_id, *await self._groups.of(principal_id)))
+
     async def definition(self, tenant_id: str, role_id: str) -> RoleDefinition | None:
         """A role that exists in the tenant, built-in or its own, by its GUID in any case."""
         key = role_id.lower()
@@ -170,16 +177,18 @@ class AccessControl:
     async def permissions(self, caller_ids: frozenset[str], scope: ResourceId) -> tuple[Permission, ...]:
         """The permission blocks that these principals hold at a scope, nearest assignments first, each block once.
 
-        As with Azure's permissions operation, deny assignments are not taken off. Conditional assignments grant nothing and are
-        left out.
+        As with Azure's permissions operation, deny assignments are not taken off. What is held under a condition says so.
         """
         place = await self._places.of(scope)
         held = await self._principals.get_all(caller_ids, self._load_principal)
         found: dict[Permission, None] = {}
         for assignment in _along(along(scope, place), held):
-            if assignment.condition is None and place.tenant_id in {None, assignment.tenant_id}:
+            if place.tenant_id in {None, assignment.tenant_id}:
                 role = await self.definition(assignment.tenant_id, assignment.role_id)
-                found.update(dict.fromkeys(role.permissions if role else ()))
+                blocks = role.permissions if role else ()
+                if assignment.condition is not None:
+                    blocks = tuple(replace(one, condition=assignment.condition) for one in blocks)
+                found.update(dict.fromkeys(blocks))
         return tuple(found)
 
     def _rules(self, role_id: str) -> Rules | None:
