@@ -11,7 +11,7 @@ from idplane.model.calls import Caller
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.roles import AccessCall, Decision, Permission, Reason, RoleAssignment, RoleDefinition
-from idplane.ports.collections import DENY_ASSIGNMENTS, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
+from idplane.ports.collections import DENY_ASSIGNMENTS, PRINCIPALS, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
 from idplane.ports.store import Change, Store
 from idplane.ports.world import Clock
 from idplane.rbac.builtin import BUILT_IN_ROLES
@@ -35,6 +35,8 @@ class _Held:
     index: ByScope
     custom_roles: frozenset[tuple[str, str]]
     """Tenant and role of the assignments whose role is not built in."""
+    tenant_id: str | None
+    """The principal's own; None for one that does not exist."""
     special: bool
     """Whether a decision needs more than the index: custom roles, or the time for a condition."""
 
@@ -92,7 +94,8 @@ class AccessControl:
             action=action,
             data=data,
             scopes=along(scope, place),
-            tenant_id=place.tenant_id,
+            # `/` is the top of every tenant: the caller's is meant.
+            tenant_id=place.tenant_id or next((one.tenant_id for one in held if one.tenant_id is not None), None),
             attributes=attributes or NO_ATTRIBUTES,
             at=self._clock.now() if special and self._clock is not None else None,
         )
@@ -210,7 +213,8 @@ class AccessControl:
         assignments = [one.value for one in stored]
         custom = frozenset((one.tenant_id, one.role_id) for one in assignments if one.role_id not in BUILT_IN_ROLES)
         special = bool(custom) or any(one.condition is not None for one in assignments)
-        return _Held(by_scope(assignments), custom, special)
+        principal = await self._store.get(PRINCIPALS, principal_id)
+        return _Held(by_scope(assignments), custom, None if principal is None else principal.value.tenant_id, special)
 
     async def _load_denies(self, scope_key: str) -> tuple[CompiledDeny, ...]:
         stored = await self._store.all(DENY_ASSIGNMENTS, where={"scope_key": scope_key})
@@ -222,7 +226,7 @@ class AccessControl:
 
     def _on_changes(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            if change.collection == ROLE_ASSIGNMENTS.name:
+            if change.collection in (ROLE_ASSIGNMENTS.name, PRINCIPALS.name):
                 # A change that does not say whose assignment it was may have been anyone's.
                 self._principals.clear() if change.subject is None else self._principals.drop(change.subject)
             elif change.collection == DENY_ASSIGNMENTS.name:
