@@ -82,6 +82,9 @@ async def _get(lookup: Lookup) -> Item | None:
 async def _list(listing: Listing) -> Listed:
     context = listing.context
     wanted = _filter(context.query.get("$filter"))
+    if context.query.get("tenantid", context.tenant.id).lower() not in {context.tenant.id, ""}:
+        words = "The query parameter 'tenantId' must be the tenant of the access token."
+        raise Failure(FailureKind.INVALID_PARAMETER, words, parameter="tenantId")
     await require_scope(context, listing.scope)
     either: tuple[dict[str, ColumnValue], ...] = ({},)
     if wanted.principal_id is not None:
@@ -237,6 +240,12 @@ async def _role(context: Context, role_id: str, scope: ResourceId) -> Versioned[
             f"The role definition '{role.value.name}' is not assignable at scope '{scope}'.",
             "RoleAssignmentScopeNotAssignableToRoleDefinition",
         )
+    if scope.is_management_group and any(one.data_actions for one in role.value.permissions):
+        raise _refused(
+            f"The role definition '{role.value.name}' has data actions. Custom roles with data actions are not assignable at "
+            "management groups.",
+            "RoleAssignmentScopeNotAssignableToRoleDefinition",
+        )
     return role
 
 
@@ -278,7 +287,7 @@ async def _require_room(context: Context, scope: ResourceId) -> None:
         kind, limit, place = "management group", profile.role_assignments_per_management_group, scope.key
     else:
         return
-    if limit is not None and len(await context.store.all(ROLE_ASSIGNMENTS, under=("scope_key", place))) >= limit:
+    if limit is not None and await context.store.count(ROLE_ASSIGNMENTS, under=("scope_key", place), limit=limit) >= limit:
         raise Failure(
             FailureKind.LIMIT_EXCEEDED,
             f"No more role assignments can be created: the {kind} has reached its limit of {limit}.",

@@ -120,6 +120,7 @@ async def _put(write: OwnWrite) -> StoredItem:
     context, role_id = write.context, write.id.name.lower()
     old = await _writable(context, role_id)
     role = _parsed(write.body, role_id, context, old.value if old is not None else None)
+    _require_named_data(role)
     await _require_everywhere(context, role, old)
     for scope in role.assignable_scopes:
         await require_scope(context, ResourceId.parse(scope))
@@ -167,6 +168,17 @@ def _refuse_built_in(role_id: str) -> None:
         raise _invalid(f"The role definition '{role.name}' is built in and cannot be changed or deleted.")
 
 
+def _require_named_data(role: RoleDefinition) -> None:
+    """A role that can be assigned in a whole management group names its data actions one by one."""
+    wild = [action for block in role.permissions for action in block.data_actions if "*" in action]
+    if wild and any(scope.is_management_group for scope in _scopes(role)):
+        raise Failure(
+            FailureKind.INVALID_PARAMETER,
+            f"The data action '{wild[0]}' has a wildcard, which roles that are assignable at a management group cannot have.",
+            code="InvalidDataActionOrNotDataAction",
+        )
+
+
 async def _require_everywhere(context: Context, role: RoleDefinition, old: Versioned[RoleDefinition] | None) -> None:
     """The permission at every scope that the role reaches or reached."""
     scopes = set(_scopes(role)) | set(_scopes(old.value) if old is not None else ())
@@ -191,8 +203,7 @@ async def _require_room(context: Context) -> None:
     limit = context.profile.custom_roles_per_tenant
     if limit is None:
         return
-    held = await context.store.all(ROLE_DEFINITIONS, where={"tenant_id": context.tenant.id})
-    if len(held) >= limit:
+    if await context.store.count(ROLE_DEFINITIONS, where={"tenant_id": context.tenant.id}, limit=limit) >= limit:
         raise Failure(
             FailureKind.LIMIT_EXCEEDED,
             f"The directory already has {limit} custom role definitions, and no more can be created.",
