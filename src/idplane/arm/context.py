@@ -6,10 +6,10 @@ change and the activity event.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from idplane.arm.inner import Manager
 from idplane.model.attributes import Attributes
@@ -23,9 +23,12 @@ from idplane.model.roles import Decision, Permission, RoleDefinition
 from idplane.ports.store import Batch, Reads, Store
 from idplane.ports.world import Entropy
 
-__all__ = ["Access", "Addresses", "Context", "Identities", "IdentityDirectory"]
+__all__ = ["Access", "Addresses", "Context", "Identities", "IdentityDirectory", "Reseal"]
 
 T = TypeVar("T")
+
+Reseal: TypeAlias = Callable[[bytes, str, str], bytes]
+"""A sealed value, where it was sealed for, and where it will be: the same value sealed for the new place. Nobody sees it."""
 
 
 class Access(Protocol):
@@ -130,6 +133,7 @@ class Context:
     access: Access
     identities: Identities
     addresses: Addresses
+    reseal: Reseal
     manager: Manager
     """For work that consists of further requests."""
     action: str

@@ -7,6 +7,7 @@ from idplane.arm.cascade import removal
 from idplane.arm.context import Context
 from idplane.arm.declare import ResourceType, Visibility, Write
 from idplane.arm.envelope import render
+from idplane.arm.long_running import ACCEPTED, accepted
 from idplane.arm.missing import resource_not_found
 from idplane.arm.preconditions import resource_etag
 from idplane.arm.registry import CollectionRoute, InstanceRoute, Verb
@@ -137,7 +138,11 @@ async def _delete(task: Task, route: InstanceRoute) -> Plan:
         if route.type.delete_missing == 404:  # noqa: PLR2004 - HTTP's word for it
             raise await _missing(context, route.id)
         return Plan(status=route.type.delete_missing)
-    return Plan(status=route.type.deleted_status, batch=await removal(found, context, task.registry.type))
+    batch = await removal(found, context, task.registry.type)
+    if route.type.deleted_later:
+        later = await accepted(context)
+        return Plan(status=ACCEPTED, batch=batch + later.batch, headers=later.headers)
+    return Plan(status=route.type.deleted_status, batch=batch)
 
 
 # Ids ----------------------------------------------------------------------------------------------------------------

@@ -17,12 +17,14 @@ from idplane.arm.kernel import ResourceManager
 from idplane.arm.registry import Registry
 from idplane.arm.requests import Kernel
 from idplane.audit.activity import activity_event
+from idplane.audit.retention import LogRetention
 from idplane.bootstrap.embedded import InProcessUpstream
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
 from idplane.directory.audiences import Audiences
+from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
 from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
@@ -76,6 +78,7 @@ class Plane:
     tls: TlsAuthority
     vault: SecretVault
     sign_ins: SignInUpkeep
+    retention: LogRetention
     surfaces: Surfaces
     agent: HostAgent
     stop_listening: tuple[Callable[[], None], ...]
@@ -85,6 +88,7 @@ class Plane:
         """Compose a plane over a store that may be empty or hold an installation."""
         installation = await ensure_installation(world)
         store, custody, clock, entropy = world.store, world.custody, world.clock, world.entropy
+        await ensure_first_party(store, tenant_id=installation.tenant.id, entropy=entropy, now=clock.now())
         ring = await KeyRing.open(store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile)
         authority = await CredentialAuthority.open(
             store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile
@@ -118,6 +122,7 @@ class Plane:
                 describe=describe,
                 explain=explain,
                 keep=keep_administrators,
+                reseal=lambda sealed, old, new: custody.seal(custody.unseal(sealed, context=old), context=new),
             )
         )
         vault = SecretVault(
@@ -162,6 +167,7 @@ class Plane:
             tls=tls,
             vault=vault,
             sign_ins=SignInUpkeep(store=store),
+            retention=LogRetention(store=store, profile=world.profile),
             surfaces=surfaces,
             agent=agent,
             stop_listening=subscriptions,
@@ -178,15 +184,20 @@ class Plane:
         return listener
 
     async def duties(self) -> None:
-        """What happens by itself, until cancelled: keys rotate, deleted secrets and sign-ins are purged when their time has come."""
+        """What happens by itself, until cancelled: keys rotate; deleted secrets, ended sign-ins and old log events go in time."""
         await asyncio.gather(
             _repeat(self.world, "key rotation", self.ring.turn),
             _repeat(self.world, "purge of deleted secrets", lambda: self.vault.purge_due(self.world.clock.now())),
             _repeat(self.world, "purge of ended sign-ins", lambda: self.sign_ins.purge_due(self.world.clock.now())),
+            _repeat(self.world, "removal of old log events", self._trim_logs),
         )
+
+    async def _trim_logs(self) -> None:
+        await self.retention.turn(self.world.clock.now())
 
     async def turn(self) -> datetime:
         """One pass of all duties, for whoever moves the clock by hand; when the next thing is due."""
+        await self._trim_logs()
         dues = (
             await self.ring.turn(),
             await self.vault.purge_due(self.world.clock.now()),

@@ -20,7 +20,6 @@ _OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 _TENANT = "home-tenant"
 _SUBSCRIPTION = "home-subscription"
 _OPERATOR = "operator"
-_GRAPH_ROLES = ("AuditLog.Read.All", "Directory.Read.All")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +146,5 @@ def _new(world: World) -> Installation:
         created_at=now,
     )
     subscription = Subscription(id=world.entropy.guid(), tenant_id=tenant_id, display_name="idplane")
-    operator = new_application_principal(
-        tenant_id=tenant_id, display_name="idplane operator", entropy=world.entropy, now=now, graph_roles=_GRAPH_ROLES
-    )
+    operator = new_application_principal(tenant_id=tenant_id, display_name="idplane operator", entropy=world.entropy, now=now)
     return Installation(tenant=tenant, subscription=subscription, operator=operator)

@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "run": "Run a command as a resource, with its managed identities.",
         "env": "Print the variables that give a program a resource's identities.",
         "federate": "Let an identity trust what runs as a resource, or tell what it would have to trust.",
+        "az": "Run the Azure CLI against this plane, signed in as the operator.",
         "token": "Get a token, as the operator or as a resource.",
         "approve": "Let a program that showed a code sign in as a user.",
         "binding": "Say which processes of a resource may use its identities.",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from idplane.arm.bodies import parse_object
@@ -232,7 +232,7 @@ class DirectoryService:
         return await planner(Task(context=attempt.context, parent=parent, entity=entity, body=body))
 
     def _event(self, attempt: _Attempt, word: str, planned: Planned, *, failure_code: str | None = None) -> ActivityEvent:
-        event = activity_event(
+        return activity_event(
             event_id=self._entropy.guid(),
             at=self._clock.now(),
             call=attempt.context.call,
@@ -242,8 +242,8 @@ class DirectoryService:
             decision=None,
             http_status=planned.status,
             failure_code=failure_code,
+            details={"displayName": planned.name} if planned.name else {},
         )
-        return replace(event, properties={**event.properties, "displayName": planned.name}) if planned.name else event
 
 
 async def _resolve(route: Route, context: Context) -> tuple[Entity | None, Entity | None]:

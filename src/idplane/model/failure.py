@@ -68,10 +68,12 @@ class FailureKind(enum.Enum):
     API_VERSION_NOT_REGISTERED = "api_version_not_registered", Category.BAD_REQUEST
     UNKNOWN_NAMESPACE = "unknown_namespace", Category.NOT_FOUND
     UNKNOWN_TYPE = "unknown_type", Category.NOT_FOUND
+    MANAGEMENT_GROUP_NOT_FOUND = "management_group_not_found", Category.NOT_FOUND
     SUBSCRIPTION_NOT_FOUND = "subscription_not_found", Category.NOT_FOUND
     GROUP_NOT_FOUND = "group_not_found", Category.NOT_FOUND
     PARENT_NOT_FOUND = "parent_not_found", Category.NOT_FOUND
     RESOURCE_NOT_FOUND = "resource_not_found", Category.NOT_FOUND
+    ARTIFACT_NOT_FOUND = "artifact_not_found", Category.NOT_FOUND
     LOCATION_REQUIRED = "location_required", Category.BAD_REQUEST
     LOCATION_CHANGED = "location_changed", Category.CONFLICT
     INVALID_NAME = "invalid_name", Category.BAD_REQUEST
@@ -82,6 +84,7 @@ class FailureKind(enum.Enum):
     LOCKED = "locked", Category.CONFLICT
     SUBSCRIPTION_DISABLED = "subscription_disabled", Category.CONFLICT
     LIMIT_EXCEEDED = "limit_exceeded", Category.BAD_REQUEST
+    NOT_REGISTERED = "not_registered", Category.CONFLICT
     TEMPLATE_INVALID = "template_invalid", Category.BAD_REQUEST
     TEMPLATE_FORBIDDEN = "template_forbidden", Category.FORBIDDEN
     DEPLOYMENT_NOT_FOUND = "deployment_not_found", Category.NOT_FOUND
@@ -120,6 +123,7 @@ class FailureKind(enum.Enum):
     FEDERATION_SIGNATURE = "federation_signature", Category.UNAUTHENTICATED
     ISSUER_UNREACHABLE = "issuer_unreachable", Category.BAD_REQUEST
     NOT_ENTITLED = "not_entitled", Category.BAD_REQUEST
+    IDENTITY_STOPPED = "identity_stopped", Category.BAD_REQUEST
     INSTANCE_UNKNOWN = "instance_unknown", Category.BAD_REQUEST
     CLIENT_IS_PUBLIC = "client_is_public", Category.UNAUTHENTICATED
     PASSWORD_GRANT = "password_grant", Category.BAD_REQUEST

@@ -26,6 +26,9 @@ class Profile:
     """How long a prepared key is published before it signs."""
     secret_retention: timedelta
     """How long a deleted secret can be recovered, unless its vault says otherwise."""
+    activity_log_retention: timedelta | None
+    """How long the activity log is kept, unless the installation says otherwise; None for ever."""
+    sign_in_retention: timedelta | None
     role_assignments_per_subscription: int | None
     role_assignments_per_management_group: int | None
     custom_roles_per_tenant: int | None
@@ -38,6 +41,10 @@ class Profile:
     """How issuers of federated tokens may sign."""
     federated_system_identities: bool
     """Whether a system-assigned identity may be a federated credential, as user-assigned ones may."""
+    stopped_by_moves: frozenset[str]
+    """Types, in lower case, whose system-assigned identity stops working when they are moved to another subscription."""
+    resources_per_move: int | None
+    resources_per_template: int | None
 
 
 AZURE = Profile(
@@ -48,6 +55,8 @@ AZURE = Profile(
     signing_key_lifetime=timedelta(days=42),
     signing_key_lead=timedelta(days=3),
     secret_retention=timedelta(days=90),
+    activity_log_retention=timedelta(days=90),
+    sign_in_retention=timedelta(days=30),
     role_assignments_per_subscription=4000,
     role_assignments_per_management_group=500,
     custom_roles_per_tenant=5000,
@@ -57,6 +66,9 @@ AZURE = Profile(
     federated_credentials_per_principal=20,
     federated_algorithms=("RS256",),
     federated_system_identities=False,
+    stopped_by_moves=frozenset({"microsoft.web/sites", "microsoft.web/sites/slots"}),
+    resources_per_move=800,
+    resources_per_template=800,
 )
 
 OPEN = Profile(
@@ -67,6 +79,8 @@ OPEN = Profile(
     signing_key_lifetime=timedelta(days=14),
     signing_key_lead=timedelta(days=1),
     secret_retention=timedelta(days=90),
+    activity_log_retention=None,
+    sign_in_retention=None,
     role_assignments_per_subscription=None,
     role_assignments_per_management_group=None,
     custom_roles_per_tenant=None,
@@ -76,6 +90,9 @@ OPEN = Profile(
     federated_credentials_per_principal=None,
     federated_algorithms=("RS256", "PS256", "ES256"),
     federated_system_identities=True,
+    stopped_by_moves=frozenset(),
+    resources_per_move=None,
+    resources_per_template=None,
 )
 
 PROFILES = {profile.name: profile for profile in (AZURE, OPEN)}

@@ -9,14 +9,26 @@ from datetime import datetime
 
 from idplane.model.bindings import Binding
 from idplane.model.deployments import Deployment, DeploymentOperation, deployment_key
-from idplane.model.directory import Agent, Application, Credential, Membership, Principal, Setting, Subscription, Tenant
+from idplane.model.directory import (
+    Agent,
+    Application,
+    AppRoleAssignment,
+    Credential,
+    Membership,
+    Principal,
+    Setting,
+    Subscription,
+    Tenant,
+)
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.federation import FederatedCredential
 from idplane.model.keys import SigningKey
 from idplane.model.locks import Lock
+from idplane.model.long_operations import LongOperation
 from idplane.model.management_groups import ManagementGroup, SubscriptionAlias, stored_group
 from idplane.model.resources import IdentityAssignment, Resource
 from idplane.model.roles import DenyAssignment, RoleAssignment, RoleDefinition
+from idplane.model.tags import PredefinedTag
 from idplane.model.user_sessions import DeviceCode, RefreshToken, Session
 from idplane.model.vault import SecretVersion
 from idplane.ports.store import Collection, Log
@@ -25,6 +37,7 @@ __all__ = [
     "ACTIVITY",
     "AGENTS",
     "APPLICATIONS",
+    "APP_ROLE_ASSIGNMENTS",
     "BINDINGS",
     "COLLECTIONS",
     "CREDENTIALS",
@@ -36,8 +49,10 @@ __all__ = [
     "IDENTITY_ASSIGNMENTS",
     "LOCKS",
     "LOGS",
+    "LONG_OPERATIONS",
     "MANAGEMENT_GROUPS",
     "MEMBERSHIPS",
+    "PREDEFINED_TAGS",
     "PRINCIPALS",
     "REFRESH_TOKENS",
     "RESOURCES",
@@ -51,6 +66,7 @@ __all__ = [
     "SUBSCRIPTIONS",
     "SUBSCRIPTION_ALIASES",
     "TENANTS",
+    "group_key_of",
     "microseconds",
 ]
 
@@ -58,6 +74,13 @@ __all__ = [
 def microseconds(at: datetime) -> int:
     """Microseconds since the epoch: how logs order time."""
     return round(at.timestamp() * 1_000_000)
+
+
+def group_key_of(resource_id: str) -> str | None:
+    """The id key of the resource group that an id lies in, told from the text alone: what logs hold need not be an id of today."""
+    parts = resource_id.lower().split("/", 5)
+    inside = len(parts) > 4 and (parts[1], parts[3]) == ("subscriptions", "resourcegroups")  # noqa: PLR2004 - a group's name is the fifth part
+    return "/".join(parts[:5]) if inside and parts[4] else None
 
 
 def _group_key(resource: Resource) -> str | None:
@@ -187,36 +210,56 @@ APPLICATIONS = Collection(
     name="applications",
     type=Application,
     key=lambda it: it.id,
-    columns={"tenant_id": lambda it: it.tenant_id, "client_id": lambda it: it.client_id},
+    columns={
+        "tenant_id": lambda it: it.tenant_id,
+        "client_id": lambda it: it.client_id,
+        "display_name": lambda it: it.display_name.lower(),
+    },
 )
 """client_id is unique."""
+APP_ROLE_ASSIGNMENTS = Collection(
+    name="app_role_assignments",
+    type=AppRoleAssignment,
+    key=lambda it: it.id,
+    columns={
+        "principal_id": lambda it: it.principal_id,
+        "resource_id": lambda it: it.resource_id,
+        "role_id": lambda it: it.role_id,
+    },
+    subject=lambda it: it.principal_id,
+)
+"""(principal_id, resource_id, role_id) is unique; `principal_id` and `resource_id` reference principals."""
 CREDENTIALS = Collection(
     name="credentials",
     type=Credential,
     key=lambda it: it.id,
     columns={
-        "principal_id": lambda it: it.principal_id,
+        "principal_id": lambda it: it.principal_id or None,
+        "application_id": lambda it: it.application_id,
         "client_id": lambda it: it.client_id,
         "kind": lambda it: it.kind.value,
         "thumbprint": lambda it: it.thumbprint,
         "host_key": lambda it: it.host,
         "agent_id": lambda it: it.agent_id,
     },
-    subject=lambda it: it.principal_id,
+    subject=lambda it: it.owner,
 )
-"""`principal_id` references principals."""
+"""`principal_id` references principals, `application_id` applications; each credential has one of them."""
 FEDERATED_CREDENTIALS = Collection(
     name="federated_credentials",
     type=FederatedCredential,
     key=lambda it: it.key,
     columns={
-        "principal_id": lambda it: it.principal_id,
+        "principal_id": lambda it: it.principal_id or None,
+        "application_id": lambda it: it.application_id,
         "issuer": lambda it: it.trust.issuer,
         "subject": lambda it: it.trust.subject,
     },
-    subject=lambda it: it.principal_id,
+    subject=lambda it: it.owner,
 )
-"""`principal_id` references principals; (principal_id, issuer, subject) is unique among those that have a subject."""
+"""`principal_id` references principals, `application_id` applications; each credential has one of them. With it, (issuer, subject) is
+unique among those that have a subject.
+"""
 AGENTS = Collection(name="agents", type=Agent, key=lambda it: it.id, columns={"thumbprint": lambda it: it.thumbprint})
 """thumbprint is unique."""
 ROLE_DEFINITIONS = Collection(
@@ -298,6 +341,19 @@ DEPLOYMENT_OPERATIONS = Collection(
     columns={"deployment_key": lambda it: it.deployment},
 )
 """`deployment_key` references deployments."""
+LONG_OPERATIONS = Collection(
+    name="long_operations",
+    type=LongOperation,
+    key=lambda it: it.id,
+    columns={"subscription_id": lambda it: it.subscription_id},
+)
+
+PREDEFINED_TAGS = Collection(
+    name="predefined_tags",
+    type=PredefinedTag,
+    key=lambda it: it.key,
+    columns={"subscription_id": lambda it: it.subscription_id},
+)
 
 ACTIVITY = Log(
     name="activity_log",
@@ -306,6 +362,7 @@ ACTIVITY = Log(
         "at": lambda it: microseconds(it.at),
         "tenant_id": lambda it: it.tenant_id,
         "subscription_id": lambda it: it.subscription_id,
+        "group_key": lambda it: group_key_of(it.resource_id),
         "resource_key": lambda it: it.resource_id.lower(),
         "correlation_id": lambda it: it.correlation_id,
         "caller_id": lambda it: it.caller_id,
@@ -338,6 +395,7 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     APPLICATIONS,
     CREDENTIALS,
     FEDERATED_CREDENTIALS,
+    APP_ROLE_ASSIGNMENTS,
     AGENTS,
     ROLE_DEFINITIONS,
     ROLE_ASSIGNMENTS,
@@ -351,5 +409,7 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     DEVICE_CODES,
     SESSIONS,
     REFRESH_TOKENS,
+    LONG_OPERATIONS,
+    PREDEFINED_TAGS,
 )
 LOGS: tuple[Log[object], ...] = (ACTIVITY, SIGN_INS)  # type: ignore[assignment]  # as above

@@ -24,6 +24,7 @@ from idplane.arm.declare import (
     StoredItem,
 )
 from idplane.arm.inner import InnerRequest
+from idplane.arm.long_running import SOON
 from idplane.model.deployments import Deployment, DeploymentState, deployment_key
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.ids import ResourceId
@@ -47,8 +48,6 @@ _NAMES = NameRule(re.compile(r"[-\w._()]{1,64}"), "1 to 64 letters, digits, '-',
 _PLACES = frozenset({Placement.TENANT, Placement.SUBSCRIPTION, Placement.GROUP})
 _NAMED_VALIDATIONS = "2024"
 """From these api-versions on, the answer of a validation has the deployment's id, name and type."""
-_SOON = (("Retry-After", "1"), ("x-ms-retry-after-ms", "100"))
-"""When to ask again: clients that know milliseconds ask sooner."""
 
 
 def deployment_types(versions: tuple[str, ...]) -> tuple[ResourceType, ...]:
@@ -156,7 +155,7 @@ async def _status(lookup: Lookup) -> Item | None:
     body: dict[str, object] = {"status": deployment.state.value}
     if deployment.error is not None:
         body["error"] = deployment.error
-    return Item(body=body, headers=() if deployment.state.ended else _SOON)
+    return Item(body=body, headers=() if deployment.state.ended else SOON)
 
 
 def _parent(identifier: ResourceId) -> ResourceId:
@@ -230,7 +229,7 @@ async def _put(write: OwnWrite) -> StoredItem:
         body=shown(deployment, accepted=True),
         created=old is None,
         batch=batch,
-        headers=(("Azure-AsyncOperation", _status_address(context, deployment)), *_SOON),
+        headers=(("Azure-AsyncOperation", _status_address(context, deployment)), *SOON),
         then=_starting(context, deployment.key, run),
     )
 

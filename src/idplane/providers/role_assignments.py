@@ -363,4 +363,14 @@ ROLE_ASSIGNMENTS_TYPE = ResourceType(
     system_data=False,
     patchable=False,
     attributes=attributes_of_request,
+    logged=(
+        "roleDefinitionId",
+        "principalId",
+        "principalType",
+        "scope",
+        "condition",
+        "conditionVersion",
+        "description",
+        "delegatedManagedIdentityResourceId",
+    ),
 )

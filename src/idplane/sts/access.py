@@ -30,6 +30,7 @@ from idplane.sts.public_clients import public_client
 __all__ = ["PublishedKeys", "TokenAuthenticator"]
 
 _REMEMBERED: Final = 4096
+_GRAPH: Final = "00000003-0000-0000-c000-000000000000"
 
 
 class PublishedKeys(Protocol):
@@ -79,6 +80,7 @@ class TokenAuthenticator:
         if principal.type is PrincipalType.USER:
             await self._check_session(claims, principal, tenant)
         host = await self._bound_host(claims, principal)
+        _check_roles(claims, principal)
         return _caller(claims, principal, host, await self._groups.of(principal.id))
 
     def _verified(self, token: str) -> _Verified:
@@ -170,6 +172,13 @@ def _comparable(audience: str) -> str:
 
 def _client_id(claims: JsonObject) -> str:
     return _text(claims, "appid" if "appid" in claims else "azp")
+
+
+def _check_roles(claims: JsonObject, principal: Principal) -> None:
+    """Roles in a token count as long as they are held. The only resource of the plane itself that has any is Graph."""
+    roles = claims.get("roles")
+    if isinstance(roles, list) and not {*roles} <= {*principal.roles_for(_GRAPH)}:
+        raise Failure(FailureKind.TOKEN_REVOKED, "the token lists application roles that the principal no longer holds")
 
 
 def _caller(claims: JsonObject, principal: Principal, host: str | None, groups: tuple[str, ...]) -> Caller:

@@ -62,6 +62,8 @@ class TokenFacts:
     opaque: Opaque
     issued_at: datetime
     expires_at: datetime
+    roles: tuple[str, ...] = ()
+    """Application roles of the audience that the principal holds."""
 
 
 def generation_of(claims: JsonObject) -> str:
@@ -130,9 +132,7 @@ def _strength(facts: TokenFacts) -> str:
 
 def _roles(facts: TokenFacts) -> dict[str, object]:
     # Absent rather than empty when there are none.
-    if facts.audience.carries_graph_roles and facts.principal.graph_roles:
-        return {"roles": list(facts.principal.graph_roles)}
-    return {}
+    return {"roles": list(facts.roles)} if facts.roles else {}
 
 
 def further_claims(facts: TokenFacts) -> dict[str, object]:

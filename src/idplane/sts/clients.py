@@ -199,7 +199,9 @@ async def _named_certificate(
 
 
 async def _of(records: Records, principal: Versioned[Principal], **where: str) -> Sequence[Versioned[Credential]]:
-    return await records.all(CREDENTIALS, where={"principal_id": principal.value.id, **where})
+    """The principal's own, and those of its application."""
+    rows = await records.all(CREDENTIALS, where={"client_id": principal.value.client_id, **where})
+    return [row for row in rows if row.value.principal_id in ("", principal.value.id)]
 
 
 def still_proves(client: AuthenticatedClient, request: TokenRequest, tenant: Tenant, now: datetime) -> bool:

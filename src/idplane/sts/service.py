@@ -45,7 +45,7 @@ from idplane.sts.records import Attempt, issued, refused
 from idplane.sts.remembered import Decision, Remembered
 from idplane.sts.requests import Endpoint, IssuedToken, TokenRequest, UserReply
 from idplane.sts.scopes import declared_capabilities
-from idplane.sts.tenants import find_tenant
+from idplane.sts.tenants import ANY_TENANT, find_tenant
 from idplane.sts.user_claims import UserFacts, id_claims, user_access_claims
 from idplane.sts.user_grants import Asked, SignedIn, UserGrants
 from idplane.sts.user_replies import client_info, granted_scope
@@ -118,6 +118,8 @@ class TokenService:
         """
         if request.grant_type in USER_GRANTS:
             return await self._issue_to_user(request, call)
+        if request.tenant.lower() in ANY_TENANT:
+            grant_named(request.grant_type, self._grants)  # whoever sends a password is told so, whatever the tenant
         token = await self._by_memory(request, call) or await self._by_recent_records(request, call)
         if token is not None:
             return token
@@ -241,6 +243,7 @@ class TokenService:
             opaque=Opaque.fresh(self._entropy, assignment.generation if assignment else ""),
             issued_at=issued_at,
             expires_at=issued_at + self._lifetime(principal),
+            roles=principal.roles_for(authorized.audience.roles_resource),
         )
 
     def _lifetime(self, principal: Principal) -> timedelta:

@@ -71,7 +71,7 @@ def granted_names(scope: UserScope, audience: ResourceApplication) -> tuple[str,
     graph = audience.client_id == _GRAPH
     named = [one for one in scope.names if one.lower() != _DEFAULT]
     for one in named:
-        if not audience.carries_graph_roles and one != _IMPERSONATION:
+        if audience.roles_resource != _GRAPH and one != _IMPERSONATION:
             raise _invalid(one, f"the resource '{audience.display_name}' knows {_DEFAULT} and {_IMPERSONATION} only")
     if len(named) == len(scope.names) and named:
         return tuple(named)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from idplane.bootstrap.seed import Installation
-from idplane.model.directory import Credential, Principal, Subscription
+from idplane.directory.first_party import FIRST_PARTY
+from idplane.model.directory import AppRoleAssignment, Credential, Principal, Subscription
 from idplane.model.roles import RoleAssignment
 from idplane.ports.collections import (
+    APP_ROLE_ASSIGNMENTS,
     APPLICATIONS,
     BINDINGS,
     CREDENTIALS,
@@ -16,8 +20,10 @@ from idplane.ports.collections import (
     FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
     LOCKS,
+    LONG_OPERATIONS,
     MANAGEMENT_GROUPS,
     MEMBERSHIPS,
+    PREDEFINED_TAGS,
     PRINCIPALS,
     REFRESH_TOKENS,
     RESOURCES,
@@ -35,6 +41,7 @@ __all__ = ["reset"]
 _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # heterogeneous by design, as in ports.collections
     LOCKS,
     DEPLOYMENT_OPERATIONS,
+    LONG_OPERATIONS,
     DEPLOYMENTS,
     SECRETS,
     DEVICE_CODES,
@@ -43,11 +50,13 @@ _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment] 
     MEMBERSHIPS,
     CREDENTIALS,
     FEDERATED_CREDENTIALS,
+    APP_ROLE_ASSIGNMENTS,
     ROLE_ASSIGNMENTS,
     DENY_ASSIGNMENTS,
     ROLE_DEFINITIONS,
     IDENTITY_ASSIGNMENTS,
     BINDINGS,
+    PREDEFINED_TAGS,
     RESOURCES,
     APPLICATIONS,
     PRINCIPALS,
@@ -67,8 +76,10 @@ async def reset(store: Store, installation: Installation) -> None:
             Delete(collection=collection, key=key, expect=ANY) for key in sorted(keys, key=lambda key: -key.count("/"))
         ]
     operations += await _tree(store, installation)
-    if operations:
-        await store.commit(Batch.of(*operations))
+    granted = [row for row in await store.all(PRINCIPALS) if row.value.app_roles and _belongs(row.value, installation)]
+    emptied = [Put(collection=PRINCIPALS, value=replace(row.value, app_roles=()), expect=ANY) for row in granted]
+    if operations or emptied:
+        await store.commit(Batch.of(*operations, *emptied))
 
 
 async def _tree(store: Store, installation: Installation) -> list[Operation]:
@@ -89,6 +100,10 @@ async def _tree(store: Store, installation: Installation) -> list[Operation]:
 
 def _belongs(value: object, installation: Installation) -> bool:
     owners = {installation.operator.id, installation.user_id}
+    if isinstance(value, AppRoleAssignment):
+        return False
+    if isinstance(value, Principal) and value.client_id in FIRST_PARTY:
+        return True
     if isinstance(value, RoleAssignment | Credential) and value.principal_id in owners:
         # The owners' grants at the tenant stay; what a test gave them elsewhere goes with the test, and so do their sign-ins.
         return getattr(value, "scope", "/") == "/"

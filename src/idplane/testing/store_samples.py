@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from idplane.model.bindings import (
 from idplane.model.directory import (
     Agent,
     Application,
+    AppRoleAssignment,
     Credential,
     CredentialKind,
     Principal,
@@ -36,6 +37,7 @@ from idplane.model.roles import DenyAssignment, Permission, RoleAssignment, Role
 from idplane.model.vault import SecretVersion
 from idplane.ports.collections import (
     AGENTS,
+    APP_ROLE_ASSIGNMENTS,
     APPLICATIONS,
     BINDINGS,
     CREDENTIALS,
@@ -66,6 +68,7 @@ __all__ = [
     "VM",
     "Refusal",
     "activity",
+    "app_role_assignment",
     "binding",
     "create",
     "credential",
@@ -169,6 +172,13 @@ def credential(identifier: str = "credential", principal_id: str = "ann") -> Cre
         certificate=bytes(range(256)),
         thumbprint="ff",
         host=VM.lower(),
+    )
+
+
+def app_role_assignment(identifier: str = "app-role", resource_id: str = "bob") -> AppRoleAssignment:
+    """A role of a resource's service principal, given to ann."""
+    return AppRoleAssignment(
+        id=identifier, tenant_id=TENANT, principal_id="ann", resource_id=resource_id, role_id="role", created_at=NOW
     )
 
 
@@ -316,6 +326,7 @@ def everything() -> Batch:
         create(APPLICATIONS, _application("app", "client-app")),
         create(CREDENTIALS, credential()),
         create(FEDERATED_CREDENTIALS, federated_credential()),
+        create(APP_ROLE_ASSIGNMENTS, app_role_assignment(resource_id="ann")),
         create(AGENTS, _agent("agent", "aa")),
         create(ROLE_DEFINITIONS, _role("role", "Price Reader")),
         create(ROLE_ASSIGNMENTS, role_assignment()),
@@ -375,6 +386,10 @@ _GROUP = Batch.of(create(RESOURCES, resource(GROUP)))
 _VM = _GROUP + Batch.of(create(RESOURCES, resource(VM)))
 _VAULT = _GROUP + Batch.of(create(RESOURCES, resource(VAULT)))
 _ANN = Batch.of(create(PRINCIPALS, principal("ann")))
+_BOTH = _ANN + Batch.of(create(PRINCIPALS, principal("bob")))
+_APP = Batch.of(create(APPLICATIONS, _application("app", "c")))
+_OF_APP = replace(credential(), principal_id="", application_id="app")
+_TRUST_OF_APP = replace(federated_credential(), principal_id="", application_id="app")
 _ASSIGNED = _VM + _ANN + Batch.of(create(IDENTITY_ASSIGNMENTS, identity_assignment()))
 _SHOPS = "/providers/Microsoft.Management/managementGroups/Shops"
 _GROUP_ABOVE = Batch.of(create(MANAGEMENT_GROUPS, management_group("Shops")))
@@ -400,6 +415,14 @@ REFUSALS = (
         federated_credential("two"),
         _ANN,
     ),
+    _unique(
+        "issuer and subject of an application's federated credential",
+        FEDERATED_CREDENTIALS,
+        _TRUST_OF_APP,
+        replace(_TRUST_OF_APP, id="two", name="two"),
+        _APP,
+    ),
+    _unique("app role assignment", APP_ROLE_ASSIGNMENTS, app_role_assignment(), app_role_assignment("again"), _BOTH),
     _unique("active key of a purpose", SIGNING_KEYS, _ACTIVE, signing_key("two", KeyState.ACTIVE)),
     _unique("sequence of a secret, whatever its name's case", SECRETS, secret("a", 1), secret("b", 1, "PASSWORD"), _VAULT),
     _missing("group of a resource", RESOURCES, resource(VM)),
@@ -409,6 +432,10 @@ REFUSALS = (
     _missing("principal of an identity assignment", IDENTITY_ASSIGNMENTS, identity_assignment(), _VM),
     _missing("principal of a credential", CREDENTIALS, credential()),
     _missing("principal of a federated credential", FEDERATED_CREDENTIALS, federated_credential()),
+    _missing("application of a credential", CREDENTIALS, _OF_APP),
+    _missing("application of a federated credential", FEDERATED_CREDENTIALS, _TRUST_OF_APP),
+    _missing("principal of an app role assignment", APP_ROLE_ASSIGNMENTS, app_role_assignment()),
+    _missing("resource of an app role assignment", APP_ROLE_ASSIGNMENTS, app_role_assignment(), _ANN),
     _missing("principal of a role assignment", ROLE_ASSIGNMENTS, role_assignment()),
     _missing("vault of a secret", SECRETS, secret("a", 1), _GROUP),
     _missing("scope of a lock", LOCKS, _lock(VAULT), _GROUP),
@@ -426,6 +453,19 @@ REFUSALS = (
         PRINCIPALS,
         "ann",
         _ANN + Batch.of(create(FEDERATED_CREDENTIALS, federated_credential())),
+    ),
+    _needed("application with a credential", APPLICATIONS, "app", _APP + Batch.of(create(CREDENTIALS, _OF_APP))),
+    _needed(
+        "application with a federated credential",
+        APPLICATIONS,
+        "app",
+        _APP + Batch.of(create(FEDERATED_CREDENTIALS, _TRUST_OF_APP)),
+    ),
+    _needed(
+        "resource with an app role assignment",
+        PRINCIPALS,
+        "bob",
+        _BOTH + Batch.of(create(APP_ROLE_ASSIGNMENTS, app_role_assignment())),
     ),
     _needed("principal with a role", PRINCIPALS, "ann", _ANN + Batch.of(create(ROLE_ASSIGNMENTS, role_assignment()))),
     _needed("scope with a lock", RESOURCES, VAULT.lower(), _VAULT + Batch.of(create(LOCKS, _lock(VAULT)))),

@@ -15,7 +15,7 @@ from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.roles import Reason
 from idplane.web.challenges import new_token_wanted
 
-__all__ = ["ArmError", "challenge", "describe", "envelope", "error_of", "explain"]
+__all__ = ["ArmError", "challenge", "describe", "envelope", "error_of", "explain", "unwrapped"]
 
 K = FailureKind
 
@@ -119,6 +119,7 @@ _KINDS: Mapping[FailureKind, tuple[str, str]] = MappingProxyType(
             "InvalidResourceType",
             "The resource type '{type}' could not be found in the namespace '{namespace}'.",
         ),
+        K.MANAGEMENT_GROUP_NOT_FOUND: ("NotFound", "The management group '{name}' could not be found."),
         K.SUBSCRIPTION_NOT_FOUND: ("SubscriptionNotFound", "The subscription '{subscription}' could not be found."),
         K.GROUP_NOT_FOUND: ("ResourceGroupNotFound", "Resource group '{group}' could not be found."),
         K.PARENT_NOT_FOUND: (
@@ -160,6 +161,13 @@ _KINDS: Mapping[FailureKind, tuple[str, str]] = MappingProxyType(
             ),
         ),
         K.LIMIT_EXCEEDED: ("LimitExceeded", "{detail}"),
+        K.NOT_REGISTERED: (
+            "MissingSubscriptionRegistration",
+            (
+                "The subscription is not registered to use namespace '{namespace}'. See https://aka.ms/rps-not-found for how to "
+                "register subscriptions."
+            ),
+        ),
         K.TEMPLATE_INVALID: ("InvalidTemplate", "{detail}"),
         K.TEMPLATE_FORBIDDEN: ("InvalidTemplateDeployment", "{detail}"),
         K.DEPLOYMENT_NOT_FOUND: ("DeploymentNotFound", "Deployment '{name}' could not be found."),
@@ -240,6 +248,11 @@ def explain(failure: Failure) -> Mapping[str, object]:
     """The error object alone, for operations whose end is told later."""
     error = error_of(failure)
     return {"code": error.code, "message": error.message, **({} if error.target is None else {"target": error.target})}
+
+
+def unwrapped(error: ArmError) -> Mapping[str, object]:
+    """The error as those few providers tell it that know no envelope."""
+    return {"code": error.code, "message": error.message}
 
 
 def envelope(error: ArmError) -> Mapping[str, object]:

@@ -9,6 +9,7 @@ import pytest
 from idplane.model.failure import Failure, FailureKind
 from idplane.ports.collections import ACTIVITY, COLLECTIONS, LOGS, RESOURCES, SETTINGS, SIGN_INS
 from idplane.ports.store import ABSENT, Append, Batch, Change, Collection, ColumnValue, Order, Put, Versioned
+from idplane.store.schema import migrations
 from idplane.store.sqlite import SqliteStore
 from idplane.testing import store_samples as sample
 from idplane.testing.worlds import FakeClock, memory_store
@@ -116,8 +117,9 @@ async def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:
         other.execute("insert into schema_version values (9999, 'later', '')")
     with pytest.raises(Failure) as caught:
         await SqliteStore.open(path, clock=FakeClock())
+    known = migrations("sqlite")[-1].version
     assert caught.value.detail == (
-        "the database was written by a newer idplane (its schema is 9999, this program knows 8): use the newer one"
+        f"the database was written by a newer idplane (its schema is 9999, this program knows {known}): use the newer one"
     )
 
 

@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from idplane.directory.audiences import Audiences
 from idplane.directory.clients import certificate_credential, new_application_principal, new_secret
+from idplane.directory.first_party import graph_grants
 from idplane.directory.identities import new_system_identity, new_user_assigned
 from idplane.jose import Algorithm, PrivateKey, Signer, b64url, certificate_thumbprint, new_ec_key, new_rsa_key, parse
 from idplane.keys import KeyRing
@@ -173,7 +174,7 @@ class StsWorld:
             display_name="pipeline",
             entropy=entropy,
             now=_START,
-            graph_roles=("AuditLog.Read.All",),
+            app_roles=graph_grants("AuditLog.Read.All"),
         )
         system = new_system_identity(vm, tenant_id=TENANT_ID, entropy=entropy, now=_START)
         user = new_user_assigned(uami.id, tenant_id=TENANT_ID, entropy=entropy, now=_START)

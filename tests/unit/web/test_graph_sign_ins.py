@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.sts.sts_world import AUTHORITY, StsWorld, assert_golden, replacing
 
+from idplane.directory.first_party import graph_grants
 from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.filters import parse_filter
 from idplane.graph.service import DirectoryService
@@ -216,7 +217,7 @@ class TestRefusals:
         assert await refused(await get(world, headers)) == (401, "InvalidAuthenticationToken")
 
     async def test_token_without_the_role(self, world: StsWorld) -> None:
-        await world.commit(replacing(PRINCIPALS, replace(world.app, graph_roles=("User.Read.All",))))
+        await world.commit(replacing(PRINCIPALS, replace(world.app, app_roles=graph_grants("User.Read.All"))))
         answer = await get(world, await reader(world), filter=EVERY)
         assert await refused(answer) == (403, "Authorization_RequestDenied")
 
