@@ -25,7 +25,7 @@ async def _opened(open_plane: OpenPlane) -> Plane:
     return plane
 
 
-def _but_owner(plane: Plane, *actions: str, **properties: object) -> dict[str, Any]:
+def _but_owner(plane: Plane, *actions: str, **properties: Any) -> dict[str, Any]:
     return denying(*actions, but=(plane.people["owner"],), **properties)
 
 

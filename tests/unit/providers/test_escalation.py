@@ -362,7 +362,7 @@ async def test_nor_inside_a_nested_template(open_plane: OpenPlane) -> None:
     assert properties["provisioningState"] == "Failed"
     failed = [one for one in await plane.events() if one.status.value == "Failed"]
     assert failed
-    assert all(one.caller == "builder" for one in failed)
+    assert all(one.caller_id == plane.people["builder"] for one in failed)
     assert (await plane.call("GET", url(GROUP, 1), version=GRANT)).status == 404
 
 
@@ -400,7 +400,7 @@ async def test_no_spelling_leads_out_of_ones_scope(open_plane: OpenPlane, method
     reply = await plane.call(method, path, {"location": "westeurope", "tags": {"taken": "over"}}, by="builder")
     assert reply.status in (400, 403, 404), reply.body
     assert "taken" not in ((await plane.get(OTHER)).get("tags") or {})
-    assert all(one.status.value == "Failed" for one in await plane.events() if one.caller == "builder")
+    assert all(one.status.value == "Failed" for one in await plane.events() if one.caller_id == plane.people["builder"])
 
 
 async def test_another_tenants_ids_in_the_path(open_plane: OpenPlane) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.unit.providers.granting import ROLE, grant, guid, refused, role_url
 from tests.unit.providers.surface_plane import GROUP, HOME, SUB, OpenPlane, Plane, Reply
@@ -9,7 +11,7 @@ from tests.unit.providers.surface_plane import GROUP, HOME, SUB, OpenPlane, Plan
 ROOT_GROUP = f"/providers/Microsoft.Management/managementGroups/{HOME}"
 
 
-async def define(plane: Plane, *scopes: str, number: int = 1, by: str = "owner", **block: object) -> Reply:
+async def define(plane: Plane, *scopes: str, number: int = 1, by: str = "owner", **block: Any) -> Reply:
     properties = {"roleName": f"role {number}", "permissions": [block], "assignableScopes": list(scopes or (SUB,))}
     return await plane.call("PUT", role_url(SUB, number), {"properties": properties}, by=by, version=ROLE)
 
@@ -33,7 +35,8 @@ async def define(plane: Plane, *scopes: str, number: int = 1, by: str = "owner",
 async def test_actions_that_can_be(open_plane: OpenPlane, action: str) -> None:
     plane = await open_plane()
     for name in ("actions", "dataActions"):
-        reply = await define(plane, **{name: [action]})
+        block: dict[str, Any] = {name: [action]}
+        reply = await define(plane, **block)
         assert reply.status == 201
         assert reply.body["properties"]["permissions"][0][name] == [action]
 
@@ -63,7 +66,8 @@ async def test_actions_that_can_be(open_plane: OpenPlane, action: str) -> None:
 async def test_actions_that_can_be_none(open_plane: OpenPlane, name: str, action: str) -> None:
     plane = await open_plane()
     code = "InvalidDataActionOrNotDataAction" if "Data" in name or name == "dataActions" else "InvalidActionOrNotAction"
-    await refused(plane, await define(plane, **{"actions": ["*/read"], name: [action]}), 400, code)
+    block: dict[str, Any] = {"actions": ["*/read"], name: [action]}
+    await refused(plane, await define(plane, **block), 400, code)
     assert (await plane.call("GET", role_url(SUB, 1), version=ROLE)).status == 404
 
 
