@@ -440,3 +440,43 @@ async def test_another_tenants_ids_in_the_body(open_plane: OpenPlane) -> None:
     reply = await grant(plane, "nobody", "Reader", GROUP, 9)
     assert reply.status in (400, 409), "their name is taken, and what it stands for is not told"
     assert theirs not in str(reply.body)
+
+
+# Moves --------------------------------------------------------------------------------------------------------------
+
+
+async def _move(plane: Plane, by: str, *resources: str, target: str = OTHER) -> Reply:
+    body = {"resources": list(resources), "targetResourceGroup": target}
+    return await plane.call("POST", f"{GROUP}/moveResources", body, by=by, version="2021-04-01")
+
+
+async def test_a_resource_is_not_moved_to_where_one_may_grant_it(open_plane: OpenPlane) -> None:
+    plane = await _opened(open_plane)
+    await plane.machine("prize", {"type": "SystemAssigned"})
+    for name, condition in (("unlimited", None), ("limited", delegate("Contributor"))):
+        await plane.person(name, (ADMIN, OTHER), condition=condition)
+        for number, scope in enumerate((GROUP, OTHER)):
+            assert (await grant(plane, name, "Contributor", scope, 0x10 * len(name) + number)).status == 201
+        await refused(plane, await _move(plane, name, vm("prize")), 403, "LinkedAuthorizationFailed")
+    assert (await plane.call("GET", vm("prize"), version=COMPUTE)).status == 200
+
+
+async def test_one_condition_over_both_ends_is_no_gain(open_plane: OpenPlane) -> None:
+    plane = await _opened(open_plane)
+    await plane.machine("own")
+    await plane.person("limited", (ADMIN, SUB), condition=delegate("Contributor"))
+    assert (await grant(plane, "limited", "Contributor", SUB, 0x10)).status == 201
+    assert (await _move(plane, "limited", vm("own"))).status == 202
+
+
+async def test_a_deny_assignment_of_the_api_follows_its_resource(open_plane: OpenPlane) -> None:
+    plane = await _opened(open_plane)
+    await plane.machine("kept")
+    assert (await deny(plane, denying("*/delete", whom=plane.people["contributor"]), vm("kept"))).status == 201
+    assert (await plane.call("DELETE", vm("kept"), by="contributor", version=COMPUTE)).status == 403
+    assert (await _move(plane, "owner", vm("kept"))).status == 202
+    moved = vm("kept").replace("Stock", "Other")
+    reply = await plane.call("DELETE", moved, by="contributor", version=COMPUTE)
+    await refused(plane, reply, 403, "DenyAssignmentAuthorizationFailed")
+    await plane.machine("kept")
+    assert (await plane.call("DELETE", vm("kept"), by="contributor", version=COMPUTE)).status in (200, 202, 204)
