@@ -133,7 +133,9 @@ def _tags(body: JsonObject) -> Mapping[str, str] | None:
     for name, value in stated.items():
         if not isinstance(value, str) or len(value) > _TAG_VALUE_LIMIT:
             raise _invalid_tags(f"the value of tag '{name[:100]}' must be a string of at most {_TAG_VALUE_LIMIT} characters")
-        if not name or len(name) > _TAG_NAME_LIMIT or set(name) & set("<>%&\\?/"):
+        # Tags that tools hide name the resources that they link.
+        barred = "<>%&\\?" if name.lower().startswith("hidden-") else "<>%&\\?/"
+        if not name or len(name) > _TAG_NAME_LIMIT or set(name) & set(barred):
             raise _invalid_tags("a tag's name has 1 to 512 characters and none of < > % & \\ ? /")
         if name.lower() in folded:
             raise _invalid_tags(f"the tag '{name}' is given twice: tag names ignore case")
