@@ -111,7 +111,7 @@ class Plane:
                 record=activity_event,
                 describe=describe,
                 explain=explain,
-                reseal=lambda sealed, old, new: custody.seal(custody.unseal(sealed, context=old), context=new),
+                custody=custody,
             )
         )
         vault = SecretVault(

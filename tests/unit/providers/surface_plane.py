@@ -25,7 +25,7 @@ from idplane.ports.collections import ACTIVITY, PRINCIPALS, ROLE_ASSIGNMENTS, SU
 from idplane.ports.store import ABSENT, Batch, Order, Put, Store
 from idplane.providers import PROVIDERS
 from idplane.rbac import AccessControl
-from idplane.testing.worlds import FakeClock, SeededEntropy, memory_store
+from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
 from idplane.web.arm_errors import describe, explain
 from idplane.web.http import HttpRequest, HttpResponse, Origin
 from idplane.web.management import ManagementSurface
@@ -253,6 +253,7 @@ async def open_plane(*, providers: tuple[Provider, ...] = PROVIDERS, group: bool
         record=activity_event,
         describe=describe,
         explain=explain,
+        custody=MemoryCustody(),
     )
     manager = ResourceManager(kernel)
     plane = Plane(store, clock, ManagementSurface(manager=manager, home_tenant=HOME), manager)

@@ -26,11 +26,12 @@ from idplane.ports.collections import (
     ROLE_DEFINITIONS,
     SECRETS,
 )
+from idplane.ports.store import Collection
 
 FOLDER = Path(__file__).parents[2] / "templates" / "quickstarts"
 NAMES = sorted(one.stem for one in FOLDER.glob("*.json") if not one.stem.endswith(".parameters"))
 VERSION = "2022-09-01"
-_LEAVES_NOTHING = (
+_LEAVES_NOTHING: tuple[Collection[Any], ...] = (
     CREDENTIALS,
     DEPLOYMENT_OPERATIONS,
     DEPLOYMENTS,
@@ -70,10 +71,7 @@ async def _deployed(plane: Plane, url: str, body: dict[str, Any]) -> dict[str, A
 
 async def _kept(plane: Plane) -> dict[str, set[str]]:
     """Everything that is stored, by collection."""
-    return {
-        one.name: {one.key(found.value) for found in await plane.store.all(one)}  # type: ignore[attr-defined]  # they differ in type
-        for one in _LEAVES_NOTHING
-    }
+    return {one.name: {one.key(found.value) for found in await plane.store.all(one)} for one in _LEAVES_NOTHING}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,7 +85,9 @@ async def test_a_quickstart_s_whole_life(open_plane: OpenPlane, name: str) -> No
     validated = await plane.call("POST", f"{url}/validate", body, version=VERSION)
     assert validated.status == 200, validated.body
     foreseen = (await plane.call("POST", f"{url}/whatIf", body, version=VERSION)).body["properties"]["changes"]
-    assert {one["changeType"] for one in foreseen} <= {"Create", "Ignore"}, foreseen
+    # Whose name hangs on an identity that is still to be made cannot be known.
+    known = [one for one in foreseen if not one["resourceId"].endswith("[unknown]")]
+    assert {one["changeType"] for one in known} <= {"Create", "Ignore"}, foreseen
 
     made = await _deployed(plane, url, body)
     assert made["outputResources"]
@@ -102,16 +102,16 @@ async def test_a_quickstart_s_whole_life(open_plane: OpenPlane, name: str) -> No
     assert {one["id"] for one in repeated["outputResources"]} == {one["id"] for one in made["outputResources"]}
     assert _without_operations(await _kept(plane)) == _without_operations(after)
 
-    await _removed(plane, before)
+    await _removed(plane)
     assert await _kept(plane) == before | {"resources": before["resources"] - {GROUP.lower()}}
 
 
 def _without_operations(kept: dict[str, set[str]]) -> dict[str, set[str]]:
-    """Operations have new ids each time, and so have versions of secrets."""
-    return {name: keys for name, keys in kept.items() if name not in ("deployment_operations", "secrets")}
+    """Operations have new ids each time."""
+    return {name: keys for name, keys in kept.items() if name != "deployment_operations"}
 
 
-async def _removed(plane: Plane, before: dict[str, set[str]]) -> None:
+async def _removed(plane: Plane) -> None:
     """Delete what a person would: the groups, then what deployments made in the subscription itself."""
     for group in (await plane.get(f"{SUB}/resourceGroups"))["value"]:
         assert (await plane.call("DELETE", group["id"])).status == 202
@@ -120,4 +120,3 @@ async def _removed(plane: Plane, before: dict[str, set[str]]) -> None:
     for found in await plane.store.all(ROLE_DEFINITIONS):
         url = f"{SUB}/providers/Microsoft.Authorization/roleDefinitions/{found.value.id}"
         assert (await plane.call("DELETE", url, version="2022-04-01")).status == 200
-    del before

@@ -116,14 +116,6 @@ def test_undeclared_parameters_are_refused() -> None:
     assert "The only supported parameters for this template are 'a'" in problem.plain
 
 
-def test_references_to_vault_secrets_are_refused() -> None:
-    template = {**SCHEMA, "resources": [], "parameters": {"a": {"type": "securestring"}}}
-    given = {"a": {"reference": {"keyVault": {"id": "/x"}, "secretName": "s"}}}
-    with pytest.raises(TemplateProblem) as refused:
-        plan_template(template, given, facts())
-    assert refused.value.code == "KeyVaultParameterReferenceNotSupported"
-
-
 def test_types_of_the_template_s_own() -> None:
     declared = {
         "parameters": {"a": {"$ref": "#/definitions/site"}},
