@@ -3,9 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.templates.template_world import SCHEMA, facts, plan
+from tests.unit.templates.template_world import plan
 
-from idplane.templates.planning import outputs, plan_template
+from idplane.templates.planning import outputs
 from idplane.templates.problems import TemplateProblem
 
 
