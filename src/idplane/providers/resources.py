@@ -29,6 +29,7 @@ from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
 from idplane.ports.collections import ROLE_ASSIGNMENTS, SUBSCRIPTIONS
 from idplane.providers.deployments import deployment_types
+from idplane.providers.group_templates import export_group
 from idplane.providers.locations import locations_of
 from idplane.providers.metadata import ProviderCatalogue
 from idplane.providers.moves import move, validate_move
@@ -216,7 +217,11 @@ def resources_provider(catalogue: ProviderCatalogue) -> Provider:
                 deleted_later=True,
                 system_data=False,
                 views={"resources": resources},
-                actions={"moveResources": Action(run=move), "validateMoveResources": Action(run=validate_move)},
+                actions={
+                    "exportTemplate": Action(run=export_group),
+                    "moveResources": Action(run=move),
+                    "validateMoveResources": Action(run=validate_move),
+                },
             ),
             *deployment_types(("2026-06-01", *RESOURCES_VERSIONS)),
             operation_results(RESOURCES_VERSIONS),

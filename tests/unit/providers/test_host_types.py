@@ -17,7 +17,7 @@ _SYSTEM_ONLY = {
     "Microsoft.Kubernetes/connectedClusters",
     "Microsoft.HealthcareApis/services",
 }
-_USER_ONLY = {"Microsoft.DBforMySQL/flexibleServers"}
+_USER_ONLY = {"Microsoft.DBforMySQL/flexibleServers", "Microsoft.Resources/deploymentScripts"}
 _EITHER = {
     "Microsoft.Batch/batchAccounts",
     "Microsoft.ContainerService/managedClusters",
