@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from idplane.model.failure import Failure, FailureKind
-from idplane.ports.collections import ACTIVITY, SETTINGS
+from idplane.ports.collections import ACTIVITY, SETTINGS, SIGN_INS
 from idplane.ports.store import Append, Batch, Change, Order
 from idplane.store.opening import open_store
 from idplane.store.postgres import PostgresStore
@@ -185,7 +185,11 @@ class TestServer:
     @pytest.mark.parametrize("log", ["activity_log", "sign_ins"])
     @pytest.mark.parametrize("change", ["update {} set doc = ''", "delete from {}", "truncate {}"])
     async def test_logs_are_append_only(self, url: str, log: str, change: str) -> None:
-        await (await PostgresStore.open(url, clock=FakeClock())).close()
+        store = await PostgresStore.open(url, clock=FakeClock())
+        await store.commit(
+            Batch.of(Append(log=ACTIVITY, event=sample.activity("1")), Append(log=SIGN_INS, event=sample.sign_in("1")))
+        )
+        await store.close()
         connection = await asyncpg.connect(url)
         with pytest.raises(asyncpg.PostgresError, match="append-only"):
             await connection.execute(change.format(log))

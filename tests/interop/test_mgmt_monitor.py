@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
@@ -32,7 +33,9 @@ def since(idplane: LocalPlane) -> str:
 def test_what_happened_is_in_the_log(idplane: LocalPlane, client: MonitorManagementClient, since: str, quote: str) -> None:
     machine = idplane.virtual_machine("web")
     text = f"{since.replace(chr(39), quote)} and resourceId eq '{machine.id}'"
-    (event,) = client.activity_logs.list(filter=text)
+    event, start = client.activity_logs.list(filter=text)
+    assert start.status is not None
+    assert (start.status.value, start.operation_id) == ("Started", event.operation_id)
     assert event.operation_name is not None
     assert event.operation_name.value == "Microsoft.Compute/virtualMachines/write"
     assert event.status is not None
@@ -50,7 +53,7 @@ def test_filters_select_and_pages(idplane: LocalPlane, client: MonitorManagement
     for number in range(5):
         idplane.user_assigned_identity(f"id-{number}")
     idplane.user_assigned_identity("elsewhere", group="other")
-    text = f"{since} and resourceGroupName eq 'tests' and resourceProvider eq 'Microsoft.ManagedIdentity'"
+    text = f"{since} and resourceGroupName eq 'tests' and resourceProvider eq 'Microsoft.ManagedIdentity' and status eq 'Succeeded'"
     listed = client.activity_logs.list(filter=text, select="eventTimestamp,resourceId,operationName", params={"$top": "2"})
     pages = [list(page) for page in listed.by_page()]
     events = [event for page in pages for event in page]
@@ -96,3 +99,35 @@ def test_reading_the_log_needs_a_role(idplane: LocalPlane, since: str) -> None:
     assert refusal(refused) == (403, "AuthorizationFailed")
     idplane.grant(machine.identity, "Monitoring Reader", f"/subscriptions/{idplane.subscription_id}")
     assert list(theirs.activity_logs.list(filter=since))
+
+
+def test_grants_and_their_removal_can_be_told_from_the_log(
+    idplane: LocalPlane, client: MonitorManagementClient, since: str
+) -> None:
+    """The pairs that `az role assignment list-changelogs` joins: what was asked from the start, what was taken from the end."""
+    machine = idplane.virtual_machine("web")
+    assert machine.identity is not None
+    assignments = client_of(AuthorizationManagementClient, idplane).role_assignments
+    scope, name = idplane.resource_group(), str(uuid.uuid4())
+    wanted = RoleAssignmentCreateParameters(role_definition_id=READER, principal_id=machine.identity.principal_id)
+    assignments.create(scope, name, wanted)
+    assignments.delete(scope, name)
+    text = f"resourceProvider eq Microsoft.Authorization and {since.replace(chr(39), '')}"
+    started: dict[str, EventData] = {}
+    ended: dict[str, EventData] = {}
+    for event in client.activity_logs.list(filter=text):
+        assert event.status is not None
+        (started if event.status.value == "Started" else ended)[event.operation_id] = event
+    told = []
+    for operation, start in started.items():
+        end = ended[operation]
+        assert start.http_request is not None
+        assert end.authorization is not None
+        put = start.http_request.method == "PUT"
+        body = (start.properties or {})["requestbody"] if put else (end.properties or {})["responseBody"]
+        told.append((start.http_request.method, json.loads(body)["properties"]["principalId"], end.authorization.scope))
+    where = f"{scope}/providers/Microsoft.Authorization/roleAssignments/{name}"
+    assert told == [
+        ("DELETE", machine.identity.principal_id, where),
+        ("PUT", machine.identity.principal_id, where),
+    ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from idplane.model.failure import Failure
+from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
 from idplane.ports.store import Batch, Reads
 from idplane.ports.world import Clock
@@ -67,6 +68,10 @@ class Manager(Protocol):
 
     async def record(self, batch: Batch) -> bool:
         """Commit the progress of work that an earlier request began; False when a record was not as expected."""
+        ...
+
+    def ending(self, action: str, target: ResourceId, error: JsonObject | None) -> Batch:
+        """What tells the activity log that work which outlived its request has ended, and with which error; to commit with its end."""
         ...
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:

@@ -10,17 +10,21 @@ caller attempts to change is in the activity log, refusals included; refusals ar
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any
 
-from idplane.arm import actions, owned, stored
+from idplane.arm import actions, logged, owned, stored
+from idplane.arm.asked import attributes_of
 from idplane.arm.bodies import encode_object
 from idplane.arm.context import Context
 from idplane.arm.declare import Visibility
 from idplane.arm.inner import Background, InnerAnswer, InnerRequest, Rehearsal
+from idplane.arm.locks import Locks
 from idplane.arm.paths import parse_target
 from idplane.arm.preconditions import Preconditions
+from idplane.arm.registration import require_registered
 from idplane.arm.registry import ActionRoute, CollectionRoute, InstanceRoute, Route
 from idplane.arm.requests import (
     Attempt,
@@ -35,7 +39,7 @@ from idplane.arm.requests import (
 )
 from idplane.arm.scratch import NotedEntropy, ScratchStore
 from idplane.arm.task import Plan, Task
-from idplane.model.calls import Caller
+from idplane.model.calls import Call, Caller
 from idplane.model.directory import Subscription, Tenant
 from idplane.model.events import ActivityEvent
 from idplane.model.failure import Category, Failure, FailureKind
@@ -90,6 +94,10 @@ class BoundManager:
         """Commit progress."""
         return await self.owner.record(batch)
 
+    def ending(self, action: str, target: ResourceId, error: JsonObject | None) -> Batch:
+        """The end of work, for the activity log."""
+        return self.owner.ending(self.request.call, self.caller, action, target, error)
+
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Begin background work."""
         self.owner.background.start(name, work)
@@ -132,6 +140,7 @@ class ResourceManager:
 
     def __init__(self, kernel: Kernel) -> None:
         self._k = kernel
+        self._locks = Locks(kernel.store)
         self.background = Background()
 
     async def close(self) -> None:
@@ -161,6 +170,22 @@ class ResourceManager:
         """A manager that works on a scratch copy of the store, that copy, and the GUIDs that the manager will have given out."""
         entropy, store = NotedEntropy(self._k.entropy), ScratchStore(self._k.store)
         return ResourceManager(replace(self._k, store=store, entropy=entropy)), store, entropy.guids
+
+    def ending(self, call: Call, caller: Caller, action: str, target: ResourceId, error: JsonObject | None) -> Batch:
+        """The event that tells the end of background work: it shares its operation id with the request that began it."""
+        event = self._k.record(
+            event_id=self._k.entropy.guid(),
+            at=self._k.clock.now(),
+            call=call,
+            caller=caller,
+            resource_id=target,
+            operation=action,
+            decision=None,
+            http_status=HTTPStatus.OK if error is None else HTTPStatus.CONFLICT,
+            failure_code=None if error is None else str(error.get("code") or "Failed"),
+            details={} if error is None else {"statusMessage": logged.status_message(error)},
+        )
+        return Batch.of(Append(log=ACTIVITY, event=replace(event, started_at=None)))
 
     async def record(self, batch: Batch) -> bool:
         """Commit the progress of a background operation; False when a record was not as expected."""
@@ -215,8 +240,9 @@ class ResourceManager:
         if visibility is Visibility.OPEN:
             return None
         data = isinstance(route, ActionRoute) and route.action.data
+        attributes = await attributes_of(attempt, self._k.store)
         try:
-            return await self._k.access.require(attempt.caller, route.permission, route.id, data=data)
+            return await self._k.access.require(attempt.caller, route.permission, route.id, data=data, attributes=attributes)
         except Failure as failure:
             filtered = failure.kind is FailureKind.FORBIDDEN and visibility is Visibility.FILTERED
             if filtered and await self._holds_role_below(attempt.caller, route.id):
@@ -253,17 +279,20 @@ class ResourceManager:
             if failure.kind.category is Category.UNAUTHENTICATED:
                 raise
             status, code = self._k.describe(failure)
-            event = self._event(attempt, decision, status, code)
+            told = logged.details(attempt, error=self._k.explain(failure))
+            event = self._event(attempt, decision, status, code, details=told)
             await self._k.store.commit(Batch.of(Append(log=ACTIVITY, event=event)))
             raise
 
     async def _commit(self, attempt: Attempt, decision: Decision | None, query: Mapping[str, str]) -> Plan:
         pinned = Preconditions(if_match=attempt.request.if_match).pins_version
         for _ in range(_ATTEMPTS):
+            unlocked = await self._locks.require_unlocked(attempt.route.permission, attempt.route.id)
             plan = await self._plan(attempt, query)
-            event = self._event(attempt, decision, plan.status, None)
+            events = self._events(attempt, decision, plan)
             try:
-                await self._k.store.commit(plan.batch + Batch.of(Append(log=ACTIVITY, event=event)))
+                recorded = Batch.of(*(Append(log=ACTIVITY, event=one) for one in events))
+                await self._k.store.commit(unlocked + plan.batch + recorded)
             except CommitRefused:
                 # Fresh reads tell what has changed; with If-Match they tell that the client's version has gone.
                 continue
@@ -273,7 +302,24 @@ class ResourceManager:
         kind = FailureKind.PRECONDITION_FAILED if pinned else FailureKind.CONFLICT
         raise Failure(kind, "other changes to the same resources kept coming first; try again", id=str(attempt.route.id))
 
-    def _event(self, attempt: Attempt, decision: Decision | None, status: int, code: str | None) -> ActivityEvent:
+    def _events(self, attempt: Attempt, decision: Decision | None, plan: Plan) -> Iterator[ActivityEvent]:
+        """What the log says of a success: the operation itself, and each resource that a delete takes along."""
+        told = logged.details(attempt, answer=plan.body)
+        yield self._event(attempt, decision, plan.status, None, details=told, goes_on=plan.then is not None)
+        for identifier, operation in logged.removed(attempt, plan.batch, self._k.registry):
+            event = self._event(attempt, decision, plan.status, None, details={})
+            yield replace(event, resource_id=str(identifier), operation=operation, started_at=None)
+
+    def _event(
+        self,
+        attempt: Attempt,
+        decision: Decision | None,
+        status: int,
+        code: str | None,
+        *,
+        details: Mapping[str, str],
+        goes_on: bool = False,
+    ) -> ActivityEvent:
         return self._k.record(
             event_id=self._k.entropy.guid(),
             at=self._k.clock.now(),
@@ -284,6 +330,8 @@ class ResourceManager:
             decision=decision,
             http_status=status,
             failure_code=code,
+            details=details,
+            goes_on=goes_on,
         )
 
     # Planning -------------------------------------------------------------------------------------------------------
@@ -299,6 +347,7 @@ class ResourceManager:
             path=request.path,
             query=request.query,
         )
+        require_registered(task, route)
         return await _dispatch(task, route)
 
     async def _context(self, attempt: Attempt, query: Mapping[str, str]) -> Context:

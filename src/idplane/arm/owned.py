@@ -35,6 +35,8 @@ async def collection(task: Task, route: CollectionRoute, own: Own) -> Plan:
     assert own.list is not None  # the registry serves no lists of types without it
     paging = task.paging
     listed = await own.list(Listing(context=task.context, type=route.type, scope=route.id, top=paging.top, after=paging.after))
+    if route.type.bare_list:
+        return Plan(status=200, body=listed.items)
     return task.page(list(listed.items), listed.after, listed.extra)
 
 

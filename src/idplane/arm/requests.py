@@ -64,8 +64,10 @@ class Recorder(Protocol):
         decision: Decision | None,
         http_status: int,
         failure_code: str | None,
+        details: Mapping[str, str],
+        goes_on: bool = False,
     ) -> ActivityEvent:
-        """The event of one attempt: it succeeded when there is no failure code."""
+        """The event of one attempt: it succeeded when there is no failure code, or goes on behind its answer."""
         ...
 
 
@@ -88,7 +90,7 @@ class ManagementRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManagementResponse:
-    """A finished answer. `body` is a JSON object or array, None for an empty one."""
+    """A finished answer. `body` is a JSON object or array, bytes of XML, or None for an empty one."""
 
     status: int
     body: object = None
@@ -206,7 +208,8 @@ def body_of(attempt: Attempt) -> Mapping[str, object]:
     media_type = (request.content_type or "").split(";", 1)[0].strip().lower()
     if request.body and media_type not in _MEDIA_TYPES:
         raise Failure(FailureKind.UNSUPPORTED_MEDIA_TYPE, "the request content must be JSON", media_type=media_type[:100])
-    if attempt.verb is not Verb.POST and not request.body.strip():
-        raise Failure(FailureKind.MALFORMED_BODY, "the request content is empty: a JSON object is needed")
     declared = None if isinstance(attempt.route, OperationsRoute) else attempt.route.type
+    bodiless = attempt.verb is Verb.POST or (declared is not None and declared.bodiless)
+    if not bodiless and not request.body.strip():
+        raise Failure(FailureKind.MALFORMED_BODY, "the request content is empty: a JSON object is needed")
     return declared.reads(request.body) if declared is not None else parse_object(request.body)

@@ -28,6 +28,7 @@ from idplane.ports.store import (
     Reads,
     RefusedBecause,
     Require,
+    Trim,
     Versioned,
     place_of,
 )
@@ -148,7 +149,7 @@ class ScratchStore:
         """Apply all or nothing, here only; raises `CommitRefused` for versions that have passed."""
         states: dict[tuple[str, str], Versioned[object] | None] = {}
         for operation in batch.operations:
-            if isinstance(operation, Append):
+            if isinstance(operation, Append | Trim):
                 continue
             key = operation.collection.key(operation.value) if isinstance(operation, Put) else operation.key
             place = (operation.collection.name, key)

@@ -64,7 +64,7 @@ async def collection(task: Task, route: CollectionRoute) -> Plan:
         limit=paging.top,
     )
     shown = [found.value for found in page.items if keep(found.value)]
-    if route.type.visibility is Visibility.FILTERED:
+    if route.type.visibility is Visibility.FILTERED or await context.access.denied_below(route.id):
         shown = await _readable(context, route, shown)
     return task.page([render(route.type, one, context) for one in shown], page.after)
 
@@ -82,7 +82,9 @@ def _columns(route: CollectionRoute) -> dict[str, ColumnValue]:
 
 async def _readable(context: Context, route: CollectionRoute, found: list[Resource]) -> list[Resource]:
     ids = context.caller.principal_ids
-    if (await context.access.check(ids, route.permission, route.id)).allowed:
+    if (await context.access.check(ids, route.permission, route.id)).allowed and not await context.access.denied_below(
+        route.id
+    ):
         return found
     return [one for one in found if (await context.access.check(ids, route.permission, one.id)).allowed]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
 
@@ -27,12 +28,17 @@ _SHOWN_CLAIMS = (
     "oid",
     "sub",
     "tid",
+    "upn",
     "uti",
     "ver",
     "xms_mirid",
     "xms_az_rid",
 )
 """Claims that say who and when. A list of what is shown, so that a claim added to tokens later is not logged by accident."""
+_USER_NAMES = ("upn", "preferred_username", "unique_name")
+"""Claims with a user's principal name, in the versions of tokens that have one."""
+_APPLICATION = "app"
+"""`idtyp` of tokens that stand for no user."""
 
 
 def activity_event(  # noqa: PLR0913 - an event has this many sides
@@ -46,23 +52,29 @@ def activity_event(  # noqa: PLR0913 - an event has this many sides
     decision: Decision | None,
     http_status: int,
     failure_code: str | None,
+    details: Mapping[str, str],
+    goes_on: bool = False,
 ) -> ActivityEvent:
     """The event of one attempt: it succeeded when there is no failure code (an error code of the dialect, such as `ScopeLocked`).
 
-    `operation_id` is the request's own id, so that everything one request did can be found by it.
+    `operation_id` is the request's own id, so that everything one request did can be found by it. `details` are further properties:
+    what of the bodies may be shown (`arm.logged` decides). `goes_on` tells that the work outlives its request.
     """
     word = _status_word(http_status)
+    success = EventStatus.ACCEPTED if goes_on else EventStatus.SUCCEEDED
     return ActivityEvent(
         id=event_id,
         at=at,
+        started_at=call.received_at,
         tenant_id=caller.tenant_id,
         subscription_id=resource_id.subscription,
         resource_id=str(resource_id),
         operation=operation,
-        status=EventStatus.SUCCEEDED if failure_code is None else EventStatus.FAILED,
+        status=success if failure_code is None else EventStatus.FAILED,
         sub_status=failure_code or word,
         http_status=http_status,
-        caller=caller.display_name or caller.client_id,
+        caller=_shown_name(caller),
+        caller_name=caller.display_name,
         caller_id=caller.principal_id,
         correlation_id=call.correlation_id,
         operation_id=call.request_id,
@@ -70,13 +82,21 @@ def activity_event(  # noqa: PLR0913 - an event has this many sides
         method=call.method,
         because=decision.because if decision else None,
         claims=shown_claims(caller),
-        properties={"statusCode": word, "serviceRequestId": call.request_id, "uri": call.url},
+        properties={"statusCode": word, "serviceRequestId": call.request_id, "uri": call.url, **details},
     )
 
 
 def shown_claims(caller: Caller) -> JsonObject:
     """The part of a token's claims that logs may hold: who the caller was and which token it used, never the token."""
     return {name: str(caller.claims[name]) for name in _SHOWN_CLAIMS if name in caller.claims}
+
+
+def _shown_name(caller: Caller) -> str:
+    """A user's principal name; for everything else its object id, since names of applications are not unique."""
+    if caller.claims.get("idtyp") != _APPLICATION:
+        names = (caller.claims.get(claim) for claim in _USER_NAMES)
+        return next((name for name in names if isinstance(name, str) and name), caller.principal_id)
+    return caller.principal_id
 
 
 def _status_word(status: int) -> str:

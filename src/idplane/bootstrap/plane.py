@@ -17,13 +17,17 @@ from idplane.arm.kernel import ResourceManager
 from idplane.arm.registry import Registry
 from idplane.arm.requests import Kernel
 from idplane.audit.activity import activity_event
+from idplane.audit.retention import LogRetention
 from idplane.bootstrap.embedded import InProcessUpstream
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
 from idplane.directory.audiences import Audiences
+from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
+from idplane.graph.catalogue import ENTITY_SETS
+from idplane.graph.service import DirectoryService
 from idplane.jose import certificate_thumbprint, make_csr, new_ec_key
 from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
 from idplane.model.azure import PUBLIC_HOSTS
@@ -33,13 +37,14 @@ from idplane.ports.collections import AGENTS, CREDENTIALS
 from idplane.ports.store import ANY, Batch, Delete, Put
 from idplane.providers import PROVIDERS
 from idplane.rbac import AccessControl
-from idplane.sts import RefusalLog, TokenAuthenticator, TokenService
+from idplane.sts import DeviceCodes, RefusalLog, SignInUpkeep, TokenAuthenticator, TokenService
 from idplane.vault import SecretVault
 from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
 from idplane.web.arm_errors import describe, explain
 from idplane.web.authority import AuthoritySurface
 from idplane.web.graph import GraphSurface
+from idplane.web.graph_errors import describe as describe_graph
 from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
 from idplane.web.serving import Listener, tls_context
@@ -71,6 +76,8 @@ class Plane:
     manager: ResourceManager
     tls: TlsAuthority
     vault: SecretVault
+    sign_ins: SignInUpkeep
+    retention: LogRetention
     surfaces: Surfaces
     agent: HostAgent
     stop_listening: tuple[Callable[[], None], ...]
@@ -80,12 +87,13 @@ class Plane:
         """Compose a plane over a store that may be empty or hold an installation."""
         installation = await ensure_installation(world)
         store, custody, clock, entropy = world.store, world.custody, world.clock, world.entropy
+        await ensure_first_party(store, tenant_id=installation.tenant.id, entropy=entropy, now=clock.now())
         ring = await KeyRing.open(store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile)
         authority = await CredentialAuthority.open(
             store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile
         )
         tls = await TlsAuthority.open(store=store, custody=custody, clock=clock, entropy=entropy)
-        access = AccessControl(store=store)
+        access = AccessControl(store=store, clock=world.clock)
         authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
         tokens = TokenService(
             store=store,
@@ -97,6 +105,7 @@ class Plane:
             authenticator=authenticator,
             documents=HttpIssuerDocuments(),
         )
+        devices = DeviceCodes(store=store, clock=clock, entropy=entropy)
         manager = ResourceManager(
             Kernel(
                 store=store,
@@ -122,11 +131,21 @@ class Plane:
             entropy=entropy,
             profile=world.profile,
         )
+        directory = DirectoryService(
+            store=store,
+            clock=clock,
+            entropy=entropy,
+            profile=world.profile,
+            access=access,
+            authenticator=authenticator,
+            sets=ENTITY_SETS,
+            describe=describe_graph,
+        )
         hosts = HostDirectory(store=store, authority=authority, clock=clock)
         surfaces = Surfaces(
-            authority=AuthoritySurface(tokens=tokens, ring=ring, store=store),
+            authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store),
             management=ManagementSurface(manager=manager, home_tenant=installation.tenant.id),
-            graph=GraphSurface(store=store, authenticator=authenticator),
+            graph=GraphSurface(service=directory),
             vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
             agents=AgentSurface(
                 hosts=hosts,
@@ -145,6 +164,8 @@ class Plane:
             manager=manager,
             tls=tls,
             vault=vault,
+            sign_ins=SignInUpkeep(store=store),
+            retention=LogRetention(store=store, profile=world.profile),
             surfaces=surfaces,
             agent=agent,
             stop_listening=subscriptions,
@@ -161,17 +182,24 @@ class Plane:
         return listener
 
     async def duties(self) -> None:
-        """What happens by itself, until cancelled: keys rotate, deleted secrets are purged when their time has come."""
+        """What happens by itself, until cancelled: keys rotate; deleted secrets, ended sign-ins and old log events go in time."""
         await asyncio.gather(
             _repeat(self.world, "key rotation", self.ring.turn),
             _repeat(self.world, "purge of deleted secrets", lambda: self.vault.purge_due(self.world.clock.now())),
+            _repeat(self.world, "purge of ended sign-ins", lambda: self.sign_ins.purge_due(self.world.clock.now())),
+            _repeat(self.world, "removal of old log events", self._trim_logs),
         )
+
+    async def _trim_logs(self) -> None:
+        await self.retention.turn(self.world.clock.now())
 
     async def turn(self) -> datetime:
         """One pass of all duties, for whoever moves the clock by hand; when the next thing is due."""
+        await self._trim_logs()
         dues = (
             await self.ring.turn(),
             await self.vault.purge_due(self.world.clock.now()),
+            await self.sign_ins.purge_due(self.world.clock.now()),
             await self.agent.token_files.turn(),
         )
         return min(due for due in dues if due is not None)

@@ -34,3 +34,6 @@ class UpSettings:
     profile: Profile = AZURE
     private_issuers: tuple[str, ...] = ()
     """Issuers of federated tokens that may be asked over `http` and at addresses that are not public."""
+    keep_activity: str | None = None
+    """How long the activity log is kept from now on (`audit.retention`); None leaves it as it was set before."""
+    keep_sign_ins: str | None = None

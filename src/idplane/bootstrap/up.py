@@ -18,6 +18,7 @@ from pathlib import Path
 from idplane import __version__
 from idplane.agent.control import ControlServer
 from idplane.agent.runs import Runs, Surroundings
+from idplane.audit.retention import keep_log
 from idplane.bootstrap.folder import open_custody, usable
 from idplane.bootstrap.inside import PlaneHosts, PlanePublicNames
 from idplane.bootstrap.operator import OPERATOR_FILE, OperatorKey, write_private_file, write_public_file
@@ -25,6 +26,7 @@ from idplane.bootstrap.plane import Plane
 from idplane.bootstrap.seed import allow_private_issuers, trust_operator
 from idplane.bootstrap.settings import UpSettings
 from idplane.bootstrap.world import SystemClock, SystemEntropy, World
+from idplane.ports.collections import ACTIVITY, SIGN_INS
 from idplane.store.datafolder import DataFolder
 from idplane.store.sqlite import SqliteStore
 
@@ -81,6 +83,9 @@ async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> Non
             plane = await Plane.open(world)
             stack.push_async_callback(plane.close)
             await trust_operator(world, plane.installation.operator, await certificate)
+            for log, keep in ((ACTIVITY, settings.keep_activity), (SIGN_INS, settings.keep_sign_ins)):
+                if keep is not None:
+                    await keep_log(store, log.name, keep)
             await allow_private_issuers(world, plane.installation.tenant.id, settings.private_issuers)
             write_public_file(folder.path / CA_FILE, plane.tls.ca_pem)
             listener = await plane.listen(sock)

@@ -49,7 +49,8 @@ class LogKind:
 
 
 def _activity_address(plane: PlaneDescription, since: datetime) -> str:
-    condition = quote(f"eventTimestamp ge {_instant(since)}")
+    # Every operation has a start as well; its end says more.
+    condition = quote(f"eventTimestamp ge {_instant(since)} and status eq 'Accepted,Succeeded,Failed'")
     path = f"/subscriptions/{plane.subscription_id}/providers/Microsoft.Insights/eventtypes/management/values"
     return f"{plane.arm}{path}?api-version=2015-04-01&$filter={condition}"
 
@@ -67,7 +68,7 @@ def _activity_columns(event: JsonObject) -> Sequence[str]:
         _clock_time(event.get("eventTimestamp")),
         outcome,
         _inner(event, "operationName", "value"),
-        str(event.get("caller") or "-"),
+        _inner(event, "claims", "name") or str(event.get("caller") or "-"),
         str(event.get("resourceId") or ""),
     )
 

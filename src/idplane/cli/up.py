@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["command", "ready_screen"]
 
 _LARGEST_PORT = 65535
+
+
+def _days(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse what is no length of time before a plane is started."""
+    if value is not None and value not in ("forever", "profile") and not re.fullmatch(r"[1-9]\d{0,4}d?", value, re.ASCII):
+        raise click.BadParameter(f"'{value}' is neither a number of days nor 'forever' nor 'profile'")
+    return value
 
 
 @click.command("up")
@@ -45,8 +53,30 @@ _LARGEST_PORT = 65535
     multiple=True,
     help="An issuer of federated tokens that may be asked over http and at a private address; may be given several times.",
 )
+@click.option(
+    "--keep-activity",
+    metavar="DAYS",
+    callback=_days,
+    help="Keep the activity log so long from now on: a number of days, `forever`, or `profile` (azure: 90 days).",
+)
+@click.option(
+    "--keep-signins",
+    "keep_sign_ins",
+    metavar="DAYS",
+    callback=_days,
+    help="The same for the sign-in log (azure: 30 days).",
+)
 @json_option
-def command(*, data: Path, port: int, profile: str, private_issuers: tuple[str, ...], as_json: bool) -> None:
+def command(  # noqa: PLR0913 - one parameter for each option
+    *,
+    data: Path,
+    port: int,
+    profile: str,
+    private_issuers: tuple[str, ...],
+    keep_activity: str | None,
+    keep_sign_ins: str | None,
+    as_json: bool,
+) -> None:
     """Run a plane on this machine, until Ctrl-C: identities, tokens, roles, vaults and logs, kept in the data folder.
 
     With --json, one line when it is ready: the same document that `idplane status --json` prints.
@@ -61,7 +91,14 @@ def command(*, data: Path, port: int, profile: str, private_issuers: tuple[str, 
         else:
             click.echo(ready_screen(info, data))
 
-    settings = UpSettings(data=data, port=port, profile=PROFILES[profile], private_issuers=private_issuers)
+    settings = UpSettings(
+        data=data,
+        port=port,
+        profile=PROFILES[profile],
+        private_issuers=private_issuers,
+        keep_activity=keep_activity,
+        keep_sign_ins=keep_sign_ins,
+    )
     try:
         asyncio.run(serve(settings, ready))
     except (PortTaken, DataFolderProblem) as problem:

@@ -9,22 +9,31 @@ from datetime import datetime
 from idplane.model.calls import Workload
 from idplane.model.values import JsonObject
 
-__all__ = ["ActivityEvent", "EndpointRefusal", "EventStatus", "ForeignToken", "SignIn"]
+__all__ = ["ActivityEvent", "EndpointRefusal", "EventStatus", "ForeignToken", "SignIn", "UserSignIn"]
 
 
 class EventStatus(enum.StrEnum):
-    """Outcome of a control-plane operation, in the activity log's own words."""
+    """Where a control-plane operation stands, in the activity log's own words."""
 
+    STARTED = "Started"
+    """Never stored: every stored operation is shown as its start and its end."""
+    ACCEPTED = "Accepted"
+    """The answer has left, and the work goes on; its end is an event of its own."""
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivityEvent:
-    """One control-plane operation: who did what where, how it ended and which role allowed it."""
+    """One control-plane operation: who did what where, how it ended and which role allowed it.
+
+    One record holds both events that Azure's log has for an operation, its start and its end: they differ in a few members, and the
+    write path pays once.
+    """
 
     id: str
     at: datetime
+    """When it ended, which is what the log is ordered by."""
     tenant_id: str
     subscription_id: str | None
     resource_id: str
@@ -35,9 +44,13 @@ class ActivityEvent:
     """HTTP reason word, such as `Created`, or the failure's code."""
     http_status: int = 200
     caller: str = ""
-    """Display name or client id, as Azure shows it."""
+    """As Azure shows it: a user's principal name, anything else's object id."""
+    caller_name: str = ""
+    """Display name."""
     caller_id: str = ""
     """Principal (object) id."""
+    started_at: datetime | None = None
+    """When the request came in; None for what has no start of its own, such as what was deleted along with something else."""
     correlation_id: str = ""
     operation_id: str = ""
     client_address: str | None = None
@@ -71,6 +84,19 @@ class EndpointRefusal:
     """Name of the failure kind."""
     count: int = 1
     """How many requests alike the record stands for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserSignIn:
+    """How a user signed in: through which client, in which session, and who let them."""
+
+    client_name: str
+    display_name: str
+    interactive: bool
+    """Whether a person had just approved it; else it went on by a refresh token."""
+    session_id: str
+    approved_by: str
+    """Principal id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,3 +138,5 @@ class SignIn:
     """Where the host's agent refused, before it was settled which identity was meant."""
     federated: ForeignToken | None = None
     """The token that was shown, when the client authenticates by one of another issuer."""
+    user: UserSignIn | None = None
+    """When it was a user who signed in. Then `client_id` is the program's, and `principal_name` what the user signs in as."""

@@ -26,8 +26,16 @@ class Profile:
     """How long a prepared key is published before it signs."""
     secret_retention: timedelta
     """How long a deleted secret can be recovered, unless its vault says otherwise."""
+    activity_log_retention: timedelta | None
+    """How long the activity log is kept, unless the installation says otherwise; None for ever."""
+    sign_in_retention: timedelta | None
     role_assignments_per_subscription: int | None
+    role_assignments_per_management_group: int | None
     custom_roles_per_tenant: int | None
+    locks_per_scope: int | None
+    management_groups_per_tenant: int | None
+    management_group_depth: int | None
+    """Levels of management groups below the root group."""
     federated_credentials_per_principal: int | None
     federated_algorithms: tuple[str, ...]
     """How issuers of federated tokens may sign."""
@@ -47,8 +55,14 @@ AZURE = Profile(
     signing_key_lifetime=timedelta(days=42),
     signing_key_lead=timedelta(days=3),
     secret_retention=timedelta(days=90),
+    activity_log_retention=timedelta(days=90),
+    sign_in_retention=timedelta(days=30),
     role_assignments_per_subscription=4000,
+    role_assignments_per_management_group=500,
     custom_roles_per_tenant=5000,
+    locks_per_scope=20,
+    management_groups_per_tenant=10_000,
+    management_group_depth=6,
     federated_credentials_per_principal=20,
     federated_algorithms=("RS256",),
     federated_system_identities=False,
@@ -65,8 +79,14 @@ OPEN = Profile(
     signing_key_lifetime=timedelta(days=14),
     signing_key_lead=timedelta(days=1),
     secret_retention=timedelta(days=90),
+    activity_log_retention=None,
+    sign_in_retention=None,
     role_assignments_per_subscription=None,
+    role_assignments_per_management_group=None,
     custom_roles_per_tenant=None,
+    locks_per_scope=None,
+    management_groups_per_tenant=None,
+    management_group_depth=None,
     federated_credentials_per_principal=None,
     federated_algorithms=("RS256", "PS256", "ES256"),
     federated_system_identities=True,

@@ -34,6 +34,7 @@ __all__ = [
     "RefusedBecause",
     "Require",
     "Store",
+    "Trim",
     "Versioned",
     "place_of",
 ]
@@ -146,7 +147,20 @@ class Append(Generic[T]):
     event: T
 
 
-Operation: TypeAlias = Put[object] | Delete[object] | Require[object] | Append[object]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trim(Generic[T]):
+    """Remove the `limit` oldest events of a log that happened before an instant (microseconds since the epoch).
+
+    The event with the last position stays, however old it is, since positions go on from it. A cursor into what was removed goes on
+    behind it, or finds the end.
+    """
+
+    log: Log[T]
+    before: int
+    limit: int
+
+
+Operation: TypeAlias = Put[object] | Delete[object] | Require[object] | Append[object] | Trim[object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +181,7 @@ class Batch:
         return bool(self.operations)
 
 
-_OPERATIONS = (Put, Delete, Require, Append)
+_OPERATIONS = (Put, Delete, Require, Append, Trim)
 
 
 def _operation(one: object) -> Operation:

@@ -1,8 +1,9 @@
-"""Activity events as `EventData`, the shape in which clients read them (control-plane.md section 7.5)."""
+"""Activity events as `EventData`, the shape in which clients read them (control-plane.md section 7.5): one record, two events."""
 
 from __future__ import annotations
 
 import http
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +13,7 @@ from idplane.model.failure import Failure
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
 
-__all__ = ["EVENT_MEMBERS", "group_name", "render_event"]
+__all__ = ["EVENT_MEMBERS", "group_name", "render_event", "resource_type", "with_role"]
 
 EVENT_MEMBERS = (
     "authorization",
@@ -42,44 +43,96 @@ EVENT_MEMBERS = (
 )
 """Every member of an event, as `$select` may name them."""
 
+_GROUP_TYPE = "Microsoft.Resources/subscriptions/resourceGroups"
+"""A group's type, as its actions name it."""
+_STARTS = uuid.UUID("6b0d6f0a-5f0e-5b1c-9a75-2f1f5d5c1b0e")
+"""Namespace of the ids of start events: each follows from the id of its end."""
+_OF_START = frozenset({"uri", "because", "statusCode", "statusMessage", "serviceRequestId", "responseBody"})
+"""Properties that a start cannot have, since they tell of the end."""
+_OF_END = frozenset({"uri"})
 _YEAR_ONE = datetime(1, 1, 1, tzinfo=UTC)
 
 
-def render_event(event: ActivityEvent) -> JsonObject:
-    """The whole event."""
-    failed = event.status is EventStatus.FAILED
+def render_event(event: ActivityEvent) -> tuple[JsonObject, ...]:
+    """The events that a record stands for, newest first: its end, and its start unless it had none."""
+    common = _common(event)
+    end = {**common, **_end(event)}
+    if event.started_at is None:
+        return (end,)
+    return end, {**common, **_start(event, event.started_at)}
+
+
+def with_role(shown: JsonObject, role: str) -> JsonObject:
+    """A rendered event with the name of the role that allowed it."""
+    authorization = shown["authorization"]
+    known = authorization if isinstance(authorization, Mapping) else {}
+    return {**shown, "authorization": {**known, "role": role}}
+
+
+def resource_type(event: ActivityEvent) -> str:
+    """The type of what the operation was on; empty for what is no resource."""
     target = _parsed(event.resource_id)
-    at = timestamp(event.at)
+    if target is None or not target.segments:
+        return ""
+    return _GROUP_TYPE if target.type == "Microsoft.Resources/resourceGroups" else target.type
+
+
+def _common(event: ActivityEvent) -> JsonObject:
+    """What the start and the end of an operation share."""
     return {
         "authorization": {"action": event.operation, "scope": event.resource_id},
         "caller": event.caller or event.caller_id,
         "category": _words("Administrative"),
-        "claims": _texts(event.claims),
+        "claims": _claims(event),
         "correlationId": event.correlation_id,
         "description": "",
-        "eventDataId": event.id,
-        "eventName": _words("EndRequest", "End request"),
-        "eventTimestamp": at,
         "httpRequest": {
             "clientRequestId": event.correlation_id,
             "clientIpAddress": event.client_address or "",
             "method": event.method,
+            "uri": str(event.properties.get("uri", "")),
         },
-        "id": f"{event.resource_id.rstrip('/')}/events/{event.id}/ticks/{_ticks(event.at)}",
-        "level": "Error" if failed else "Informational",
+        "level": "Error" if event.status is EventStatus.FAILED else "Informational",
         "operationId": event.operation_id or event.correlation_id,
         "operationName": _words(event.operation),
-        "properties": _properties(event),
         "resourceGroupName": group_name(event),
         "resourceId": event.resource_id,
         "resourceProviderName": _words(event.operation.partition("/")[0]),
-        "resourceType": _words(target.type if target is not None and target.segments else ""),
-        "status": _words(event.status.value),
-        "subStatus": _words(event.sub_status, _sub_status(event)),
-        "submissionTimestamp": at,
+        "resourceType": _words(resource_type(event)),
+        "submissionTimestamp": timestamp(event.at),
         "subscriptionId": event.subscription_id or "",
         "tenantId": event.tenant_id,
     }
+
+
+def _end(event: ActivityEvent) -> JsonObject:
+    return {
+        "eventDataId": event.id,
+        "eventName": _words("EndRequest", "End request"),
+        "eventTimestamp": timestamp(event.at),
+        "id": _id(event, event.id, event.at),
+        "properties": _properties(event, _OF_END),
+        "status": _words(event.status.value),
+        "subStatus": _words(event.sub_status, _sub_status(event)),
+    }
+
+
+def _start(event: ActivityEvent, at: datetime) -> JsonObject:
+    name = str(uuid.uuid5(_STARTS, event.id))
+    return {
+        "eventDataId": name,
+        "eventName": _words("BeginRequest", "Begin request"),
+        "eventTimestamp": timestamp(at),
+        "id": _id(event, name, at),
+        "level": "Informational",
+        "properties": _properties(event, _OF_START),
+        "status": _words(EventStatus.STARTED.value),
+        "subStatus": _words(""),
+    }
+
+
+def _id(event: ActivityEvent, name: str, at: datetime) -> str:
+    return f"{event.resource_id.rstrip('/')}/events/{name}/ticks/{_ticks(at)}"
 
 
 def group_name(event: ActivityEvent) -> str:
@@ -88,13 +141,26 @@ def group_name(event: ActivityEvent) -> str:
     return (target.resource_group if target is not None else None) or ""
 
 
-def _properties(event: ActivityEvent) -> JsonObject:
-    """Details, with what decided: the assignment that allowed the operation, or the one that denied it."""
-    properties: dict[str, str] = {"statusCode": event.sub_status, "entity": event.resource_id, "message": event.operation}
-    if event.because is not None:
+def _properties(event: ActivityEvent, left_out: frozenset[str]) -> JsonObject:
+    """Details; at the end also what decided: the assignment that allowed the operation, or the one that denied it."""
+    places = (event.tenant_id, event.subscription_id or "")
+    properties: dict[str, str] = {
+        "eventCategory": "Administrative",
+        "entity": event.resource_id,
+        "message": event.operation,
+        "hierarchy": "/".join(place for place in places if place),
+    }
+    if "because" not in left_out and event.because is not None:
         decided = "denyAssignmentId" if event.status is EventStatus.FAILED else "roleAssignmentId"
         properties[decided] = event.because
-    return {**properties, **_texts(event.properties)}
+    if "statusCode" not in left_out:
+        properties["statusCode"] = event.sub_status
+    return {**properties, **{name: text for name, text in _texts(event.properties).items() if name not in left_out}}
+
+
+def _claims(event: ActivityEvent) -> JsonObject:
+    """The shown claims, and the caller's display name, which only users' tokens hold."""
+    return {**({"name": event.caller_name} if event.caller_name else {}), **_texts(event.claims)}
 
 
 def _sub_status(event: ActivityEvent) -> str:

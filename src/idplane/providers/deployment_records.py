@@ -109,12 +109,15 @@ class RecordedRun:
                 outputs=run.outputs,
                 output_resources=tuple(dict.fromkeys(run.deployed)),
                 error=failed_error(self._deployment, run.errors) if failed else None,
-            )
+            ),
+            ended=True,
         )
 
-    async def _store(self, deployment: Deployment) -> None:
+    async def _store(self, deployment: Deployment, *, ended: bool = False) -> None:
+        context = self._context
         async with self._turn:
-            batch = Batch.of(Put(collection=DEPLOYMENTS, value=deployment, expect=self._version))
+            told = context.manager.ending(context.action, context.target, deployment.error) if ended else Batch()
+            batch = told + Batch.of(Put(collection=DEPLOYMENTS, value=deployment, expect=self._version))
             if not await self._context.manager.record(batch):
                 raise Superseded
             self._version += 1

@@ -28,6 +28,7 @@ from idplane.arm.long_running import SOON
 from idplane.model.deployments import Deployment, DeploymentState, deployment_key
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.ids import ResourceId
+from idplane.model.roles import Reason
 from idplane.model.values import JsonObject
 from idplane.ports.collections import DEPLOYMENT_OPERATIONS, DEPLOYMENTS
 from idplane.ports.store import ABSENT, Batch, Delete, Put, Versioned
@@ -45,7 +46,9 @@ from idplane.providers.deployment_requests import (
 from idplane.providers.filters import Comparison, invalid_filter, parse_filter
 from idplane.providers.scopes import require_scope
 from idplane.providers.what_if import foreseen
-from idplane.templates.planning import Plan
+from idplane.templates.facts import Unresolved
+from idplane.templates.naming import Planned
+from idplane.templates.planning import Plan, body
 
 __all__ = ["deployment_types"]
 
@@ -189,7 +192,7 @@ async def _require_allowed(context: Context, plan: Plan) -> None:
     for one in plan.resources.values():
         if not one.wanted or one.existing:
             continue
-        refusal = await context.manager.forbids(InnerRequest(method="PUT", path=one.id, api_version=one.api_version))
+        refusal = await _refusal(context, plan, one)
         if refusal is None:
             continue
         # Another tenant's subscription is one where the caller has no rights, and its token is as good as it was.
@@ -204,6 +207,19 @@ async def _require_allowed(context: Context, plan: Plan) -> None:
     if forbidden:
         words = f"Deployment failed with multiple errors: '{':'.join(forbidden[:20])}'"
         raise Failure(FailureKind.TEMPLATE_FORBIDDEN, words)
+
+
+async def _refusal(context: Context, plan: Plan, one: Planned) -> Failure | None:
+    """Why the caller may not deploy a resource. A condition may look at the body, where it is known ahead; else it waits for the body."""
+    asked = InnerRequest(method="PUT", path=one.id, api_version=one.api_version)
+    refusal = await context.manager.forbids(asked)
+    if refusal is None or refusal.data.get("reason") != Reason.CONDITION:
+        return refusal
+    try:
+        made = body(plan, one)
+    except Unresolved:
+        return None
+    return await context.manager.forbids(replace(asked, body=made))
 
 
 async def _put(write: OwnWrite) -> StoredItem:

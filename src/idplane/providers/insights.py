@@ -1,24 +1,24 @@
 """The Microsoft.Insights provider: reading the activity log (control-plane.md sections 5.7 and 7.5).
 
-The log is asked with a narrow `$filter`: a start time, and optionally an end and one or more equalities. What the log's columns cannot
-select is sifted here, a bounded number of events a page; so a page may be short, even empty, and still have a next one.
+The log is asked with a narrow `$filter` (`providers.activity_filters`). What no column can select is sifted here, a bounded number of
+records a page; so a page may be short, even empty, and still have a next one. The two events of an operation are never parted.
+
+Who may read the log of a subscription reads all of it. Others read what is theirs: a filter that keeps to a group or resource needs the
+right to read there only, and without one each sees the events of what it may read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import TypeAlias
 
-from idplane.arm.declare import Item, Listed, Listing, Lookup, Own, Placement, Provider, ResourceType, Visibility
+from idplane.arm.declare import Item, Listed, Listing, Lookup, OperationInfo, Own, Placement, Provider, ResourceType, Visibility
 from idplane.model.events import ActivityEvent
 from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import ROOT, ResourceId
 from idplane.model.values import JsonObject
-from idplane.ports.collections import ACTIVITY, microseconds
-from idplane.ports.store import ColumnValue, Logged
-from idplane.providers.activity_events import EVENT_MEMBERS, group_name, render_event
-from idplane.providers.filters import Comparison, Condition, invalid_filter, parse_filter
+from idplane.ports.collections import ACTIVITY, PRINCIPALS, ROLE_ASSIGNMENTS
+from idplane.providers.activity_events import EVENT_MEMBERS, render_event, with_role
+from idplane.providers.activity_filters import ActivityQuery, activity_query
 
 __all__ = ["INSIGHTS"]
 
@@ -34,146 +34,128 @@ _CATEGORIES = (
     "ResourceHealth",
 )
 _SCAN_LIMIT = 2000
-"""Events looked at for one page."""
+"""Records looked at for one page."""
 _BATCH = 500
 _POSITION_DIGITS = 18
-
-_Test: TypeAlias = Callable[[ActivityEvent], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class _Query:
-    """What to read: bounds in microseconds, equal columns, and tests for the rest."""
-
-    since: int | None = None
-    until: int | None = None
-    where: Mapping[str, ColumnValue] = field(default_factory=dict)
-    tests: tuple[_Test, ...] = ()
-
-    def admits(self, event: ActivityEvent) -> bool:
-        return all(test(event) for test in self.tests)
 
 
 async def _list(listing: Listing) -> Listed:
     context = listing.context
     select = _selected(context.query.get("$select"))
-    query = _query(context.query.get("$filter"))
+    query = activity_query(context.query.get("$filter"), listing.scope.scope)
+    reader = _Reader(listing=listing, query=await _addressed(listing, query), everything=await _reads_all(listing, query))
+    shown, after = await reader.page()
+    return Listed(items=tuple(_shown(one, select) for one in shown), after=after)
+
+
+async def _addressed(listing: Listing, query: ActivityQuery) -> ActivityQuery:
+    """The query with what the columns know: whose log it is, and the caller's object id if the filter's word for it is one."""
+    context = listing.context
     # Without a subscription the list holds what happened at the tenant itself, not what happened in its subscriptions.
-    where = {**query.where, "tenant_id": context.tenant.id, "subscription_id": listing.scope.subscription}
-    found, after = await _scan(listing, replace(query, where=where))
-    return Listed(items=tuple(_shown(render_event(one.event), select) for one in found), after=after)
+    columns = {**query.columns, "tenant_id": context.tenant.id, "subscription_id": listing.scope.subscription}
+    if query.caller is not None and await context.store.get(PRINCIPALS, query.caller) is not None:
+        columns["caller_id"] = query.caller
+    return replace(query, columns=columns)
 
 
-async def _scan(listing: Listing, query: _Query) -> tuple[list[Logged[ActivityEvent]], str | None]:
-    """Newest first, up to a page or to the limit of what one request may look at; with the cursor if there may be more."""
-    position = _position(listing.after)
-    found: list[Logged[ActivityEvent]] = []
-    for _ in range(_SCAN_LIMIT // _BATCH):
-        batch = await listing.context.store.read_log(
-            ACTIVITY, where=query.where, since=query.since, until=query.until, position=position, limit=_BATCH
+async def _reads_all(listing: Listing, query: ActivityQuery) -> bool:
+    """Whether the caller may read all that the filter can find; raises `Failure(FORBIDDEN)` for who may read nothing of it."""
+    context = listing.context
+    if (await context.access.check(context.caller.principal_ids, context.action, listing.scope)).allowed:
+        return True
+    if query.narrowed is not None:
+        await context.require(context.action, query.narrowed)
+        return True
+    if not await _holds_role_below(listing):
+        await context.require(context.action, listing.scope)
+    return False
+
+
+async def _holds_role_below(listing: Listing) -> bool:
+    context = listing.context
+    for principal_id in context.caller.principal_ids:
+        page = await context.store.page(
+            ROLE_ASSIGNMENTS, where={"principal_id": principal_id}, under=("scope_key", listing.scope.scope.key), limit=1
         )
-        for logged in batch:
-            position = logged.position
-            if query.admits(logged.event):
-                found.append(logged)
-                if len(found) == listing.top:
+        if page.items:
+            return True
+    return False
+
+
+@dataclass(slots=True, kw_only=True)
+class _Reader:
+    """One page: newest first, up to its size or to the limit of what one request may look at."""
+
+    listing: Listing
+    query: ActivityQuery
+    everything: bool
+    _readable: dict[str, bool] = field(default_factory=dict)
+    _roles: dict[str, str] = field(default_factory=dict)
+
+    async def page(self) -> tuple[list[JsonObject], str | None]:
+        """The events, and the cursor if there may be more."""
+        position = _position(self.listing.after)
+        found: list[JsonObject] = []
+        for _ in range(_SCAN_LIMIT // _BATCH):
+            batch = await self.listing.context.store.read_log(
+                ACTIVITY,
+                where=self.query.where,
+                since=self.query.since,
+                until=self.query.until,
+                position=position,
+                limit=_BATCH,
+            )
+            for logged in batch:
+                events = await self._events(logged.event)
+                if found and len(found) + len(events) > self.listing.top:
                     return found, str(position)
-        if len(batch) < _BATCH:
-            return found, None
-    return found, str(position)
+                found += events
+                position = logged.position
+            if len(batch) < _BATCH:
+                return found, None
+        return found, str(position)
+
+    async def _events(self, event: ActivityEvent) -> list[JsonObject]:
+        if not self.query.holds(event) or not await self._may_read(event):
+            return []
+        found = [shown for shown in render_event(event) if self.query.admits(shown)]
+        role = await self._role(event) if found else ""
+        return [with_role(shown, role) for shown in found] if role else found
+
+    async def _may_read(self, event: ActivityEvent) -> bool:
+        if self.everything:
+            return True
+        key = event.resource_id.lower()
+        if key not in self._readable:
+            context = self.listing.context
+            decision = await context.access.check(context.caller.principal_ids, context.action, _scope(event.resource_id))
+            self._readable[key] = decision.allowed
+        return self._readable[key]
+
+    async def _role(self, event: ActivityEvent) -> str:
+        """The name of the role that allowed it, if the assignment is still there."""
+        context, because = self.listing.context, event.because or ""
+        if because not in self._roles:
+            found = await context.store.get(ROLE_ASSIGNMENTS, because) if because else None
+            role = await context.access.definition(found.value.tenant_id, found.value.role_id) if found else None
+            self._roles[because] = role.name if role else ""
+        return self._roles[because]
+
+
+def _scope(resource_id: str) -> ResourceId:
+    """An event's resource as a scope; what is no id of today is the whole tenant's."""
+    try:
+        return ResourceId.parse(resource_id)
+    except Failure:
+        return ROOT
 
 
 def _position(after: str | None) -> int | None:
     if after is None:
         return None
     if not (after.isascii() and after.isdigit() and len(after) <= _POSITION_DIGITS):
-        raise Failure(FailureKind.INVALID_PARAMETER, "The value of '$skiptoken' is not valid.", parameter="$skiptoken")
+        raise Failure(FailureKind.INVALID_PARAMETER, "the value of '$skiptoken' is not valid", parameter="$skiptoken")
     return int(after)
-
-
-# The filter ----------------------------------------------------------------------------------------------------------
-
-
-def _query(text: str | None) -> _Query:
-    query = _Query()
-    for condition in parse_filter(text):
-        query = _narrowed(query, condition, text or "")
-    if query.since is None:
-        raise Failure(
-            FailureKind.INVALID_FILTER,
-            "it is required and must hold at least a start time: eventTimestamp ge '{time}'",
-            filter=(text or "")[:200],
-        )
-    return query
-
-
-def _narrowed(query: _Query, condition: Condition, text: str) -> _Query:
-    if not isinstance(condition, Comparison):
-        raise invalid_filter(text)
-    if condition.field == "eventtimestamp":
-        return _bounded(query, condition, text)
-    column, test = _COLUMNS.get(condition.field), _TESTS.get(condition.field)
-    if condition.operator != "eq" or (column is None and test is None):
-        raise invalid_filter(text)
-    if column is not None:
-        if query.where.get(column, condition.value.lower()) != condition.value.lower():
-            raise invalid_filter(text)
-        return replace(query, where={**query.where, column: condition.value.lower()})
-    assert test is not None
-    return replace(query, tests=(*query.tests, test(condition.value)))
-
-
-def _bounded(query: _Query, condition: Comparison, text: str) -> _Query:
-    at = _instant(condition.value, text)
-    if condition.operator in {"ge", "gt"} and query.since is None:
-        return replace(query, since=at + (condition.operator == "gt"))
-    if condition.operator in {"le", "lt"} and query.until is None:
-        return replace(query, until=at + (condition.operator == "le"))
-    raise invalid_filter(text)
-
-
-def _instant(value: str, text: str) -> int:
-    """Microseconds of an ISO 8601 time; without an offset it is UTC."""
-    try:
-        at = datetime.fromisoformat(value)
-        return microseconds(at if at.tzinfo is not None else at.replace(tzinfo=UTC))
-    except (ValueError, OverflowError) as error:
-        raise invalid_filter(text) from error
-
-
-def _by_group(name: str) -> _Test:
-    return lambda event: group_name(event).lower() == name.lower()
-
-
-def _by_provider(namespace: str) -> _Test:
-    return lambda event: event.operation.partition("/")[0].lower() == namespace.lower()
-
-
-def _by_caller(caller: str) -> _Test:
-    return lambda event: caller.lower() in {event.caller.lower(), event.caller_id.lower()}
-
-
-def _by_status(status: str) -> _Test:
-    return lambda event: event.status.value.lower() == status.lower()
-
-
-def _any_channel(_: str) -> _Test:
-    """There is one channel, and the clients that name channels name it."""
-    return lambda _event: True
-
-
-_COLUMNS: Mapping[str, str] = {
-    "resourceid": "resource_key",
-    "resourceuri": "resource_key",
-    "correlationid": "correlation_id",
-}
-_TESTS: Mapping[str, Callable[[str], _Test]] = {
-    "resourcegroupname": _by_group,
-    "resourceprovider": _by_provider,
-    "caller": _by_caller,
-    "status": _by_status,
-    "eventchannels": _any_channel,
-}
 
 
 # $select -------------------------------------------------------------------------------------------------------------
@@ -224,6 +206,7 @@ _VALUES = ResourceType(
     api_versions=_VERSIONS,
     placements=frozenset({Placement.TENANT, Placement.SUBSCRIPTION}),
     own=Own(list=_list),
+    visibility=Visibility.OPEN,
     located=False,
     taggable=False,
     system_data=False,
@@ -240,4 +223,14 @@ _EVENT_CATEGORIES = ResourceType(
     system_data=False,
 )
 
-INSIGHTS = Provider(namespace="Microsoft.Insights", types=(_EVENT_TYPES, _VALUES, _EVENT_CATEGORIES))
+_OPERATIONS = tuple(
+    OperationInfo(name=one.permission("read"), operation="Read", resource=words, provider="Microsoft Insights")
+    for one, words in ((_VALUES, "Activity log events"), (_EVENT_CATEGORIES, "Event categories"))
+)
+
+INSIGHTS = Provider(
+    namespace="Microsoft.Insights",
+    types=(_EVENT_TYPES, _VALUES, _EVENT_CATEGORIES),
+    operations=_OPERATIONS,
+    operations_versions=("2015-04-01",),
+)

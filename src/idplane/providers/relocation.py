@@ -218,6 +218,7 @@ class Relocation:
             decision=None,
             http_status=200,
             failure_code=None,
+            details={},
         )
         return Append(log=ACTIVITY, event=made)  # type: ignore[arg-type]  # logs are invariant in their events, batches hold any
 

@@ -13,7 +13,6 @@ from idplane.model.values import JsonObject
 
 __all__ = ["with_reported"]
 
-_STORAGE_SERVICES = ("blob", "dfs", "file", "queue", "table", "web")
 _Reported = Callable[[Resource], JsonObject]
 
 
@@ -66,8 +65,5 @@ _REPORTED: Mapping[str, _Reported] = {
     "microsoft.operationalinsights/workspaces": lambda one: {"customerId": _guid(one)},
     "microsoft.servicebus/namespaces": lambda one: {"serviceBusEndpoint": f"https://{_name(one)}.servicebus.windows.net:443/"},
     "microsoft.signalrservice/signalr": lambda one: {"hostName": f"{_name(one)}.service.signalr.net"},
-    "microsoft.storage/storageaccounts": lambda one: {
-        "primaryEndpoints": {word: f"https://{_name(one)}.{word}.core.windows.net/" for word in _STORAGE_SERVICES}
-    },
     "microsoft.sql/servers": lambda one: {"fullyQualifiedDomainName": f"{_name(one)}.database.windows.net", "state": "Ready"},
 }

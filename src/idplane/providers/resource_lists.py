@@ -61,7 +61,7 @@ async def _of_principal(context: Context, scope: ResourceId, principal_id: str) 
 
 async def _readable(context: Context, scope: ResourceId, found: list[Resource]) -> list[Resource]:
     ids = context.caller.principal_ids
-    if (await context.access.check(ids, context.action, scope)).allowed:
+    if (await context.access.check(ids, context.action, scope)).allowed and not await context.access.denied_below(scope):
         return found
     return [one for one in found if (await context.access.check(ids, f"{one.type}/read", one.id)).allowed]
 

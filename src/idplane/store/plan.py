@@ -12,7 +12,7 @@ from itertools import chain
 from typing import TypeAlias, assert_never
 
 from idplane.model.failure import Failure, FailureKind
-from idplane.ports.store import Append, Batch, Collection, ColumnValue, Delete, Expect, Log, Operation, Put, Require
+from idplane.ports.store import Append, Batch, Collection, ColumnValue, Delete, Expect, Log, Operation, Put, Require, Trim
 from idplane.store.codec import encode
 from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters, Query
 
@@ -24,6 +24,7 @@ __all__ = [
     "RequireRecord",
     "Step",
     "Tables",
+    "TrimLog",
     "Written",
     "findable",
     "log_statements",
@@ -133,8 +134,23 @@ class AppendRow:
     parameters: Parameters
 
 
-_WRITES = (PutRecord, DeleteRecord)
-Step: TypeAlias = PutRecord | DeleteRecord | RequireRecord | AppendRow
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrimLog:
+    """Remove events that are old enough."""
+
+    table: LogTable[object]
+    before: int
+    limit: int
+
+    @property
+    def queries(self) -> tuple[Query, Query]:
+        """The statements, in order: how far the log may be trimmed, and the removal itself."""
+        return (self.table.mark, (self.before,)), (self.table.trim, (self.before, self.limit))
+
+
+_NOISY = (PutRecord, DeleteRecord, TrimLog)
+_RECORDS = (PutRecord, DeleteRecord, RequireRecord)
+Step: TypeAlias = PutRecord | DeleteRecord | RequireRecord | AppendRow | TrimLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +172,13 @@ class Plan:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether no record changes: steps only check and append, as they do for every token."""
-        return not any(isinstance(step, _WRITES) for step in self.steps)
+        """Whether nothing changes that was there: steps only check and append, as they do for every token."""
+        return not any(isinstance(step, _NOISY) for step in self.steps)
+
+    @property
+    def is_of_logs(self) -> bool:
+        """Whether no record matters to it."""
+        return not any(isinstance(step, _RECORDS) for step in self.steps)
 
 
 class Tables:
@@ -198,6 +219,8 @@ class Tables:
                 log = self.log(one.log)
                 columns = (_column(get(one.event)) for _, get in log.columns)
                 return AppendRow(table=log, parameters=(encode(one.event), *columns))
+            case Trim():
+                return TrimLog(table=self.log(one.log), before=one.before, limit=one.limit)
             case _:
                 assert_never(one)
 

@@ -38,6 +38,7 @@ from idplane.store.plan import (
     PutRecord,
     RequireRecord,
     Tables,
+    TrimLog,
     Written,
     findable,
     log_statements,
@@ -267,7 +268,7 @@ class PostgresStore:
     @contextlib.asynccontextmanager
     async def _begun(self, plan: Plan) -> AsyncIterator[Any]:
         """A connection inside a new transaction. One that turns out to be dead is replaced: nothing was asked of it yet."""
-        begin = _BEGIN if plan.appends is None else "begin"
+        begin = "begin" if plan.is_of_logs else _BEGIN
         for last in (False, True):
             async with self._connections.held() as connection:
                 try:
@@ -305,6 +306,9 @@ async def _transact(connection: Any, plan: Plan) -> tuple[Change, ...]:
         for step in plan.steps:
             if isinstance(step, AppendRow):
                 rows.append(step)
+            elif isinstance(step, TrimLog):
+                for text, parameters in step.queries:
+                    await connection.execute(text, *parameters)
             elif (one := await _step(connection, step)) is not None:
                 written.append(one)
         await _append(connection, rows)

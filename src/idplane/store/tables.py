@@ -154,6 +154,19 @@ class LogTable(Generic[T]):
         self._dialect = dialect
         self._names = tuple(log.columns)
         self._inserts: dict[int, str] = {}
+        one, two = dialect.mark(1), dialect.mark(2)
+        self.mark = (
+            f"insert into log_trims (log, until) values ('{log.name}', {one}) "  # noqa: S608 - a declared name
+            f"on conflict (log) do update set until = case when excluded.until > log_trims.until "
+            "then excluded.until else log_trims.until end"
+        )
+        """Parameter: the time before which events may be removed."""
+        self.trim = (
+            f"delete from {log.name} where position in "  # noqa: S608 - as above
+            f"(select position from {log.name} where at < {one} order by at, position limit {two}) "
+            f"and position < (select max(position) from {log.name})"
+        )
+        """Parameters: the time, and how many events at most."""
 
     def insert(self, rows: int) -> str:
         """Parameters: doc and columns of each row, one row after the other."""

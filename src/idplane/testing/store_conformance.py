@@ -58,11 +58,12 @@ from idplane.ports.store import (
 )
 from idplane.testing import store_samples as sample
 from idplane.testing.store_sharing import Opener, SharedStoreConformance, acknowledge, committer, verify_acknowledged
+from idplane.testing.store_trimming import TrimConformance
 
 __all__ = ["Opener", "SharedStoreConformance", "StoreConformance", "acknowledge", "committer", "verify_acknowledged"]
 
 
-class StoreConformance:
+class StoreConformance(TrimConformance):
     """What holds for a store on its own. Subclasses provide the fixture `opener`."""
 
     @pytest.fixture
@@ -196,7 +197,8 @@ class StoreConformance:
             Delete(collection=one.collection, key=one.collection.key(one.value))
             for one in sample.everything().operations
             if isinstance(one, Put)
-            and one.collection.name in {"identity_assignments", "credentials", "federated_credentials", "role_assignments"}
+            and one.collection.name
+            in {"identity_assignments", "credentials", "federated_credentials", "role_assignments", "app_role_assignments"}
         ]
         await _refused(store, Batch.of(principal, *children), RefusedBecause.REFERENCE, "principals", "ann")
         await store.commit(Batch.of(*children, principal))

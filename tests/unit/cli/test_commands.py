@@ -45,7 +45,15 @@ def test_every_command_has_help_and_json(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("nonsense",), ("up", "--port", "x"), ("up", "--port", "70000"), ("up", "--profile", "x"), ("log",)]
+    "arguments",
+    [
+        ("nonsense",),
+        ("up", "--port", "x"),
+        ("up", "--port", "70000"),
+        ("up", "--profile", "x"),
+        ("up", "--keep-activity", "0"),
+        ("log",),
+    ],
 )
 def test_wrong_usage_is_2(arguments: tuple[str, ...]) -> None:
     assert invoke(*arguments).exit_code == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -14,15 +14,15 @@ from idplane.arm.declare import Provider
 from idplane.arm.kernel import ResourceManager
 from idplane.arm.registry import Registry
 from idplane.arm.requests import Kernel, ManagementRequest, ManagementResponse
+from idplane.audit.activity import activity_event
 from idplane.directory import identities
 from idplane.model.calls import Call, Caller
 from idplane.model.directory import Principal, PrincipalType, Subscription, Tenant
-from idplane.model.events import ActivityEvent, EventStatus
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.profile import OPEN, Profile
 from idplane.model.resources import Resource
-from idplane.model.roles import Decision, RoleAssignment
+from idplane.model.roles import RoleAssignment
 from idplane.ports.collections import PRINCIPALS, RESOURCES, ROLE_ASSIGNMENTS, SUBSCRIPTIONS, TENANTS
 from idplane.ports.store import ABSENT, Batch, Put
 from idplane.ports.store import Collection as StoreCollection
@@ -98,7 +98,7 @@ class World:
                 audiences=frozenset(),
                 access=self.access,
                 identities=identities,
-                record=_record,
+                record=activity_event,
                 describe=lambda failure: (failure.kind.category.value, failure.kind.name),
             )
         )
@@ -202,38 +202,4 @@ def _assignment(identifier: str, role: str, scope: str, principal: str, now: dat
         principal_type="ServicePrincipal",
         created_at=now,
         changed_at=now,
-    )
-
-
-def _record(  # noqa: PLR0913 - the kernel's interface
-    *,
-    event_id: str,
-    at: datetime,
-    call: Call,
-    caller: Caller,
-    resource_id: ResourceId,
-    operation: str,
-    decision: Decision | None,
-    http_status: int,
-    failure_code: str | None,
-) -> ActivityEvent:
-    claims: Mapping[str, object] = {"oid": caller.principal_id, "ver": 1}
-    subscription = resource_id.subscription
-    return ActivityEvent(
-        id=event_id,
-        at=at,
-        tenant_id=caller.tenant_id,
-        subscription_id=subscription,
-        resource_id=str(resource_id),
-        operation=operation,
-        status=EventStatus.FAILED if failure_code else EventStatus.SUCCEEDED,
-        sub_status=failure_code or "OK",
-        http_status=http_status,
-        caller=caller.display_name,
-        caller_id=caller.principal_id,
-        correlation_id=call.correlation_id,
-        operation_id=call.request_id,
-        method=call.method,
-        because=decision.because if decision else None,
-        claims=claims,
     )

@@ -279,14 +279,28 @@ async def test_another_tenant_s_subscription_is_out_of_reach(open_plane: OpenPla
 async def test_what_a_deployment_does_is_in_the_log_as_its_caller_s(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await deploy(plane, template(identity("one"), identity("b!d")), by="contributor")
-    events = [one for one in await plane.events() if one.caller == "contributor"]
+    events = [one for one in await plane.events() if one.caller_name == "contributor"]
     assert {(one.operation, one.status) for one in events} == {
-        ("Microsoft.Resources/deployments/write", EventStatus.SUCCEEDED),
+        ("Microsoft.Resources/deployments/write", EventStatus.ACCEPTED),
+        ("Microsoft.Resources/deployments/write", EventStatus.FAILED),
         ("Microsoft.ManagedIdentity/userAssignedIdentities/write", EventStatus.SUCCEEDED),
         ("Microsoft.ManagedIdentity/userAssignedIdentities/write", EventStatus.FAILED),
     }
     assert {one.correlation_id for one in events} == {"d1000000-0000-4000-8000-000000000001"}
     assert len({one.operation_id for one in events}) == 3
+    taken, *_, ended = (one for one in events if "deployments" in one.operation)
+    assert (taken.operation_id, taken.sub_status) == (ended.operation_id, "Created")
+    assert (ended.sub_status, ended.started_at) == ("DeploymentFailed", None)
+    assert "InvalidResourceName" in str(ended.properties["statusMessage"]) or "BadRequest" in str(
+        ended.properties["statusMessage"]
+    )
+
+
+async def test_a_deployment_that_succeeds_says_so_at_its_end(open_plane: OpenPlane) -> None:
+    plane = await open_plane()
+    await deploy(plane, template(identity("one")))
+    told = [one.status for one in await plane.events() if one.operation == "Microsoft.Resources/deployments/write"]
+    assert told == [EventStatus.ACCEPTED, EventStatus.SUCCEEDED]
 
 
 async def test_secrets_are_nowhere(open_plane: OpenPlane) -> None:
@@ -333,7 +347,7 @@ async def test_complete_mode_leaves_only_what_the_template_states(open_plane: Op
         if one["properties"]["provisioningOperation"] == "Delete"
     ]
     assert sorted(one["targetResource"]["resourceName"] for one in deleted) == ["off", "old"]
-    assert (await plane.events())[-1].caller == "owner"
+    assert (await plane.events())[-1].caller_name == "owner"
 
 
 async def test_complete_mode_deletes_nothing_after_a_failure(open_plane: OpenPlane) -> None:

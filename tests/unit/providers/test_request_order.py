@@ -200,7 +200,7 @@ async def test_every_attempt_to_change_something_is_on_record(open_plane: OpenPl
         ("Compute/virtualMachines/delete", EventStatus.SUCCEEDED, "OK", 200),
         ("Compute/virtualMachines/delete", EventStatus.SUCCEEDED, "NoContent", 204),
     ]
-    assert {one.caller for one in events} == {"owner", "reader"}
+    assert {one.caller_name for one in events} == {"owner", "reader"}
     assert events[0].because is not None
     assert events[1].because is None
     assert all(one.correlation_id == "d1000000-0000-4000-8000-000000000001" for one in events)

@@ -60,7 +60,13 @@ async def test_the_tables_are_what_the_collections_declare(tmp_path: Path) -> No
             (2, "0002_federated_credentials"),
             (3, "0003_bindings"),
             (4, "0004_deployments"),
+            (5, "0005_locks_and_management_groups"),
+            (6, "0006_applications"),
+            (7, "0007_users_and_groups"),
+            (8, "0008_deny_assignments"),
             (9, "0009_long_operations"),
+            (10, "0010_log_retention"),
+            (11, "0011_predefined_tags"),
         ]
 
 
