@@ -373,7 +373,7 @@ class ResourceManager:
             access=k.access,
             identities=BoundIdentities(k.identities, k.store, tenant.id, k.entropy, now),
             addresses=attempt.request.addresses,
-            reseal=k.reseal,
+            custody=k.custody,
             manager=BoundManager(self, attempt.request, attempt.caller),
             action=attempt.route.permission,
             target=attempt.route.id,

@@ -122,7 +122,7 @@ class Plane:
                 describe=describe,
                 explain=explain,
                 keep=keep_administrators,
-                reseal=lambda sealed, old, new: custody.seal(custody.unseal(sealed, context=old), context=new),
+                custody=custody,
             )
         )
         vault = SecretVault(
