@@ -112,6 +112,18 @@ class ScratchStore:
         )
         return tuple(merged[key] for key in sorted(merged))
 
+    async def count(
+        self,
+        collection: Collection[T],
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        under: tuple[str, str] | None = None,
+        limit: int,
+    ) -> int:
+        """How many records there would be."""
+        return min(limit, len(await self.all(collection, where=where, under=under)))
+
     async def read_log(  # noqa: PLR0913 - the store's interface
         self,
         log: Log[T],

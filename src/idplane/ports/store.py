@@ -254,6 +254,18 @@ class Reads(Protocol):
         """Every matching record; only for sets that are small by nature or bounded by the query."""
         ...
 
+    async def count(
+        self,
+        collection: Collection[T],
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        under: tuple[str, str] | None = None,
+        limit: int,
+    ) -> int:
+        """How many records match, or `limit` if there are more: for rules about numbers, which need no more than that."""
+        ...
+
     async def read_log(  # noqa: PLR0913 - one query, spelled out
         self,
         log: Log[T],

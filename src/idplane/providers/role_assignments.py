@@ -260,8 +260,7 @@ async def _require_room(context: Context, scope: ResourceId) -> None:
     if limit is None or scope.subscription is None:
         return
     subscription = f"/subscriptions/{scope.subscription}"
-    held = await context.store.all(ROLE_ASSIGNMENTS, under=("scope_key", subscription))
-    if len(held) >= limit:
+    if await context.store.count(ROLE_ASSIGNMENTS, under=("scope_key", subscription), limit=limit) >= limit:
         raise Failure(
             FailureKind.LIMIT_EXCEEDED,
             f"No more role assignments can be created: the subscription has reached its limit of {limit}.",

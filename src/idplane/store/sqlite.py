@@ -137,6 +137,20 @@ class SqliteStore:
         rows = self._rows(*table.select(where, under))
         return tuple(Versioned(table.decode(doc), version) for _, version, doc in rows)
 
+    async def count(
+        self,
+        collection: Collection[T],
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        under: tuple[str, str] | None = None,
+        limit: int,
+    ) -> int:
+        """How many records match, counted no further than `limit`."""
+        table = self._table(collection)
+        rows = self._rows(*table.count(where, under, limit))
+        return int(rows[0][0]) if rows else 0
+
     async def commit(self, batch: Batch, /) -> int:
         """Apply all or nothing, durably. A caller that is cancelled while it waits does not undo the commit."""
         plan = self._tables.plan(batch)

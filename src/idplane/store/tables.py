@@ -121,6 +121,16 @@ class CollectionTable(Generic[T]):
             text += f" limit {clauses.mark(limit)}"
         return text, tuple(clauses.parameters)
 
+    def count(self, where: Mapping[str, ColumnValue] | None, under: tuple[str, str] | None, limit: int) -> Query:
+        """The number of rows, counted no further than `limit`."""
+        clauses = _Clauses(self._dialect)
+        for column, value in (where or {}).items():
+            clauses.equal(self._physical[column], value)
+        if under is not None:
+            clauses.within(self._physical[under[0]], under[1])
+        inner = f"select 1 from {self.name}{clauses.where} limit {clauses.mark(limit)}"  # noqa: S608 - as in select
+        return f"select count(*) from ({inner}) as counted", tuple(clauses.parameters)  # noqa: S608 - as in select
+
 
 class LogTable(Generic[T]):
     """The SQL of one log."""

@@ -284,6 +284,18 @@ class StoreConformance(TrimConformance):
         await store.commit(Batch.of(sample.create(RESOURCES, value)))
         assert await store.get(RESOURCES, sample.GROUP.lower()) == Versioned(value, 1)
 
+    async def test_records_are_counted_as_far_as_asked(self, store: Store) -> None:
+        await store.commit(
+            Batch.of(*(sample.create(RESOURCES, sample.resource(f"{sample.GROUP}-{number}")) for number in range(5)))
+        )
+        everything = await store.all(RESOURCES)
+        where = {"type": everything[0].value.type.lower()}
+        assert [await store.count(RESOURCES, where=where, limit=limit) for limit in (1, 4, 5, 100)] == [1, 4, 5, 5]
+        under = ("path", everything[0].value.id.key)
+        assert await store.count(RESOURCES, under=under, limit=100) == len(await store.all(RESOURCES, under=under)) == 1
+        assert await store.count(RESOURCES, where={"name": "absent"}, limit=100) == 0
+        assert await store.count(RESOURCES, where={"name": "nul\x00"}, limit=100) == 0
+
     # Logs
 
     async def test_events_come_back_newest_first_or_oldest_first(self, store: Store) -> None:
