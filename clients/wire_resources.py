@@ -141,6 +141,7 @@ def _namespaces(wire: Wire) -> None:
     group = "/providers/Microsoft.Management/managementGroups/registered"
     wire.good("PUT", group, "2020-05-01", {"properties": {"displayName": "registered"}})
     wire.good("POST", f"{group}/providers/Microsoft.Compute/register", _VERSION)
+    wire.refused((404, "ResourceNotFound"), "POST", f"{group}x/providers/Microsoft.Compute/register", _VERSION)
     nowhere = f"{wire.subscription}/providers/Microsoft.Nowhere"
     invalid = (404, "InvalidResourceNamespace")
     for method, path in (
