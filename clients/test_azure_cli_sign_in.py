@@ -170,10 +170,8 @@ def test_a_code_that_the_operator_approves(up: Up, mine: Az) -> None:
         text=True,
     )
     assert signing_in.stderr is not None
-    shown = next(line for line in signing_in.stderr if "code" in line)
-    found = re.search(r"enter the code (\S+) to authenticate", shown)
-    assert found, shown
-    approved = up.cli("approve", found[1], "--json")
+    code = next(found[1] for found in (re.search(r"idplane approve (\S+)", line) for line in signing_in.stderr) if found)
+    approved = up.cli("approve", code, "--json")
     assert approved.returncode == 0, approved.stderr
     out, err = signing_in.communicate(timeout=120)
     assert signing_in.returncode == 0, err
