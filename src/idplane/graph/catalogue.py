@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from idplane.graph.declare import EntitySet
+from idplane.graph.directory_objects import DIRECTORY_OBJECTS
+from idplane.graph.groups import GROUPS
 from idplane.graph.sign_ins import SIGN_IN_SET
+from idplane.graph.users import ME, USERS
 
 __all__ = ["ENTITY_SETS"]
 
-ENTITY_SETS: Final[tuple[EntitySet, ...]] = (SIGN_IN_SET,)
+ENTITY_SETS: Final[tuple[EntitySet, ...]] = (
+    SIGN_IN_SET,
+    USERS,
+    ME,
+    GROUPS,
+    DIRECTORY_OBJECTS,
+)
