@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -131,6 +131,10 @@ class Attempt:
     attachment: object = field(default=None, repr=False)
 
 
+async def _keep_anything(_: Store, __: Batch, ___: str) -> Batch:
+    return Batch()
+
+
 def _no_custody(_sealed: bytes, _old: str, _new: str) -> bytes:
     raise Failure(FailureKind.UNAVAILABLE, "this server holds no keys for secrets")
 
@@ -156,6 +160,8 @@ class Kernel:
         default=lambda failure: {"code": failure.kind.name, "message": failure.detail}
     )
     """A failure's error object, for operations whose end is told later."""
+    keep: Callable[[Store, Batch, str], Awaitable[Batch]] = _keep_anything
+    """Refuses a change that would leave a tenant without administrators; what it returns is committed with the change."""
     reseal: Reseal = _no_custody
     """How secrets are moved."""
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from idplane.directory.identities import removal_of
 from idplane.directory.people import new_group
+from idplane.graph.app_role_assignments import ASSIGNMENTS_SET
 from idplane.graph.declare import Context, Entity, EntitySet, Planned, RowQuery, Rows, Task, missing
 from idplane.graph.memberships import MEMBER_ACTIONS, MEMBER_OF, casts
 from idplane.graph.object_documents import DIRECTORY_OBJECT, entity_of, render_group
@@ -236,6 +237,6 @@ GROUPS: Final = EntitySet(
     create=_create,
     update=_update,
     delete=_delete,
-    children=(*casts(_MEMBERS_SET, _MEMBER_TYPES), *casts(_TRANSITIVE, _MEMBER_TYPES), _OWNERS, *MEMBER_OF),
+    children=(*casts(_MEMBERS_SET, _MEMBER_TYPES), *casts(_TRANSITIVE, _MEMBER_TYPES), _OWNERS, ASSIGNMENTS_SET, *MEMBER_OF),
     actions=MEMBER_ACTIONS,
 )

@@ -12,6 +12,7 @@ from typing import Final
 
 from idplane.directory.identities import removal_of
 from idplane.directory.people import new_user, sign_out
+from idplane.graph.app_role_assignments import ASSIGNMENTS_SET
 from idplane.graph.declare import Action, Context, Entity, EntitySet, Planned, RowQuery, Rows, Task
 from idplane.graph.memberships import MEMBER_ACTIONS, MEMBER_OF, OWNED
 from idplane.graph.object_documents import FURTHER_TEXTS, render_user
@@ -112,7 +113,8 @@ async def _update(task: Task) -> Planned:
     )
     batch = Batch.of(Put(collection=PRINCIPALS, value=changed, expect=row.version))
     if not changed.enabled:
-        batch = await sign_out(context.store, old.id) + batch
+        kept = await require_other_owner(context.store, old) if old.enabled else Batch()
+        batch = kept + await sign_out(context.store, old.id) + batch
     return Planned(status=204, batch=batch, name=changed.display_name)
 
 
@@ -187,7 +189,7 @@ USERS: Final = EntitySet(
     create=_create,
     update=_update,
     delete=_delete,
-    children=(*MEMBER_OF, OWNED),
+    children=(*MEMBER_OF, OWNED, ASSIGNMENTS_SET),
     actions=(*MEMBER_ACTIONS, Action(name="revokeSignInSessions", handle=_revoke)),
     owned=True,
 )

@@ -14,6 +14,7 @@ from idplane.model.ids import ResourceId, normalize_location
 from idplane.model.values import JsonObject
 from idplane.ports.collections import RESOURCES
 from idplane.providers.fields import Fields
+from idplane.providers.management_groups import shown_group
 from idplane.templates.evaluation import Evaluator
 from idplane.templates.facts import Facts, Locals
 from idplane.templates.lenient import locate, read_lenient
@@ -168,6 +169,7 @@ async def facts_of(context: Context, identifier: ResourceId, ask: Ask) -> Facts:
             "displayName": subscription.display_name,
         },
         group=group,
+        management_group=await shown_group(context, identifier.scope.name) if identifier.scope.is_management_group else None,
         environment=_environment(context),
         deployer={"objectId": caller.principal_id, "tenantId": caller.tenant_id, "userPrincipalName": caller.display_name},
     )

@@ -55,6 +55,7 @@ _VERSIONS = {
     "microsoft.managedidentity": "2024-11-30",
     "microsoft.keyvault": "2023-07-01",
     "microsoft.authorization": "2022-04-01",
+    "microsoft.management": "2023-04-01",
 }
 _LOCATION = "westeurope"
 _HERE = ("localhost", "127.0.0.1", ".localhost")
@@ -127,6 +128,20 @@ class LocalPlane:
         """A resource group, made if it is not there; its id."""
         identifier = f"/subscriptions/{self.subscription_id}/resourceGroups/{name}"
         self.call("PUT", identifier, {"location": _LOCATION})
+        return identifier
+
+    def subscription(self, name: str, *, management_group: str | None = None) -> str:
+        """A further subscription, made if there is none under this alias; its scope. `management_group` is an id."""
+        place = {"additionalProperties": {"managementGroupId": management_group}} if management_group else {}
+        body = {"properties": {"displayName": name, "workload": "DevTest", **place}}
+        made = self.call("PUT", f"/providers/Microsoft.Subscription/aliases/{name}", body, api_version="2021-10-01").body
+        return f"/subscriptions/{made['properties']['subscriptionId']}"
+
+    def management_group(self, name: str, *, parent: str | None = None) -> str:
+        """A management group below `parent` (an id), or below the tenant's root group; its id."""
+        details = {"details": {"parent": {"id": parent}}} if parent else {}
+        identifier = f"/providers/Microsoft.Management/managementGroups/{name}"
+        self.call("PUT", identifier, {"properties": {"displayName": name, **details}})
         return identifier
 
     def virtual_machine(
