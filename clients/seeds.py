@@ -135,7 +135,7 @@ def sow(up: Up) -> Seeds:
         queries={
             "ActivityLogs_": {"$filter": _SINCE},
             "TenantActivityLogs_": {"$filter": _SINCE},
-            **dict.fromkeys(_GENERIC, {"api-version": _NETWORK}),
+            **{one: {"api-version": _NETWORK} for one in _GENERIC},
         },
     )
 
