@@ -36,11 +36,12 @@ from idplane.model.dialects import Dialect
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.federation import ClaimsExpression, Trust
 from idplane.model.ids import ResourceId
-from idplane.model.profile import AZURE, Profile
+from idplane.model.profile import AZURE_UNHURRIED, Profile
 from idplane.ports.collections import ACTIVITY, APPLICATIONS, CREDENTIALS, FEDERATED_CREDENTIALS, PRINCIPALS, SIGN_INS
 from idplane.ports.store import ABSENT, Batch, Log, Logged, Order, Put, Store
 from idplane.providers import PROVIDERS
 from idplane.rbac import BUILT_IN_ROLES
+from idplane.testing.people import People
 from idplane.testing.reset import reset
 from idplane.testing.values import Answer, Application, HostResource, ManagedIdentity, MovableClock, Token, VirtualMachine
 from idplane.testing.worlds import MemoryCustody, memory_store
@@ -82,7 +83,7 @@ class OperatorCredential:
 class LocalPlane:
     """A running plane and the things that tests do with one."""
 
-    def __init__(self, *, profile: Profile = AZURE) -> None:
+    def __init__(self, *, profile: Profile = AZURE_UNHURRIED) -> None:
         self.clock = MovableClock()
         entropy = SystemEntropy()
         self._entropy = entropy
@@ -287,6 +288,15 @@ class LocalPlane:
         path = f"{scope.rstrip('/')}/providers/Microsoft.Authorization/roleAssignments/{self._entropy.guid()}"
         identifier: str = self.call("PUT", path, {"properties": properties}).body["id"]
         return identifier
+
+    @property
+    def people(self) -> People:
+        """Users, groups, and sign-ins to approve."""
+        return People(domain=self._plane.installation.tenant.domain, ask=self._ask_graph, manage=self.call)
+
+    def _ask_graph(self, method: str, path: str, body: Any) -> Answer:
+        token = self.operator_token("https://graph.microsoft.com")["access_token"]
+        return self._send(method, f"/v1.0{path}", {"authorization": f"Bearer {token}"}, body)
 
     def bind(
         self,

@@ -26,6 +26,7 @@ from idplane.model.roles import RoleAssignment
 from idplane.ports.collections import PRINCIPALS, RESOURCES, ROLE_ASSIGNMENTS, SUBSCRIPTIONS, TENANTS
 from idplane.ports.store import ABSENT, Batch, Put
 from idplane.ports.store import Collection as StoreCollection
+from idplane.providers.administrators import keep_administrators
 from idplane.rbac.access import AccessControl
 from idplane.store.sqlite import SqliteStore
 from idplane.testing.worlds import FakeClock, SeededEntropy, memory_store
@@ -88,7 +89,7 @@ class World:
         self.store = store
         self.clock = clock
         self.entropy = SeededEntropy()
-        self.access = AccessControl(store=store)
+        self.access = AccessControl(store=store, clock=clock)
         self._manager = ResourceManager(
             Kernel(
                 store=store,
@@ -102,6 +103,7 @@ class World:
                 identities=identities,
                 record=activity_event,
                 describe=lambda failure: (failure.kind.category.value, failure.kind.name),
+                keep=keep_administrators,
             )
         )
 
