@@ -47,6 +47,12 @@ def test_a_tree_of_management_groups(up: Up, az: Az) -> None:
     inherited = az("role", "assignment", "list", "--scope", f"/subscriptions/{subscription}", "--include-inherited")
     assert scope in {one["scope"] for one in inherited}
 
+    settings = ("account", "management-group", "hierarchy-settings")
+    made = az(*settings, "create", "--name", tenant, "--default-management-group", f"{GROUPS}/shops")
+    assert made["defaultManagementGroup"] == f"{GROUPS}/shops"
+    assert az(*settings, "update", "--name", tenant, "--default-management-group", f"{GROUPS}/{tenant}")["name"] == "default"
+    az(*settings, "delete", "--name", tenant, "--yes")
+
     group(az, "subscription", "remove", "--name", "web", "--subscription", subscription)
     for name in ("web", "shops"):
         group(az, "delete", "--name", name, UNREGISTERED)

@@ -14,6 +14,8 @@ from azure.mgmt.managementgroups.models import (
     CreateManagementGroupDetails,
     CreateManagementGroupProperties,
     CreateManagementGroupRequest,
+    CreateOrUpdateSettingsProperties,
+    CreateOrUpdateSettingsRequest,
     CreateParentGroupInfo,
     PatchManagementGroupRequest,
 )
@@ -123,6 +125,20 @@ def test_subscriptions_come_and_go_and_roles_with_them(idplane: LocalPlane, grou
     assert entities[idplane.subscription_id].parent_name_chain == [idplane.tenant_id, "shops"]
     groups.management_group_subscriptions.delete("shops", idplane.subscription_id)
     assert inherited() == []
+
+
+def test_settings_of_the_hierarchy(idplane: LocalPlane, groups: ManagementGroupsMgmtClient) -> None:
+    home = make(groups, "home").id
+    properties = CreateOrUpdateSettingsProperties(require_authorization_for_group_creation=True, default_management_group=home)
+    wanted = CreateOrUpdateSettingsRequest(properties=properties)
+    made = groups.hierarchy_settings.create_or_update(idplane.tenant_id, wanted)
+    assert (made.properties.default_management_group, made.properties.require_authorization_for_group_creation) == (home, True)
+    assert [one.name for one in groups.hierarchy_settings.list(idplane.tenant_id).value] == ["default"]
+    second = idplane.subscription("second").rpartition("/")[2]
+    assert groups.management_group_subscriptions.get_subscription("home", second).name == second
+    groups.hierarchy_settings.delete(idplane.tenant_id)
+    with pytest.raises(ResourceNotFoundError):
+        groups.hierarchy_settings.get(idplane.tenant_id)
 
 
 # Locks ----------------------------------------------------------------------------------------------------------------

@@ -154,8 +154,9 @@ async def _new(context: Context, fields: Fields, more: Fields, group: str | None
 
 
 async def _placed(context: Context, group: str | None) -> str | None:
+    """Where a new subscription goes: the group that is asked for, or the tenant's default."""
     if group is None:
-        return None
+        return (await require_group(context, context.tenant.id)).value.default_group
     name = parent_named(group)
     await context.require(_PLACE, management_group_id(name))
     found = (await require_group(context, name)).value
