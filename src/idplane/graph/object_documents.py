@@ -7,6 +7,7 @@ from typing import Final
 
 from idplane.arm.envelope import timestamp
 from idplane.graph.declare import Context, Entity
+from idplane.graph.service_principals import service_principal_document
 from idplane.graph.shapes import BOOL, TEXT, TIME, EntityType
 from idplane.model.directory import GroupDetails, Principal, PrincipalType, UserDetails
 from idplane.model.ids import is_guid
@@ -93,20 +94,6 @@ def render_group(_context: Context, group: Principal) -> JsonObject:
     }
 
 
-def _render_service_principal(_context: Context, principal: Principal) -> JsonObject:
-    return {
-        "id": principal.id,
-        "accountEnabled": principal.enabled,
-        "alternativeNames": list(principal.alternative_names),
-        "appDisplayName": principal.display_name,
-        "appId": principal.client_id,
-        "createdDateTime": timestamp(principal.created_at),
-        "displayName": principal.display_name,
-        "servicePrincipalNames": list(principal.names),
-        "servicePrincipalType": principal.type.value,
-    }
-
-
 def document_of(context: Context, principal: Principal) -> JsonObject:
     """The document, with its type."""
     match principal.type:
@@ -115,7 +102,7 @@ def document_of(context: Context, principal: Principal) -> JsonObject:
         case PrincipalType.GROUP:
             document = render_group(context, principal)
         case _:
-            document = _render_service_principal(context, principal)
+            document = service_principal_document(context, principal)
     return {"@odata.type": f"#microsoft.graph.{type_name(principal)}", **document}
 
 

@@ -20,7 +20,7 @@ from idplane.arm.paging import next_link
 from idplane.audit.activity import activity_event
 from idplane.directory.audiences import AUDIENCE_URIS, GRAPH
 from idplane.graph.declare import Context, Entity, EntitySet, Planned, Planner, Task, missing
-from idplane.graph.listing import count_of, list_page, selected
+from idplane.graph.listing import count_of, list_page, shown
 from idplane.graph.permissions import Area, forbidden, may
 from idplane.graph.query import parse_query
 from idplane.graph.routes import Key, Route, Shape, Step, parse_route
@@ -145,14 +145,14 @@ class DirectoryService:
         route, context = attempt.route, attempt.context
         if route.shape in (Shape.ACTION, Shape.REFERENCE):
             raise _method("POST" if route.shape is Shape.ACTION else "DELETE", attempt.request.method)
-        await self._authorize_read(attempt)
+        await self._authorize_read(attempt, route.set.area)
         parent, entity = await _resolve(route, context)
         query = parse_query(attempt.request.query, route.set.entity, largest=route.set.largest_page)
         match route.shape:
             case Shape.ENTITY:
                 assert entity is not None  # resolved, or missing
-                shown = selected(entity.document, query)
-                return GraphResponse(status=200, body={"@odata.context": f"{_metadata(attempt)}/$entity", **shown})
+                document = await shown(route.set, context, entity, query)
+                return GraphResponse(status=200, body={"@odata.context": f"{_metadata(attempt)}/$entity", **document})
             case Shape.COUNT:
                 return GraphResponse(status=200, body=await count_of(route.set, context, parent, query))
             case _:
@@ -172,12 +172,12 @@ class DirectoryService:
             root = f"{request.base}/{request.version}/directoryObjects"
             document["value"] = [{"@odata.id": f"{root}/{one.id}"} for one in page.items]
         else:
-            document["value"] = [selected(one.document, query) for one in page.items]
+            document["value"] = [await shown(found, attempt.context, one, query) for one in page.items]
         return GraphResponse(status=200, body=document)
 
-    async def _authorize_read(self, attempt: _Attempt) -> None:
+    async def _authorize_read(self, attempt: _Attempt, area: Area) -> None:
         """Everyone may read itself; that nothing else is told apart from what is not there, the order of checks sees to."""
-        area, caller, first = attempt.route.set.area, attempt.context.caller, attempt.route.steps[0]
+        caller, first = attempt.context.caller, attempt.route.steps[0]
         if await may(caller, self._access, area, writes=False):
             return
         if first.set.owned and (first.key is not None or first.set.single):
@@ -190,8 +190,7 @@ class DirectoryService:
 
     async def _ask(self, attempt: _Attempt, planner: Planner, area: Area) -> GraphResponse:
         """An action that only reads."""
-        if not await may(attempt.context.caller, self._access, area, writes=False):
-            raise forbidden(area, writes=False)
+        await self._authorize_read(attempt, area)
         return _answer(attempt, await self._plan(attempt, planner))
 
     async def _write(self, attempt: _Attempt, planner: Planner, word: str, area: Area) -> GraphResponse:
