@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -61,6 +61,13 @@ def _sign_in_address(plane: PlaneDescription, since: datetime) -> str:
     return f"{plane.graph}/beta/auditLogs/signIns?$filter={condition}"
 
 
+def _user_sign_in_address(plane: PlaneDescription, since: datetime) -> str:
+    # Graph does not show people's sign-ins and programs' together.
+    kinds = "signInEventTypes/any(t: t eq 'interactiveUser' or t eq 'nonInteractiveUser')"
+    condition = quote(f"createdDateTime ge {_instant(since)} and {kinds}")
+    return f"{plane.graph}/beta/auditLogs/signIns?$filter={condition}"
+
+
 def _activity_columns(event: JsonObject) -> Sequence[str]:
     status, detail = _inner(event, "status", "value"), _inner(event, "subStatus", "value")
     outcome = f"{status} ({detail})" if detail else status
@@ -82,8 +89,14 @@ def _sign_in_columns(event: JsonObject) -> Sequence[str]:
     return (
         _clock_time(event.get("createdDateTime")),
         outcome,
-        str(event.get("servicePrincipalName") or event.get("appDisplayName") or event.get("appId") or _host_name(event)),
-        kind if kind != "none" else "",
+        str(
+            event.get("servicePrincipalName")
+            or event.get("userPrincipalName")
+            or event.get("appDisplayName")
+            or event.get("appId")
+            or _host_name(event)
+        ),
+        str(event.get("appDisplayName") or "") if event.get("userId") else kind if kind != "none" else "",
         str(event.get("resourceDisplayName") or event.get("resourceId") or event.get("@idplane.resource") or ""),
         caller_words(event.get("@idplane.workload")),
         reason,
@@ -119,7 +132,7 @@ ACTIVITY = LogKind(
 SIGN_INS = LogKind(
     audience=GRAPH_RESOURCE, address=_sign_in_address, identity="id", time="createdDateTime", columns=_sign_in_columns
 )
-_KINDS = {"activity": ACTIVITY, "signins": SIGN_INS}
+_KINDS = {"activity": ACTIVITY, "signins": SIGN_INS, "user-signins": replace(SIGN_INS, address=_user_sign_in_address)}
 
 
 def parse_since(text: str, now: datetime) -> datetime:
@@ -187,7 +200,7 @@ Examples:
 @click.option("--follow", "-f", is_flag=True, help="Then wait for more, until Ctrl-C.")
 @json_option
 def command(*, kind: str, data: Path, since: str, limit: int, follow: bool, as_json: bool) -> None:
-    """Read what was done (activity) or which tokens were issued and refused (signins), oldest first.
+    """Read what was done (activity) or which tokens were issued and refused (signins; people: user-signins), oldest first.
 
     With --json a list; with --json --follow one event on each line.
     """
