@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from idplane.graph.applications import APPLICATION_SET
@@ -10,7 +9,6 @@ from idplane.graph.declare import EntitySet
 from idplane.graph.directory_audits import DIRECTORY_AUDIT_SET
 from idplane.graph.directory_objects import DIRECTORY_OBJECTS
 from idplane.graph.groups import GROUPS
-from idplane.graph.memberships import MEMBER_ACTIONS, MEMBER_OF
 from idplane.graph.service_principals import SERVICE_PRINCIPAL_SET
 from idplane.graph.sign_ins import SIGN_IN_SET
 from idplane.graph.users import ME, USERS
@@ -19,15 +17,11 @@ __all__ = ["ENTITY_SETS"]
 
 ENTITY_SETS: Final[tuple[EntitySet, ...]] = (
     APPLICATION_SET,
-    replace(
-        SERVICE_PRINCIPAL_SET,
-        children=(*SERVICE_PRINCIPAL_SET.children, *MEMBER_OF),
-        actions=(*SERVICE_PRINCIPAL_SET.actions, *MEMBER_ACTIONS),
-    ),
+    SERVICE_PRINCIPAL_SET,
+    SIGN_IN_SET,
+    DIRECTORY_AUDIT_SET,
     USERS,
     ME,
     GROUPS,
     DIRECTORY_OBJECTS,
-    SIGN_IN_SET,
-    DIRECTORY_AUDIT_SET,
 )

@@ -11,10 +11,12 @@ from typing import Final
 
 from idplane.directory.identities import removal_of
 from idplane.directory.people import new_group
+from idplane.graph.app_role_assignments import ASSIGNMENTS_SET
 from idplane.graph.declare import Context, Entity, EntitySet, Planned, RowQuery, Rows, Task, missing
-from idplane.graph.guards import require_may_fill, require_not_last
+from idplane.graph.guards import require_may_fill
 from idplane.graph.memberships import MEMBER_ACTIONS, MEMBER_OF, casts
 from idplane.graph.object_documents import DIRECTORY_OBJECT, entity_of, render_group
+from idplane.graph.owners import require_other_owner
 from idplane.graph.permissions import Area
 from idplane.graph.principals import find_principal, principal_rows
 from idplane.graph.shapes import BOOL, TEXT, TEXTS, TIME, EntityType
@@ -93,7 +95,7 @@ async def _update(task: Task) -> Planned:
 
 async def _delete(task: Task) -> Planned:
     row: Versioned[Principal] = task.target.row
-    kept = await require_not_last(task.context, row.value)
+    kept = await require_other_owner(task.context.store, row.value)
     return Planned(status=204, batch=kept + await removal_of(task.context.store, row.value.id), name=row.value.display_name)
 
 
@@ -237,6 +239,6 @@ GROUPS: Final = EntitySet(
     create=_create,
     update=_update,
     delete=_delete,
-    children=(*casts(_MEMBERS_SET, _MEMBER_TYPES), *casts(_TRANSITIVE, _MEMBER_TYPES), _OWNERS, *MEMBER_OF),
+    children=(*casts(_MEMBERS_SET, _MEMBER_TYPES), *casts(_TRANSITIVE, _MEMBER_TYPES), _OWNERS, ASSIGNMENTS_SET, *MEMBER_OF),
     actions=MEMBER_ACTIONS,
 )

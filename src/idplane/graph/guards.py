@@ -1,4 +1,4 @@
-"""What even those who may write to the directory may not do: take over an administrator, change what is not theirs, lock everyone out."""
+"""What even those who may write to the directory may not do: take over an administrator, change what is changed elsewhere."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from idplane.graph.declare import Context
 from idplane.graph.permissions import administers, is_administrator
 from idplane.model.directory import Application, Principal, PrincipalType
 from idplane.model.failure import Failure, FailureKind
-from idplane.ports.collections import MEMBERSHIPS, PRINCIPALS, ROLE_ASSIGNMENTS
-from idplane.ports.store import Batch, Require
+from idplane.ports.collections import MEMBERSHIPS, PRINCIPALS
 from idplane.rbac import groups_above
 
-__all__ = ["require_changeable", "require_may_act_for", "require_may_fill", "require_not_last"]
-
-_OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
+__all__ = ["require_changeable", "require_may_act_for", "require_may_fill"]
 
 
 def require_changeable(principal: Principal) -> None:
@@ -45,32 +42,6 @@ async def require_may_fill(context: Context, group_id: str) -> None:
     groups = (group_id, *await groups_above(group_id, direct))
     if await administers(context.access, *groups) and not await is_administrator(context.caller, context.access):
         raise _denied("members of a group that administers the directory can be added by administrators only")
-
-
-async def require_not_last(context: Context, leaving: Principal) -> Batch:
-    """What keeps the tenant from losing its last Owner together with `leaving`; raises `Failure(LAST_ADMINISTRATOR)`.
-
-    The batch pins the other Owner and its role, so that two that leave cannot each count on the other.
-    """
-    rows = [
-        row
-        for row in await context.store.all(ROLE_ASSIGNMENTS, where={"scope_key": "/", "role_id": _OWNER})
-        if row.value.tenant_id == leaving.tenant_id
-    ]
-    if all(row.value.principal_id != leaving.id for row in rows):
-        return Batch()
-    for row in rows:
-        other = await context.store.get(PRINCIPALS, row.value.principal_id)
-        if other is not None and other.value.id != leaving.id and other.value.enabled:
-            return Batch.of(
-                Require(collection=ROLE_ASSIGNMENTS, key=row.value.id, expect=row.version),
-                Require(collection=PRINCIPALS, key=other.value.id, expect=other.version),
-            )
-    raise Failure(
-        FailureKind.LAST_ADMINISTRATOR,
-        "the last Owner of the tenant can be neither deleted nor disabled",
-        code="Request_BadRequest",
-    )
 
 
 async def _principals(context: Context, application: Application) -> list[Principal]:

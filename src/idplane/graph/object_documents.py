@@ -7,7 +7,7 @@ from typing import Final
 
 from idplane.arm.envelope import timestamp
 from idplane.graph.declare import Context, Entity
-from idplane.graph.service_principals import service_principal_document
+from idplane.graph.service_principal_documents import service_principal_document
 from idplane.graph.shapes import BOOL, TEXT, TIME, EntityType
 from idplane.model.directory import GroupDetails, Principal, PrincipalType, UserDetails
 from idplane.model.ids import is_guid

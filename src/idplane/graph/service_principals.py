@@ -10,19 +10,20 @@ from typing import Final
 
 from idplane.directory.app_roles import offered_roles
 from idplane.directory.clients import new_application_principal
-from idplane.directory.first_party import FIRST_PARTY, OWNER_TENANT
 from idplane.directory.identities import removal_of
 from idplane.graph.app_role_assignments import ASSIGNED_TO_SET, ASSIGNMENTS_SET
 from idplane.graph.applications import app_role_documents
 from idplane.graph.credentials import CREDENTIAL_ACTIONS, credential_members, credentials_of, key_changes
 from idplane.graph.declare import Context, Entity, EntitySet, Planned, RowQuery, Rows, Task, Wanted
 from idplane.graph.federated import FEDERATED_OF_PRINCIPAL
-from idplane.graph.guards import require_changeable, require_not_last
+from idplane.graph.guards import require_changeable
+from idplane.graph.memberships import MEMBER_ACTIONS, MEMBER_OF, OWNED
+from idplane.graph.owners import require_other_owner
 from idplane.graph.permissions import Area
 from idplane.graph.principals import find_by_column, find_principal, principal_rows
+from idplane.graph.service_principal_documents import SETTINGS, service_principal_document
 from idplane.graph.settings import merged, require_settable
 from idplane.graph.shapes import BOOL, OBJECT, OBJECTS, TEXT, TEXTS, TIME, EntityType
-from idplane.graph.times import shown_time
 from idplane.model.directory import Principal, PrincipalType
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import is_guid
@@ -31,24 +32,11 @@ from idplane.ports.collections import APPLICATIONS, PRINCIPALS
 from idplane.ports.store import ABSENT, Batch, Put, Require, Versioned
 from idplane.providers.fields import Fields
 
-__all__ = ["SERVICE_PRINCIPAL", "SERVICE_PRINCIPAL_SET", "SERVICE_PRINCIPAL_TYPES", "service_principal_document"]
+__all__ = ["SERVICE_PRINCIPAL", "SERVICE_PRINCIPAL_SET", "SERVICE_PRINCIPAL_TYPES"]
 
 SERVICE_PRINCIPAL_TYPES: Final = frozenset({PrincipalType.APPLICATION, PrincipalType.MANAGED_IDENTITY})
-_SETTINGS: Final[JsonObject] = {
-    "description": None,
-    "homepage": None,
-    "info": {},
-    "loginUrl": None,
-    "logoutUrl": None,
-    "notes": None,
-    "notificationEmailAddresses": [],
-    "preferredSingleSignOnMode": None,
-    "replyUrls": [],
-    "tags": [],
-    "tokenEncryptionKeyId": None,
-}
 _SETTABLE: Final = frozenset(
-    {"accountEnabled", "appRoleAssignmentRequired", "keyCredentials", "passwordCredentials", *_SETTINGS}
+    {"accountEnabled", "appRoleAssignmentRequired", "keyCredentials", "passwordCredentials", *SETTINGS}
 )
 SERVICE_PRINCIPAL: Final = EntityType(
     name="servicePrincipal",
@@ -98,39 +86,6 @@ SERVICE_PRINCIPAL: Final = EntityType(
     },
     unfiltered=frozenset({"appRoles", "keyCredentials", "passwordCredentials", "oauth2PermissionScopes"}),
 )
-
-
-def service_principal_document(_: Context, one: Principal) -> JsonObject:
-    """The members that the principal's record tells."""
-    managed = one.type is PrincipalType.MANAGED_IDENTITY
-    owner = OWNER_TENANT if one.client_id in FIRST_PARTY else one.tenant_id
-    return {
-        "id": one.id,
-        "deletedDateTime": None,
-        "accountEnabled": one.enabled,
-        "addIns": [],
-        "alternativeNames": list(one.alternative_names),
-        "appDescription": None,
-        "appDisplayName": None if managed else one.display_name,
-        "appId": one.client_id,
-        "applicationTemplateId": None,
-        "appOwnerOrganizationId": None if managed else owner,
-        "appRoleAssignmentRequired": False,
-        "appRoles": [],
-        "createdDateTime": shown_time(one.created_at),
-        "disabledByMicrosoftStatus": None,
-        "displayName": one.display_name,
-        "keyCredentials": [],
-        "oauth2PermissionScopes": [],
-        "passwordCredentials": [],
-        "resourceSpecificApplicationPermissions": [],
-        "servicePrincipalNames": list(one.names or (one.client_id,)),
-        "servicePrincipalType": one.type.value,
-        "signInAudience": None if managed else "AzureADMyOrg",
-        "verifiedPublisher": {"displayName": None, "verifiedPublisherId": None, "addedDateTime": None},
-        **_SETTINGS,
-        **one.settings,
-    }
 
 
 async def _complete(context: Context, entity: Entity, wanted: Wanted) -> Entity:
@@ -214,7 +169,7 @@ async def _update(task: Task) -> Planned:
     shown = await _complete(context, task.target, lambda _: True)
     require_settable(task.body, SERVICE_PRINCIPAL, _SETTABLE, shown.document)
     changed = _described(old, task.body)
-    batch = await require_not_last(context, old) if old.enabled and not changed.enabled else Batch()
+    batch = await require_other_owner(context.store, old) if old.enabled and not changed.enabled else Batch()
     batch += Batch.of(Put(collection=PRINCIPALS, value=changed, expect=row.version))
     batch += await key_changes(context, changed, Fields(task.body))
     return Planned(status=204, batch=batch, name=changed.display_name)
@@ -223,7 +178,7 @@ async def _update(task: Task) -> Planned:
 async def _delete(task: Task) -> Planned:
     row: Versioned[Principal] = task.target.row
     require_changeable(row.value)
-    pinned = await require_not_last(task.context, row.value)
+    pinned = await require_other_owner(task.context.store, row.value)
     pinned += Batch.of(Require(collection=PRINCIPALS, key=row.value.id, expect=row.version))
     batch = await removal_of(task.context.store, row.value.id)
     return Planned(status=204, batch=pinned + batch, name=row.value.display_name)
@@ -236,7 +191,7 @@ def _described(principal: Principal, body: JsonObject) -> Principal:
     return replace(
         principal,
         enabled=principal.enabled if enabled is None else enabled,
-        settings=merged(principal.settings, body, _SETTINGS),
+        settings=merged(principal.settings, body, SETTINGS),
     )
 
 
@@ -251,7 +206,7 @@ SERVICE_PRINCIPAL_SET: Final = EntitySet(
     create=_create,
     update=_update,
     delete=_delete,
-    actions=CREDENTIAL_ACTIONS,
-    children=(ASSIGNMENTS_SET, ASSIGNED_TO_SET, FEDERATED_OF_PRINCIPAL),
+    actions=(*CREDENTIAL_ACTIONS, *MEMBER_ACTIONS),
+    children=(ASSIGNMENTS_SET, ASSIGNED_TO_SET, FEDERATED_OF_PRINCIPAL, *MEMBER_OF, OWNED),
     owned=True,
 )

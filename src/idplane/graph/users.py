@@ -12,10 +12,11 @@ from typing import Final
 
 from idplane.directory.identities import removal_of
 from idplane.directory.people import new_user, sign_out
+from idplane.graph.app_role_assignments import ASSIGNMENTS_SET
 from idplane.graph.declare import Action, Context, Entity, EntitySet, Planned, RowQuery, Rows, Task
-from idplane.graph.guards import require_not_last
 from idplane.graph.memberships import MEMBER_ACTIONS, MEMBER_OF, OWNED
 from idplane.graph.object_documents import FURTHER_TEXTS, render_user
+from idplane.graph.owners import require_other_owner
 from idplane.graph.permissions import Area
 from idplane.graph.principals import find_by_column, find_principal, principal_rows
 from idplane.graph.shapes import BOOL, TEXT, TEXTS, TIME, EntityType
@@ -112,14 +113,14 @@ async def _update(task: Task) -> Planned:
     )
     batch = Batch.of(Put(collection=PRINCIPALS, value=changed, expect=row.version))
     if not changed.enabled:
-        kept = await require_not_last(context, old) if old.enabled else Batch()
+        kept = await require_other_owner(context.store, old) if old.enabled else Batch()
         batch = kept + await sign_out(context.store, old.id) + batch
     return Planned(status=204, batch=batch, name=changed.display_name)
 
 
 async def _delete(task: Task) -> Planned:
     row: Versioned[Principal] = task.target.row
-    kept = await require_not_last(task.context, row.value)
+    kept = await require_other_owner(task.context.store, row.value)
     return Planned(status=204, batch=kept + await removal_of(task.context.store, row.value.id), name=row.value.display_name)
 
 
@@ -188,7 +189,7 @@ USERS: Final = EntitySet(
     create=_create,
     update=_update,
     delete=_delete,
-    children=(*MEMBER_OF, OWNED),
+    children=(*MEMBER_OF, OWNED, ASSIGNMENTS_SET),
     actions=(*MEMBER_ACTIONS, Action(name="revokeSignInSessions", handle=_revoke)),
     owned=True,
 )

@@ -225,7 +225,7 @@ class TestChanging:
     async def test_the_last_owner_stays(self, world: GraphWorld) -> None:
         path = f"{SET}/{world.admin.id}"
         for method, body in (("DELETE", None), ("PATCH", {"accountEnabled": False})):
-            assert (await world.call(method, path, body)).refusal == (412, "Request_BadRequest")
+            assert (await world.call(method, path, body)).refusal == (412, "CannotDeleteLastRbacAdminAssignment")
         other = await world.application("second")
         await world.own(other)
         await world.disable(other)
