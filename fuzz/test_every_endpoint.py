@@ -119,6 +119,11 @@ BODIES = JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size
     (
         b"", b"{", b"[" * 2000, b'{"a":' * 1000, b"1e999999", b'{"a":' + b"9" * 5000 + b"}", b"\xff\xfe", b'{"a":1,"a":2}', b"null",
         b"grant_type=client_credentials&client_id=x&client_secret=y&scope=z",
+        b"client_id=04b07795-8ddb-461a-bbee-02f9e1bf7b46&scope=openid+offline_access+User.Read",
+        b"grant_type=urn:ietf:params:oauth:grant-type:device_code&client_id=04b07795-8ddb-461a-bbee-02f9e1bf7b46&device_code=x",
+        b"grant_type=refresh_token&client_id=04b07795-8ddb-461a-bbee-02f9e1bf7b46&refresh_token=x&scope=z",
+        b'{"displayName":"x","mailNickname":"x","mailEnabled":false,"securityEnabled":true,"members@odata.bind":["x"]}',
+        b'{"accountEnabled":true,"displayName":"x","mailNickname":"x","userPrincipalName":"x@y"}', b'{"ids":["x"]}',
         b"grant_type=client_credentials&grant_type=password", b"client_assertion=a.b.c&client_id=x&grant_type=client_credentials", b"%zz=%",
     )
 )  # fmt: skip
