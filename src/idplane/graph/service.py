@@ -33,6 +33,7 @@ from idplane.model.values import JsonObject
 from idplane.ports.collections import ACTIVITY
 from idplane.ports.store import Append, Batch, CommitRefused, Store
 from idplane.ports.world import Clock, Entropy
+from idplane.providers.administrators import keep_administrators
 from idplane.rbac import AccessControl
 
 __all__ = ["Authenticator", "DirectoryService", "GraphRequest", "GraphResponse"]
@@ -211,12 +212,19 @@ class DirectoryService:
     async def _commit(self, attempt: _Attempt, planner: Planner, word: str) -> Planned:
         for _ in range(_ATTEMPTS):
             planned = await self._plan(attempt, planner)
+            kept = await self._kept(attempt, planned)
             event = self._event(attempt, word, planned)
             # Refused means that something changed since it was read: plan anew.
             with suppress(CommitRefused):
-                await self._store.commit(planned.batch + Batch.of(Append(log=ACTIVITY, event=event)))
+                await self._store.commit(planned.batch + kept + Batch.of(Append(log=ACTIVITY, event=event)))
                 return planned
         raise Failure(FailureKind.CONFLICT, "other changes to the same objects kept coming first; try again")
+
+    async def _kept(self, attempt: _Attempt, planned: Planned) -> Batch:
+        """Nobody takes away the last administrator by accident: whoever means it says `force=true`."""
+        if any(name.lower() == "force" and value.lower() == "true" for name, value in attempt.request.query):
+            return Batch()
+        return await keep_administrators(self._store, planned.batch, attempt.context.caller.tenant_id)
 
     async def _plan(self, attempt: _Attempt, planner: Planner) -> Planned:
         parent, entity = await _resolve(attempt.route, attempt.context)
