@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from idplane.model.values import JsonObject
 __all__ = [
     "ACTIVITY",
     "SIGN_INS",
+    "USER_SIGN_INS",
     "Follower",
     "LogKind",
     "Reader",
@@ -67,9 +68,18 @@ def _ends_address(plane: PlaneDescription, since: datetime, until: datetime | No
 
 
 def _sign_in_address(plane: PlaneDescription, since: datetime, until: datetime | None) -> str:
-    kinds = "signInEventTypes/any(t: t eq 'managedIdentity' or t eq 'servicePrincipal')"
+    return _of_kinds(plane, since, until, "managedIdentity", "servicePrincipal")
+
+
+def _user_sign_in_address(plane: PlaneDescription, since: datetime, until: datetime | None) -> str:
+    """Graph does not show people's sign-ins and programs' together."""
+    return _of_kinds(plane, since, until, "interactiveUser", "nonInteractiveUser")
+
+
+def _of_kinds(plane: PlaneDescription, since: datetime, until: datetime | None, *names: str) -> str:
+    kinds = " or ".join(f"t eq '{name}'" for name in names)
     end = f" and createdDateTime lt {_instant(until)}" if until is not None else ""
-    condition = quote(f"createdDateTime ge {_instant(since)}{end} and {kinds}")
+    condition = quote(f"createdDateTime ge {_instant(since)}{end} and signInEventTypes/any(t: {kinds})")
     return f"{plane.graph}/beta/auditLogs/signIns?$filter={condition}"
 
 
@@ -80,6 +90,7 @@ ACTIVITY = LogKind(
     time="eventTimestamp",
 )
 SIGN_INS = LogKind(audience=GRAPH_RESOURCE, address=_sign_in_address, identity="id", time="createdDateTime")
+USER_SIGN_INS = replace(SIGN_INS, address=_user_sign_in_address)
 
 
 def parse_since(text: str, now: datetime) -> datetime:
