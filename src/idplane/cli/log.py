@@ -137,6 +137,7 @@ def _shown_by(name: str, words: str) -> None:
 _shown_by("activity", "What was done, oldest first. With --json a list; with --json --follow one event on each line.")
 _shown_by("user-signins", "How people signed in, oldest first. With --json a list; with --follow too, lines.")
 _shown_by("signins", "Which tokens were issued and refused, oldest first. With --json a list; with --follow too, lines.")
+_shown_by("user-signins", "Which of them were people's, oldest first. With --json a list; with --follow too, lines.")
 
 
 def _show(events: Sequence[JsonObject], kind: LogKind, *, as_json: bool) -> None:

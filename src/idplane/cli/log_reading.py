@@ -77,10 +77,9 @@ def _user_sign_in_address(plane: PlaneDescription, since: datetime, until: datet
 
 
 def _sign_ins_of(*types: str, plane: PlaneDescription, since: datetime, until: datetime | None) -> str:
-    named = " or ".join(f"t eq '{one}'" for one in types)
-    kinds = f"signInEventTypes/any(t: {named})"
+    kinds = " or ".join(f"t eq '{one}'" for one in types)
     end = f" and createdDateTime lt {_instant(until)}" if until is not None else ""
-    condition = quote(f"createdDateTime ge {_instant(since)}{end} and {kinds}")
+    condition = quote(f"createdDateTime ge {_instant(since)}{end} and signInEventTypes/any(t: {kinds})")
     return f"{plane.graph}/beta/auditLogs/signIns?$filter={condition}"
 
 
