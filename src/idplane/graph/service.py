@@ -20,7 +20,7 @@ from idplane.arm.paging import next_link
 from idplane.audit.activity import activity_event
 from idplane.directory.audiences import AUDIENCE_URIS, GRAPH
 from idplane.graph.declare import Context, Entity, EntitySet, Planned, Planner, Task, missing
-from idplane.graph.listing import count_of, list_page, selected
+from idplane.graph.listing import count_of, list_page, shown
 from idplane.graph.permissions import Area, forbidden, may
 from idplane.graph.query import parse_query
 from idplane.graph.routes import Key, Route, Shape, Step, parse_route
@@ -152,8 +152,8 @@ class DirectoryService:
         match route.shape:
             case Shape.ENTITY:
                 assert entity is not None  # resolved, or missing
-                shown = selected(entity.document, query)
-                return GraphResponse(status=200, body={"@odata.context": f"{_metadata(attempt)}/$entity", **shown})
+                document = await shown(route.set, context, entity, query)
+                return GraphResponse(status=200, body={"@odata.context": f"{_metadata(attempt)}/$entity", **document})
             case Shape.COUNT:
                 return GraphResponse(status=200, body=await count_of(route.set, context, parent, query))
             case _:
@@ -173,7 +173,7 @@ class DirectoryService:
             root = f"{request.base}/{request.version}/directoryObjects"
             document["value"] = [{"@odata.id": f"{root}/{one.id}"} for one in page.items]
         else:
-            document["value"] = [selected(one.document, query) for one in page.items]
+            document["value"] = [await shown(found, attempt.context, one, query) for one in page.items]
         return GraphResponse(status=200, body=document)
 
     async def _authorize_read(self, attempt: _Attempt) -> None:

@@ -49,6 +49,8 @@ ROLES = {
     "Reader": "acdd72a7-3385-48ef-bd42-f606fba81ae7",
     "Key Vault Secrets User": "4633458b-17de-408a-b874-0445c86b69e6",
     "User Access Administrator": "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9",
+    "Management Group Contributor": "5d58bcaf-24a5-4b20-bdb6-eed9f69fbe4c",
+    "Tag Contributor": "4a9ae827-6dc8-4573-8ac7-8239d42aa03f",
 }
 _ADDRESSES = Addresses(
     authority="https://localhost:8443",
