@@ -11,7 +11,7 @@ from typing import Final
 
 from idplane.graph.declare import Entity, EntitySet, RowQuery, Rows
 from idplane.graph.filters import AllOf, AnyOf, Comparison, Expression, Membership, Negation, Operator, Some
-from idplane.graph.logs import order_of, time_bounds
+from idplane.graph.logs import order_of, position_of, time_bounds
 from idplane.graph.matching import conjuncts
 from idplane.graph.permissions import Area
 from idplane.graph.shapes import BOOL, NUMBER, OBJECT, TEXT, TEXTS, TIME, EntityType, Kind, Property
