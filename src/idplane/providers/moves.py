@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from idplane.arm.context import Context
 from idplane.arm.declare import Invocation, Outcome
+from idplane.arm.locks import Locks
 from idplane.arm.long_running import ACCEPTED, accepted
 from idplane.arm.missing import resource_not_found
 from idplane.model.failure import Failure, FailureKind
@@ -61,9 +62,9 @@ async def move(invocation: Invocation) -> Outcome:
     """POST `{group}/moveResources`: 202, and done."""
     context = invocation.context
     asked = await _permitted(invocation)
-    await _require_possible(context, asked)
+    unlocked = await _require_possible(context, asked)
     moving = asked.relocation
-    batch = await moving.batch(asked.trees)
+    batch = unlocked + await moving.batch(asked.trees)
     batch += Batch.of(*(moving.event(moving.renamed(one), _MOVE) for one in moving.roots))
     later = await accepted(context, status=204)
     return Outcome(status=ACCEPTED, batch=batch + later.batch, headers=later.headers)
@@ -169,9 +170,17 @@ async def _require_no_gain(context: Context, old: ResourceId, new: ResourceId) -
 # What cannot be -----------------------------------------------------------------------------------------------------
 
 
-async def _require_possible(context: Context, asked: _Move) -> None:
-    """Refuse what cannot be moved, or cannot be moved there; raises `Failure(CONFLICT)`."""
-    roots = asked.relocation.roots
+async def _require_possible(context: Context, asked: _Move) -> Batch:
+    """Refuse what cannot be moved, or cannot be moved there; raises `Failure(CONFLICT | LOCKED | SUBSCRIPTION_DISABLED)`.
+
+    A lock on a resource keeps it where it is, whatever its level. The batch is to be committed with the move: it refuses the commit if
+    locks have changed.
+    """
+    roots, unlocked = asked.relocation.roots, Batch()
+    locks = Locks(context.store)
+    for root in roots:
+        unlocked += await locks.require_unlocked(f"{root.type}/delete", root)
+    unlocked += await locks.require_unlocked(_GROUP_WRITE, asked.relocation.target)
     fixed = dict.fromkeys(one.type for one in roots if one.type.lower() in _UNMOVABLE)
     if fixed:
         names = ", ".join(fixed)
@@ -185,3 +194,4 @@ async def _require_possible(context: Context, asked: _Move) -> None:
                 f"'{asked.relocation.target.name}' already has a resource of this type and name, '{to}'."
             )
             raise Failure(FailureKind.CONFLICT, words, code="ResourceMoveProviderValidationFailed", target=str(root))
+    return unlocked

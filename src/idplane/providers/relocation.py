@@ -87,8 +87,9 @@ class Relocation:
             key = found.value.id.key
             gone += Batch.of(Delete(collection=RESOURCES, key=key, expect=found.version, subject=key))
         moved = Batch.of(*(Put(collection=RESOURCES, value=self._moved(one.value), expect=ABSENT) for one in shallow))
-        gone = await self._grants() + await self._certificates() + gone
-        return gone + moved + made + await self._denies() + await self._trusts(trees) + await self._agents()
+        denied, denying = await self._denies()
+        gone = await self._grants() + await self._certificates() + denied + gone
+        return gone + moved + made + denying + await self._trusts(trees) + await self._agents()
 
     # Resources ------------------------------------------------------------------------------------------------------
 
@@ -186,13 +187,18 @@ class Relocation:
                 operations += Batch.of(gone, self.event(identifier, _ROLE_DELETED))
         return operations
 
-    async def _denies(self) -> Batch:
-        operations = Batch()
+    async def _denies(self) -> tuple[Batch, Batch]:
+        """Deny assignments, taken away and made again: they refer to the resource."""
+        gone, made = Batch(), Batch()
         for root in self.roots:
             for found in await self.context.store.all(DENY_ASSIGNMENTS, under=("scope_key", root.key)):
-                again = replace(found.value, scope=self.mentions(found.value.scope))
-                operations += Batch.of(Put(collection=DENY_ASSIGNMENTS, value=again, expect=found.version))
-        return operations
+                one = found.value
+                again = replace(
+                    one, scope=self.mentions(one.scope), anchor=self.mentions(one.anchor).lower() if one.anchor else None
+                )
+                gone += Batch.of(Delete(collection=DENY_ASSIGNMENTS, key=one.id, expect=found.version, subject=one.scope_key))
+                made += Batch.of(Put(collection=DENY_ASSIGNMENTS, value=again, expect=ABSENT))
+        return gone, made
 
     async def _certificates(self) -> Batch:
         """Revokes what hosts authenticate with, a scale set's instances among them."""
