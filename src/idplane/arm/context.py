@@ -61,6 +61,10 @@ class Access(Protocol):
         """The keys of a scope and of all from which it inherits, nearest first: management groups included, the tenant last."""
         ...
 
+    async def principal_ids(self, principal_id: str) -> frozenset[str]:
+        """A principal's own id and those of all groups that it is in."""
+        ...
+
     async def permissions(self, caller_ids: frozenset[str], scope: ResourceId) -> tuple[Permission, ...]:
         """What these principals' roles give them at a scope."""
         ...

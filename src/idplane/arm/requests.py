@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -145,6 +145,10 @@ class Attempt:
     attachment: object = field(default=None, repr=False)
 
 
+async def _keep_anything(_: Store, __: Batch, ___: str) -> Batch:
+    return Batch()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
     """What a `ResourceManager` works with: doors to the world, and the narrow interfaces of its neighbours."""
@@ -166,6 +170,8 @@ class Kernel:
         default=lambda failure: {"code": failure.kind.name, "message": failure.detail}
     )
     """A failure's error object, for operations whose end is told later."""
+    keep: Callable[[Store, Batch, str], Awaitable[Batch]] = _keep_anything
+    """Refuses a change that would leave a tenant without administrators; what it returns is committed with the change."""
     custody: KeyCustody = field(default=NoCustody(), repr=False)
     """What seals secrets."""
 

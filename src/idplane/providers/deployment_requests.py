@@ -15,6 +15,7 @@ from idplane.model.values import JsonObject
 from idplane.ports.collections import RESOURCES
 from idplane.providers.deployment_rollbacks import Rollback, read_rollback
 from idplane.providers.fields import Fields
+from idplane.providers.management_groups import shown_group
 from idplane.providers.vault_secrets import secret_parameter
 from idplane.templates.evaluation import Evaluator
 from idplane.templates.facts import Facts, Locals
@@ -193,6 +194,7 @@ async def facts_of(context: Context, identifier: ResourceId, ask: Ask) -> Facts:
             "displayName": subscription.display_name,
         },
         group=group,
+        management_group=await shown_group(context, identifier.scope.name) if identifier.scope.is_management_group else None,
         environment=_environment(context),
         versions=context.manager.versions,
         most_resources=context.profile.resources_per_template,

@@ -1,4 +1,4 @@
-"""Microsoft.Resources/deployments: templates at groups, subscriptions and the tenant (control-plane.md sections 4.1, 5.7 and 7.4)."""
+"""Microsoft.Resources/deployments: templates at groups, subscriptions, management groups and the tenant (control-plane.md sections 4.1, 5.7 and 7.4)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ __all__ = ["deployment_types"]
 
 _TYPE = "Microsoft.Resources/deployments"
 _NAMES = NameRule(re.compile(r"[-\w._()]{1,64}"), "1 to 64 letters, digits, '-', '_', '.', '(' or ')'")
-_PLACES = frozenset({Placement.TENANT, Placement.SUBSCRIPTION, Placement.GROUP})
+_PLACES = frozenset({Placement.TENANT, Placement.MANAGEMENT_GROUP, Placement.SUBSCRIPTION, Placement.GROUP})
 _NAMED_VALIDATIONS = "2024"
 """From these api-versions on, the answer of a validation has the deployment's id, name and type."""
 

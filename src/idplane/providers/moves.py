@@ -18,6 +18,7 @@ from idplane.arm.missing import resource_not_found
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
+from idplane.model.roles import Reason
 from idplane.model.values import JsonObject
 from idplane.ports.collections import RESOURCES, SUBSCRIPTIONS
 from idplane.ports.store import Batch, Versioned
@@ -159,8 +160,11 @@ async def _require_rights(context: Context, relocation: Relocation, resources: S
 async def _require_no_gain(context: Context, old: ResourceId, new: ResourceId) -> None:
     """Refuse to take a resource to where the caller could grant access to it, or read its data, and cannot do so now."""
     ids, access = context.caller.principal_ids, context.access
-    if (await access.check(ids, _GIVE_ACCESS, new)).allowed:
-        await context.require_linked(_GIVE_ACCESS, old)
+    there, here = await access.check(ids, _GIVE_ACCESS, new), await access.check(ids, _GIVE_ACCESS, old)
+    # Under a condition he may grant some roles: no more than now, if it is the same assignment that says so.
+    conditional = there.reason is Reason.CONDITION and not here.allowed and here.because != there.because
+    if conditional or (there.allowed and not here.allowed):
+        raise context.linked_refusal(_GIVE_ACCESS, old)
     held = set(await access.permissions(ids, old))
     for one in await access.permissions(ids, new):
         if one.data_actions and one not in held:
@@ -171,16 +175,9 @@ async def _require_no_gain(context: Context, old: ResourceId, new: ResourceId) -
 
 
 async def _require_possible(context: Context, asked: _Move) -> Batch:
-    """Refuse what cannot be moved, or cannot be moved there; raises `Failure(CONFLICT | LOCKED | SUBSCRIPTION_DISABLED)`.
-
-    A lock on a resource keeps it where it is, whatever its level. The batch is to be committed with the move: it refuses the commit if
-    locks have changed.
-    """
-    roots, unlocked = asked.relocation.roots, Batch()
-    locks = Locks(context.store)
-    for root in roots:
-        unlocked += await locks.require_unlocked(f"{root.type}/delete", root)
-    unlocked += await locks.require_unlocked(_GROUP_WRITE, asked.relocation.target)
+    """Refuse what cannot be moved, or cannot be moved there; raises `Failure(CONFLICT | LOCKED)`. The batch keeps locks from changing."""
+    roots = asked.relocation.roots
+    unlocked = await Locks(context.store).require_movable(roots, asked.relocation.target)
     fixed = dict.fromkeys(one.type for one in roots if one.type.lower() in _UNMOVABLE)
     if fixed:
         names = ", ".join(fixed)

@@ -87,9 +87,9 @@ class Relocation:
             key = found.value.id.key
             gone += Batch.of(Delete(collection=RESOURCES, key=key, expect=found.version, subject=key))
         moved = Batch.of(*(Put(collection=RESOURCES, value=self._moved(one.value), expect=ABSENT) for one in shallow))
-        denied, denying = await self._denies()
-        gone = await self._grants() + await self._certificates() + denied + gone
-        return gone + moved + made + denying + await self._trusts(trees) + await self._agents()
+        lifted, denied = await self._denies()
+        gone = await self._grants() + lifted + await self._certificates() + gone
+        return gone + moved + made + denied + await self._trusts(trees) + await self._agents()
 
     # Resources ------------------------------------------------------------------------------------------------------
 
@@ -188,17 +188,17 @@ class Relocation:
         return operations
 
     async def _denies(self) -> tuple[Batch, Batch]:
-        """Deny assignments, taken away and made again: they refer to the resource."""
-        gone, made = Batch(), Batch()
+        """Deny assignments follow: lifted ahead of what they refer to, and put where it comes to."""
+        lifted, denied = Batch(), Batch()
         for root in self.roots:
             for found in await self.context.store.all(DENY_ASSIGNMENTS, under=("scope_key", root.key)):
                 one = found.value
-                again = replace(
-                    one, scope=self.mentions(one.scope), anchor=self.mentions(one.anchor).lower() if one.anchor else None
-                )
-                gone += Batch.of(Delete(collection=DENY_ASSIGNMENTS, key=one.id, expect=found.version, subject=one.scope_key))
-                made += Batch.of(Put(collection=DENY_ASSIGNMENTS, value=again, expect=ABSENT))
-        return gone, made
+                anchor = None if one.anchor is None else self.mentions(one.anchor).lower()
+                again = replace(one, scope=self.mentions(one.scope), anchor=anchor)
+                gone = Delete(collection=DENY_ASSIGNMENTS, key=one.id, expect=found.version, subject=one.scope_key)
+                lifted += Batch.of(gone)
+                denied += Batch.of(Put(collection=DENY_ASSIGNMENTS, value=again, expect=ABSENT))
+        return lifted, denied
 
     async def _certificates(self) -> Batch:
         """Revokes what hosts authenticate with, a scale set's instances among them."""

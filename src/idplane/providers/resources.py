@@ -37,6 +37,7 @@ from idplane.providers.operations import operations_of
 from idplane.providers.questions import questions
 from idplane.providers.resource_lists import GROUP_TYPE, groups_filter, list_resources
 from idplane.providers.tag_names import tag_name_types
+from idplane.providers.tags import tags_type
 
 __all__ = ["RESOURCES_VERSIONS", "resources_provider"]
 
@@ -162,6 +163,7 @@ def _shown(subscription: Subscription) -> JsonObject:
         "state": subscription.state,
         "authorizationSource": "RoleBased",
         "managedByTenants": [],
+        **({"tags": dict(subscription.tags)} if subscription.tags else {}),
     }
 
 
@@ -229,6 +231,7 @@ def resources_provider(catalogue: ProviderCatalogue) -> Provider:
         ),
         *deployment_types(("2026-06-01", *RESOURCES_VERSIONS)),
         *tag_name_types(RESOURCES_VERSIONS),
+        tags_type(RESOURCES_VERSIONS, catalogue.taggable),
         operation_results(RESOURCES_VERSIONS),
     )
     return Provider(

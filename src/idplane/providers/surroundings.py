@@ -186,6 +186,9 @@ def joined(*providers: Provider) -> tuple[Provider, ...]:
                 types=first.types + one.types,
                 operations=first.operations + one.operations,
                 operations_versions=first.operations_versions or one.operations_versions,
+                actions={**first.actions, **one.actions},
+                actions_versions=first.actions_versions or one.actions_versions,
+                views={**first.views, **one.views},
             )
         )
     return tuple(found.values())

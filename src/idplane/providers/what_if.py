@@ -133,10 +133,22 @@ class _Foresight:
             identifier = one.value.id
             if identifier.parent != self._scope or identifier.key in ids:
                 continue
-            kind = "Delete" if identifier.key in deleted else "Ignore"
-            state = await self._state(self._context.manager, str(identifier))
-            found.append({"resourceId": str(identifier), "changeType": kind, "before": state})
+            change: dict[str, object] = {"resourceId": str(identifier), "changeType": "Ignore"}
+            if identifier.key in deleted:
+                change |= await self._deletion(identifier)
+            found.append({**change, "before": await self._state(self._context.manager, str(identifier))})
         return found
+
+    async def _deletion(self, identifier: ResourceId) -> JsonObject:
+        """Delete on the scratch copy, too: a lock may refuse it."""
+        manager = self._rehearsal.manager
+        version = (manager.versions(identifier.type) or ("",))[0]
+        try:
+            await manager.perform(InnerRequest(method="DELETE", path=str(identifier), api_version=version))
+        except Failure as failure:
+            refused = manager.explain(failure)
+            return {"changeType": "Unsupported", "unsupportedReason": f"{refused.get('code')}: {refused.get('message')}"}
+        return {"changeType": "Delete"}
 
     async def _state(self, manager: Manager, identifier: str) -> Mapping[str, object] | None:
         """What a GET shows, without what changes by itself or is chosen at random; None for what is not there."""

@@ -6,6 +6,7 @@ import functools
 import json
 from collections.abc import Mapping
 
+from idplane.model.ids import MANAGEMENT_GROUP
 from idplane.templates.builtin import Arguments
 from idplane.templates.date_functions import formatted_date
 from idplane.templates.evaluation import Contextual, Evaluator, Known, require_count
@@ -205,9 +206,10 @@ def _tenant_resource_id(it: Evaluator, call: Call, local: Locals) -> str:
 
 def _management_group_resource_id(it: Evaluator, call: Call, local: Locals) -> str:
     before, kind_, names = typed(_arguments(it, call, local, 2, 100), most_before=1)
-    if not before:
+    if not before and not it.facts.scope.is_management_group:
         raise _misplaced(call)
-    return extension_of(f"/providers/Microsoft.Management/managementGroups/{before[0]}", kind_, names)
+    group = f"/providers/{MANAGEMENT_GROUP}/{before[0]}" if before else str(it.facts.scope)
+    return extension_of(group, kind_, names)
 
 
 def _extension_resource_id(it: Evaluator, call: Call, local: Locals) -> str:
@@ -231,6 +233,13 @@ def _subscription(it: Evaluator, call: Call, _: Locals) -> object:
     if it.facts.subscription is None:
         raise _misplaced(call)
     return it.facts.subscription
+
+
+def _management_group(it: Evaluator, call: Call, _: Locals) -> object:
+    require_count(call, 0, 0)
+    if it.facts.management_group is None:
+        raise _misplaced(call)
+    return it.facts.management_group
 
 
 def _tenant(it: Evaluator, call: Call, _: Locals) -> object:
@@ -402,6 +411,7 @@ CONTEXTUAL: Mapping[str, Contextual] = {
     "extensionresourceid": _extension_resource_id,
     "resourcegroup": _resource_group,
     "subscription": _subscription,
+    "managementgroup": _management_group,
     "tenant": _tenant,
     "environment": _environment,
     "deployer": _deployer,

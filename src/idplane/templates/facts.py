@@ -21,7 +21,7 @@ class Facts:
     """Circumstances of one deployment. Time and GUIDs are passed in: the engine has neither clock nor randomness."""
 
     scope: ResourceId
-    """A group, a subscription or the tenant."""
+    """A resource group, a subscription, a management group or the tenant."""
     name: str
     now: datetime
     new_guid: Callable[[], str] = field(repr=False)
@@ -30,6 +30,7 @@ class Facts:
     tenant: JsonObject = field(default_factory=dict)
     subscription: JsonObject | None = None
     group: JsonObject | None = None
+    management_group: JsonObject | None = None
     environment: JsonObject = field(default_factory=dict)
     deployer: JsonObject = field(default_factory=dict)
     versions: Callable[[str], tuple[str, ...]] = field(default=_no_versions, repr=False)
