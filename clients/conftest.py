@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clients.azure_cli_world import Az, operator_az
 from tests.stories.planes import Up
 
 
@@ -32,3 +33,9 @@ def oav() -> Path:
     found = Path(__file__).parent / "oav" / "node_modules" / ".bin" / "oav"
     assert found.exists(), "the validator is not installed: run these with `make clients`"
     return found
+
+
+@pytest.fixture(scope="module")
+def az(up: Up, azure_cli: Path, tmp_path_factory: pytest.TempPathFactory) -> Az:
+    """`idplane az` against the module's plane, in an empty home."""
+    return operator_az(up, azure_cli, tmp_path_factory.mktemp("home"))

@@ -17,9 +17,9 @@ from azure.keyvault.secrets import SecretClient
 from azure.keyvault.secrets.aio import SecretClient as AioSecretClient
 from tests.interop.issuers import EXCHANGE, LocalIssuer, OidcProvider, local_issuer, oidc_provider
 
+from idplane.graph.sign_ins import sign_in_document
 from idplane.model.profile import OPEN
 from idplane.testing.local import Application, LocalPlane, ManagedIdentity
-from idplane.web.graph import sign_in_document
 
 GITHUB_SUBJECT = "repo:contoso/stock:environment:production"
 POD_SUBJECT = "system:serviceaccount:stock:tracker"

@@ -22,12 +22,12 @@ from azure.identity import DefaultAzureCredential, ManagedIdentityCredential, Wo
 from azure.keyvault.secrets import SecretClient
 from azure.keyvault.secrets.aio import SecretClient as AioSecretClient
 
+from idplane.graph.sign_ins import sign_in_document
 from idplane.jose import parse
 from idplane.model.dialects import Dialect
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.profile import OPEN
 from idplane.testing.local import HostResource, LocalPlane, ManagedIdentity
-from idplane.web.graph import sign_in_document
 
 VAULT = "https://vault.azure.net/.default"
 CLUSTER = "Microsoft.ContainerService/managedClusters"

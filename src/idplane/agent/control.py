@@ -63,6 +63,7 @@ class Operation(enum.StrEnum):
     ISSUER = "issuer"
     RUNS = "runs"
     REVOKE = "revoke"
+    TUNNEL = "tunnel"
 
 
 def refusal_of(peer: Peer, own_uid: int) -> str | None:
@@ -163,14 +164,11 @@ class ControlServer:
             case Operation.RUN:
                 return _opened(await self._open_run(request, channel, process))
             case Operation.ENVIRONMENT:
-                resource = await self._hosts.resolve(text(request, "resource"))
-                dialect = _dialect(request, variables_dialect(resource.type))
-                workload = await self._workload(request)
-                return _opened(await self._runs.open_environment(resource, None, dialect=dialect, workload=workload))
+                return _opened(await self._open_variables(request))
             case Operation.RESOLVE | Operation.ISSUER:
                 return await self._found(request, issuer=operation is Operation.ISSUER)
-            case Operation.TOKEN:
-                return await self._token(request, process)
+            case Operation.TOKEN | Operation.TUNNEL:
+                return await self._given(operation, request, process)
             case Operation.RUNS:
                 return {"runs": [await self._listed(run) for run in self._runs.listing()]}
             case Operation.REVOKE:
@@ -181,6 +179,19 @@ class ControlServer:
 
     async def _listed(self, run: Run) -> JsonObject:
         return {**_described(run), "open": await self._hosts.is_open(run.resource)}
+
+    async def _given(self, operation: Operation, request: JsonObject, process: Process) -> JsonObject:
+        """What is the asking process' own: a token in its name, or a tunnel that ends with it."""
+        if operation is Operation.TOKEN:
+            return await self._token(request, process)
+        owned = Process(pid=process.pid, descriptor=os.dup(process.descriptor))
+        return {"variables": await self._runs.tunnels.open(owned)}
+
+    async def _open_variables(self, request: JsonObject) -> Opened:
+        resource = await self._hosts.resolve(text(request, "resource"))
+        dialect = _dialect(request, variables_dialect(resource.type))
+        workload = await self._workload(request)
+        return await self._runs.open_environment(resource, None, dialect=dialect, workload=workload)
 
     async def _open_run(self, request: JsonObject, channel: _Channel, process: Process) -> Opened:
         resource = await self._hosts.resolve(text(request, "resource"))

@@ -24,7 +24,8 @@ from idplane.agent.api import HostAgentApi
 from idplane.agent.network import NamespaceHandles, Network
 from idplane.agent.opening import Certificates, EndpointWish, FileWish, open_endpoint, open_token_file
 from idplane.agent.peers import Process
-from idplane.agent.tunnel import Tunnel
+from idplane.agent.tunnel import Tunnel, proxy_variables
+from idplane.agent.tunnels import Tunnels
 from idplane.agent.workload_identity import Projection
 from idplane.model.azure import PUBLIC_HOSTS
 from idplane.model.dialects import TOKEN_FOLDER, Dialect
@@ -212,6 +213,7 @@ class Runs:
         self.clock = clock
         self._entropy = entropy
         self._network = network or Network()
+        self.tunnels = Tunnels(entropy=entropy)
         self._open: dict[str, tuple[Run, AsyncExitStack]] = {}
         self._endings: set[asyncio.Task[None]] = set()
 
@@ -288,7 +290,8 @@ class Runs:
         await self._end(run_id)
 
     async def close(self) -> None:
-        """End all runs."""
+        """End all runs and tunnels."""
+        await self.tunnels.close()
         await asyncio.gather(*(self._end(run_id) for run_id in tuple(self._open)))
         await asyncio.gather(*self._endings)
 
@@ -365,8 +368,7 @@ class Runs:
         tunnel = Tunnel(inside=inside, secret=secret)
         await tunnel.start(sock)
         stack.push_async_callback(tunnel.close)
-        proxy = f"http://run:{secret}@{address}:{port}"
-        return serving.ca_pem, {"HTTPS_PROXY": proxy, "https_proxy": proxy}
+        return serving.ca_pem, proxy_variables(address, port, secret)
 
     def _keep(self, run: Run, stack: AsyncExitStack, process: Process | None) -> None:
         kept = stack.pop_all()

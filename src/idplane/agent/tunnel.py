@@ -17,7 +17,7 @@ from http import HTTPStatus
 
 from idplane.model.azure import ISSUER_DOMAINS, PUBLIC_HOSTS, VAULT_DOMAIN
 
-__all__ = ["Tunnel", "destination"]
+__all__ = ["Tunnel", "destination", "proxy_variables"]
 
 _PUBLIC = frozenset(host for hosts in PUBLIC_HOSTS.values() for host in hosts)
 _DOMAINS = frozenset((VAULT_DOMAIN, *ISSUER_DOMAINS))
@@ -39,20 +39,29 @@ class _Refused(Exception):  # noqa: N818 - becomes an answer, not an error
         self.header = header
 
 
-def destination(host: str, port: int, inside: tuple[str, int]) -> tuple[str, int]:
-    """Where a tunnel to `host` leads: Azure's public names to `inside`, names below `localhost` to this machine, others to themselves."""
+def destination(host: str, port: int, inside: tuple[str, int] | None) -> tuple[str, int]:
+    """Where a tunnel to `host` leads: Azure's public names to `inside`, names below `localhost` to this machine, others to themselves.
+
+    Without an `inside`, Azure's public names are others, too.
+    """
     name = host.lower().rstrip(".")
-    if port == _HTTPS and (name in _PUBLIC or name.partition(".")[2] in _DOMAINS):
+    if inside is not None and port == _HTTPS and (name in _PUBLIC or name.partition(".")[2] in _DOMAINS):
         return inside
     if name == "localhost" or name.endswith(".localhost"):
         return "127.0.0.1", port
     return host, port
 
 
+def proxy_variables(address: str, port: int, secret: str) -> dict[str, str]:
+    """The variables by which programs find a tunnel that listens there."""
+    proxy = f"http://run:{secret}@{address}:{port}"
+    return {"HTTPS_PROXY": proxy, "https_proxy": proxy}
+
+
 class Tunnel:
     """A proxy on one loopback socket, until `close`."""
 
-    def __init__(self, *, inside: tuple[str, int], secret: str) -> None:
+    def __init__(self, *, inside: tuple[str, int] | None, secret: str) -> None:
         self._inside = inside
         self._expected = b"Basic " + base64.b64encode(f"run:{secret}".encode())
         self._server: asyncio.Server | None = None

@@ -53,6 +53,8 @@ def operations(task: Task, route: OperationsRoute) -> Plan:
 
 
 def _operation(one: OperationInfo) -> JsonObject:
-    display = {"provider": one.provider, "resource": one.resource, "operation": one.operation, "description": one.description}
+    display = {"provider": one.provider, "resource": one.resource, "operation": one.operation}
+    if one.description:
+        display["description"] = one.description
     data: JsonObject = {"isDataAction": True} if one.data else {}
     return {"name": one.name, "display": display, **data}

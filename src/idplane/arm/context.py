@@ -6,12 +6,13 @@ change and the activity event.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from idplane.arm.inner import Manager
+from idplane.model.attributes import Attributes
 from idplane.model.calls import Call, Caller
 from idplane.model.directory import Principal, Subscription, Tenant
 from idplane.model.failure import Failure, FailureKind
@@ -22,24 +23,45 @@ from idplane.model.roles import Decision, Permission, RoleDefinition
 from idplane.ports.store import Batch, Reads, Store
 from idplane.ports.world import Entropy
 
-__all__ = ["Access", "Addresses", "Context", "Identities", "IdentityDirectory"]
+__all__ = ["Access", "Addresses", "Context", "Identities", "IdentityDirectory", "Reseal"]
 
 T = TypeVar("T")
+
+Reseal: TypeAlias = Callable[[bytes, str, str], bytes]
+"""A sealed value, where it was sealed for, and where it will be: the same value sealed for the new place. Nobody sees it."""
 
 
 class Access(Protocol):
     """Authorization as the kernel and providers need it; `rbac.AccessControl` is one."""
 
-    async def check(self, caller_ids: frozenset[str], action: str, scope: ResourceId, *, data: bool = False) -> Decision:
-        """Decide without refusing."""
+    async def check(
+        self,
+        caller_ids: frozenset[str],
+        action: str,
+        scope: ResourceId,
+        *,
+        data: bool = False,
+        attributes: Attributes | None = None,
+    ) -> Decision:
+        """Decide without refusing; `attributes` are for conditions."""
         ...
 
-    async def require(self, caller: Caller, action: str, scope: ResourceId, *, data: bool = False) -> Decision:
+    async def require(
+        self, caller: Caller, action: str, scope: ResourceId, *, data: bool = False, attributes: Attributes | None = None
+    ) -> Decision:
         """Decide; raises `Failure(FORBIDDEN)` when the answer is no."""
+        ...
+
+    async def denied_below(self, scope: ResourceId) -> bool:
+        """Whether deny assignments stand somewhere below a scope."""
         ...
 
     async def definition(self, tenant_id: str, role_id: str) -> RoleDefinition | None:
         """A built-in or custom role by its GUID."""
+        ...
+
+    async def lineage(self, scope: ResourceId) -> tuple[str, ...]:
+        """The keys of a scope and of all from which it inherits, nearest first: management groups included, the tenant last."""
         ...
 
     async def permissions(self, caller_ids: frozenset[str], scope: ResourceId) -> tuple[Permission, ...]:
@@ -107,6 +129,7 @@ class Context:
     access: Access
     identities: Identities
     addresses: Addresses
+    reseal: Reseal
     manager: Manager
     """For work that consists of further requests."""
     action: str
@@ -118,9 +141,11 @@ class Context:
     attachment: object = field(default=None, repr=False)
     """Of a request that another one makes: what that one handed over beside the body. Never from outside."""
 
-    async def require(self, action: str, scope: ResourceId, *, data: bool = False) -> Decision:
+    async def require(
+        self, action: str, scope: ResourceId, *, data: bool = False, attributes: Attributes | None = None
+    ) -> Decision:
         """A further check of the same caller; raises `Failure(FORBIDDEN)`."""
-        return await self.access.require(self.caller, action, scope, data=data)
+        return await self.access.require(self.caller, action, scope, data=data, attributes=attributes)
 
     async def require_linked(self, action: str, scope: ResourceId) -> None:
         """The check on something that the request refers to; raises `Failure(LINKED_FORBIDDEN)` (control-plane.md section 7.2)."""

@@ -20,11 +20,12 @@ from typing import TypeAlias
 
 from idplane.arm.bodies import parse_object
 from idplane.arm.context import Context
+from idplane.model.attributes import Attributes
 from idplane.model.failure import Failure
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
 from idplane.model.values import JsonObject
-from idplane.ports.store import Batch
+from idplane.ports.store import Batch, Reads
 
 __all__ = [
     "ANY_SCOPE",
@@ -44,6 +45,7 @@ __all__ = [
     "OwnWrite",
     "Placement",
     "Provider",
+    "Question",
     "Removal",
     "ResourceType",
     "StoredItem",
@@ -63,6 +65,7 @@ class Placement(enum.Enum):
     """Where a type's instances may live. Children live where their parent lives."""
 
     TENANT = "tenant"
+    MANAGEMENT_GROUP = "management group"
     SUBSCRIPTION = "subscription"
     GROUP = "group"
     RESOURCE = "resource"
@@ -99,6 +102,20 @@ NAME = NameRule(re.compile(r"[^<>%&:\\?/\x00-\x1f\x7f]{1,260}"), "1 to 260 chara
 
 
 # What functions are given ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A request to an instance whose caller has not been let in yet: what conditions of role assignments may look at follows from it."""
+
+    store: Reads
+    tenant_id: str
+    """The caller's tenant."""
+    id: ResourceId
+    verb: str
+    """`read`, `write` or `delete`."""
+    body: JsonObject
+    """Empty when there is none that can be read; it has not been checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +212,9 @@ class Item:
     body: JsonObject
     etag: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    status: int = 200
+    bare: bool = False
+    """Whether the answer has no body."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +254,7 @@ class Outcome:
 
     status: int = 200
     body: object = None
-    """A JSON object or array; None for an empty answer."""
+    """A JSON object or array; bytes for the few answers that are XML; None for an empty answer."""
     resource: Resource | None = None
     batch: Batch = NOTHING
     headers: tuple[tuple[str, str], ...] = ()
@@ -299,6 +319,8 @@ class ResourceType:
     naming: NameRule = NAME
     own: Own | None = None
     visibility: Visibility = Visibility.PERMITTED
+    instances: Visibility = Visibility.PERMITTED
+    """The same for one instance. With `OPEN`, own-storage types' functions authorize by themselves: more than the instance's own place decides."""
     keep: Callable[[Context], Callable[[Resource], bool]] | None = None
     """Stored types: reads the list's `$filter` and says which resources pass; without it `$filter` is ignored."""
     located: bool = True
@@ -327,14 +349,22 @@ class ResourceType:
     updated_status: int = 200
     deleted_status: int = 200
     """The answer to deleting a resource: 204 where clients of an asynchronous deletion know no 200."""
+    deleted_later: bool = False
+    """Stored types: whether clients expect a deletion to be answered with 202 and an address to ask."""
     reads: Callable[[bytes], JsonObject] = parse_object
     """Reads the body of a request to an instance or an action of it; raises `Failure(MALFORMED_BODY | BODY_TOO_LARGE)`."""
     missing: Callable[[ResourceId], Failure] | None = None
     """Own-storage types: the refusal of an instance that is not there, where it has words of its own."""
     logged: tuple[str, ...] = ()
     """Members of `properties` that the activity log shows of requests and answers; texts that are never secret."""
+    bare_list: bool = False
+    """Own-storage types: their list is an array without an envelope, as Microsoft.Compute's images have it, and has one page."""
     permissions: str = ""
     """What action names start with, when it is not the type's name."""
+    attributes: Callable[[Question], Awaitable[Attributes]] | None = None
+    """The attributes of requests to instances that conditions of role assignments may look at; without it there are none."""
+    bodiless: bool = False
+    """Whether a PUT may come without a body."""
 
     def __post_init__(self) -> None:
         if self.name.count("/") < 1 or not self.api_versions:
@@ -382,6 +412,8 @@ class Provider:
     actions: Mapping[str, Action] = field(default_factory=dict)
     """POST `{scope}/providers/{namespace}/{word}`, such as `checkNameAvailability`."""
     actions_versions: tuple[str, ...] = ()
+    views: Mapping[str, Action] = field(default_factory=dict)
+    """GET `{scope}/providers/{namespace}/{word}` where the word is no declared type; each view names its own api-versions."""
 
     def __post_init__(self) -> None:
         strangers = [one.name for one in self.types if one.namespace.lower() != self.namespace.lower()]

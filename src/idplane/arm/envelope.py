@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from idplane.arm.context import Context
 from idplane.arm.declare import ResourceType
+from idplane.model.locks import Lock
 from idplane.model.resources import Resource
 from idplane.model.values import JsonObject
 
@@ -36,8 +37,8 @@ def render(declared: ResourceType, resource: Resource, context: Context) -> Json
     return members
 
 
-def system_data(resource: Resource) -> JsonObject:
-    """Who made and last changed a resource, and when."""
+def system_data(resource: Resource | Lock) -> JsonObject:
+    """Who made and last changed a resource or a lock, and when."""
     return {
         "createdBy": resource.created_by,
         "createdByType": resource.created_by_type,

@@ -16,12 +16,15 @@ from http import HTTPStatus
 from typing import Any
 
 from idplane.arm import actions, logged, owned, stored
+from idplane.arm.asked import attributes_of
 from idplane.arm.bodies import encode_object
 from idplane.arm.context import Context
 from idplane.arm.declare import Visibility
 from idplane.arm.inner import Background, InnerAnswer, InnerRequest, Rehearsal
+from idplane.arm.locks import Locks
 from idplane.arm.paths import parse_target
 from idplane.arm.preconditions import Preconditions
+from idplane.arm.registration import require_registered
 from idplane.arm.registry import ActionRoute, CollectionRoute, InstanceRoute, Route
 from idplane.arm.requests import (
     Attempt,
@@ -139,6 +142,7 @@ class ResourceManager:
     def __init__(self, kernel: Kernel) -> None:
         self._k = kernel
         self._throttle = Throttle(kernel.profile.management_rates)
+        self._locks = Locks(kernel.store)
         self.background = Background()
 
     async def close(self) -> None:
@@ -243,8 +247,9 @@ class ResourceManager:
         if visibility is Visibility.OPEN:
             return None
         data = isinstance(route, ActionRoute) and route.action.data
+        attributes = await attributes_of(attempt, self._k.store)
         try:
-            return await self._k.access.require(attempt.caller, route.permission, route.id, data=data)
+            return await self._k.access.require(attempt.caller, route.permission, route.id, data=data, attributes=attributes)
         except Failure as failure:
             filtered = failure.kind is FailureKind.FORBIDDEN and visibility is Visibility.FILTERED
             if filtered and await self._holds_role_below(attempt.caller, route.id):
@@ -289,12 +294,14 @@ class ResourceManager:
     async def _commit(self, attempt: Attempt, decision: Decision | None, query: Mapping[str, str]) -> Plan:
         pinned = Preconditions(if_match=attempt.request.if_match).pins_version
         for _ in range(_ATTEMPTS):
+            unlocked = await self._locks.require_unlocked(attempt.route.permission, attempt.route.id)
             plan = await self._plan(attempt, query)
             if attempt.request.authorization is not None:  # not of a request that another one makes
                 self._throttle.admit_made(attempt.caller, attempt.route.id, plan.batch, self._k.clock.now())
             events = self._events(attempt, decision, plan)
             try:
-                await self._k.store.commit(plan.batch + Batch.of(*(Append(log=ACTIVITY, event=one) for one in events)))
+                recorded = Batch.of(*(Append(log=ACTIVITY, event=one) for one in events))
+                await self._k.store.commit(unlocked + plan.batch + recorded)
             except CommitRefused:
                 # Fresh reads tell what has changed; with If-Match they tell that the client's version has gone.
                 continue
@@ -349,6 +356,7 @@ class ResourceManager:
             path=request.path,
             query=request.query,
         )
+        require_registered(task, route)
         return await _dispatch(task, route)
 
     async def _context(self, attempt: Attempt, query: Mapping[str, str]) -> Context:
@@ -367,6 +375,7 @@ class ResourceManager:
             access=k.access,
             identities=BoundIdentities(k.identities, k.store, tenant.id, k.entropy, now),
             addresses=attempt.request.addresses,
+            reseal=k.reseal,
             manager=BoundManager(self, attempt.request, attempt.caller),
             action=attempt.route.permission,
             target=attempt.route.id,

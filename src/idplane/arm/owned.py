@@ -26,7 +26,8 @@ async def instance(task: Task, route: InstanceRoute, own: Own) -> Plan:
         raise _missing(lookup)
     if task.verb is Verb.HEAD:
         return Plan(status=204, headers=etag_header(item.etag))
-    return Plan(status=200, body=item.body, headers=etag_header(item.etag) + item.headers)
+    body = None if item.bare else item.body
+    return Plan(status=item.status, body=body, headers=etag_header(item.etag) + item.headers)
 
 
 async def collection(task: Task, route: CollectionRoute, own: Own) -> Plan:
@@ -34,6 +35,8 @@ async def collection(task: Task, route: CollectionRoute, own: Own) -> Plan:
     assert own.list is not None  # the registry serves no lists of types without it
     paging = task.paging
     listed = await own.list(Listing(context=task.context, type=route.type, scope=route.id, top=paging.top, after=paging.after))
+    if route.type.bare_list:
+        return Plan(status=200, body=listed.items)
     return task.page(list(listed.items), listed.after, listed.extra)
 
 

@@ -38,8 +38,9 @@ class ProviderTarget:
     word: str | None
 
 
+_SUBSCRIPTION_DEPTH = 2
 _GROUP_DEPTH = 4
-"""Segments of a resource group's id."""
+"""Segments of a subscription's and a resource group's id."""
 
 Target = InstanceTarget | WordTarget | ProviderTarget
 
@@ -56,6 +57,12 @@ def parse_target(path: str) -> Target:
     ]:
         # The operations of a group's deployments are still asked for without their namespace (control-plane.md section 5.7).
         parts[_GROUP_DEPTH:_GROUP_DEPTH] = ["providers", "Microsoft.Resources"]
+    if len(parts) > 2 and [parts[at].lower() for at in (0, 2)] == ["subscriptions", "operationresults"]:  # noqa: PLR2004 - keyword, id, word
+        # The ends of long-running operations are asked for without their namespace, too.
+        parts[2:2] = ["providers", "Microsoft.Resources"]
+    if len(parts) > _SUBSCRIPTION_DEPTH and [parts[at].lower() for at in (0, 2)] == ["subscriptions", "tagnames"]:
+        # Predefined tags stand in their subscription without a namespace.
+        parts[_SUBSCRIPTION_DEPTH:_SUBSCRIPTION_DEPTH] = ["providers", "Microsoft.Resources"]
     provider = _provider_target(parts)
     if provider is not None:
         return provider

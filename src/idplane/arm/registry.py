@@ -200,12 +200,12 @@ class Registry:
             and provider.operations_versions
         ):
             return OperationsRoute(provider=provider, id=ROOT, permission=f"{provider.namespace}/operations/read")
-        found = _find(provider.actions, target.word)
-        if verb is Verb.POST and found is not None:
+        found = _find(provider.actions if verb is Verb.POST else provider.views, target.word)
+        if verb in (Verb.GET, Verb.POST) and found is not None:
             word, action = found
-            permission = action.permission or f"{provider.namespace}/{word}/action"
+            permission = action.permission or f"{provider.namespace}/{word}/{verb.word}"
             return ActionRoute(type=None, id=target.scope, action=action, permission=permission, argument=provider.namespace)
-        if declared is not None or found is not None:
+        if declared is not None or _find({**provider.actions, **provider.views}, target.word) is not None:
             raise _method(verb)
         raise self._unknown(f"{target.namespace}/{target.word}")
 
@@ -267,7 +267,7 @@ def _lists(declared: ResourceType) -> bool:
 def _placement(scope: ResourceId) -> Placement:
     """What kind of scope an id is."""
     if scope.namespace is not None:
-        return Placement.RESOURCE
+        return Placement.MANAGEMENT_GROUP if scope.is_management_group else Placement.RESOURCE
     return (Placement.TENANT, Placement.SUBSCRIPTION, Placement.GROUP)[len(scope.segments) // 2]
 
 

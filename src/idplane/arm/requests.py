@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Protocol
 
 from idplane.arm.bodies import parse_object
-from idplane.arm.context import Access, Addresses, IdentityDirectory
+from idplane.arm.context import Access, Addresses, IdentityDirectory, Reseal
 from idplane.arm.declare import Visibility
-from idplane.arm.registry import ActionRoute, CollectionRoute, OperationsRoute, Registry, Route, Verb
+from idplane.arm.registry import CollectionRoute, InstanceRoute, OperationsRoute, Registry, Route, Verb
 from idplane.model.calls import Call, Caller
 from idplane.model.directory import Principal
 from idplane.model.events import ActivityEvent
@@ -89,7 +89,7 @@ class ManagementRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManagementResponse:
-    """A finished answer. `body` is a JSON object or array, None for an empty one."""
+    """A finished answer. `body` is a JSON object or array, bytes of XML, or None for an empty one."""
 
     status: int
     body: object = None
@@ -131,6 +131,10 @@ class Attempt:
     attachment: object = field(default=None, repr=False)
 
 
+def _no_custody(_sealed: bytes, _old: str, _new: str) -> bytes:
+    raise Failure(FailureKind.UNAVAILABLE, "this server holds no keys for secrets")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
     """What a `ResourceManager` works with: doors to the world, and the narrow interfaces of its neighbours."""
@@ -152,6 +156,8 @@ class Kernel:
         default=lambda failure: {"code": failure.kind.name, "message": failure.detail}
     )
     """A failure's error object, for operations whose end is told later."""
+    reseal: Reseal = _no_custody
+    """How secrets are moved."""
 
 
 def visibility_of(route: Route) -> Visibility:
@@ -160,7 +166,9 @@ def visibility_of(route: Route) -> Visibility:
         return Visibility.OPEN
     if isinstance(route, CollectionRoute):
         return route.type.visibility
-    return route.action.visibility if isinstance(route, ActionRoute) else Visibility.PERMITTED
+    if isinstance(route, InstanceRoute):
+        return route.type.instances
+    return route.action.visibility
 
 
 def verb_of(method: str) -> Verb:
@@ -190,7 +198,8 @@ def body_of(attempt: Attempt) -> Mapping[str, object]:
     media_type = (request.content_type or "").split(";", 1)[0].strip().lower()
     if request.body and media_type not in _MEDIA_TYPES:
         raise Failure(FailureKind.UNSUPPORTED_MEDIA_TYPE, "the request content must be JSON", media_type=media_type[:100])
-    if attempt.verb is not Verb.POST and not request.body.strip():
-        raise Failure(FailureKind.MALFORMED_BODY, "the request content is empty: a JSON object is needed")
     declared = None if isinstance(attempt.route, OperationsRoute) else attempt.route.type
+    bodiless = attempt.verb is Verb.POST or (declared is not None and declared.bodiless)
+    if not bodiless and not request.body.strip():
+        raise Failure(FailureKind.MALFORMED_BODY, "the request content is empty: a JSON object is needed")
     return declared.reads(request.body) if declared is not None else parse_object(request.body)

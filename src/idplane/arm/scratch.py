@@ -30,6 +30,7 @@ from idplane.ports.store import (
     Require,
     Trim,
     Versioned,
+    place_of,
 )
 from idplane.ports.world import Entropy
 
@@ -81,19 +82,22 @@ class ScratchStore:
         after: str | None = None,
         limit: int = 100,
     ) -> Page[T]:
-        """A page in key order; it may hold fewer than `limit` records before the end."""
+        """A page; it may hold fewer than `limit` records before the end."""
         own = self._own(collection)
         base = await self._base.page(collection, where=where, under=under, after=after, limit=limit)
         end = base.after
-        merged = {collection.key(one.value): one for one in base.items if collection.key(one.value) not in own}
-        for key, found in own.items():
-            inside = (after is None or key > after) and (end is None or key <= end)
-            if found is not None and inside and _matches(collection, found.value, where, under):
-                merged[key] = found
-        keys = sorted(merged)
-        if len(keys) > limit:
-            keys, end = keys[:limit], keys[limit - 1]
-        return Page(tuple(merged[key] for key in keys), end)
+        merged = {
+            place_of(collection, one.value, where, under): one for one in base.items if collection.key(one.value) not in own
+        }
+        for found in own.values():
+            if found is not None and _matches(collection, found.value, where, under):
+                place = place_of(collection, found.value, where, under)
+                if (after is None or place > after) and (end is None or place <= end):
+                    merged[place] = found
+        places = sorted(merged)
+        if len(places) > limit:
+            places, end = places[:limit], places[limit - 1]
+        return Page(tuple(merged[place] for place in places), end)
 
     async def all(
         self,
@@ -121,7 +125,7 @@ class ScratchStore:
         under: tuple[str, str] | None = None,
         limit: int,
     ) -> int:
-        """How many records there would be."""
+        """How many records match, at most `limit`."""
         return min(limit, len(await self.all(collection, where=where, under=under)))
 
     async def read_log(  # noqa: PLR0913 - the store's interface

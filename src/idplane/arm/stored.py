@@ -7,6 +7,7 @@ from idplane.arm.cascade import removal
 from idplane.arm.context import Context
 from idplane.arm.declare import ResourceType, Visibility, Write
 from idplane.arm.envelope import render
+from idplane.arm.long_running import ACCEPTED, accepted
 from idplane.arm.missing import resource_not_found
 from idplane.arm.preconditions import resource_etag
 from idplane.arm.registry import CollectionRoute, InstanceRoute, Verb
@@ -64,7 +65,7 @@ async def collection(task: Task, route: CollectionRoute) -> Plan:
         limit=paging.top,
     )
     shown = [found.value for found in page.items if keep(found.value)]
-    if route.type.visibility is Visibility.FILTERED:
+    if route.type.visibility is Visibility.FILTERED or await context.access.denied_below(route.id):
         shown = await _readable(context, route, shown)
     return task.page([render(route.type, one, context) for one in shown], page.after)
 
@@ -82,7 +83,9 @@ def _columns(route: CollectionRoute) -> dict[str, ColumnValue]:
 
 async def _readable(context: Context, route: CollectionRoute, found: list[Resource]) -> list[Resource]:
     ids = context.caller.principal_ids
-    if (await context.access.check(ids, route.permission, route.id)).allowed:
+    if (await context.access.check(ids, route.permission, route.id)).allowed and not await context.access.denied_below(
+        route.id
+    ):
         return found
     return [one for one in found if (await context.access.check(ids, route.permission, one.id)).allowed]
 
@@ -137,7 +140,11 @@ async def _delete(task: Task, route: InstanceRoute) -> Plan:
         if route.type.delete_missing == 404:  # noqa: PLR2004 - HTTP's word for it
             raise await _missing(context, route.id)
         return Plan(status=route.type.delete_missing)
-    return Plan(status=route.type.deleted_status, batch=await removal(found, context, task.registry.type))
+    batch = await removal(found, context, task.registry.type)
+    if route.type.deleted_later:
+        later = await accepted(context)
+        return Plan(status=ACCEPTED, batch=batch + later.batch, headers=later.headers)
+    return Plan(status=route.type.deleted_status, batch=batch)
 
 
 # Ids ----------------------------------------------------------------------------------------------------------------

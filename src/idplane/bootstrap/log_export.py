@@ -25,7 +25,7 @@ from idplane.ports.collections import ACTIVITY, SETTINGS, SIGN_INS
 from idplane.ports.store import ANY, Batch, Log, Logged, Order, Put, Store
 from idplane.ports.world import Clock
 from idplane.providers.activity_events import render_event
-from idplane.web.graph import sign_in_document
+from idplane.graph.sign_ins import sign_in_document
 
 __all__ = ["Collector", "CollectorAnswer", "LogExport"]
 

@@ -24,7 +24,10 @@ from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
 from idplane.directory.audiences import Audiences
+from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
+from idplane.graph.catalogue import ENTITY_SETS
+from idplane.graph.service import DirectoryService
 from idplane.jose import certificate_thumbprint, make_csr, new_ec_key
 from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
 from idplane.model.azure import PUBLIC_HOSTS
@@ -34,13 +37,14 @@ from idplane.ports.collections import AGENTS, CREDENTIALS
 from idplane.ports.store import ANY, Batch, Delete, Put
 from idplane.providers import PROVIDERS
 from idplane.rbac import AccessControl
-from idplane.sts import RefusalLog, TokenAuthenticator, TokenService
+from idplane.sts import DeviceCodes, RefusalLog, SignInUpkeep, TokenAuthenticator, TokenService
 from idplane.vault import SecretVault
 from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
 from idplane.web.arm_errors import describe, explain
 from idplane.web.authority import AuthoritySurface
 from idplane.web.graph import GraphSurface
+from idplane.web.graph_errors import describe as describe_graph
 from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
 from idplane.web.serving import Listener, tls_context
@@ -72,6 +76,7 @@ class Plane:
     manager: ResourceManager
     tls: TlsAuthority
     vault: SecretVault
+    sign_ins: SignInUpkeep
     retention: LogRetention
     surfaces: Surfaces
     agent: HostAgent
@@ -82,12 +87,13 @@ class Plane:
         """Compose a plane over a store that may be empty or hold an installation."""
         installation = await ensure_installation(world)
         store, custody, clock, entropy = world.store, world.custody, world.clock, world.entropy
+        await ensure_first_party(store, tenant_id=installation.tenant.id, entropy=entropy, now=clock.now())
         ring = await KeyRing.open(store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile)
         authority = await CredentialAuthority.open(
             store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile
         )
         tls = await TlsAuthority.open(store=store, custody=custody, clock=clock, entropy=entropy)
-        access = AccessControl(store=store)
+        access = AccessControl(store=store, clock=world.clock)
         authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
         tokens = TokenService(
             store=store,
@@ -99,6 +105,7 @@ class Plane:
             authenticator=authenticator,
             documents=HttpIssuerDocuments(),
         )
+        devices = DeviceCodes(store=store, clock=clock, entropy=entropy)
         manager = ResourceManager(
             Kernel(
                 store=store,
@@ -113,6 +120,7 @@ class Plane:
                 record=activity_event,
                 describe=describe,
                 explain=explain,
+                reseal=lambda sealed, old, new: custody.seal(custody.unseal(sealed, context=old), context=new),
             )
         )
         vault = SecretVault(
@@ -123,11 +131,21 @@ class Plane:
             entropy=entropy,
             profile=world.profile,
         )
+        directory = DirectoryService(
+            store=store,
+            clock=clock,
+            entropy=entropy,
+            profile=world.profile,
+            access=access,
+            authenticator=authenticator,
+            sets=ENTITY_SETS,
+            describe=describe_graph,
+        )
         hosts = HostDirectory(store=store, authority=authority, clock=clock)
         surfaces = Surfaces(
-            authority=AuthoritySurface(tokens=tokens, ring=ring, store=store),
+            authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store),
             management=ManagementSurface(manager=manager, home_tenant=installation.tenant.id),
-            graph=GraphSurface(store=store, authenticator=authenticator),
+            graph=GraphSurface(service=directory),
             vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
             agents=AgentSurface(
                 hosts=hosts,
@@ -146,6 +164,7 @@ class Plane:
             manager=manager,
             tls=tls,
             vault=vault,
+            sign_ins=SignInUpkeep(store=store),
             retention=LogRetention(store=store, profile=world.profile),
             surfaces=surfaces,
             agent=agent,
@@ -163,10 +182,11 @@ class Plane:
         return listener
 
     async def duties(self) -> None:
-        """What happens by itself, until cancelled: keys rotate, deleted secrets and old log events go when their time has come."""
+        """What happens by itself, until cancelled: keys rotate; deleted secrets, ended sign-ins and old log events go in time."""
         await asyncio.gather(
             _repeat(self.world, "key rotation", self.ring.turn),
             _repeat(self.world, "purge of deleted secrets", lambda: self.vault.purge_due(self.world.clock.now())),
+            _repeat(self.world, "purge of ended sign-ins", lambda: self.sign_ins.purge_due(self.world.clock.now())),
             _repeat(self.world, "removal of old log events", self._trim_logs),
         )
 
@@ -179,6 +199,7 @@ class Plane:
         dues = (
             await self.ring.turn(),
             await self.vault.purge_due(self.world.clock.now()),
+            await self.sign_ins.purge_due(self.world.clock.now()),
             await self.agent.token_files.turn(),
         )
         return min(due for due in dues if due is not None)

@@ -1,16 +1,18 @@
-"""The first start: a tenant, a subscription and an owner, in one commit; later starts find them again."""
+"""The first start: a tenant, a subscription and its owners, a program and a person, in one commit each; later starts find them again."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from idplane.bootstrap.world import World
 from idplane.directory.clients import certificate_credential, new_application_principal
-from idplane.model.directory import CredentialKind, Principal, Setting, Subscription, Tenant
+from idplane.directory.people import new_user
+from idplane.model.directory import HOME_USER, CredentialKind, Principal, Setting, Subscription, Tenant, UserDetails
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.roles import RoleAssignment
 from idplane.ports.collections import CREDENTIALS, PRINCIPALS, ROLE_ASSIGNMENTS, SETTINGS, SUBSCRIPTIONS, TENANTS
-from idplane.ports.store import ABSENT, Batch, Delete, Put
+from idplane.ports.store import ABSENT, Batch, CommitRefused, Delete, Put
 
 __all__ = ["Installation", "allow_private_issuers", "ensure_installation", "trust_operator"]
 
@@ -18,7 +20,6 @@ _OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 _TENANT = "home-tenant"
 _SUBSCRIPTION = "home-subscription"
 _OPERATOR = "operator"
-_GRAPH_ROLES = ("AuditLog.Read.All", "Directory.Read.All")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,26 +29,19 @@ class Installation:
     tenant: Tenant
     subscription: Subscription
     operator: Principal
+    user_id: str = ""
+    """Object id of the tenant's first user, who may have been deleted since."""
 
 
 async def ensure_installation(world: World) -> Installation:
-    """The installation in this store, made now if the store is empty."""
-    found = await _find(world)
-    if found is not None:
-        return found
+    """The installation in this store, made now if the store is empty, or as far as an earlier version did not make it."""
+    found = await _find(world) or await _made(world)
+    return replace(found, user_id=await _first_user(world, found.tenant))
+
+
+async def _made(world: World) -> Installation:
     made = _new(world)
-    now = world.clock.now()
-    owner = RoleAssignment(
-        id=world.entropy.guid(),
-        tenant_id=made.tenant.id,
-        scope="/",
-        role_id=_OWNER,
-        principal_id=made.operator.id,
-        principal_type=made.operator.type.rbac_type,
-        created_at=now,
-        changed_at=now,
-        description="The owner of this installation",
-    )
+    owner = _ownership(world, made.operator, "The owner of this installation")
     await world.store.commit(
         Batch.of(
             Put(collection=TENANTS, value=made.tenant, expect=ABSENT),
@@ -60,6 +54,45 @@ async def ensure_installation(world: World) -> Installation:
         )
     )
     return made
+
+
+async def _first_user(world: World, tenant: Tenant) -> str:
+    """Make the tenant's first user, unless that was done before: whoever was deleted later stays deleted."""
+    known = await _setting(world, HOME_USER)
+    if known is not None:
+        return known
+    user = new_user(
+        tenant_id=tenant.id,
+        display_name="Administrator",
+        details=UserDetails(user_principal_name=f"admin@{tenant.domain}", mail_nickname="admin"),
+        entropy=world.entropy,
+        now=world.clock.now(),
+    )
+    owner = _ownership(world, user, "The first user of this installation")
+    with suppress(CommitRefused):  # another replica was faster; what it made is found below
+        await world.store.commit(
+            Batch.of(
+                Put(collection=SETTINGS, value=Setting(name=HOME_USER, value=user.id), expect=ABSENT),
+                Put(collection=PRINCIPALS, value=user, expect=ABSENT),
+                Put(collection=ROLE_ASSIGNMENTS, value=owner, expect=ABSENT),
+            )
+        )
+    return await _setting(world, HOME_USER) or ""
+
+
+def _ownership(world: World, principal: Principal, description: str) -> RoleAssignment:
+    now = world.clock.now()
+    return RoleAssignment(
+        id=world.entropy.guid(),
+        tenant_id=principal.tenant_id,
+        scope="/",
+        role_id=_OWNER,
+        principal_id=principal.id,
+        principal_type=principal.type.rbac_type,
+        created_at=now,
+        changed_at=now,
+        description=description,
+    )
 
 
 async def trust_operator(world: World, operator: Principal, certificate: bytes) -> None:
@@ -113,7 +146,5 @@ def _new(world: World) -> Installation:
         created_at=now,
     )
     subscription = Subscription(id=world.entropy.guid(), tenant_id=tenant_id, display_name="idplane")
-    operator = new_application_principal(
-        tenant_id=tenant_id, display_name="idplane operator", entropy=world.entropy, now=now, graph_roles=_GRAPH_ROLES
-    )
+    operator = new_application_principal(tenant_id=tenant_id, display_name="idplane operator", entropy=world.entropy, now=now)
     return Installation(tenant=tenant, subscription=subscription, operator=operator)

@@ -21,6 +21,7 @@ __all__ = [
     "hosts_file",
     "name_service_switch",
     "resolver_file",
+    "through_tunnel",
     "without_locale_coercion",
     "workload_environment",
 ]
@@ -79,6 +80,13 @@ def workload_environment(
     tunnelled = any(name in given for name in _HTTPS_PROXY)
     bypassed = _not_proxied({**kept, **given}, inside=inside, tunnelled=tunnelled)
     return {**kept, **bypassed, **trust, **given}
+
+
+def through_tunnel(base: Mapping[str, str], tunnel: Mapping[str, str]) -> dict[str, str]:
+    """`base` with the variables of a tunnel to names below `localhost`; a proxy of the caller's stays, but not for what is here."""
+    given = {} if any(name in base for name in _HTTPS_PROXY) else dict(tunnel)
+    together = {**base, **given}
+    return {**together, **_not_proxied(together, inside=False, tunnelled=bool(given))}
 
 
 def _not_proxied(variables: Mapping[str, str], *, inside: bool, tunnelled: bool) -> dict[str, str]:

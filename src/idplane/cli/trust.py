@@ -16,6 +16,7 @@ __all__ = [
     "SYSTEM_BUNDLES",
     "bundle_variables",
     "bundle_with",
+    "kept_bundle",
     "kept_trust",
     "read_system_bundle",
 ]
@@ -62,11 +63,16 @@ def kept_trust(folder: Path, bundle: bytes, base: Mapping[str, str], command: st
 
     Its files are named by its content and never removed, so that a workload which outlives its plane keeps the authorities it started with.
     """
-    variables = bundle_variables(str(_kept(folder, bundle, "pem", lambda: bundle)))
+    variables = bundle_variables(str(kept_bundle(folder, bundle)))
     if is_java_likely(base, command):
         store = _kept(folder, bundle, "p12", lambda: truststore(bundle))
         variables |= java_variables(base, str(store))
     return variables
+
+
+def kept_bundle(folder: Path, bundle: bytes) -> Path:
+    """The file below the data folder that holds this bundle; raises `CommandError`."""
+    return _kept(folder, bundle, "pem", lambda: bundle)
 
 
 def _kept(folder: Path, bundle: bytes, form: str, made: Callable[[], bytes]) -> Path:

@@ -49,9 +49,7 @@ class WellKnown:
 
 def _known(name: str, client_id: str, *uris: str, suffixes: tuple[str, ...] = (), token_version: int = 1) -> WellKnown:
     return WellKnown(
-        application=ResourceApplication(
-            client_id=client_id, display_name=name, token_version=token_version, carries_graph_roles=client_id == _GRAPH_ID
-        ),
+        application=ResourceApplication(client_id=client_id, display_name=name, token_version=token_version),
         uris=uris,
         suffixes=suffixes,
     )
@@ -149,7 +147,7 @@ _BY_KEY: Final[Mapping[str, ResourceApplication]] = {
 _BY_SUFFIX: Final[Mapping[str, ResourceApplication]] = {suffix: it.application for it in WELL_KNOWN for suffix in it.suffixes}
 
 
-_PLANE: Final = replace(RESOURCE_MANAGER, carries_graph_roles=True)
+_PLANE: Final = replace(RESOURCE_MANAGER, roles_of=_GRAPH_ID)
 
 LOCAL_HOSTS: Final[Mapping[str, ResourceApplication]] = {
     "localhost": _PLANE,

@@ -16,7 +16,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from idplane.model.directory import Application, Credential, CredentialKind, Principal, PrincipalType
+from idplane.model.directory import Application, Credential, CredentialKind, GrantedRole, Principal, PrincipalType
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.federation import NAME_RULE, FederatedCredential, Trust
 from idplane.ports.world import Entropy
@@ -35,6 +35,7 @@ __all__ = [
 _SECRET_PREFIX = "idp_"
 _SECRET_BYTES = 32
 _LEAST_RSA_BITS = 2048
+_HINT = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ def new_application_principal(
     entropy: Entropy,
     now: datetime,
     client_id: str | None = None,
-    graph_roles: Sequence[str] = (),
+    app_roles: Sequence[GrantedRole] = (),
 ) -> Principal:
     """The service principal of an application; of a new client id unless one is given (control-plane.md section 8)."""
     client_id = client_id or entropy.guid()
@@ -85,7 +86,7 @@ def new_application_principal(
         type=PrincipalType.APPLICATION,
         created_at=now,
         names=(client_id,),
-        graph_roles=tuple(graph_roles),
+        app_roles=tuple(app_roles),
     )
 
 
@@ -95,27 +96,31 @@ def secret_hash(secret: str) -> bytes:
 
 
 def new_secret(
-    principal: Principal, *, entropy: Entropy, now: datetime, lifetime: timedelta, display_name: str = ""
+    owner: Principal | Application, *, entropy: Entropy, now: datetime, lifetime: timedelta, display_name: str = ""
 ) -> NewSecret:
-    """A client secret for `principal`, valid from `now` for `lifetime`."""
+    """A client secret of a service principal or an application, valid from `now` for `lifetime`."""
     secret = _SECRET_PREFIX + base64.urlsafe_b64encode(entropy.bytes(_SECRET_BYTES)).rstrip(b"=").decode()
     return NewSecret(
         secret=secret,
         credential=Credential(
             id=entropy.guid(),
-            principal_id=principal.id,
-            client_id=principal.client_id,
+            principal_id=_principal_id(owner),
+            application_id=_application_id(owner),
+            client_id=owner.client_id,
             kind=CredentialKind.SECRET,
             not_before=now,
             not_after=now + lifetime,
             display_name=display_name,
             secret_hash=secret_hash(secret),
+            hint=secret[len(_SECRET_PREFIX) :][:_HINT],
         ),
     )
 
 
-def certificate_credential(principal: Principal, *, certificate: bytes, entropy: Entropy, display_name: str = "") -> Credential:
-    """The credential that lets `principal` authenticate with the key of a certificate (DER), for the certificate's own lifetime.
+def certificate_credential(
+    owner: Principal | Application, *, certificate: bytes, entropy: Entropy, display_name: str = ""
+) -> Credential:
+    """What lets a service principal or an application authenticate with the key of a certificate (DER), for the certificate's own lifetime.
 
     Raises `Failure(INVALID_PARAMETER)` for anything but an X.509 certificate with an RSA key of at least 2048 bits or a P-256 key:
     the keys that client assertions are signed with (managed-identity-endpoints.md section 6.3).
@@ -135,8 +140,9 @@ def certificate_credential(principal: Principal, *, certificate: bytes, entropy:
         )
     return Credential(
         id=entropy.guid(),
-        principal_id=principal.id,
-        client_id=principal.client_id,
+        principal_id=_principal_id(owner),
+        application_id=_application_id(owner),
+        client_id=owner.client_id,
         kind=CredentialKind.CERTIFICATE,
         not_before=parsed.not_valid_before_utc,
         not_after=parsed.not_valid_after_utc,
@@ -147,14 +153,28 @@ def certificate_credential(principal: Principal, *, certificate: bytes, entropy:
 
 
 def federated_credential(
-    principal: Principal, *, name: str, trust: Trust, entropy: Entropy, now: datetime, description: str = ""
+    owner: Principal | Application, *, name: str, trust: Trust, entropy: Entropy, now: datetime, description: str = ""
 ) -> FederatedCredential:
-    """What makes `principal` accept another issuer's token as its own proof; raises `Failure(INVALID_NAME | INVALID_PARAMETER)`."""
+    """What makes a service principal or an application accept another issuer's token as its own proof; raises `Failure(INVALID_NAME | INVALID_PARAMETER)`."""
     if NAME_RULE.fullmatch(name) is None:
         raise Failure(
             FailureKind.INVALID_NAME, f"Federated Identity Credential name '{name[:200]}' is invalid.", name=name[:200]
         )
     trust.check()
     return FederatedCredential(
-        id=entropy.guid(), principal_id=principal.id, name=name, trust=trust, created_at=now, description=description
+        id=entropy.guid(),
+        principal_id=_principal_id(owner),
+        application_id=_application_id(owner),
+        name=name,
+        trust=trust,
+        created_at=now,
+        description=description,
     )
+
+
+def _principal_id(owner: Principal | Application) -> str:
+    return owner.id if isinstance(owner, Principal) else ""
+
+
+def _application_id(owner: Principal | Application) -> str | None:
+    return owner.id if isinstance(owner, Application) else None

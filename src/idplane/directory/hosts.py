@@ -127,7 +127,8 @@ class HostDirectory:
     async def certify(self, agent: Agent, host: ResourceId, principal_id: str, csr_der: bytes) -> Credential:
         """Issue and store a certificate for an identity of a host; the agent's earlier ones for it end with that.
 
-        Raises HOST_NOT_BOUND, NOT_ENTITLED when the identity is not assigned to the host, and CSR_INVALID.
+        Raises HOST_NOT_BOUND, NOT_ENTITLED when the identity is not assigned to the host, IDENTITY_STOPPED when it is and stopped
+        working, and CSR_INVALID.
         """
         check_bound(agent, host)
         for _ in range(_ATTEMPTS):
@@ -135,6 +136,8 @@ class HostDirectory:
             principal = await self._store.get(PRINCIPALS, principal_id)
             if assignment is None or principal is None:
                 raise Failure(FailureKind.NOT_ENTITLED, "the identity is not assigned to the host")
+            if assignment.value.stopped:
+                raise Failure(FailureKind.IDENTITY_STOPPED, assignment.value.stopped)
             credential = self._authority.issue_identity(csr_der, principal.value, host.key, agent.id)
             try:
                 await self._store.commit(await self._replacement(credential, assignment))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 from datetime import datetime
 
+from idplane.directory.app_roles import app_role_removals
+from idplane.directory.people import leaving, sign_out
 from idplane.model.directory import Principal, PrincipalType
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
@@ -66,7 +68,7 @@ def _managed_identity(
 
 
 async def removal_of(store: Store, principal_id: str, /) -> Batch:
-    """The operations that remove a principal with all that hangs on it: credentials, role assignments, identity assignments.
+    """The operations that remove a principal with all that hangs on it: credentials, roles of every kind, identities, memberships, sessions.
 
     Children come first and every record is named at the version that was read, so the batch applies to exactly what was seen: if
     a certificate or an assignment is added meanwhile, the commit is refused (`VERSION` or `REFERENCE`) and the caller reads again.
@@ -80,7 +82,9 @@ async def removal_of(store: Store, principal_id: str, /) -> Batch:
     federated = await store.all(FEDERATED_CREDENTIALS, where=mine)
     roles = await store.all(ROLE_ASSIGNMENTS, where=mine)
     hosts = await store.all(IDENTITY_ASSIGNMENTS, where=mine)
-    return Batch.of(
+    signed_in = await sign_out(store, principal_id) if principal.value.type is PrincipalType.USER else Batch()
+    memberships = await leaving(store, principal_id)
+    own = await app_role_removals(store, principal.value) + Batch.of(
         *(Delete(collection=CREDENTIALS, key=it.value.id, expect=it.version, subject=principal_id) for it in credentials),
         *(
             Delete(collection=FEDERATED_CREDENTIALS, key=it.value.key, expect=it.version, subject=principal_id)
@@ -93,3 +97,4 @@ async def removal_of(store: Store, principal_id: str, /) -> Batch:
         ),
         Delete(collection=PRINCIPALS, key=principal_id, expect=principal.version, subject=principal_id),
     )
+    return signed_in + memberships + own

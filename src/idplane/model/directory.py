@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from idplane.model.scale_sets import identity_host_key
+from idplane.model.values import JsonObject
 
 __all__ = [
+    "HOME_USER",
     "Agent",
     "AppRole",
+    "AppRoleAssignment",
     "Application",
     "Credential",
     "CredentialKind",
+    "GrantedRole",
+    "GroupDetails",
+    "Membership",
     "Principal",
     "PrincipalType",
     "ResourceApplication",
     "Setting",
     "Subscription",
     "Tenant",
+    "UserDetails",
 ]
+
+
+HOME_USER = "home-user"
+"""The setting that holds the object id of the home tenant's first user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +57,13 @@ class Subscription:
     tenant_id: str
     display_name: str
     state: str = "Enabled"
+    """`Enabled`, `Warned` or `Disabled`."""
+    management_group: str | None = None
+    """Key of the management group above it; None for the tenant's root group."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    created_at: datetime | None = None
+    unregistered: tuple[str, ...] = ()
+    """Namespaces, in lower case, in which nothing can be made until they are registered again."""
 
 
 class PrincipalType(enum.StrEnum):
@@ -60,12 +79,55 @@ class PrincipalType(enum.StrEnum):
         """The `principalType` that role assignments use for it (control-plane.md section 7.3)."""
         return {"User": "User", "Group": "Group"}.get(self.value, "ServicePrincipal")
 
+    @property
+    def is_client(self) -> bool:
+        """Whether it is a service principal: something that signs in by itself, under its `client_id`."""
+        return self in (PrincipalType.APPLICATION, PrincipalType.MANAGED_IDENTITY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserDetails:
+    """What a user has beside what every principal has. There is no password: see docs/decisions/0011."""
+
+    user_principal_name: str
+    """As written; unique in the tenant without regard to case."""
+    mail: str | None = None
+    mail_nickname: str | None = None
+    given_name: str | None = None
+    surname: str | None = None
+    further: Mapping[str, str] = field(default_factory=dict)
+    """Texts that nothing here reads, such as `jobTitle`, by Graph's names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupDetails:
+    """What a group has beside what every principal has. Its members are `Membership`s."""
+
+    mail_nickname: str = ""
+    description: str | None = None
+    security_enabled: bool = True
+    mail_enabled: bool = False
+    kinds: tuple[str, ...] = ()
+    """Graph's `groupTypes`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantedRole:
+    """An application role that a principal holds: what tokens for that resource say of it."""
+
+    resource: str
+    """Client id of the resource application, lower case."""
+    role: str
+    """Id of the role."""
+    value: str
+    """What the claim `roles` holds."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
     """A directory object that roles can be assigned to. `id` is the object id, `client_id` the application id.
 
-    A managed identity names its ARM resource in `resource_id` (the host for system-assigned, the identity itself for
+    Users and groups are no applications: their `client_id` is their object id, and nothing can sign in under it. A managed identity names its ARM resource in `resource_id` (the host for system-assigned, the identity itself for
     user-assigned) and its names follow control-plane.md section 8.
     """
 
@@ -82,8 +144,35 @@ class Principal:
     names: tuple[str, ...] = ()
     """`servicePrincipalNames`."""
     alternative_names: tuple[str, ...] = ()
-    graph_roles: tuple[str, ...] = ()
-    """Application roles of Microsoft Graph granted to it; they appear as `roles` in its Graph tokens."""
+    app_roles: tuple[GrantedRole, ...] = ()
+    """What its app role assignments come to. Each change of those changes this record too, so that whatever rests on the principal ends."""
+    tags: tuple[str, ...] = ()
+    user: UserDetails | None = None
+    """Of users."""
+    group: GroupDetails | None = None
+    """Of groups."""
+
+    @property
+    def caller_name(self) -> str:
+        """What logs and refusals call it: users by the name that they sign in under, everything else by its display name."""
+        return self.user.user_principal_name if self.user is not None else self.display_name
+
+    def roles_for(self, resource: str) -> tuple[str, ...]:
+        """The values of the roles that it holds for the application with that client id, sorted."""
+        return tuple(sorted({one.value for one in self.app_roles if one.resource == resource}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """That a principal is a direct member of a group. Groups may be members, even of one another."""
+
+    group_id: str
+    member_id: str
+
+    @property
+    def key(self) -> str:
+        """Unique: nobody is a member twice."""
+        return f"{self.group_id}|{self.member_id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +181,26 @@ class AppRole:
 
     id: str
     value: str
+    """Empty for one that can be assigned and that no token shows."""
     display_name: str = ""
+    description: str = ""
+    enabled: bool = True
+    member_types: tuple[str, ...] = ("Application",)
+    """`User` (users and groups), `Application`, or both."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppRoleAssignment:
+    """That a principal holds a role of a resource's service principal (Graph `appRoleAssignment`)."""
+
+    id: str
+    tenant_id: str
+    principal_id: str
+    resource_id: str
+    """Object id of the resource's service principal."""
+    role_id: str
+    """All zeros for access without a role."""
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +216,10 @@ class Application:
     identifier_uris: tuple[str, ...] = ()
     token_version: int = 1
     app_roles: tuple[AppRole, ...] = ()
+    public_client: bool = False
+    """`isFallbackPublicClient`: it may sign users in without a credential of its own, since it runs where it could keep none."""
+    settings: JsonObject = field(default_factory=dict)
+    """Further members that Graph's clients set and read back, such as `web` and `requiredResourceAccess`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +231,13 @@ class ResourceApplication:
     display_name: str
     token_version: int = 1
     """1 or 2: the resource decides the form of its tokens (MIE section 9.2)."""
-    carries_graph_roles: bool = False
-    """Whether its tokens list the caller's Microsoft Graph roles: Graph itself, and an address that Graph shares."""
+    roles_of: str | None = None
+    """Client id of the application whose roles its tokens list, if not its own: Graph's, for an address that Graph shares."""
+
+    @property
+    def roles_resource(self) -> str:
+        """The client id that the caller's roles are looked up by."""
+        return self.roles_of or self.client_id
 
 
 class CredentialKind(enum.StrEnum):
@@ -142,6 +259,7 @@ class Credential:
 
     id: str
     principal_id: str
+    """Empty for a credential of an application, which proves all of its service principals."""
     client_id: str
     kind: CredentialKind
     not_before: datetime
@@ -156,6 +274,15 @@ class Credential:
     host: str | None = None
     """Resource id key."""
     agent_id: str | None = None
+    application_id: str | None = None
+    """Object id of the application whose credential it is."""
+    hint: str = ""
+    """The first characters of a secret, so that people can tell which one they hold."""
+
+    @property
+    def owner(self) -> str:
+        """Object id of what it belongs to: a service principal or an application."""
+        return self.principal_id or self.application_id or ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from datetime import datetime
 from idplane.model.calls import Workload
 from idplane.model.values import JsonObject
 
-__all__ = ["ActivityEvent", "EndpointRefusal", "EventStatus", "ForeignToken", "SignIn"]
+__all__ = ["ActivityEvent", "EndpointRefusal", "EventStatus", "ForeignToken", "SignIn", "UserSignIn"]
 
 
 class EventStatus(enum.StrEnum):
@@ -87,6 +87,19 @@ class EndpointRefusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UserSignIn:
+    """How a user signed in: through which client, in which session, and who let them."""
+
+    client_name: str
+    display_name: str
+    interactive: bool
+    """Whether a person had just approved it; else it went on by a refresh token."""
+    session_id: str
+    approved_by: str
+    """Principal id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignIn:
     """One attempt to get a token: issued or refused. Written before the token leaves; no durable record, no token."""
 
@@ -125,3 +138,5 @@ class SignIn:
     """Where the host's agent refused, before it was settled which identity was meant."""
     federated: ForeignToken | None = None
     """The token that was shown, when the client authenticates by one of another issuer."""
+    user: UserSignIn | None = None
+    """When it was a user who signed in. Then `client_id` is the program's, and `principal_name` what the user signs in as."""

@@ -68,10 +68,12 @@ class FailureKind(enum.Enum):
     API_VERSION_NOT_REGISTERED = "api_version_not_registered", Category.BAD_REQUEST
     UNKNOWN_NAMESPACE = "unknown_namespace", Category.NOT_FOUND
     UNKNOWN_TYPE = "unknown_type", Category.NOT_FOUND
+    MANAGEMENT_GROUP_NOT_FOUND = "management_group_not_found", Category.NOT_FOUND
     SUBSCRIPTION_NOT_FOUND = "subscription_not_found", Category.NOT_FOUND
     GROUP_NOT_FOUND = "group_not_found", Category.NOT_FOUND
     PARENT_NOT_FOUND = "parent_not_found", Category.NOT_FOUND
     RESOURCE_NOT_FOUND = "resource_not_found", Category.NOT_FOUND
+    ARTIFACT_NOT_FOUND = "artifact_not_found", Category.NOT_FOUND
     LOCATION_REQUIRED = "location_required", Category.BAD_REQUEST
     LOCATION_CHANGED = "location_changed", Category.CONFLICT
     INVALID_NAME = "invalid_name", Category.BAD_REQUEST
@@ -80,7 +82,9 @@ class FailureKind(enum.Enum):
     CONFLICT = "conflict", Category.CONFLICT
     PRECONDITION_FAILED = "precondition_failed", Category.PRECONDITION
     LOCKED = "locked", Category.CONFLICT
+    SUBSCRIPTION_DISABLED = "subscription_disabled", Category.CONFLICT
     LIMIT_EXCEEDED = "limit_exceeded", Category.BAD_REQUEST
+    NOT_REGISTERED = "not_registered", Category.CONFLICT
     TEMPLATE_INVALID = "template_invalid", Category.BAD_REQUEST
     TEMPLATE_FORBIDDEN = "template_forbidden", Category.FORBIDDEN
     DEPLOYMENT_NOT_FOUND = "deployment_not_found", Category.NOT_FOUND
@@ -119,7 +123,21 @@ class FailureKind(enum.Enum):
     FEDERATION_SIGNATURE = "federation_signature", Category.UNAUTHENTICATED
     ISSUER_UNREACHABLE = "issuer_unreachable", Category.BAD_REQUEST
     NOT_ENTITLED = "not_entitled", Category.BAD_REQUEST
+    IDENTITY_STOPPED = "identity_stopped", Category.BAD_REQUEST
     INSTANCE_UNKNOWN = "instance_unknown", Category.BAD_REQUEST
+    CLIENT_IS_PUBLIC = "client_is_public", Category.UNAUTHENTICATED
+    PASSWORD_GRANT = "password_grant", Category.BAD_REQUEST
+    USER_SCOPE_INVALID = "user_scope_invalid", Category.BAD_REQUEST
+    USER_DISABLED = "user_disabled", Category.BAD_REQUEST
+    USER_TENANT = "user_tenant", Category.BAD_REQUEST
+    DEVICE_CODE_PENDING = "device_code_pending", Category.BAD_REQUEST
+    DEVICE_CODE_SLOW_DOWN = "device_code_slow_down", Category.BAD_REQUEST
+    DEVICE_CODE_UNKNOWN = "device_code_unknown", Category.BAD_REQUEST
+    DEVICE_CODE_DECLINED = "device_code_declined", Category.BAD_REQUEST
+    DEVICE_CODE_EXPIRED = "device_code_expired", Category.BAD_REQUEST
+    REFRESH_TOKEN_INVALID = "refresh_token_invalid", Category.BAD_REQUEST
+    REFRESH_TOKEN_EXPIRED = "refresh_token_expired", Category.BAD_REQUEST
+    REFRESH_TOKEN_REUSED = "refresh_token_reused", Category.BAD_REQUEST
 
     # Token endpoints on the host (IMDS and its kin)
     METADATA_HEADER_MISSING = "metadata_header_missing", Category.BAD_REQUEST

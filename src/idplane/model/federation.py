@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -12,7 +13,7 @@ from idplane.model.directory import CredentialKind
 from idplane.model.expressions import LANGUAGE_VERSION, parse_expression
 from idplane.model.failure import Failure, FailureKind
 
-__all__ = ["NAME_RULE", "ClaimsExpression", "FederatedCredential", "Trust", "federated_key"]
+__all__ = ["NAME_RULE", "ClaimsExpression", "FederatedCredential", "Trust", "check_neighbours", "federated_key"]
 
 NAME_RULE: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{2,119}")
 """3 to 120 letters, digits, `-` and `_`, starting with a letter or digit; compared without case."""
@@ -64,19 +65,27 @@ class Trust:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FederatedCredential:
-    """A trust under a name, which is its own within its principal."""
+    """A trust under a name, which is its own within its principal or application."""
 
     id: str
     principal_id: str
+    """Empty for a credential of an application, which proves all of its service principals."""
     name: str
     trust: Trust
     created_at: datetime
     description: str = ""
+    application_id: str | None = None
+    """Object id of the application whose credential it is."""
+
+    @property
+    def owner(self) -> str:
+        """Object id of what it belongs to: a service principal or an application."""
+        return self.principal_id or self.application_id or ""
 
     @property
     def key(self) -> str:
         """Where it is stored."""
-        return federated_key(self.principal_id, self.name)
+        return federated_key(self.owner, self.name)
 
     @property
     def kind(self) -> CredentialKind:
@@ -84,9 +93,27 @@ class FederatedCredential:
         return CredentialKind.FEDERATED
 
 
-def federated_key(principal_id: str, name: str) -> str:
-    """The key of a principal's credential with that name."""
-    return f"{principal_id}/{name.lower()}"
+def federated_key(owner: str, name: str) -> str:
+    """The key of a principal's or application's credential with that name."""
+    return f"{owner}/{name.lower()}"
+
+
+def check_neighbours(
+    wanted: FederatedCredential, others: Sequence[FederatedCredential], *, limit: int | None, whose: str
+) -> None:
+    """What holds among the credentials of one owner: issuer and subject together are unique, and there may be a limit.
+
+    `others` are the owner's, the earlier form of `wanted` among them if there is one. Raises `Failure(INVALID_PARAMETER | LIMIT_EXCEEDED)`.
+    """
+    neighbours = [one for one in others if one.key != wanted.key]
+    trust = wanted.trust
+    same = (trust.issuer, trust.subject)
+    if trust.subject is not None and any((one.trust.issuer, one.trust.subject) == same for one in neighbours):
+        words = f"Issuer and subject combination already exists for this {whose}."
+        raise Failure(FailureKind.INVALID_PARAMETER, words, code="BadRequest", conflict="issuer")
+    if limit is not None and len(neighbours) == len(others) and len(others) >= limit:
+        words = f"Too many Federated Identity Credentials: a {whose} can have at most {limit}."
+        raise Failure(FailureKind.LIMIT_EXCEEDED, words, code="BadRequest")
 
 
 def _is_issuer(text: str) -> bool:

@@ -5,6 +5,9 @@ The grammar (control-plane.md section 4, and the Resource Manager RPC's common A
     /                                                                          the tenant
     /subscriptions/{id}[/resourceGroups/{name}]                                a subscription, a group
     {scope}/providers/{namespace}/{type}/{name}[/{type}/{name}]*               a resource, a child, or an extension of `scope`
+    /providers/Microsoft.Management/managementGroups/{name}                    a management group: a resource by its form, a scope by use
+
+An id does not tell which management groups its subscription lies in; whoever needs that asks `rbac`.
 
 Comparison ignores case everywhere; the user's casing is kept for display. Repeated slashes collapse (the CLI sends them).
 """
@@ -18,7 +21,10 @@ from functools import cached_property
 
 from idplane.model.failure import Failure, FailureKind
 
-__all__ = ["ROOT", "ResourceId", "is_guid", "normalize_location"]
+__all__ = ["MANAGEMENT_GROUP", "ROOT", "ResourceId", "is_guid", "management_group_id", "normalize_location"]
+
+MANAGEMENT_GROUP = "Microsoft.Management/managementGroups"
+"""The type of management groups, the scopes between the tenant and its subscriptions."""
 
 _GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 # Resource names: at most 260 characters and none of < > % & : \ ? / (control-plane.md section 7.4), no control characters, no
@@ -105,6 +111,17 @@ class ResourceId:
         if self.subscription is not None and len(self.segments) >= 4 and self.segments[2] == "resourceGroups":  # noqa: PLR2004 - two keywords and their values
             return self.segments[3]
         return None
+
+    @property
+    def management_group(self) -> str | None:
+        """The management group's name as written, if the id is one or lies in one by its form."""
+        named = len(self.segments) >= 4 and self.segments[0] == _PROVIDERS  # noqa: PLR2004 - the keyword, namespace, type and name
+        return self.segments[3] if named and "/".join(self.segments[1:3]).lower() == MANAGEMENT_GROUP.lower() else None
+
+    @property
+    def is_management_group(self) -> bool:
+        """Whether the id is a management group, and nothing in or on one."""
+        return len(self.segments) == 4 and self.management_group is not None  # noqa: PLR2004 - as above
 
     @cached_property
     def _provider_at(self) -> int | None:
@@ -206,3 +223,8 @@ def _refused(text: str) -> Failure:
 
 
 ROOT = ResourceId(())
+
+
+def management_group_id(name: str) -> ResourceId:
+    """The id of a management group."""
+    return ROOT.extension(MANAGEMENT_GROUP, name)

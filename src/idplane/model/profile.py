@@ -37,12 +37,21 @@ class Profile:
     resources_per_group_and_type: int | None
     groups_per_subscription: int | None
     role_assignments_per_subscription: int | None
+    role_assignments_per_management_group: int | None
     custom_roles_per_tenant: int | None
+    locks_per_scope: int | None
+    management_groups_per_tenant: int | None
+    management_group_depth: int | None
+    """Levels of management groups below the root group."""
     federated_credentials_per_principal: int | None
     federated_algorithms: tuple[str, ...]
     """How issuers of federated tokens may sign."""
     federated_system_identities: bool
     """Whether a system-assigned identity may be a federated credential, as user-assigned ones may."""
+    stopped_by_moves: frozenset[str]
+    """Types, in lower case, whose system-assigned identity stops working when they are moved to another subscription."""
+    resources_per_move: int | None
+    resources_per_template: int | None
 
 
 AZURE = Profile(
@@ -60,10 +69,17 @@ AZURE = Profile(
     resources_per_group_and_type=800,
     groups_per_subscription=980,
     role_assignments_per_subscription=4000,
+    role_assignments_per_management_group=500,
     custom_roles_per_tenant=5000,
+    locks_per_scope=20,
+    management_groups_per_tenant=10_000,
+    management_group_depth=6,
     federated_credentials_per_principal=20,
     federated_algorithms=("RS256",),
     federated_system_identities=False,
+    stopped_by_moves=frozenset({"microsoft.web/sites", "microsoft.web/sites/slots"}),
+    resources_per_move=800,
+    resources_per_template=800,
 )
 
 OPEN = Profile(
@@ -81,10 +97,17 @@ OPEN = Profile(
     resources_per_group_and_type=None,
     groups_per_subscription=None,
     role_assignments_per_subscription=None,
+    role_assignments_per_management_group=None,
     custom_roles_per_tenant=None,
+    locks_per_scope=None,
+    management_groups_per_tenant=None,
+    management_group_depth=None,
     federated_credentials_per_principal=None,
     federated_algorithms=("RS256", "PS256", "ES256"),
     federated_system_identities=True,
+    stopped_by_moves=frozenset(),
+    resources_per_move=None,
+    resources_per_template=None,
 )
 
 AZURE_UNHURRIED = replace(AZURE, management_rates=None, metadata_rates=None)

@@ -95,6 +95,8 @@ class IdentityAssignment:
     generation: str = ""
     """Hex of random bytes (`GENERATION_BYTES`), new for each assignment: tokens carry it, so that those issued under an earlier
     assignment of the same identity to the same host stay dead."""
+    stopped: str = ""
+    """Why the host gets no certificates for the identity, for whoever asks; empty while it does."""
 
     @property
     def key(self) -> str:

@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass
 from datetime import datetime
 
+from idplane.model.attributes import NO_ATTRIBUTES, Attributes
+
 __all__ = [
     "AccessCall",
     "Decision",
@@ -89,6 +91,12 @@ class DenyAssignment:
     do_not_apply_to_child_scopes: bool = False
     system_protected: bool = False
     description: str = ""
+    created_at: datetime | None = None
+    changed_at: datetime | None = None
+    created_by: str = ""
+    changed_by: str = ""
+    anchor: str | None = None
+    """Id key of the stored resource that the scope is or lies in, as for role assignments."""
 
     @property
     def scope_key(self) -> str:
@@ -106,6 +114,10 @@ class AccessCall:
     scopes: tuple[str, ...]
     tenant_id: str | None = None
     """The tenant that the target lies in, where it is known; assignments of other tenants then count for nothing."""
+    attributes: Attributes = NO_ATTRIBUTES
+    """What conditions may look at."""
+    at: datetime | None = None
+    """When it is asked, for conditions that look at the time; to them an unknown time is an absent attribute."""
 
 
 class Reason(enum.StrEnum):
@@ -117,6 +129,8 @@ class Reason(enum.StrEnum):
     """No role is assigned to the caller at or above the target."""
     NOT_IN_ROLES = "not-in-roles"
     """Roles are assigned, none of them holds the action."""
+    CONDITION = "condition"
+    """Roles that hold the action are assigned, each under a condition that the call does not meet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +140,6 @@ class Decision:
     allowed: bool
     reason: Reason
     because: str | None = None
-    """Id of the role assignment or deny assignment that decided."""
+    """Id of the role assignment or deny assignment that decided; of an unmet condition, the nearest assignment that has one."""
     considered: tuple[str, ...] = ()
-    """Ids of the caller's role assignments at or above the target that did not hold the action."""
+    """Ids of the caller's role assignments at or above the target that did not grant the action."""

@@ -9,12 +9,27 @@ from datetime import datetime
 
 from idplane.model.bindings import Binding
 from idplane.model.deployments import Deployment, DeploymentOperation, deployment_key
-from idplane.model.directory import Agent, Application, Credential, Principal, Setting, Subscription, Tenant
+from idplane.model.directory import (
+    Agent,
+    Application,
+    AppRoleAssignment,
+    Credential,
+    Membership,
+    Principal,
+    Setting,
+    Subscription,
+    Tenant,
+)
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.federation import FederatedCredential
 from idplane.model.keys import SigningKey
+from idplane.model.locks import Lock
+from idplane.model.long_operations import LongOperation
+from idplane.model.management_groups import ManagementGroup, SubscriptionAlias, stored_group
 from idplane.model.resources import IdentityAssignment, Resource
 from idplane.model.roles import DenyAssignment, RoleAssignment, RoleDefinition
+from idplane.model.tags import PredefinedTag
+from idplane.model.user_sessions import DeviceCode, RefreshToken, Session
 from idplane.model.vault import SecretVersion
 from idplane.ports.store import Collection, Log
 
@@ -22,24 +37,34 @@ __all__ = [
     "ACTIVITY",
     "AGENTS",
     "APPLICATIONS",
+    "APP_ROLE_ASSIGNMENTS",
     "BINDINGS",
     "COLLECTIONS",
     "CREDENTIALS",
     "DENY_ASSIGNMENTS",
     "DEPLOYMENTS",
     "DEPLOYMENT_OPERATIONS",
+    "DEVICE_CODES",
     "FEDERATED_CREDENTIALS",
     "IDENTITY_ASSIGNMENTS",
+    "LOCKS",
     "LOGS",
+    "LONG_OPERATIONS",
+    "MANAGEMENT_GROUPS",
+    "MEMBERSHIPS",
+    "PREDEFINED_TAGS",
     "PRINCIPALS",
+    "REFRESH_TOKENS",
     "RESOURCES",
     "ROLE_ASSIGNMENTS",
     "ROLE_DEFINITIONS",
     "SECRETS",
+    "SESSIONS",
     "SETTINGS",
     "SIGNING_KEYS",
     "SIGN_INS",
     "SUBSCRIPTIONS",
+    "SUBSCRIPTION_ALIASES",
     "TENANTS",
     "group_key_of",
     "microseconds",
@@ -74,9 +99,27 @@ def _parent_key(resource: Resource) -> str | None:
 
 
 TENANTS = Collection(name="tenants", type=Tenant, key=lambda it: it.id, columns={"domain": lambda it: it.domain.lower()})
-SUBSCRIPTIONS = Collection(
-    name="subscriptions", type=Subscription, key=lambda it: it.id, columns={"tenant_id": lambda it: it.tenant_id}
+MANAGEMENT_GROUPS = Collection(
+    name="management_groups",
+    type=ManagementGroup,
+    key=lambda it: it.key,
+    columns={"tenant_id": lambda it: it.tenant_id, "parent_key": lambda it: it.parent},
 )
+"""`parent_key` references management_groups; it is absent below a tenant's root group."""
+SUBSCRIPTIONS = Collection(
+    name="subscriptions",
+    type=Subscription,
+    key=lambda it: it.id,
+    columns={"tenant_id": lambda it: it.tenant_id, "management_group_key": lambda it: it.management_group},
+)
+"""`management_group_key` references management_groups. A change of a lock raises the version of its subscription."""
+SUBSCRIPTION_ALIASES = Collection(
+    name="subscription_aliases",
+    type=SubscriptionAlias,
+    key=lambda it: it.key,
+    columns={"tenant_id": lambda it: it.tenant_id, "subscription_id": lambda it: it.subscription_id},
+)
+"""`subscription_id` references subscriptions."""
 SETTINGS = Collection(name="settings", type=Setting, key=lambda it: it.name)
 RESOURCES = Collection(
     name="resources",
@@ -123,44 +166,100 @@ PRINCIPALS = Collection(
         "type": lambda it: it.type.value,
         "display_name": lambda it: it.display_name.lower(),
         "resource_key": lambda it: it.resource_id.lower() if it.resource_id else None,
+        "user_principal_name": lambda it: it.user.user_principal_name.lower() if it.user else None,
     },
     subject=lambda it: it.id,
 )
-"""(tenant_id, client_id) is unique."""
+"""(tenant_id, client_id) is unique, and so is (tenant_id, user_principal_name) among users."""
+MEMBERSHIPS = Collection(
+    name="memberships",
+    type=Membership,
+    key=lambda it: it.key,
+    columns={"group_id": lambda it: it.group_id, "member_id": lambda it: it.member_id},
+    subject=lambda it: it.member_id,
+)
+"""`group_id` and `member_id` reference principals."""
+DEVICE_CODES = Collection(
+    name="device_codes",
+    type=DeviceCode,
+    key=lambda it: it.id,
+    columns={
+        "user_code": lambda it: it.user_code,
+        "client_address": lambda it: it.client_address,
+        "principal_id": lambda it: it.principal_id,
+    },
+)
+"""`user_code` is unique; `principal_id` references principals."""
+SESSIONS = Collection(
+    name="sessions",
+    type=Session,
+    key=lambda it: it.id,
+    columns={"principal_id": lambda it: it.principal_id},
+    subject=lambda it: it.principal_id,
+)
+"""`principal_id` references principals."""
+REFRESH_TOKENS = Collection(
+    name="refresh_tokens",
+    type=RefreshToken,
+    key=lambda it: it.id,
+    columns={"session_id": lambda it: it.session_id, "principal_id": lambda it: it.principal_id},
+    subject=lambda it: it.principal_id,
+)
+"""`session_id` references sessions."""
 APPLICATIONS = Collection(
     name="applications",
     type=Application,
     key=lambda it: it.id,
-    columns={"tenant_id": lambda it: it.tenant_id, "client_id": lambda it: it.client_id},
+    columns={
+        "tenant_id": lambda it: it.tenant_id,
+        "client_id": lambda it: it.client_id,
+        "display_name": lambda it: it.display_name.lower(),
+    },
 )
 """client_id is unique."""
+APP_ROLE_ASSIGNMENTS = Collection(
+    name="app_role_assignments",
+    type=AppRoleAssignment,
+    key=lambda it: it.id,
+    columns={
+        "principal_id": lambda it: it.principal_id,
+        "resource_id": lambda it: it.resource_id,
+        "role_id": lambda it: it.role_id,
+    },
+    subject=lambda it: it.principal_id,
+)
+"""(principal_id, resource_id, role_id) is unique; `principal_id` and `resource_id` reference principals."""
 CREDENTIALS = Collection(
     name="credentials",
     type=Credential,
     key=lambda it: it.id,
     columns={
-        "principal_id": lambda it: it.principal_id,
+        "principal_id": lambda it: it.principal_id or None,
+        "application_id": lambda it: it.application_id,
         "client_id": lambda it: it.client_id,
         "kind": lambda it: it.kind.value,
         "thumbprint": lambda it: it.thumbprint,
         "host_key": lambda it: it.host,
         "agent_id": lambda it: it.agent_id,
     },
-    subject=lambda it: it.principal_id,
+    subject=lambda it: it.owner,
 )
-"""`principal_id` references principals."""
+"""`principal_id` references principals, `application_id` applications; each credential has one of them."""
 FEDERATED_CREDENTIALS = Collection(
     name="federated_credentials",
     type=FederatedCredential,
     key=lambda it: it.key,
     columns={
-        "principal_id": lambda it: it.principal_id,
+        "principal_id": lambda it: it.principal_id or None,
+        "application_id": lambda it: it.application_id,
         "issuer": lambda it: it.trust.issuer,
         "subject": lambda it: it.trust.subject,
     },
-    subject=lambda it: it.principal_id,
+    subject=lambda it: it.owner,
 )
-"""`principal_id` references principals; (principal_id, issuer, subject) is unique among those that have a subject."""
+"""`principal_id` references principals, `application_id` applications; each credential has one of them. With it, (issuer, subject) is
+unique among those that have a subject.
+"""
 AGENTS = Collection(name="agents", type=Agent, key=lambda it: it.id, columns={"thumbprint": lambda it: it.thumbprint})
 """thumbprint is unique."""
 ROLE_DEFINITIONS = Collection(
@@ -179,13 +278,32 @@ ROLE_ASSIGNMENTS = Collection(
         "scope_key": lambda it: it.scope_key,
         "role_id": lambda it: it.role_id,
         "anchor_key": lambda it: it.anchor,
+        "management_group_key": lambda it: stored_group(it.scope, it.tenant_id),
     },
     subject=lambda it: it.principal_id,
 )
-"""(principal_id, role_id, scope_key) is unique; `principal_id` references principals, `anchor_key` resources."""
+"""(principal_id, role_id, scope_key) is unique; `principal_id` references principals, `anchor_key` resources, and
+`management_group_key` management_groups."""
 DENY_ASSIGNMENTS = Collection(
-    name="deny_assignments", type=DenyAssignment, key=lambda it: it.id, columns={"scope_key": lambda it: it.scope_key}
+    name="deny_assignments",
+    type=DenyAssignment,
+    key=lambda it: it.id,
+    columns={
+        "scope_key": lambda it: it.scope_key,
+        "anchor_key": lambda it: it.anchor,
+        "management_group_key": lambda it: stored_group(it.scope, it.tenant_id),
+    },
+    subject=lambda it: it.scope_key,
 )
+"""`anchor_key` references resources, `management_group_key` management_groups."""
+LOCKS = Collection(
+    name="locks",
+    type=Lock,
+    key=lambda it: it.id.key,
+    columns={"scope_key": lambda it: it.scope_key, "anchor_key": lambda it: it.anchor},
+    subject=lambda it: it.scope_key,
+)
+"""`anchor_key` references resources."""
 SIGNING_KEYS = Collection(
     name="signing_keys",
     type=SigningKey,
@@ -212,9 +330,10 @@ DEPLOYMENTS = Collection(
     columns={
         "scope_key": lambda it: deployment_key(it.tenant_id, it.id.scope),
         "group_key": lambda it: it.id.scope.key if it.id.resource_group is not None else None,
+        "management_group_key": lambda it: stored_group(str(it.id.scope), it.tenant_id),
     },
 )
-"""`group_key` references resources. `scope_key` holds the tenant too: the tenant's own scope has the same name in each."""
+"""`group_key` references resources, `management_group_key` management_groups. `scope_key` holds the tenant too: the tenant's own scope has the same name in each."""
 DEPLOYMENT_OPERATIONS = Collection(
     name="deployment_operations",
     type=DeploymentOperation,
@@ -222,6 +341,19 @@ DEPLOYMENT_OPERATIONS = Collection(
     columns={"deployment_key": lambda it: it.deployment},
 )
 """`deployment_key` references deployments."""
+LONG_OPERATIONS = Collection(
+    name="long_operations",
+    type=LongOperation,
+    key=lambda it: it.id,
+    columns={"subscription_id": lambda it: it.subscription_id},
+)
+
+PREDEFINED_TAGS = Collection(
+    name="predefined_tags",
+    type=PredefinedTag,
+    key=lambda it: it.key,
+    columns={"subscription_id": lambda it: it.subscription_id},
+)
 
 ACTIVITY = Log(
     name="activity_log",
@@ -252,7 +384,9 @@ SIGN_INS = Log(
 
 COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # heterogeneous by design; adapters only build tables from it
     TENANTS,
+    MANAGEMENT_GROUPS,
     SUBSCRIPTIONS,
+    SUBSCRIPTION_ALIASES,
     SETTINGS,
     RESOURCES,
     PRINCIPALS,
@@ -261,13 +395,21 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     APPLICATIONS,
     CREDENTIALS,
     FEDERATED_CREDENTIALS,
+    APP_ROLE_ASSIGNMENTS,
     AGENTS,
     ROLE_DEFINITIONS,
     ROLE_ASSIGNMENTS,
     DENY_ASSIGNMENTS,
+    LOCKS,
     SIGNING_KEYS,
     SECRETS,
     DEPLOYMENTS,
     DEPLOYMENT_OPERATIONS,
+    MEMBERSHIPS,
+    DEVICE_CODES,
+    SESSIONS,
+    REFRESH_TOKENS,
+    LONG_OPERATIONS,
+    PREDEFINED_TAGS,
 )
 LOGS: tuple[Log[object], ...] = (ACTIVITY, SIGN_INS)  # type: ignore[assignment]  # as above

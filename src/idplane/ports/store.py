@@ -16,6 +16,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 __all__ = [
     "ABSENT",
     "ANY",
+    "PLACE_SEPARATOR",
     "Append",
     "Batch",
     "Change",
@@ -35,6 +36,7 @@ __all__ = [
     "Store",
     "Trim",
     "Versioned",
+    "place_of",
 ]
 
 T = TypeVar("T")
@@ -66,6 +68,15 @@ class Log(Generic[T]):
     columns: Mapping[str, Callable[[T], ColumnValue]]
 
 
+def place_of(
+    collection: Collection[T], value: T, where: Mapping[str, ColumnValue] | None, under: tuple[str, str] | None
+) -> str:
+    """Where a record stands in the pages of a selection."""
+    key = collection.key(value)
+    found = collection.columns[under[0]](value) if under and not where else key
+    return key if found == key else f"{found}{PLACE_SEPARATOR}{key}"
+
+
 class Expect(enum.Enum):
     """Expectations about a record that are not a version number."""
 
@@ -73,6 +84,8 @@ class Expect(enum.Enum):
     ANY = "any"
 
 
+PLACE_SEPARATOR = "\x1f"
+"""Between the two parts of a place; it sorts ahead of whatever a resource id may hold."""
 ABSENT = Expect.ABSENT
 ANY = Expect.ANY
 
@@ -87,7 +100,11 @@ class Versioned(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Records in key order; `after` is where the next page starts, None at the end."""
+    """Records in the order of their places; `after` is the place behind which the next page starts, None at the end.
+
+    A record's place is its key. Where `under` alone selects, it is that column's value and then the key: the order of the column's
+    index, so that the last page of a long list costs what the first does.
+    """
 
     items: tuple[Versioned[T], ...]
     after: str | None
@@ -263,7 +280,7 @@ class Reads(Protocol):
         under: tuple[str, str] | None = None,
         limit: int,
     ) -> int:
-        """How many records match, or `limit` if there are more: for rules about numbers, which need no more than that."""
+        """How many records match, counted no further than `limit`: what limits are checked with."""
         ...
 
     async def read_log(  # noqa: PLR0913 - one query, spelled out

@@ -14,6 +14,7 @@ from idplane.model.roles import DenyAssignment
 from idplane.model.values import JsonObject
 from idplane.ports.collections import DENY_ASSIGNMENTS, PRINCIPALS
 from idplane.providers.filters import Comparison, FunctionCall, invalid_filter, parse_filter
+from idplane.providers.locks import LOCKS_TYPE
 from idplane.providers.role_assignments import ROLE_ASSIGNMENTS_TYPE
 from idplane.providers.role_definitions import ROLE_DEFINITIONS_TYPE, render_permission
 from idplane.providers.scopes import ScopedQuery, require_scope, scoped_page
@@ -61,7 +62,7 @@ async def _list_denies(listing: Listing) -> Listed:
         where={},
         keep=lambda one: one.tenant_id == context.tenant.id and wanted.admits(one),
     )
-    found, after = await scoped_page(context.store, query, after=listing.after, top=listing.top)
+    found, after = await scoped_page(context, query, after=listing.after, top=listing.top)
     return Listed(items=tuple([await _render_deny(one, context) for one in found]), after=after)
 
 
@@ -157,6 +158,7 @@ def _operations() -> tuple[OperationInfo, ...]:
         "roleDefinitions": ("Role definition", ("read", "write", "delete")),
         "denyAssignments": ("Deny assignment", ("read",)),
         "permissions": ("Permission", ("read",)),
+        "locks": ("Management lock", ("read", "write", "delete")),
     }
     return tuple(
         OperationInfo(
@@ -172,7 +174,7 @@ def _operations() -> tuple[OperationInfo, ...]:
 
 AUTHORIZATION = Provider(
     namespace="Microsoft.Authorization",
-    types=(ROLE_ASSIGNMENTS_TYPE, ROLE_DEFINITIONS_TYPE, _DENY_ASSIGNMENTS_TYPE, _PERMISSIONS_TYPE),
+    types=(ROLE_ASSIGNMENTS_TYPE, ROLE_DEFINITIONS_TYPE, _DENY_ASSIGNMENTS_TYPE, _PERMISSIONS_TYPE, LOCKS_TYPE),
     operations=_operations(),
     operations_versions=("2022-04-01", "2018-07-01", "2015-07-01"),
 )

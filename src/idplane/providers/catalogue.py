@@ -8,12 +8,17 @@ from idplane.arm.declare import Provider
 from idplane.providers.authorization import AUTHORIZATION
 from idplane.providers.compute import COMPUTE
 from idplane.providers.containers import APP, CONTAINER_INSTANCE, CONTAINER_SERVICE
+from idplane.providers.device_codes import DIRECTORY
 from idplane.providers.further_hosts import FURTHER_HOSTS
 from idplane.providers.insights import INSIGHTS
 from idplane.providers.keyvault import KEY_VAULT
 from idplane.providers.managed_identity import MANAGED_IDENTITY
+from idplane.providers.management import MANAGEMENT
 from idplane.providers.metadata import ProviderCatalogue
+from idplane.providers.provider_operations import provider_operations
+from idplane.providers.registration import registration
 from idplane.providers.resources import RESOURCES_VERSIONS, resources_provider
+from idplane.providers.storage import STORAGE
 from idplane.providers.surroundings import SURROUNDINGS, joined
 from idplane.providers.web import WEB
 from idplane.providers.workload_bindings import workload_bindings
@@ -24,9 +29,10 @@ __all__ = ["PROVIDERS", "composed"]
 def composed(*providers: Provider) -> tuple[Provider, ...]:
     """These namespaces and Microsoft.Resources, which describes them all. What stands under one name is one namespace."""
     catalogue = ProviderCatalogue()
-    register = catalogue.register(RESOURCES_VERSIONS)
+    own = (resources_provider(catalogue), provider_operations(catalogue))
+    actions, views = registration(catalogue, RESOURCES_VERSIONS), catalogue.views(RESOURCES_VERSIONS)
     registrable = tuple(
-        replace(one, actions={**one.actions, "register": register}) for one in joined(resources_provider(catalogue), *providers)
+        replace(one, actions={**one.actions, **actions}, views={**one.views, **views}) for one in joined(*own, *providers)
     )
     catalogue.providers = registrable
     return registrable
@@ -38,6 +44,8 @@ _AZURE = (
     INSIGHTS,
     KEY_VAULT,
     MANAGED_IDENTITY,
+    STORAGE,
+    MANAGEMENT,
     WEB,
     APP,
     CONTAINER_INSTANCE,
@@ -45,4 +53,4 @@ _AZURE = (
     *FURTHER_HOSTS,
     *SURROUNDINGS,
 )
-PROVIDERS = composed(*_AZURE, workload_bindings(_AZURE))
+PROVIDERS = composed(*_AZURE, workload_bindings(_AZURE), DIRECTORY)

@@ -16,6 +16,7 @@ from idplane.arm.envelope import timestamp
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.resources import Resource
 from idplane.model.values import JsonObject
+from idplane.providers.compute_catalogue import catalogue_types
 from idplane.providers.hosts import host_type
 from idplane.providers.scale_sets import COMPUTE_VERSIONS, IDS_AS_LIST, SCALE_SET_TYPES
 
@@ -113,7 +114,7 @@ def _operation(verb: str, operation: str, kind: str = "virtualMachines") -> Oper
 
 COMPUTE = Provider(
     namespace="Microsoft.Compute",
-    types=(_VIRTUAL_MACHINES, *SCALE_SET_TYPES),
+    types=(_VIRTUAL_MACHINES, *SCALE_SET_TYPES, *catalogue_types(COMPUTE_VERSIONS)),
     operations=(
         _operation("read", "Get a virtual machine"),
         _operation("write", "Create or update a virtual machine"),

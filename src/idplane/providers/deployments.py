@@ -24,9 +24,11 @@ from idplane.arm.declare import (
     StoredItem,
 )
 from idplane.arm.inner import InnerRequest
+from idplane.arm.long_running import SOON
 from idplane.model.deployments import Deployment, DeploymentState, deployment_key
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.ids import ResourceId
+from idplane.model.roles import Reason
 from idplane.model.values import JsonObject
 from idplane.ports.collections import DEPLOYMENT_OPERATIONS, DEPLOYMENTS
 from idplane.ports.store import ABSENT, Batch, Delete, Put, Versioned
@@ -35,7 +37,9 @@ from idplane.providers.deployment_requests import Ask, Nested, facts_of, planned
 from idplane.providers.filters import Comparison, invalid_filter, parse_filter
 from idplane.providers.scopes import require_scope
 from idplane.providers.what_if import foreseen
-from idplane.templates.planning import Plan
+from idplane.templates.facts import Unresolved
+from idplane.templates.naming import Planned
+from idplane.templates.planning import Plan, body
 
 __all__ = ["deployment_types"]
 
@@ -44,8 +48,6 @@ _NAMES = NameRule(re.compile(r"[-\w._()]{1,64}"), "1 to 64 letters, digits, '-',
 _PLACES = frozenset({Placement.TENANT, Placement.SUBSCRIPTION, Placement.GROUP})
 _NAMED_VALIDATIONS = "2024"
 """From these api-versions on, the answer of a validation has the deployment's id, name and type."""
-_SOON = (("Retry-After", "1"), ("x-ms-retry-after-ms", "100"))
-"""When to ask again: clients that know milliseconds ask sooner."""
 
 
 def deployment_types(versions: tuple[str, ...]) -> tuple[ResourceType, ...]:
@@ -153,7 +155,7 @@ async def _status(lookup: Lookup) -> Item | None:
     body: dict[str, object] = {"status": deployment.state.value}
     if deployment.error is not None:
         body["error"] = deployment.error
-    return Item(body=body, headers=() if deployment.state.ended else _SOON)
+    return Item(body=body, headers=() if deployment.state.ended else SOON)
 
 
 def _parent(identifier: ResourceId) -> ResourceId:
@@ -181,7 +183,7 @@ async def _require_allowed(context: Context, plan: Plan) -> None:
     for one in plan.resources.values():
         if not one.wanted or one.existing:
             continue
-        refusal = await context.manager.forbids(InnerRequest(method="PUT", path=one.id, api_version=one.api_version))
+        refusal = await _refusal(context, plan, one)
         if refusal is None:
             continue
         # Another tenant's subscription is one where the caller has no rights, and its token is as good as it was.
@@ -196,6 +198,19 @@ async def _require_allowed(context: Context, plan: Plan) -> None:
     if forbidden:
         words = f"Deployment failed with multiple errors: '{':'.join(forbidden[:20])}'"
         raise Failure(FailureKind.TEMPLATE_FORBIDDEN, words)
+
+
+async def _refusal(context: Context, plan: Plan, one: Planned) -> Failure | None:
+    """Why the caller may not deploy a resource. A condition may look at the body, where it is known ahead; else it waits for the body."""
+    asked = InnerRequest(method="PUT", path=one.id, api_version=one.api_version)
+    refusal = await context.manager.forbids(asked)
+    if refusal is None or refusal.data.get("reason") != Reason.CONDITION:
+        return refusal
+    try:
+        made = body(plan, one)
+    except Unresolved:
+        return None
+    return await context.manager.forbids(replace(asked, body=made))
 
 
 async def _put(write: OwnWrite) -> StoredItem:
@@ -214,7 +229,7 @@ async def _put(write: OwnWrite) -> StoredItem:
         body=shown(deployment, accepted=True),
         created=old is None,
         batch=batch,
-        headers=(("Azure-AsyncOperation", _status_address(context, deployment)), *_SOON),
+        headers=(("Azure-AsyncOperation", _status_address(context, deployment)), *SOON),
         then=_starting(context, deployment.key, run),
     )
 

@@ -26,7 +26,7 @@ from idplane.arm.declare import (
 from idplane.model.directory import Principal
 from idplane.model.expressions import LANGUAGE_VERSION, MAX_EXPRESSION
 from idplane.model.failure import Failure, FailureKind
-from idplane.model.federation import NAME_RULE, ClaimsExpression, FederatedCredential, Trust, federated_key
+from idplane.model.federation import NAME_RULE, ClaimsExpression, FederatedCredential, Trust, check_neighbours, federated_key
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
 from idplane.model.values import JsonObject
@@ -98,7 +98,6 @@ async def _put(write: OwnWrite) -> StoredItem:
     trust = _trust(write)
     trust.check()
     old = await context.store.get(FEDERATED_CREDENTIALS, federated_key(principal.value.id, write.id.name))
-    await _check_neighbours(context, principal.value, write.id.name, trust, created=old is None)
     if old is not None:
         stored = replace(old.value, trust=trust)
     else:
@@ -109,6 +108,9 @@ async def _put(write: OwnWrite) -> StoredItem:
             trust=trust,
             created_at=context.now,
         )
+    others = await context.store.all(FEDERATED_CREDENTIALS, where={"principal_id": principal.value.id})
+    limit = context.profile.federated_credentials_per_principal
+    check_neighbours(stored, [row.value for row in others], limit=limit, whose="Managed Identity")
     batch = Batch.of(
         Put(collection=PRINCIPALS, value=principal.value, expect=principal.version),
         Put(collection=FEDERATED_CREDENTIALS, value=stored, expect=old.version if old else ABSENT),
@@ -124,20 +126,6 @@ async def _delete(lookup: Lookup) -> Deleted | None:
     return Deleted(
         batch=Batch.of(Delete(collection=FEDERATED_CREDENTIALS, key=gone.key, expect=found.version, subject=gone.principal_id))
     )
-
-
-async def _check_neighbours(context: Context, principal: Principal, name: str, trust: Trust, *, created: bool) -> None:
-    """What holds among the credentials of one identity: issuer and subject together are unique, and there is a limit."""
-    mine = {"principal_id": principal.id}
-    if trust.subject is not None:
-        same = await context.store.all(FEDERATED_CREDENTIALS, where={**mine, "issuer": trust.issuer, "subject": trust.subject})
-        if any(row.value.name.lower() != name.lower() for row in same):
-            words = "Issuer and subject combination already exists for this Managed Identity."
-            raise Failure(FailureKind.INVALID_PARAMETER, words, code="BadRequest")
-    limit = context.profile.federated_credentials_per_principal
-    if created and limit is not None and len(await context.store.all(FEDERATED_CREDENTIALS, where=mine)) >= limit:
-        words = f"Too many Federated Identity Credentials: a Managed Identity can have at most {limit}."
-        raise Failure(FailureKind.LIMIT_EXCEEDED, words, code="BadRequest")
 
 
 def _trust(write: OwnWrite) -> Trust:

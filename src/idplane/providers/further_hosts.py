@@ -215,15 +215,6 @@ _ROWS = (
         identities=EITHER_IDENTITY,
     ),
     _Row("Microsoft.Sql/servers", "2025-08-01-preview 2025-01-01 2023-08-01 2021-11-01"),
-    _Row(
-        "Microsoft.Storage/storageAccounts",
-        (
-            "2026-04-01 2025-08-01 2025-06-01 2025-01-01 2024-01-01 2023-05-01 2023-04-01 2023-01-01 2022-09-01 "
-            "2022-05-01 2021-09-01 2021-08-01 2021-06-01 2021-04-01 2021-02-01 2021-01-01 2020-08-01-preview "
-            "2019-06-01 2019-04-01 2018-11-01 2018-07-01 2018-02-01"
-        ),
-        created=200,
-    ),
     _Row("Microsoft.StreamAnalytics/streamingjobs", "2021-10-01-preview 2020-03-01"),
     _Row(
         "Microsoft.Synapse/workspaces",

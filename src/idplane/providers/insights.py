@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from idplane.arm.declare import Item, Listed, Listing, Lookup, Own, Placement, Provider, ResourceType, Visibility
+from idplane.arm.declare import Item, Listed, Listing, Lookup, OperationInfo, Own, Placement, Provider, ResourceType, Visibility
 from idplane.model.events import ActivityEvent
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ROOT, ResourceId
@@ -223,4 +223,14 @@ _EVENT_CATEGORIES = ResourceType(
     system_data=False,
 )
 
-INSIGHTS = Provider(namespace="Microsoft.Insights", types=(_EVENT_TYPES, _VALUES, _EVENT_CATEGORIES))
+_OPERATIONS = tuple(
+    OperationInfo(name=one.permission("read"), operation="Read", resource=words, provider="Microsoft Insights")
+    for one, words in ((_VALUES, "Activity log events"), (_EVENT_CATEGORIES, "Event categories"))
+)
+
+INSIGHTS = Provider(
+    namespace="Microsoft.Insights",
+    types=(_EVENT_TYPES, _VALUES, _EVENT_CATEGORIES),
+    operations=_OPERATIONS,
+    operations_versions=("2015-04-01",),
+)

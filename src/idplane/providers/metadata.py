@@ -1,20 +1,22 @@
-"""What clients are told of the declared namespaces: types, api-versions, locations (control-plane.md section 5.1).
-
-Every namespace is registered in every subscription; registering one is a question with a known answer.
-"""
+"""What clients are told of the declared namespaces: types, api-versions, locations (control-plane.md section 5.1)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from idplane.arm.context import Context
 from idplane.arm.declare import Action, Invocation, Outcome, Placement, Provider, ResourceType, Visibility
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
 from idplane.providers.locations import LOCATION_NAMES
 
-__all__ = ["ProviderCatalogue"]
+__all__ = ["UNREGISTRABLE", "ProviderCatalogue", "described"]
+
+_READ = "Microsoft.Resources/subscriptions/providers/read"
+UNREGISTRABLE = frozenset({"microsoft.authorization", "microsoft.management", "microsoft.resources", "microsoft.subscription"})
+"""Namespaces that are part of Resource Manager itself; no subscription can do without them."""
 
 
 @dataclass(slots=True)
@@ -27,32 +29,64 @@ class ProviderCatalogue:
         """GET `{tenant or subscription}/providers[/{namespace}]`; public among authenticated callers."""
         return Action(run=self._show, visibility=Visibility.OPEN)
 
-    def register(self, api_versions: tuple[str, ...]) -> Action:
-        """POST `/subscriptions/{id}/providers/{namespace}/register`."""
-        return Action(run=self._show, api_versions=api_versions)
+    def views(self, api_versions: tuple[str, ...]) -> dict[str, Action]:
+        """GET `/subscriptions/{id}/providers/{namespace}/{word}`."""
+        return {
+            "resourceTypes": Action(run=self._types, permission=_READ, api_versions=api_versions),
+            "providerPermissions": Action(run=self._permissions, permission=_READ, api_versions=api_versions),
+        }
+
+    def named(self, namespace: str) -> Provider:
+        """A namespace; raises `Failure(UNKNOWN_NAMESPACE)`."""
+        found = next((one for one in self.providers if one.namespace.lower() == namespace.lower()), None)
+        if found is None:
+            raise Failure(FailureKind.UNKNOWN_NAMESPACE, "the resource namespace is not known", namespace=namespace)
+        return found
 
     async def _show(self, invocation: Invocation) -> Outcome:
+        gone = _unregistered(invocation.context)
         if not invocation.argument:
-            return Outcome(body={"value": [_described(one, invocation.id) for one in self.providers]})
-        found = next((one for one in self.providers if one.namespace.lower() == invocation.argument.lower()), None)
-        if found is None:
-            namespace = invocation.argument
-            raise Failure(FailureKind.UNKNOWN_NAMESPACE, "the resource namespace is not known", namespace=namespace)
-        return Outcome(body=_described(found, invocation.id))
+            return Outcome(body={"value": [described(one, invocation.id, gone) for one in self.providers]})
+        return Outcome(body=described(self.named(invocation.argument), invocation.id, gone))
+
+    async def _types(self, invocation: Invocation) -> Outcome:
+        _require_subscription(invocation)
+        return Outcome(body={"value": _types(self.named(invocation.argument))})
+
+    async def _permissions(self, invocation: Invocation) -> Outcome:
+        """Applications of the namespace that have rights of their own in the subscription: there are none."""
+        _require_subscription(invocation)
+        self.named(invocation.argument)
+        return Outcome(body={"value": []})
 
 
-def _described(provider: Provider, scope: ResourceId) -> JsonObject:
+def described(provider: Provider, scope: ResourceId, unregistered: Sequence[str] = ()) -> JsonObject:
+    """A namespace as clients read it at a scope."""
     prefix = str(scope) if scope.segments else ""
-    types: list[JsonObject] = [_type(one) for one in provider.types if one.path != "tenants"]
-    if provider.operations_versions:
-        types.append({"resourceType": "operations", "locations": [], "apiVersions": list(provider.operations_versions)})
+    needed = provider.namespace.lower() not in UNREGISTRABLE
     return {
         "id": f"{prefix}/providers/{provider.namespace}",
         "namespace": provider.namespace,
-        "registrationPolicy": "RegistrationFree",
-        "registrationState": "Registered",
-        "resourceTypes": types,
+        "registrationPolicy": "RegistrationRequired" if needed else "RegistrationFree",
+        "registrationState": "NotRegistered" if provider.namespace.lower() in unregistered else "Registered",
+        "resourceTypes": _types(provider),
     }
+
+
+def _unregistered(context: Context) -> tuple[str, ...]:
+    return context.subscription.unregistered if context.subscription is not None else ()
+
+
+def _require_subscription(invocation: Invocation) -> None:
+    if invocation.id.type != "Microsoft.Resources/subscriptions":
+        raise Failure(FailureKind.PATH_NOT_FOUND, "this is told of subscriptions", path=str(invocation.id))
+
+
+def _types(provider: Provider) -> list[JsonObject]:
+    types: list[JsonObject] = [_type(one) for one in provider.types if one.path != "tenants"]
+    if provider.operations_versions:
+        types.append({"resourceType": "operations", "locations": [], "apiVersions": list(provider.operations_versions)})
+    return types
 
 
 def _type(declared: ResourceType) -> JsonObject:

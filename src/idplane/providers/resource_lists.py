@@ -99,7 +99,7 @@ async def list_resources(invocation: Invocation) -> Outcome:
 
 async def _readable(context: Context, scope: ResourceId, found: list[Resource]) -> list[Resource]:
     ids = context.caller.principal_ids
-    if (await context.access.check(ids, context.action, scope)).allowed:
+    if (await context.access.check(ids, context.action, scope)).allowed and not await context.access.denied_below(scope):
         return found
     return [one for one in found if (await context.access.check(ids, f"{one.type}/read", one.id)).allowed]
 

@@ -23,6 +23,7 @@ from idplane.arm.declare import (
     Write,
     Written,
 )
+from idplane.arm.long_running import operation_results
 from idplane.model.directory import Subscription
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
@@ -30,7 +31,11 @@ from idplane.ports.collections import ROLE_ASSIGNMENTS, SUBSCRIPTIONS
 from idplane.providers.deployments import deployment_types
 from idplane.providers.locations import locations_of
 from idplane.providers.metadata import ProviderCatalogue
+from idplane.providers.moves import move, validate_move
+from idplane.providers.operations import operations_of
+from idplane.providers.questions import questions
 from idplane.providers.resource_lists import GROUP_TYPE, groups_filter, list_resources
+from idplane.providers.tag_names import tag_name_types
 
 __all__ = ["RESOURCES_VERSIONS", "resources_provider"]
 
@@ -85,6 +90,8 @@ RESOURCES_VERSIONS = (
 )
 """Resource Manager's own api-versions; every one is served alike."""
 
+_LAST: JsonObject = {"nextLink": ""}
+"""What the descriptions of these two lists require of a last page, and clients read as the end."""
 _TENANT = "Microsoft.Resources/tenants"
 _SUBSCRIPTION = "Microsoft.Resources/subscriptions"
 _GROUP_NAMES = NameRule(
@@ -110,7 +117,8 @@ async def _tenants(listing: Listing) -> Listed:
                 "tenantCategory": "Home",
                 "tenantType": "AAD",
             },
-        )
+        ),
+        extra=_LAST,
     )
 
 
@@ -126,7 +134,7 @@ async def _subscriptions(listing: Listing) -> Listed:
         SUBSCRIPTIONS, where={"tenant_id": context.tenant.id}, after=listing.after, limit=listing.top
     )
     shown = [_shown(one.value) for one in page.items if await _sees(context, one.value)]
-    return Listed(items=tuple(shown), after=page.after, extra={"count": {"type": "Total", "value": len(shown)}})
+    return Listed(items=tuple(shown), after=page.after, extra=_LAST)
 
 
 async def _sees(context: Context, subscription: Subscription) -> bool:
@@ -177,42 +185,50 @@ def resources_provider(catalogue: ProviderCatalogue) -> Provider:
     """The namespace, with the catalogue that its `providers` views show."""
     metadata = catalogue.view()
     resources = Action(run=list_resources, visibility=Visibility.FILTERED)
+    types = (
+        ResourceType(
+            name=_TENANT,
+            api_versions=RESOURCES_VERSIONS,
+            placements=frozenset({Placement.TENANT}),
+            own=Own(list=_tenants),
+            visibility=Visibility.OPEN,
+            views={"providers": metadata},
+        ),
+        ResourceType(
+            name=_SUBSCRIPTION,
+            api_versions=RESOURCES_VERSIONS,
+            placements=frozenset({Placement.TENANT}),
+            own=Own(get=_subscription, list=_subscriptions),
+            visibility=Visibility.OPEN,
+            views={
+                "providers": replace(metadata, visibility=Visibility.FILTERED),
+                "locations": Action(run=_locations, visibility=Visibility.FILTERED),
+                "resources": resources,
+            },
+        ),
+        ResourceType(
+            name=GROUP_TYPE,
+            api_versions=RESOURCES_VERSIONS,
+            placements=frozenset({Placement.SUBSCRIPTION}),
+            naming=_GROUP_NAMES,
+            permissions="Microsoft.Resources/subscriptions/resourceGroups",
+            visibility=Visibility.FILTERED,
+            keep=groups_filter,
+            put=_put_group,
+            delete_missing=404,
+            deleted_later=True,
+            system_data=False,
+            views={"resources": resources},
+            actions={"moveResources": Action(run=move), "validateMoveResources": Action(run=validate_move)},
+        ),
+        *deployment_types(("2026-06-01", *RESOURCES_VERSIONS)),
+        *tag_name_types(RESOURCES_VERSIONS),
+        operation_results(RESOURCES_VERSIONS),
+    )
     return Provider(
         namespace="Microsoft.Resources",
-        types=(
-            ResourceType(
-                name=_TENANT,
-                api_versions=RESOURCES_VERSIONS,
-                placements=frozenset({Placement.TENANT}),
-                own=Own(list=_tenants),
-                visibility=Visibility.OPEN,
-                views={"providers": metadata},
-            ),
-            ResourceType(
-                name=_SUBSCRIPTION,
-                api_versions=RESOURCES_VERSIONS,
-                placements=frozenset({Placement.TENANT}),
-                own=Own(get=_subscription, list=_subscriptions),
-                visibility=Visibility.OPEN,
-                views={
-                    "providers": replace(metadata, visibility=Visibility.FILTERED),
-                    "locations": Action(run=_locations, visibility=Visibility.FILTERED),
-                    "resources": resources,
-                },
-            ),
-            ResourceType(
-                name=GROUP_TYPE,
-                api_versions=RESOURCES_VERSIONS,
-                placements=frozenset({Placement.SUBSCRIPTION}),
-                naming=_GROUP_NAMES,
-                permissions="Microsoft.Resources/subscriptions/resourceGroups",
-                visibility=Visibility.FILTERED,
-                keep=groups_filter,
-                put=_put_group,
-                delete_missing=404,
-                system_data=False,
-                views={"resources": resources},
-            ),
-            *deployment_types(("2026-06-01", *RESOURCES_VERSIONS)),
-        ),
+        types=types,
+        operations=operations_of("Microsoft Resources", types),
+        actions=questions(RESOURCES_VERSIONS),
+        operations_versions=RESOURCES_VERSIONS,
     )

@@ -1,7 +1,8 @@
 """Microsoft.Authorization/roleAssignments: giving and taking roles (control-plane.md sections 5.5, 6, 7.3 and 9).
 
-Whoever holds `roleAssignments/write` at a scope may give any role there, as in Azure; nothing here widens or narrows that. An
-assignment never changes its principal, role or scope, so what a PUT may update is its description alone.
+Whoever holds `roleAssignments/write` at a scope may give any role there, as in Azure, unless he holds it under a condition on what
+he gives (`assignment_conditions`). An assignment never changes its principal, role or scope, so what a PUT may update is its
+description and its condition.
 
 Races are settled by the store: assigning a custom role raises the role's version, so that a delete or change of the role that was
 decided before starts again and sees the assignment; an assignment refers to its principal and to the resource that its scope is or
@@ -10,7 +11,6 @@ lies in, so neither can go and leave it behind; and (principal, role, scope) is 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
 from idplane.arm.context import Context
@@ -23,6 +23,13 @@ from idplane.model.roles import RoleAssignment, RoleDefinition
 from idplane.model.values import JsonObject
 from idplane.ports.collections import PRINCIPALS, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
 from idplane.ports.store import ABSENT, Batch, ColumnValue, Delete, Put, Require, Versioned
+from idplane.providers.assignment_conditions import (
+    StatedCondition,
+    attributes_of_request,
+    attributes_of_stored,
+    role_id_of,
+    stated_condition,
+)
 from idplane.providers.fields import Fields
 from idplane.providers.filters import Condition, FunctionCall, invalid_filter, parse_filter
 from idplane.providers.role_definitions import assignable_at, custom_role
@@ -34,7 +41,6 @@ __all__ = ["ROLE_ASSIGNMENTS_TYPE"]
 _TYPE = "Microsoft.Authorization/roleAssignments"
 _DESCRIPTION_LIMIT = 2048
 _OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
-_ROLE_ID = re.compile(r"(?:/.*)?/providers/Microsoft\.Authorization/roleDefinitions/([^/]+)", re.IGNORECASE)
 # What clients may call a principal's type. The answer always carries the real one: azure-mgmt-authorization sends "User" for
 # everything unless told otherwise (control-plane.md section 6).
 _PRINCIPAL_TYPES = frozenset({"user", "group", "serviceprincipal", "foreigngroup", "device", "msi", "application", "unknown"})
@@ -48,6 +54,7 @@ class _Wanted:
     principal_id: str
     description: str | None
     delegated_identity: str | None
+    condition: StatedCondition
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,7 @@ async def _list(listing: Listing) -> Listed:
         where=where,
         keep=lambda one: one.tenant_id == context.tenant.id,
     )
-    found, after = await scoped_page(context.store, query, after=listing.after, top=listing.top)
+    found, after = await scoped_page(context, query, after=listing.after, top=listing.top)
     return Listed(items=tuple(_render(one) for one in found), after=after)
 
 
@@ -141,6 +148,8 @@ async def _put(write: OwnWrite) -> StoredItem:
         created_by=context.caller.principal_id,
         changed_by=context.caller.principal_id,
         description=wanted.description,
+        condition=wanted.condition.text,
+        condition_version=wanted.condition.version,
         delegated_identity=wanted.delegated_identity,
         anchor=proof.value.id.key if proof is not None else None,
     )
@@ -152,8 +161,8 @@ async def _put(write: OwnWrite) -> StoredItem:
 
 def _wanted(body: JsonObject) -> _Wanted:
     fields = Fields(body).inner("properties")
-    role = _ROLE_ID.fullmatch(fields.required_text("roleDefinitionId"))
-    if role is None or not is_guid(role[1]):
+    role_id = role_id_of(fields.required_text("roleDefinitionId"))
+    if role_id is None:
         raise _refused(
             "The role definition ID is not valid. It must end with /providers/Microsoft.Authorization/roleDefinitions/{GUID}.",
             "InvalidRoleDefinitionId",
@@ -162,17 +171,12 @@ def _wanted(body: JsonObject) -> _Wanted:
     if not is_guid(principal_id):
         raise _refused("A valid principal ID must be provided for role assignment.", "InvalidPrincipalId")
     _check_principal_type(fields.text("principalType"))
-    if fields.has("condition"):
-        # A condition that nobody evaluates would give more than was asked for.
-        raise _refused(
-            "Role assignment conditions are not supported by this server. Assign the role without a condition, or a narrower role.",
-            "RoleAssignmentConditionNotSupported",
-        )
     return _Wanted(
-        role_id=role[1].lower(),
+        role_id=role_id,
         principal_id=principal_id.lower(),
         description=fields.text("description", limit=_DESCRIPTION_LIMIT),
         delegated_identity=fields.text("delegatedManagedIdentityResourceId"),
+        condition=stated_condition(fields),
     )
 
 
@@ -199,9 +203,17 @@ def _updated(old: Versioned[RoleAssignment], wanted: _Wanted, scope: ResourceId,
             "Tenant ID, application ID, principal ID, and scope are not allowed to be updated.",
             id=value.id,
         )
-    if value.description == wanted.description:
+    condition = wanted.condition
+    if (value.description, value.condition) == (wanted.description, condition.text):
         return StoredItem(body=_render(value), created=False, batch=Batch())
-    value = replace(value, description=wanted.description, changed_at=context.now, changed_by=context.caller.principal_id)
+    value = replace(
+        value,
+        description=wanted.description,
+        condition=condition.text,
+        condition_version=condition.version,
+        changed_at=context.now,
+        changed_by=context.caller.principal_id,
+    )
     batch = Batch.of(Put(collection=ROLE_ASSIGNMENTS, value=value, expect=old.version))
     return StoredItem(body=_render(value), created=False, batch=batch)
 
@@ -217,7 +229,7 @@ async def _role(context: Context, role_id: str, scope: ResourceId) -> Versioned[
             f"The specified role definition with ID '{role_id.replace('-', '')}' does not exist.",
             id=role_id,
         )
-    if not assignable_at(role.value, scope):
+    if not assignable_at(role.value, await context.access.lineage(scope)):
         raise _refused(
             f"The role definition '{role.value.name}' is not assignable at scope '{scope}'.",
             "RoleAssignmentScopeNotAssignableToRoleDefinition",
@@ -256,14 +268,17 @@ async def _require_new(context: Context, wanted: _Wanted, scope: ResourceId) -> 
 
 
 async def _require_room(context: Context, scope: ResourceId) -> None:
-    limit = context.profile.role_assignments_per_subscription
-    if limit is None or scope.subscription is None:
+    profile = context.profile
+    if scope.subscription is not None:
+        kind, limit, place = "subscription", profile.role_assignments_per_subscription, f"/subscriptions/{scope.subscription}"
+    elif scope.is_management_group:
+        kind, limit, place = "management group", profile.role_assignments_per_management_group, scope.key
+    else:
         return
-    subscription = f"/subscriptions/{scope.subscription}"
-    if await context.store.count(ROLE_ASSIGNMENTS, under=("scope_key", subscription), limit=limit) >= limit:
+    if limit is not None and await context.store.count(ROLE_ASSIGNMENTS, under=("scope_key", place), limit=limit) >= limit:
         raise Failure(
             FailureKind.LIMIT_EXCEEDED,
-            f"No more role assignments can be created: the subscription has reached its limit of {limit}.",
+            f"No more role assignments can be created: the {kind} has reached its limit of {limit}.",
             code="RoleAssignmentLimitExceeded",
             limit=str(limit),
         )
@@ -277,21 +292,24 @@ async def _delete(lookup: Lookup) -> Deleted | None:
     old = await _find(context, lookup.id)
     if old is None:
         return None
+    # Another assignment may have taken the name since the caller was let in: conditions are about the one that goes.
+    await context.require(context.action, lookup.id, attributes=attributes_of_stored(old.value))
     batch = await _require_other_owner(context, old.value)
     batch += Batch.of(Delete(collection=ROLE_ASSIGNMENTS, key=old.value.id, expect=old.version))
     return Deleted(batch=batch, body=_render(old.value))
 
 
 async def _require_other_owner(context: Context, leaving: RoleAssignment) -> Batch:
-    """Keep the last Owner of the tenant or a subscription: without one nobody could ever grant anything again.
+    """Keep the last Owner of the tenant, a management group or a subscription: without one nobody could ever grant anything again.
 
     The batch pins the other Owner's assignment, so that two deletes cannot each count on what the other takes away.
     """
     scope = ResourceId.parse(leaving.scope)
-    if leaving.role_id != _OWNER or scope.resource_group is not None or scope.namespace is not None:
+    inside = scope.resource_group is not None or (scope.namespace is not None and not scope.is_management_group)
+    if leaving.role_id != _OWNER or inside:
         return Batch()
-    for one in scope.lineage():
-        where: dict[str, ColumnValue] = {"scope_key": one.key, "role_id": _OWNER}
+    for key in await context.access.lineage(scope):
+        where: dict[str, ColumnValue] = {"scope_key": key, "role_id": _OWNER}
         for other in await context.store.all(ROLE_ASSIGNMENTS, where=where):
             if other.value.id != leaving.id and other.value.tenant_id == context.tenant.id:
                 return Batch.of(Require(collection=ROLE_ASSIGNMENTS, key=other.value.id, expect=other.version))
@@ -354,6 +372,7 @@ ROLE_ASSIGNMENTS_TYPE = ResourceType(
     taggable=False,
     system_data=False,
     patchable=False,
+    attributes=attributes_of_request,
     logged=(
         "roleDefinitionId",
         "principalId",

@@ -7,6 +7,7 @@ all of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -43,17 +44,19 @@ class _Filter:
     built_in: bool | None = None
     below: bool = False
 
-    def admits(self, role: RoleDefinition, scope: ResourceId) -> bool:
+    async def admits(self, role: RoleDefinition, scope: ResourceId, context: Context) -> bool:
         if self.name is not None and role.name.lower() != self.name:
             return False
         if self.built_in is not None and role.built_in != self.built_in:
             return False
-        return _matters_at(role, scope) if self.below else assignable_at(role, scope)
+        if self.below:
+            return await _matters_at(role, scope, context)
+        return assignable_at(role, await context.access.lineage(scope))
 
 
-def assignable_at(role: RoleDefinition, scope: ResourceId) -> bool:
-    """Whether the role may be assigned at `scope`: it lies at or below an assignable scope."""
-    return any(scope.is_within(one) for one in _scopes(role))
+def assignable_at(role: RoleDefinition, lineage: Sequence[str]) -> bool:
+    """Whether the role may be assigned at the scope of this lineage: it lies at or below an assignable scope."""
+    return any(one.lower() in lineage for one in role.assignable_scopes)
 
 
 async def custom_role(context: Context, role_id: str) -> Versioned[RoleDefinition] | None:
@@ -81,7 +84,7 @@ async def _get(lookup: Lookup) -> Item | None:
     if role is None:
         found = await custom_role(lookup.context, role_id)
         role = found.value if found is not None else None
-    if role is None or not _matters_at(role, lookup.id.scope):
+    if role is None or not await _matters_at(role, lookup.id.scope, lookup.context):
         return None
     return Item(body=_render(role, lookup.id.scope, lookup.context))
 
@@ -99,7 +102,7 @@ async def _list(listing: Listing) -> Listed:
         where["role_name"] = wanted.name
     page = await context.store.page(ROLE_DEFINITIONS, where=where, after=listing.after, limit=listing.top)
     roles.extend(one.value for one in page.items)
-    shown = (role for role in roles if wanted.admits(role, listing.scope))
+    shown = [role for role in roles if await wanted.admits(role, listing.scope, context)]
     return Listed(items=tuple(_render(role, listing.scope, context) for role in shown), after=page.after)
 
 
@@ -144,7 +147,7 @@ async def _delete(lookup: Lookup) -> Deleted | None:
     context, role_id = lookup.context, lookup.id.name.lower()
     _refuse_built_in(role_id)
     old = await custom_role(context, role_id)
-    if old is None or not _matters_at(old.value, lookup.id.scope):
+    if old is None or not await _matters_at(old.value, lookup.id.scope, context):
         return None
     for scope in old.value.assignable_scopes:
         await context.require(lookup.type.permission("delete"), ResourceId.parse(scope))
@@ -212,7 +215,7 @@ async def _require_room(context: Context) -> None:
 async def _require_assignments_covered(context: Context, role: RoleDefinition) -> None:
     """An assignable scope cannot be taken away while the role is assigned there."""
     for one in await context.store.all(ROLE_ASSIGNMENTS, where={"role_id": role.id}):
-        if not assignable_at(role, ResourceId.parse(one.value.scope)):
+        if not assignable_at(role, await context.access.lineage(ResourceId.parse(one.value.scope))):
             raise Failure(
                 FailureKind.ROLE_DEFINITION_IN_USE,
                 f"The role is assigned at scope '{one.value.scope}', which its assignable scopes must go on to cover.",
@@ -264,14 +267,18 @@ def _permission(block: Fields) -> Permission:
 
 
 def _assignable_scopes(fields: Fields) -> tuple[str, ...]:
-    """Subscriptions and resource groups; a custom role cannot be assignable at the root (control-plane.md section 7.3)."""
+    """Subscriptions, groups, and at most one management group; no role of a tenant's own can be assignable at `/` (CP section 7.3)."""
     texts = fields.texts("assignableScopes", limit=_SCOPES_LIMIT)
     if not texts:
         raise fields.refuse("assignableScopes", "must hold at least one scope")
     scopes = {scope.key: scope for scope in map(ResourceId.parse, texts)}
     for scope in scopes.values():
-        if scope.subscription is None or scope.namespace is not None:
-            raise fields.refuse("assignableScopes", f"holds '{scope}', which is no subscription or resource group")
+        if not scope.is_management_group and (scope.subscription is None or scope.namespace is not None):
+            raise fields.refuse(
+                "assignableScopes", f"holds '{scope}', which is no management group, subscription or resource group"
+            )
+    if sum(scope.is_management_group for scope in scopes.values()) > 1:
+        raise fields.refuse("assignableScopes", "holds more than one management group")
     return tuple(map(str, scopes.values()))
 
 
@@ -287,9 +294,14 @@ def _scopes(role: RoleDefinition) -> tuple[ResourceId, ...]:
     return tuple(ResourceId.parse(text) for text in role.assignable_scopes)
 
 
-def _matters_at(role: RoleDefinition, scope: ResourceId) -> bool:
+async def _matters_at(role: RoleDefinition, scope: ResourceId, context: Context) -> bool:
     """Assignable at the scope, or somewhere below it."""
-    return any(scope.is_within(one) or one.is_within(scope) for one in _scopes(role))
+    if assignable_at(role, await context.access.lineage(scope)):
+        return True
+    for one in _scopes(role):
+        if scope.key in await context.access.lineage(one):
+            return True
+    return False
 
 
 def _render(role: RoleDefinition, scope: ResourceId, context: Context) -> JsonObject:

@@ -15,7 +15,7 @@ from idplane.arm.missing import resource_not_found
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ROOT, ResourceId
 from idplane.model.resources import Resource
-from idplane.ports.collections import RESOURCES, SUBSCRIPTIONS
+from idplane.ports.collections import MANAGEMENT_GROUPS, RESOURCES, SUBSCRIPTIONS
 from idplane.ports.store import Collection, ColumnValue, Reads, Versioned
 
 __all__ = ["ScopedQuery", "definition_scope", "require_scope", "scoped_page"]
@@ -41,7 +41,7 @@ async def require_scope(context: Context, scope: ResourceId) -> Versioned[Resour
     A child of a stored resource need not be stored itself: roles are assigned to single secrets of a vault, which are no resources.
     Raises `Failure(SUBSCRIPTION_NOT_FOUND, GROUP_NOT_FOUND, RESOURCE_NOT_FOUND)`.
     """
-    if scope == ROOT:
+    if scope == ROOT or await _is_group(context, scope):
         return None
     if scope.subscription is not None:
         await _require_subscription(context, scope.subscription)
@@ -56,17 +56,23 @@ async def require_scope(context: Context, scope: ResourceId) -> Versioned[Resour
 
 
 def definition_scope(scope: ResourceId) -> str:
-    """What role definition ids start with when they are shown at `scope`: its subscription, or nothing (control-plane.md section 7.3)."""
+    """What role definition ids start with when they are shown at `scope`: its subscription, or nothing (control-plane.md section 7.3).
+
+    At a management group they start with nothing, as at the tenant.
+    """
     return f"/subscriptions/{scope.subscription}" if scope.subscription else ""
 
 
-async def scoped_page(store: Reads, query: ScopedQuery[T], *, after: str | None, top: int) -> tuple[tuple[T, ...], str | None]:
+async def scoped_page(
+    context: Context, query: ScopedQuery[T], *, after: str | None, top: int
+) -> tuple[tuple[T, ...], str | None]:
     """One page of a query and the cursor of the next: first what stands above the scope, from the tenant down, then the rest.
 
     Pages hold at most `top` records and may hold fewer, even none, before the end. Raises `Failure(INVALID_PARAMETER)` for a
     cursor that is not ours.
     """
-    above = [one.key for one in reversed(tuple(query.scope.lineage()))][:-1]
+    store = context.store
+    above = (await context.access.lineage(query.scope))[:0:-1]
     stage, key = _cursor(after, stages=len(above) + 1)
     found: list[T] = []
     room = top
@@ -95,6 +101,15 @@ def _cursor(after: str | None, *, stages: int) -> tuple[int, str | None]:
     if not stage.isascii() or not stage.isdigit() or int(stage[:6]) >= stages:
         raise Failure(FailureKind.INVALID_PARAMETER, "The continuation token is not valid.", parameter="$skipToken")
     return int(stage), key or None
+
+
+async def _is_group(context: Context, scope: ResourceId) -> bool:
+    """Whether the scope is a management group of the caller's tenant. What lies in one by its form has records of other kinds."""
+    if not scope.is_management_group:
+        return False
+    key = scope.name.lower()
+    found = await context.store.get(MANAGEMENT_GROUPS, key)
+    return key == context.tenant.id or (found is not None and found.value.tenant_id == context.tenant.id)
 
 
 async def _require_subscription(context: Context, subscription_id: str) -> None:

@@ -15,7 +15,7 @@ from idplane.providers.secret_members import without_secrets
 __all__ = ["SURROUNDINGS", "joined"]
 
 _NETWORK = (
-    "2025-05-01 2025-03-01 2025-01-01 2024-10-01 2024-07-01 2024-05-01 2024-03-01 2024-01-01 2023-11-01 2023-09-01 2023-06-01 2023-05-01 "
+    "2025-09-01 2025-07-01 2025-05-01 2025-03-01 2025-01-01 2024-10-01 2024-07-01 2024-05-01 2024-03-01 2024-01-01 2023-11-01 2023-09-01 2023-06-01 2023-05-01 "
     "2023-04-01 2023-02-01 2022-11-01 2022-09-01 2022-07-01 2022-05-01 2022-01-01 2021-08-01 2021-05-01 2021-03-01 2021-02-01 2020-11-01 "
     "2020-08-01 2020-07-01 2020-06-01 2020-05-01 2020-04-01 2020-03-01 2019-12-01 2019-11-01 2019-09-01 2019-08-01 2019-07-01 2019-06-01 "
     "2019-04-01 2019-02-01 2018-11-01 2018-10-01 2018-08-01 2018-04-01 2017-10-01 2017-06-01 2016-03-30 2015-06-15"
@@ -40,6 +40,7 @@ class _Row:
             naming=NAME,
             located=self.located,
             taggable=self.located,
+            system_data=False,
             put=_put,
         )
 
@@ -70,7 +71,12 @@ def joined(*providers: Provider) -> tuple[Provider, ...]:
         found[one.namespace] = (
             one
             if first is None
-            else replace(first, types=first.types + one.types, operations=first.operations + one.operations)
+            else replace(
+                first,
+                types=first.types + one.types,
+                operations=first.operations + one.operations,
+                operations_versions=first.operations_versions or one.operations_versions,
+            )
         )
     return tuple(found.values())
 

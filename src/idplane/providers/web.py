@@ -25,6 +25,7 @@ from idplane.arm.declare import (
     Provider,
     ResourceType,
     Write,
+    Written,
 )
 from idplane.arm.missing import resource_not_found
 from idplane.model.ids import ResourceId
@@ -34,6 +35,7 @@ from idplane.ports.collections import RESOURCES
 from idplane.providers.fields import Fields
 from idplane.providers.hosts import host_type
 from idplane.providers.operations import operations_of
+from idplane.providers.web_stacks import stack_types
 
 __all__ = ["WEB"]
 
@@ -87,13 +89,23 @@ _PLAN_NAMES = NameRule(re.compile(r"[A-Za-z0-9-]{1,60}"), "1 to 60 letters, digi
 def _prepare(write: Write) -> Resource:
     draft, old = write.draft, write.old
     properties = {name: value for name, value in draft.properties.items() if name not in _REPORTED}
+    plan = properties.get("serverFarmId")
+    if isinstance(plan, str) and plan and "/" not in plan:
+        # A plan of the same group may be told by its name, as `az functionapp create` does.
+        properties["serverFarmId"] = str(
+            ResourceId(draft.id.segments[:4]).child("providers", "Microsoft.Web", "serverfarms", plan)
+        )
     state = old.envelope.get(_STATE, _RUNNING) if old else _RUNNING
     return replace(draft, properties=properties, envelope={"kind": "app", **draft.envelope, _STATE: state})
 
 
+def _host_name(site: ResourceId) -> str:
+    return f"{'-'.join(site.segments[7::2]).lower()}.azurewebsites.net"
+
+
 def _members(site: Resource, _: Context) -> JsonObject:
     parts = site.id.segments[7::2]
-    host_name = f"{'-'.join(parts).lower()}.azurewebsites.net"
+    host_name = _host_name(site.id)
     properties = {
         "enabled": True,
         **site.properties,
@@ -120,12 +132,38 @@ def _turning(state: str) -> Action:
     return Action(run=run)
 
 
-_ACTIONS = {"start": _turning(_RUNNING), "stop": _turning(_STOPPED), "restart": _turning(_RUNNING)}
+async def _with_sku(write: Write, written: Written) -> Written:
+    """The tier of the site's plan, by which the CLI tells function apps apart. Without a plan it is a consumption plan's, or what was sent."""
+    properties = written.resource.properties
+    named = properties.get("serverFarmId")
+    plan = await write.context.store.get(RESOURCES, named.lower()) if isinstance(named, str) else None
+    sku = plan.value.envelope.get("sku") if plan is not None else None
+    tier = sku.get("tier") if isinstance(sku, Mapping) else None
+    shown = {**properties, "sku": tier or properties.get("sku") or "Dynamic"}
+    return replace(written, resource=replace(written.resource, properties=shown))
+
+
+async def _publish_profile(invocation: Invocation) -> Outcome:
+    """A publish profile that publishes nowhere: clients want one, and nothing here takes a deployment."""
+    site = invocation.resource
+    assert site is not None  # the type is stored
+    name = "-".join(site.id.segments[7::2])
+    profile = f'<publishProfile profileName="{name}" publishMethod="None" destinationAppUrl="https://{_host_name(site.id)}"/>'
+    return Outcome(body=f"<publishData>{profile}</publishData>".encode())
+
+
+_ACTIONS = {
+    "start": _turning(_RUNNING),
+    "stop": _turning(_STOPPED),
+    "restart": _turning(_RUNNING),
+    "publishxml": Action(run=_publish_profile),
+}
 _SITES = host_type(
     "Microsoft.Web/sites",
     _VERSIONS,
     naming=_SITE_NAMES,
     prepare=_prepare,
+    finish=_with_sku,
     members=_members,
     actions=_ACTIONS,
     created_status=200,
@@ -135,6 +173,7 @@ _SLOTS = host_type(
     _VERSIONS,
     naming=_SLOT_NAMES,
     prepare=_prepare,
+    finish=_with_sku,
     members=_members,
     actions=_ACTIONS,
     created_status=200,
@@ -185,9 +224,22 @@ def _shown_configuration(site: Resource, kind: str) -> JsonObject:
     }
 
 
+async def _settings(invocation: Invocation) -> Outcome:
+    """POST `config/appsettings/list` and `config/connectionstrings/list`: secrets, hence never stored, hence none."""
+    site = await invocation.context.store.get(RESOURCES, _owner(invocation.id).key)
+    if site is None or invocation.id.name.lower() not in {"appsettings", "connectionstrings"}:
+        raise resource_not_found(invocation.id)
+    kind = invocation.id.type
+    return Outcome(body={"id": str(invocation.id), "name": invocation.id.name, "type": kind, "properties": {}})
+
+
 def _configuration_of(owner: str) -> ResourceType:
     return ResourceType(
-        name=f"{owner}/config", api_versions=_VERSIONS, own=Own(get=_configuration, list=_configurations), taggable=False
+        name=f"{owner}/config",
+        api_versions=_VERSIONS,
+        own=Own(get=_configuration, list=_configurations),
+        actions={"list": Action(run=_settings)},
+        taggable=False,
     )
 
 
@@ -200,7 +252,14 @@ async def _name_availability(invocation: Invocation) -> Outcome:
     return Outcome(body={"nameAvailable": True, "reason": "", "message": ""})
 
 
-_TYPES = (_PLANS, _SITES, _configuration_of("Microsoft.Web/sites"), _SLOTS, _configuration_of("Microsoft.Web/sites/slots"))
+_TYPES = (
+    _PLANS,
+    _SITES,
+    _configuration_of("Microsoft.Web/sites"),
+    _SLOTS,
+    _configuration_of("Microsoft.Web/sites/slots"),
+    *stack_types(_VERSIONS),
+)
 
 WEB = Provider(
     namespace="Microsoft.Web",

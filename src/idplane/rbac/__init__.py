@@ -9,11 +9,14 @@ until the change feed names that principal) and the deny assignments of those sc
 a `Decision` and what decided it.
 
 Modules: `patterns` (what an action pattern matches), `rules` (compiled permission blocks), `builtin` (roles shipped as data),
-`decision` (the pure decision), `cache` (values kept until the feed says otherwise), `access` (`AccessControl`).
+`conditions` (ABAC: `condition_syntax` reads one, `condition_nodes` and `condition_operators` are what it means),
+`decision` (the pure decision), `cache` (values kept until the feed says otherwise), `places` (tenants and management groups above a scope),
+`access` (`AccessControl`), `groups` (which groups a principal is in, through others too).
 """
 
 from idplane.rbac.access import AccessControl
 from idplane.rbac.builtin import BUILT_IN_ROLES
 from idplane.rbac.decision import EVERYONE, decide
+from idplane.rbac.groups import Groups
 
-__all__ = ["BUILT_IN_ROLES", "EVERYONE", "AccessControl", "decide"]
+__all__ = ["BUILT_IN_ROLES", "EVERYONE", "AccessControl", "Groups", "decide"]

@@ -6,15 +6,18 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from idplane.model.attributes import NO_ATTRIBUTES, Attributes
 from idplane.model.calls import Caller
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
-from idplane.model.roles import AccessCall, Decision, Permission, RoleAssignment, RoleDefinition
-from idplane.ports.collections import DENY_ASSIGNMENTS, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS, SUBSCRIPTIONS
+from idplane.model.roles import AccessCall, Decision, Permission, Reason, RoleAssignment, RoleDefinition
+from idplane.ports.collections import DENY_ASSIGNMENTS, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
 from idplane.ports.store import Change, Store
+from idplane.ports.world import Clock
 from idplane.rbac.builtin import BUILT_IN_ROLES
 from idplane.rbac.cache import FeedCache
 from idplane.rbac.decision import ByScope, CompiledDeny, by_scope, decide_indexed
+from idplane.rbac.places import Places, along
 from idplane.rbac.rules import Rules
 
 __all__ = ["AccessControl"]
@@ -22,7 +25,6 @@ __all__ = ["AccessControl"]
 _PRINCIPALS_KEPT = 20_000
 _SCOPES_KEPT = 20_000
 _ROLES_KEPT = 5_000
-_SUBSCRIPTIONS_KEPT = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class _Held:
     index: ByScope
     custom_roles: frozenset[tuple[str, str]]
     """Tenant and role of the assignments whose role is not built in."""
+    special: bool
+    """Whether a decision needs more than the index: custom roles, or the time for a condition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +50,17 @@ class AccessControl:
     Assignments are kept per principal, deny assignments per scope, custom roles per role, each until a commit touches it: the
     store calls its listeners before it acknowledges a commit, so a check that starts after a commit in this process sees it.
     Reads that the store cannot serve raise `Failure(UNAVAILABLE)`: nothing is ever decided from less than what was asked for.
+
+    The clock is for conditions that look at the time; without one the time is absent, and they are not met.
     """
 
-    def __init__(self, *, store: Store) -> None:
+    def __init__(self, *, store: Store, clock: Clock | None = None) -> None:
         self._store = store
+        self._clock = clock
         self._principals: FeedCache[_Held] = FeedCache(limit=_PRINCIPALS_KEPT)
         self._denies: FeedCache[tuple[CompiledDeny, ...]] = FeedCache(limit=_SCOPES_KEPT)
         self._custom: FeedCache[_Role | None] = FeedCache(limit=_ROLES_KEPT)
-        self._tenants: FeedCache[str | None] = FeedCache(limit=_SUBSCRIPTIONS_KEPT)
+        self._places = Places(store)
         self._built_in: dict[str, Rules] = {}
         self._unsubscribe = store.subscribe(self._on_changes)
 
@@ -61,29 +68,54 @@ class AccessControl:
         """Stop listening to the store."""
         self._unsubscribe()
 
-    async def check(self, caller_ids: frozenset[str], action: str, scope: ResourceId, *, data: bool = False) -> Decision:
-        """Decide whether any of these principal ids may do `action` (a data action with `data`) at `scope`."""
+    async def check(
+        self,
+        caller_ids: frozenset[str],
+        action: str,
+        scope: ResourceId,
+        *,
+        data: bool = False,
+        attributes: Attributes | None = None,
+    ) -> Decision:
+        """Decide whether any of these principal ids may do `action` (a data action with `data`) at `scope`.
+
+        `attributes` are for conditions; those that are not given are absent.
+        """
+        held = await self._principals.get_all(caller_ids, self._load_principal)
+        special = [one for one in held if one.special]
+        place = await self._places.of(scope)
         call = AccessCall(
             principal_ids=caller_ids,
             action=action,
             data=data,
-            scopes=scope.lineage_keys,
-            tenant_id=await self._tenant_of(scope),
+            scopes=along(scope, place),
+            tenant_id=place.tenant_id,
+            attributes=attributes or NO_ATTRIBUTES,
+            at=self._clock.now() if special and self._clock is not None else None,
         )
-        held = await self._principals.get_all(caller_ids, self._load_principal)
         denies = [*itertools.chain.from_iterable(await self._denies.get_all(call.scopes, self._load_denies))]
-        custom = await self._custom_rules(held)
-        return decide_indexed(
-            call, [one.index for one in held], denies, lambda role_id: custom.get(role_id) or self._rules(role_id)
-        )
+        indexes = [one.index for one in held]
+        if not special:
+            return decide_indexed(call, indexes, denies, self._rules)
+        custom = await self._custom_rules(special)
+        return decide_indexed(call, indexes, denies, lambda role_id: custom.get(role_id) or self._rules(role_id))
 
-    async def require(self, caller: Caller, action: str, scope: ResourceId, *, data: bool = False) -> Decision:
+    async def require(
+        self,
+        caller: Caller,
+        action: str,
+        scope: ResourceId,
+        *,
+        data: bool = False,
+        attributes: Attributes | None = None,
+    ) -> Decision:
         """The decision that allows the call; raises `Failure(FORBIDDEN)` when there is none.
 
         The failure's facts are what Azure's texts are made of: `name`, `client_id`, `oid`, `action`, `scope`, `reason` (a
-        `Reason` value) and `because`, the deny assignment's id or nothing.
+        `Reason` value), `because` (the deny assignment, or the role assignment whose condition is not met) and `deny_name` and
+        `deny_scope` of the deny assignment.
         """
-        decision = await self.check(caller.principal_ids, action, scope, data=data)
+        decision = await self.check(caller.principal_ids, action, scope, data=data, attributes=attributes)
         if decision.allowed:
             return decision
         raise Failure(
@@ -96,7 +128,25 @@ class AccessControl:
             scope=str(scope),
             reason=decision.reason.value,
             because=decision.because or "",
+            **await self._denial(decision),
         )
+
+    async def _denial(self, decision: Decision) -> Mapping[str, str]:
+        """What a refusal tells of the deny assignment that decided it."""
+        if decision.reason is not Reason.DENY_ASSIGNMENT or decision.because is None:
+            return {}
+        deny = await self._store.get(DENY_ASSIGNMENTS, decision.because)
+        return {} if deny is None else {"deny_name": deny.value.name, "deny_scope": deny.value.scope}
+
+    async def denied_below(self, scope: ResourceId) -> bool:
+        """Whether deny assignments stand somewhere below a scope, so that being let in there does not settle what lies below."""
+        under = None if not scope.segments else ("scope_key", scope.key)
+        page = await self._store.page(DENY_ASSIGNMENTS, under=under, limit=2)
+        return any(one.value.scope_key != scope.key for one in page.items) or page.after is not None
+
+    async def lineage(self, scope: ResourceId) -> tuple[str, ...]:
+        """The keys of a scope and of all from which it inherits, nearest first: management groups included, the tenant last."""
+        return await self._places.lineage(scope)
 
     async def definition(self, tenant_id: str, role_id: str) -> RoleDefinition | None:
         """A role that exists in the tenant, built-in or its own, by its GUID in any case."""
@@ -113,7 +163,8 @@ class AccessControl:
         A custom role can be assigned at its assignable scopes and below them.
         """
         stored = await self._store.all(ROLE_DEFINITIONS, where={"tenant_id": tenant_id})
-        custom = (one.value for one in stored if _assignable(one.value, scope))
+        lineage = frozenset(await self.lineage(scope))
+        custom = (one.value for one in stored if _assignable(one.value, lineage))
         return (*BUILT_IN_ROLES.values(), *sorted(custom, key=lambda it: (it.name.lower(), it.id)))
 
     async def permissions(self, caller_ids: frozenset[str], scope: ResourceId) -> tuple[Permission, ...]:
@@ -122,11 +173,11 @@ class AccessControl:
         As with Azure's permissions operation, deny assignments are not taken off. Conditional assignments grant nothing and are
         left out.
         """
-        tenant_id = await self._tenant_of(scope)
+        place = await self._places.of(scope)
         held = await self._principals.get_all(caller_ids, self._load_principal)
         found: dict[Permission, None] = {}
-        for assignment in _along(scope, held):
-            if assignment.condition is None and tenant_id in {None, assignment.tenant_id}:
+        for assignment in _along(along(scope, place), held):
+            if assignment.condition is None and place.tenant_id in {None, assignment.tenant_id}:
                 role = await self.definition(assignment.tenant_id, assignment.role_id)
                 found.update(dict.fromkeys(role.permissions if role else ()))
         return tuple(found)
@@ -145,14 +196,12 @@ class AccessControl:
                 rules[role_id] = role.rules
         return rules
 
-    async def _tenant_of(self, scope: ResourceId) -> str | None:
-        return None if scope.subscription is None else await self._tenants.get(scope.subscription, self._load_tenant)
-
     async def _load_principal(self, principal_id: str) -> _Held:
         stored = await self._store.all(ROLE_ASSIGNMENTS, where={"principal_id": principal_id})
         assignments = [one.value for one in stored]
         custom = frozenset((one.tenant_id, one.role_id) for one in assignments if one.role_id not in BUILT_IN_ROLES)
-        return _Held(by_scope(assignments), custom)
+        special = bool(custom) or any(one.condition is not None for one in assignments)
+        return _Held(by_scope(assignments), custom, special)
 
     async def _load_denies(self, scope_key: str) -> tuple[CompiledDeny, ...]:
         stored = await self._store.all(DENY_ASSIGNMENTS, where={"scope_key": scope_key})
@@ -162,32 +211,27 @@ class AccessControl:
         stored = await self._store.get(ROLE_DEFINITIONS, role_id)
         return None if stored is None else _Role(stored.value, Rules(stored.value.permissions))
 
-    async def _load_tenant(self, subscription_id: str) -> str | None:
-        stored = await self._store.get(SUBSCRIPTIONS, subscription_id)
-        return None if stored is None else stored.value.tenant_id
-
     def _on_changes(self, changes: Sequence[Change]) -> None:
         for change in changes:
             if change.collection == ROLE_ASSIGNMENTS.name:
                 # A change that does not say whose assignment it was may have been anyone's.
                 self._principals.clear() if change.subject is None else self._principals.drop(change.subject)
             elif change.collection == DENY_ASSIGNMENTS.name:
-                # The feed does not say at which scope a deny assignment stood. They are few and change rarely.
-                self._denies.clear()
+                # The subject is the scope where it stands or stood.
+                self._denies.clear() if change.subject is None else self._denies.drop(change.subject)
             elif change.collection == ROLE_DEFINITIONS.name:
                 self._custom.drop(change.key)
-            elif change.collection == SUBSCRIPTIONS.name:
-                self._tenants.drop(change.key)
+        self._places.hear(changes)
 
 
-def _along(scope: ResourceId, held: Sequence[_Held]) -> list[RoleAssignment]:
+def _along(lineage: Sequence[str], held: Sequence[_Held]) -> list[RoleAssignment]:
     """The assignments at a scope and above it, nearest first."""
     found: list[RoleAssignment] = []
-    for one in scope.lineage():
-        here = itertools.chain.from_iterable(principal.index.get(one.key, ()) for principal in held)
+    for key in lineage:
+        here = itertools.chain.from_iterable(principal.index.get(key, ()) for principal in held)
         found.extend(sorted(here, key=lambda it: it.id))
     return found
 
 
-def _assignable(definition: RoleDefinition, scope: ResourceId) -> bool:
-    return any(scope.is_within(ResourceId.parse(above)) for above in definition.assignable_scopes)
+def _assignable(definition: RoleDefinition, lineage: frozenset[str]) -> bool:
+    return any(above.lower() in lineage for above in definition.assignable_scopes)

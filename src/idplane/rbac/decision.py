@@ -2,11 +2,10 @@
 
 1. A deny assignment that covers the call wins over everything, an Owner's role included.
 2. Otherwise one role assignment, at the target or a scope above it, to the caller or one of its groups, whose role holds the
-   action, is enough. Assignments add up; none takes away.
+   action and whose condition, if it has one, the call meets, is enough. Assignments add up; none takes away.
 
 Inheritance follows the scopes that the call lists (the target's id and its ancestors, whole path segments, lower case), never a
-comparison of text prefixes. Assignments that carry a condition never grant: conditions are not evaluated by this release, and an
-unread condition must not widen access. Resource Manager refuses to create such assignments, so none should exist.
+comparison of text prefixes.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from idplane.model.roles import AccessCall, Decision, DenyAssignment, Reason, RoleAssignment, RoleDefinition
+from idplane.rbac.conditions import meets
 from idplane.rbac.rules import Rules
 
 __all__ = ["EVERYONE", "ByScope", "CompiledDeny", "by_scope", "decide", "decide_indexed"]
@@ -100,25 +100,36 @@ def _granted(call: AccessCall, indexes: Sequence[ByScope], rules: Callable[[str]
     if not indexes:
         return _NO_ASSIGNMENT
     considered: list[str] = []
+    unmet: str | None = None
     for scope in call.scopes:
         granting: list[str] = []
+        conditional: list[str] = []
         for index in indexes:
             # The loop that every check runs, mostly to find nothing: a default would cost an iteration each time.
             if (here := index.get(scope)) is not None:
                 for assignment in here:
-                    (granting if _grants(assignment, call, rules) else considered).append(assignment.id)
+                    if not _holds(assignment, call, rules):
+                        considered.append(assignment.id)
+                    elif assignment.condition is None or meets(call, assignment.condition):
+                        granting.append(assignment.id)
+                    else:
+                        conditional.append(assignment.id)
         if granting:
             return Decision(allowed=True, reason=Reason.GRANTED, because=min(granting))
+        if conditional:
+            considered += conditional
+            unmet = unmet or min(conditional)
     if not considered:
         return _NO_ASSIGNMENT
-    return Decision(allowed=False, reason=Reason.NOT_IN_ROLES, considered=tuple(sorted(considered)))
+    reason = Reason.NOT_IN_ROLES if unmet is None else Reason.CONDITION
+    return Decision(allowed=False, reason=reason, because=unmet, considered=tuple(sorted(considered)))
 
 
 _NO_ASSIGNMENT = Decision(allowed=False, reason=Reason.NO_ASSIGNMENT)
 
 
-def _grants(assignment: RoleAssignment, call: AccessCall, rules: Callable[[str], Rules | None]) -> bool:
-    if assignment.condition is not None or _foreign(assignment.tenant_id, call):
+def _holds(assignment: RoleAssignment, call: AccessCall, rules: Callable[[str], Rules | None]) -> bool:
+    if _foreign(assignment.tenant_id, call):
         return False
     role = rules(assignment.role_id)
     return role is not None and role.hold(call.action, data=call.data)

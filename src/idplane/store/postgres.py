@@ -125,7 +125,7 @@ class PostgresStore:
         after: str | None = None,
         limit: int = 100,
     ) -> Page[T]:
-        """Records in key order; see the port."""
+        """Records in the order of their places; see the port."""
         if limit < 1:
             raise ValueError("a page has at least one record")
         table = self._table(collection)
@@ -159,8 +159,7 @@ class PostgresStore:
         limit: int,
     ) -> int:
         """How many records match, counted no further than `limit`."""
-        table = self._table(collection)
-        rows = await self._rows(*table.count(where, under, limit))
+        rows = await self._rows(*self._table(collection).counted(where, under, limit))
         return int(rows[0][0]) if rows else 0
 
     async def commit(self, batch: Batch, /) -> int:

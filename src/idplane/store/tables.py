@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeAlias, TypeVar
 
-from idplane.ports.store import Collection, ColumnValue, Log, Order
+from idplane.ports.store import PLACE_SEPARATOR, Collection, ColumnValue, Log, Order
 from idplane.store.codec import decoder
 
 __all__ = ["FEED_COLUMNS", "CollectionTable", "Dialect", "LogTable", "Parameters", "Query"]
@@ -55,11 +55,18 @@ class _Clauses:
     def compare(self, left: str, operator: str, value: ColumnValue) -> None:
         self.conditions.append(f"{left} {operator} {self.mark(value)}")
 
-    def within(self, column: str, prefix: str) -> None:
-        # One index range: "0" follows "/", so everything below the prefix sorts before prefix + "0".
-        self.compare(column, ">=", prefix)
+    def within(self, column: str, prefix: str, *, beyond: str | None = None) -> None:
+        # One index range: "0" follows "/", so everything below the prefix sorts before prefix + "0". Its start is one condition:
+        # of two, a database may search by the wrong one, and read all earlier pages again.
+        self.conditions.append(beyond or f"{column} >= {self.mark(prefix)}")
         self.compare(column, "<", prefix + "0")
         self.conditions.append(f"({column} = {self.mark(prefix)} or {column} >= {self.mark(prefix + '/')})")
+
+    def beyond(self, placed: str, after: str) -> str:
+        if placed == "key":
+            return f"key > {self.mark(after)}"
+        value, _, key = after.partition(PLACE_SEPARATOR)
+        return f"({placed}, key) > ({self.mark(value)}, {self.mark(key)})"
 
     @property
     def where(self) -> str:
@@ -108,28 +115,33 @@ class CollectionTable(Generic[T]):
         after: str | None = None,
         limit: int | None = None,
     ) -> Query:
-        """Rows (key, version, doc) in key order."""
+        """Rows (place, version, doc) in the order of a `Page`; without a limit in key order."""
         clauses = _Clauses(self._dialect)
         for column, value in (where or {}).items():
             clauses.equal(self._physical[column], value)
+        column, prefix = (self._physical[under[0]], under[1]) if under else ("key", "")
+        placed = column if limit is not None and not where else "key"
+        place, order = ("key", "key") if placed == "key" else (f"{placed} || '{PLACE_SEPARATOR}' || key", f"{placed}, key")
+        # A place ahead of the subtree narrows nothing.
+        beyond = clauses.beyond(placed, after) if after is not None and (column != placed or after >= prefix) else None
         if under is not None:
-            clauses.within(self._physical[under[0]], under[1])
-        if after is not None:
-            clauses.compare("key", ">", after)
-        text = f"select key, version, doc from {self.name}{clauses.where} order by key"  # noqa: S608 - names are declared, values are parameters
+            clauses.within(column, prefix, beyond=beyond if column == placed else None)
+        if beyond is not None and (under is None or column != placed):
+            clauses.conditions.append(beyond)
+        text = f"select {place}, version, doc from {self.name}{clauses.where} order by {order}"  # noqa: S608 - names are declared, values are parameters
         if limit is not None:
             text += f" limit {clauses.mark(limit)}"
         return text, tuple(clauses.parameters)
 
-    def count(self, where: Mapping[str, ColumnValue] | None, under: tuple[str, str] | None, limit: int) -> Query:
-        """The number of rows, counted no further than `limit`."""
+    def counted(self, where: Mapping[str, ColumnValue] | None, under: tuple[str, str] | None, limit: int) -> Query:
+        """One row: how many records match, at most `limit`."""
         clauses = _Clauses(self._dialect)
         for column, value in (where or {}).items():
             clauses.equal(self._physical[column], value)
         if under is not None:
             clauses.within(self._physical[under[0]], under[1])
-        inner = f"select 1 from {self.name}{clauses.where} limit {clauses.mark(limit)}"  # noqa: S608 - as in select
-        return f"select count(*) from ({inner}) as counted", tuple(clauses.parameters)  # noqa: S608 - as in select
+        inner = f"select 1 from {self.name}{clauses.where} limit {clauses.mark(limit)}"  # noqa: S608 - as above
+        return f"select count(*) from ({inner}) as matching", tuple(clauses.parameters)  # noqa: S608 - as above
 
 
 class LogTable(Generic[T]):

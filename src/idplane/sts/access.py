@@ -15,19 +15,22 @@ from typing import Final, Protocol
 from idplane.jose import UnverifiedToken, numeric_date, parse, verify
 from idplane.keys import PublicKeyInfo
 from idplane.model.calls import Caller
-from idplane.model.directory import Principal, Tenant
+from idplane.model.directory import Principal, PrincipalType, Tenant
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.resources import identity_assignment_key
 from idplane.model.values import JsonObject
-from idplane.ports.collections import IDENTITY_ASSIGNMENTS, PRINCIPALS, TENANTS
+from idplane.ports.collections import IDENTITY_ASSIGNMENTS, PRINCIPALS, SESSIONS, TENANTS
 from idplane.ports.store import Store
 from idplane.ports.world import Clock
+from idplane.rbac import Groups
 from idplane.sts.bounded import Bounded
 from idplane.sts.claims import generation_of
+from idplane.sts.public_clients import public_client
 
 __all__ = ["PublishedKeys", "TokenAuthenticator"]
 
 _REMEMBERED: Final = 4096
+_GRAPH: Final = "00000003-0000-0000-c000-000000000000"
 
 
 class PublishedKeys(Protocol):
@@ -57,6 +60,7 @@ class TokenAuthenticator:
         self._store = store
         self._ring = ring
         self._clock = clock
+        self._groups = Groups(store=store)
         self._remembered: Bounded[bytes, _Verified] = Bounded(_REMEMBERED)
 
     async def authenticate(self, token: str, audiences: Collection[str]) -> Caller:
@@ -70,11 +74,14 @@ class TokenAuthenticator:
         await self._ring.refresh()
         claims = self._verified(token).claims
         _check_lifetime(claims, self._clock.now())
-        await self._check_issuer(claims)
+        tenant = await self._check_issuer(claims)
         _check_audience(claims, audiences)
         principal = await self._principal(claims)
+        if principal.type is PrincipalType.USER:
+            await self._check_session(claims, principal, tenant)
         host = await self._bound_host(claims, principal)
-        return _caller(claims, principal, host)
+        _check_roles(claims, principal)
+        return _caller(claims, principal, host, await self._groups.of(principal.id))
 
     def _verified(self, token: str) -> _Verified:
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
@@ -107,12 +114,25 @@ class TokenAuthenticator:
         if found is None:
             raise Failure(FailureKind.TOKEN_REVOKED, "the principal that the token was issued to no longer exists")
         principal = found.value
-        client_id = _text(claims, "appid" if "appid" in claims else "azp")
-        if principal.tenant_id != claims.get("tid") or principal.client_id != client_id:
+        client_id = _client_id(claims)
+        rightful = principal.client_id == client_id if principal.type.is_client else claims.get("idtyp") == "user"
+        if principal.tenant_id != claims.get("tid") or not rightful:
             raise Failure(FailureKind.TOKEN_INVALID, "the token does not name its principal consistently")
         if not principal.enabled:
             raise Failure(FailureKind.TOKEN_REVOKED, "the principal that the token was issued to is disabled")
         return principal
+
+    async def _check_session(self, claims: JsonObject, user: Principal, tenant: Tenant) -> None:
+        """A user's token lives with its session, and with the client that it was issued to."""
+        session = await self._store.get(SESSIONS, _text(claims, "sid"))
+        if session is None or session.value.principal_id != user.id:
+            raise Failure(FailureKind.TOKEN_REVOKED, "the sign-in that the token came of has been ended")
+        try:
+            await public_client(self._store, _client_id(claims), tenant)
+        except Failure as failure:
+            raise Failure(
+                FailureKind.TOKEN_REVOKED, "the client that the token was issued to may not sign users in"
+            ) from failure
 
     async def _bound_host(self, claims: JsonObject, principal: Principal) -> str | None:
         """The id key of the host that the token was issued to, which must still be assigned the identity."""
@@ -150,15 +170,27 @@ def _comparable(audience: str) -> str:
     return audience.lower().removesuffix("/")
 
 
-def _caller(claims: JsonObject, principal: Principal, host: str | None) -> Caller:
+def _client_id(claims: JsonObject) -> str:
+    return _text(claims, "appid" if "appid" in claims else "azp")
+
+
+def _check_roles(claims: JsonObject, principal: Principal) -> None:
+    """Roles in a token count as long as they are held. The only resource of the plane itself that has any is Graph."""
+    roles = claims.get("roles")
+    if isinstance(roles, list) and not {*roles} <= {*principal.roles_for(_GRAPH)}:
+        raise Failure(FailureKind.TOKEN_REVOKED, "the token lists application roles that the principal no longer holds")
+
+
+def _caller(claims: JsonObject, principal: Principal, host: str | None, groups: tuple[str, ...]) -> Caller:
     roles = claims.get("roles")
     return Caller(
         tenant_id=principal.tenant_id,
         principal_id=principal.id,
-        client_id=principal.client_id,
-        display_name=principal.display_name,
+        client_id=_client_id(claims),
+        display_name=principal.caller_name,
         token_id=_text(claims, "uti"),
         host=host,
+        groups=groups,
         roles=tuple(it for it in roles if isinstance(it, str)) if isinstance(roles, list) else (),
         claims=claims,
     )

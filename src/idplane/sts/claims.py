@@ -13,7 +13,7 @@ from idplane.model.resources import GENERATION_BYTES
 from idplane.model.values import JsonObject
 from idplane.ports.world import Entropy
 
-__all__ = ["BACKDATED", "Opaque", "TokenFacts", "access_claims"]
+__all__ = ["BACKDATED", "Opaque", "TokenFacts", "access_claims", "further_claims", "time_claims"]
 
 BACKDATED: Final = timedelta(minutes=5)
 """How far `iat` and `nbf` lie in the past, so that a consumer whose clock is slow accepts the token at once."""
@@ -62,6 +62,8 @@ class TokenFacts:
     opaque: Opaque
     issued_at: datetime
     expires_at: datetime
+    roles: tuple[str, ...] = ()
+    """Application roles of the audience that the principal holds."""
 
 
 def generation_of(claims: JsonObject) -> str:
@@ -80,7 +82,7 @@ def _version_1(facts: TokenFacts) -> dict[str, object]:
     return {
         "aud": facts.resource,
         "iss": tenant.issuer_v1,
-        **_times(facts),
+        **time_claims(facts),
         "aio": facts.opaque.aio,
         "appid": principal.client_id,
         "appidacr": _strength(facts),
@@ -93,7 +95,7 @@ def _version_1(facts: TokenFacts) -> dict[str, object]:
         "tid": tenant.id,
         "uti": facts.opaque.uti,
         "ver": "1.0",
-        **_extensions(facts),
+        **further_claims(facts),
     }
 
 
@@ -102,7 +104,7 @@ def _version_2(facts: TokenFacts) -> dict[str, object]:
     return {
         "aud": facts.audience.client_id,
         "iss": tenant.issuer_v2,
-        **_times(facts),
+        **time_claims(facts),
         "aio": facts.opaque.aio,
         "azp": principal.client_id,
         "azpacr": _strength(facts),
@@ -114,11 +116,12 @@ def _version_2(facts: TokenFacts) -> dict[str, object]:
         "tid": tenant.id,
         "uti": facts.opaque.uti,
         "ver": "2.0",
-        **_extensions(facts),
+        **further_claims(facts),
     }
 
 
-def _times(facts: TokenFacts) -> dict[str, object]:
+def time_claims(facts: TokenFacts) -> dict[str, object]:
+    """When a token counts."""
     starts = int((facts.issued_at - BACKDATED).timestamp())
     return {"iat": starts, "nbf": starts, "exp": int(facts.expires_at.timestamp())}
 
@@ -129,12 +132,11 @@ def _strength(facts: TokenFacts) -> str:
 
 def _roles(facts: TokenFacts) -> dict[str, object]:
     # Absent rather than empty when there are none.
-    if facts.audience.carries_graph_roles and facts.principal.graph_roles:
-        return {"roles": list(facts.principal.graph_roles)}
-    return {}
+    return {"roles": list(facts.roles)} if facts.roles else {}
 
 
-def _extensions(facts: TokenFacts) -> dict[str, object]:
+def further_claims(facts: TokenFacts) -> dict[str, object]:
+    """The claims whose names start with `xms_`."""
     extensions: dict[str, object] = {}
     if facts.host is not None and not facts.principal.system_assigned:
         extensions["xms_az_rid"] = _claim_form(str(facts.host))

@@ -84,7 +84,7 @@ class ClientAuthentication:
             raise Failure(FailureKind.MISSING_PARAMETER, "the request names no client", parameter="client_id")
         where = {"tenant_id": tenant.id, "client_id": request.client_id.lower()}
         page = await records.page(PRINCIPALS, where=where, limit=1)
-        if page.items:
+        if page.items and page.items[0].value.type.is_client:
             return page.items[0]
         shown = request.client_id[:200]
         raise Failure(
@@ -199,7 +199,9 @@ async def _named_certificate(
 
 
 async def _of(records: Records, principal: Versioned[Principal], **where: str) -> Sequence[Versioned[Credential]]:
-    return await records.all(CREDENTIALS, where={"principal_id": principal.value.id, **where})
+    """The principal's own, and those of its application."""
+    rows = await records.all(CREDENTIALS, where={"client_id": principal.value.client_id, **where})
+    return [row for row in rows if row.value.principal_id in ("", principal.value.id)]
 
 
 def still_proves(client: AuthenticatedClient, request: TokenRequest, tenant: Tenant, now: datetime) -> bool:

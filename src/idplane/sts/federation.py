@@ -12,7 +12,7 @@ the store, as any bearer token is, so an identity that was taken away proves not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -27,7 +27,7 @@ from idplane.model.profile import Profile
 from idplane.model.resources import identity_assignment_key
 from idplane.model.values import JsonObject
 from idplane.model.workload_issuers import issuer_named
-from idplane.ports.collections import FEDERATED_CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, TENANTS
+from idplane.ports.collections import APPLICATIONS, FEDERATED_CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, TENANTS
 from idplane.ports.store import ABSENT, Batch, Require, Versioned
 from idplane.sts.assertions import check_times
 from idplane.sts.issuers import IssuerKeys
@@ -156,14 +156,26 @@ async def _is_projected(records: Records, issuer: str) -> bool:
 
 
 async def _matching(records: Records, principal: Principal, claims: JsonObject, *, own: bool) -> Versioned[FederatedCredential]:
-    mine = {"principal_id": principal.id}
-    same_issuer = await records.all(FEDERATED_CREDENTIALS, where={**mine, "issuer": _shown(claims).issuer})
+    owners = await _owners(records, principal)
+    issuer = {"issuer": _shown(claims).issuer}
+    same_issuer = [row for one in owners for row in await records.all(FEDERATED_CREDENTIALS, where={**one, **issuer})]
     audiences = _audiences(claims, own=own)
     for row in same_issuer:
         if not differences(row.value, claims, audiences):
             return row
-    others = same_issuer or (await records.page(FEDERATED_CREDENTIALS, where=mine, limit=_NEAR)).items
+    others = same_issuer or [
+        row for one in owners for row in (await records.page(FEDERATED_CREDENTIALS, where=one, limit=_NEAR)).items
+    ]
     raise _nearest_miss([row.value for row in others], claims, audiences)
+
+
+async def _owners(records: Records, principal: Principal) -> tuple[Mapping[str, str], ...]:
+    """Whose credentials prove the principal: its own and its application's."""
+    mine = {"principal_id": principal.id}
+    if principal.type is not PrincipalType.APPLICATION:
+        return (mine,)
+    applications = await records.page(APPLICATIONS, where={"client_id": principal.client_id}, limit=1)
+    return (*({"application_id": row.value.id} for row in applications.items), mine)
 
 
 def _nearest_miss(credentials: Sequence[FederatedCredential], claims: JsonObject, audiences: frozenset[str]) -> Failure:

@@ -9,10 +9,14 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from idplane.model.failure import Failure, FailureKind
-from idplane.sts.requests import TokenRequest
+from idplane.sts.requests import DEVICE_CODE_GRANT, REFRESH_GRANT, TokenRequest
 from idplane.sts.scopes import requested_resource
 
-__all__ = ["GRANTS", "ClientCredentials", "Grant", "grant_named"]
+__all__ = ["GRANTS", "USER_GRANTS", "ClientCredentials", "Grant", "grant_named"]
+
+USER_GRANTS: Final = frozenset({DEVICE_CODE_GRANT, REFRESH_GRANT})
+"""Grant types that speak for a user; their own part is in `user_grants`."""
+_PASSWORD: Final = "password"
 
 
 class Grant(Protocol):
@@ -32,13 +36,15 @@ class ClientCredentials:
 
 
 GRANTS: Final[Mapping[str, Grant]] = {"client_credentials": ClientCredentials()}
-"""Every grant type that there is; discovery lists these names."""
+"""Every grant type by which a client acts for itself; discovery lists these names, and `USER_GRANTS`."""
 
 
 def grant_named(name: str | None, grants: Mapping[str, Grant]) -> Grant:
-    """The grant; raises `Failure(MISSING_PARAMETER)` or `Failure(GRANT_UNSUPPORTED)`."""
+    """The grant; raises `Failure` MISSING_PARAMETER, PASSWORD_GRANT or GRANT_UNSUPPORTED."""
     if name is None:
         raise Failure(FailureKind.MISSING_PARAMETER, "the request names no grant type", parameter="grant_type")
+    if name == _PASSWORD:
+        raise Failure(FailureKind.PASSWORD_GRANT, "users have no passwords")
     grant = grants.get(name)
     if grant is None:
         shown = name[:100]

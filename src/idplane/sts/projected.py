@@ -25,7 +25,7 @@ from idplane.model.profile import Profile
 from idplane.model.resources import Resource
 from idplane.model.values import JsonObject
 from idplane.model.workload_issuers import EXCHANGE_AUDIENCE, LONGEST, SHORTEST, USUAL, issuer_named, issuer_of, subject_of
-from idplane.ports.collections import FEDERATED_CREDENTIALS, PRINCIPALS, RESOURCES, SIGN_INS, SUBSCRIPTIONS
+from idplane.ports.collections import APPLICATIONS, FEDERATED_CREDENTIALS, PRINCIPALS, RESOURCES, SIGN_INS, SUBSCRIPTIONS
 from idplane.ports.store import Append, Batch, CommitRefused, Require, Store, Versioned
 from idplane.ports.world import Clock, Entropy
 from idplane.sts.matching import differences
@@ -171,8 +171,13 @@ class ProjectedTokens:
 
     async def _trusting(self, claims: JsonObject, tenant_id: str) -> tuple[Principal, ...]:
         rows = await self._store.all(FEDERATED_CREDENTIALS, where={"issuer": str(claims["iss"])})
-        ids = {it.value.principal_id for it in rows if not differences(it.value, claims, frozenset((EXCHANGE_AUDIENCE,)))}
+        trusting = [it.value for it in rows if not differences(it.value, claims, frozenset((EXCHANGE_AUDIENCE,)))]
+        ids = {it.principal_id for it in trusting if it.principal_id}
         found = [await self._store.get(PRINCIPALS, one) for one in ids]
+        for owner in {it.application_id for it in trusting if it.application_id is not None}:
+            application = await self._store.get(APPLICATIONS, owner)
+            if application is not None:
+                found += await self._store.all(PRINCIPALS, where={"client_id": application.value.client_id})
         mine = (row.value for row in found if row is not None and row.value.tenant_id == tenant_id)
         return tuple(sorted(mine, key=lambda it: (it.type is not PrincipalType.MANAGED_IDENTITY, it.display_name, it.id)))
 

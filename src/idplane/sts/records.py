@@ -8,18 +8,19 @@ from typing import Final
 
 from idplane.model.calls import Call
 from idplane.model.directory import Principal, PrincipalType, ResourceApplication, Tenant
-from idplane.model.events import ForeignToken, SignIn
+from idplane.model.events import ForeignToken, SignIn, UserSignIn
 from idplane.model.failure import Failure
 from idplane.ports.store import Versioned
 from idplane.sts.claims import TokenFacts
 from idplane.sts.clients import AuthenticatedClient
 from idplane.sts.entitlement import Entitlement
 from idplane.sts.refusals import refusal_of, sentence
-from idplane.sts.requests import TokenRequest
+from idplane.sts.requests import DEVICE_CODE_GRANT, REFRESH_GRANT, TokenRequest
 
 __all__ = ["Attempt", "issued", "refused"]
 
 _MAX_TEXT: Final = 1024
+_OF_USERS: Final = frozenset({DEVICE_CODE_GRANT, REFRESH_GRANT})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,6 +36,8 @@ class Attempt:
     entitlement: Entitlement | None = None
     resource: str | None = None
     audience: ResourceApplication | None = None
+    user: UserSignIn | None = None
+    """When it is a user who signs in: through which client, and how."""
 
     def entitled(self, entitlement: Entitlement) -> None:
         """Phases 2 and 3 have passed."""
@@ -104,10 +107,10 @@ def _record(attempt: Attempt, outcome: _Outcome) -> SignIn:
         id=call.request_id,
         at=outcome.at,
         tenant_id=attempt.tenant.id,
-        client_id=principal.client_id if principal else (request.client_id or "")[:_MAX_TEXT],
+        client_id=principal.client_id if principal and principal.type.is_client else (request.client_id or "")[:_MAX_TEXT],
         principal_id=principal.id if principal else None,
-        principal_name=principal.display_name if principal else "",
-        principal_type=(principal.type if principal else PrincipalType.APPLICATION).value,
+        principal_name=principal.caller_name if principal else "",
+        principal_type=(principal.type if principal else _claimed_type(request)).value,
         resource=(attempt.resource or request.audience or "")[:_MAX_TEXT],
         resource_name=attempt.audience.display_name if attempt.audience else "",
         resource_client_id=attempt.audience.client_id if attempt.audience else "",
@@ -126,4 +129,10 @@ def _record(attempt: Attempt, outcome: _Outcome) -> SignIn:
         user_agent=call.user_agent,
         workload=attempt.client.workload if attempt.client else None,
         federated=outcome.federated,
+        user=attempt.user,
     )
+
+
+def _claimed_type(request: TokenRequest) -> PrincipalType:
+    """What the request would speak for, if it had proved it."""
+    return PrincipalType.USER if request.grant_type in _OF_USERS else PrincipalType.APPLICATION

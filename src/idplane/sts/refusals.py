@@ -141,6 +141,68 @@ _BY_KIND: Final[Mapping[FailureKind, Refusal]] = {
     FailureKind.ENDPOINT_SECRET: Refusal(code=7000215, error="invalid_client"),
     FailureKind.NOT_ENTITLED: Refusal(code=50105, error="unauthorized_client"),
     FailureKind.INSTANCE_UNKNOWN: Refusal(code=50049, error="invalid_instance", text="Unknown or invalid instance."),
+    FailureKind.CLIENT_IS_PUBLIC: Refusal(
+        code=700025,
+        error="invalid_client",
+        text="Client is public so neither 'client_assertion' nor 'client_secret' should be presented.",
+    ),
+    FailureKind.PASSWORD_GRANT: Refusal(
+        code=50056,
+        error="invalid_grant",
+        text="Invalid or null password: users of this directory have no passwords. Sign in with a device code instead "
+        "(az login --use-device-code) and approve it with: idplane approve CODE.",
+    ),
+    FailureKind.USER_SCOPE_INVALID: Refusal(
+        code=70011,
+        error="invalid_scope",
+        text="The provided value for the input parameter 'scope' is not valid. The scope {scope} is not valid: {why}.",
+    ),
+    FailureKind.USER_DISABLED: Refusal(code=50057, error="invalid_grant", text="The user account is disabled."),
+    FailureKind.USER_TENANT: Refusal(
+        code=50020,
+        error="invalid_grant",
+        text="The user account does not exist in tenant '{tenant}' and cannot access the application '{client_id}' in that tenant.",
+    ),
+    FailureKind.DEVICE_CODE_PENDING: Refusal(
+        code=70016,
+        error="authorization_pending",
+        text="OAuth 2.0 device flow error. Authorization is pending. Continue polling.",
+    ),
+    FailureKind.DEVICE_CODE_SLOW_DOWN: Refusal(
+        code=50196,
+        error="slow_down",
+        text="OAuth 2.0 device flow error. The client polls more often than it was told to. Wait {interval} seconds.",
+    ),
+    FailureKind.DEVICE_CODE_UNKNOWN: Refusal(
+        code=70018,
+        error="bad_verification_code",
+        text="The provided value for the input parameter 'device_code' is not valid: it was not given out here to this client, "
+        "or it was used already.",
+    ),
+    FailureKind.DEVICE_CODE_DECLINED: Refusal(
+        code=65004, error="authorization_declined", text="The operator declined to let the application sign in."
+    ),
+    FailureKind.DEVICE_CODE_EXPIRED: Refusal(
+        code=70020,
+        error="expired_token",
+        text="The provided value for the input parameter 'device_code' is not valid. This device code has expired.",
+    ),
+    FailureKind.REFRESH_TOKEN_INVALID: Refusal(
+        code=70000,
+        error="invalid_grant",
+        text="Provided grant is invalid or malformed: the refresh token is not known, or was revoked.",
+    ),
+    FailureKind.REFRESH_TOKEN_EXPIRED: Refusal(
+        code=700082,
+        error="invalid_grant",
+        text="The refresh token has expired due to inactivity. The token was issued on {issued} and was inactive for {days} days.",
+    ),
+    FailureKind.REFRESH_TOKEN_REUSED: Refusal(
+        code=50173,
+        error="invalid_grant",
+        text="The provided grant has expired due to it being revoked, a fresh auth token is needed: the refresh token had been used "
+        "before, so the sign-in that it belongs to has been ended.",
+    ),
     FailureKind.THROTTLED: Refusal(code=90055, error="temporarily_unavailable"),
 }
 

@@ -9,15 +9,17 @@
 7. record                 the sign-in is durable, together with the requirement that 1 to 3 still hold
 8. answer
 
+For a user, phases 2 and 3 are one: what a grant of `user_grants` shows proves the user and the session, and the client proves nothing.
+
 A refusal in phases 2 to 4 is recorded too. If a record cannot be written, the failure to write it is the answer: no durable
 record, no token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -26,6 +28,7 @@ from idplane.model.calls import Call
 from idplane.model.directory import CredentialKind, Principal, PrincipalType, ResourceApplication, Tenant
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.profile import Profile
+from idplane.model.values import JsonObject
 from idplane.ports.collections import SIGN_INS
 from idplane.ports.issuers import IssuerDocuments
 from idplane.ports.store import Append, Batch, CommitRefused, Store, Versioned
@@ -34,20 +37,26 @@ from idplane.sts.claims import BACKDATED, Opaque, TokenFacts, access_claims
 from idplane.sts.clients import ClientAuthentication
 from idplane.sts.entitlement import entitle
 from idplane.sts.federation import Federation, OwnTokens
-from idplane.sts.grants import GRANTS, Grant, grant_named
+from idplane.sts.grants import GRANTS, USER_GRANTS, Grant, grant_named
 from idplane.sts.issuers import IssuerKeys
 from idplane.sts.projected import ProjectedTokens, TokenKeys
 from idplane.sts.recent import RecentReads, Records
 from idplane.sts.records import Attempt, issued, refused
 from idplane.sts.remembered import Decision, Remembered
-from idplane.sts.requests import IssuedToken, TokenRequest
+from idplane.sts.requests import Endpoint, IssuedToken, TokenRequest, UserReply
 from idplane.sts.scopes import declared_capabilities
-from idplane.sts.tenants import find_tenant
+from idplane.sts.tenants import ANY_TENANT, find_tenant
+from idplane.sts.user_claims import UserFacts, id_claims, user_access_claims
+from idplane.sts.user_grants import Asked, SignedIn, UserGrants
+from idplane.sts.user_replies import client_info, granted_scope
+from idplane.sts.user_scopes import granted_names
 
 __all__ = ["AudienceLookup", "TokenService"]
 
 _ATTEMPTS: Final = 5
 _NOT_RECORDED: Final = frozenset({Category.INTERNAL, Category.UNAVAILABLE})
+_NO_ATTEMPT: Final = frozenset({FailureKind.DEVICE_CODE_PENDING, FailureKind.DEVICE_CODE_SLOW_DOWN})
+"""Polls for what nobody has decided yet."""
 
 
 class AudienceLookup(Protocol):
@@ -95,6 +104,7 @@ class TokenService:
         self.projected: Final = ProjectedTokens(store=store, ring=ring, clock=clock, entropy=entropy, profile=profile)
         federation = Federation(keys=keys, own=authenticator, projected=self.projected, profile=profile)
         self._clients = ClientAuthentication(federation=federation)
+        self._users = UserGrants(store=store, entropy=entropy)
         self._recent = RecentReads(store)
         self._remembered = Remembered()
 
@@ -103,8 +113,13 @@ class TokenService:
 
         Kinds: TENANT_NOT_FOUND, MISSING_PARAMETER, INVALID_PARAMETER, GRANT_UNSUPPORTED, CLIENT_*, ASSERTION_*, FEDERATION_*,
         ISSUER_UNREACHABLE, NOT_ENTITLED,
-        SCOPE_INVALID, AUDIENCE_UNKNOWN; UNAVAILABLE, STORAGE_FULL and INTERNAL for what is not the client's doing.
+        SCOPE_INVALID, AUDIENCE_UNKNOWN; for users DEVICE_CODE_*, REFRESH_TOKEN_*, USER_* and PASSWORD_GRANT; UNAVAILABLE, STORAGE_FULL
+        and INTERNAL for what is not the client's doing.
         """
+        if request.grant_type in USER_GRANTS:
+            return await self._issue_to_user(request, call)
+        if request.tenant.lower() in ANY_TENANT:
+            grant_named(request.grant_type, self._grants)  # whoever sends a password is told so, whatever the tenant
         token = await self._by_memory(request, call) or await self._by_recent_records(request, call)
         if token is not None:
             return token
@@ -152,12 +167,24 @@ class TokenService:
 
     async def _authorize(self, attempt: Attempt, tenant: Versioned[Tenant]) -> _Authorized:
         """Phases 2 to 4; a refusal is in the log before it is raised."""
-        try:
+        async with self._recorded(attempt):
             return await self._decide(self._store, attempt, tenant)
+
+    @asynccontextmanager
+    async def _recorded(self, attempt: Attempt | None) -> AsyncIterator[None]:
+        """What is refused inside is in the log, together with what the refusal costs, before it is told."""
+        try:
+            yield
         except Failure as failure:
-            if failure.kind.category not in _NOT_RECORDED:
-                await self._store.commit(Batch.of(Append(log=SIGN_INS, event=refused(attempt, failure, self._clock.now()))))
+            unheard = failure.kind.category in _NOT_RECORDED or failure.kind in _NO_ATTEMPT
+            if attempt is not None and not unheard:
+                record = Batch.of(Append(log=SIGN_INS, event=refused(attempt, failure, self._clock.now())))
+                await self._store.commit(await self._cost(attempt, failure) + record)
             raise
+
+    async def _cost(self, attempt: Attempt, failure: Failure) -> Batch:
+        reused = failure.kind is FailureKind.REFRESH_TOKEN_REUSED
+        return await self._users.reused(attempt.request, self._clock.now()) if reused else Batch()
 
     async def _decide(self, records: Records, attempt: Attempt, tenant: Versioned[Tenant]) -> _Authorized:
         request = attempt.request
@@ -183,15 +210,18 @@ class TokenService:
         """Phases 5 to 8; raises `CommitRefused` when the decision no longer holds."""
         now = self._clock.now()
         facts = self._facts(authorized, now)
-        permit = SigningPermit(claims=access_claims(facts), token_version=authorized.audience.token_version)
+        return await self._signed(facts, access_claims(facts), attempt, authorized.decision.requirements)
+
+    async def _signed(self, facts: TokenFacts, claims: JsonObject, attempt: Attempt, requirements: Batch) -> IssuedToken:
+        """Phases 6 to 8; raises `CommitRefused` when the requirements no longer hold."""
         await self._ring.refresh()
-        signed = self._ring.sign(permit)
-        record = issued(attempt, facts, signed.kid, now)
-        await self._store.commit(authorized.decision.requirements + Batch.of(Append(log=SIGN_INS, event=record)))
+        signed = self._ring.sign(SigningPermit(claims=claims, token_version=facts.audience.token_version))
+        record = issued(attempt, facts, signed.kid, self._clock.now())
+        await self._store.commit(requirements + Batch.of(Append(log=SIGN_INS, event=record)))
         return IssuedToken(
             access_token=signed.token,
             token_id=facts.opaque.uti,
-            resource=authorized.resource,
+            resource=facts.resource,
             not_before=facts.issued_at - BACKDATED,
             expires_at=facts.expires_at,
             expires_in=int((facts.expires_at - facts.issued_at).total_seconds()) - 1,
@@ -213,9 +243,65 @@ class TokenService:
             opaque=Opaque.fresh(self._entropy, assignment.generation if assignment else ""),
             issued_at=issued_at,
             expires_at=issued_at + self._lifetime(principal),
+            roles=principal.roles_for(authorized.audience.roles_resource),
         )
 
     def _lifetime(self, principal: Principal) -> timedelta:
         if principal.type is PrincipalType.MANAGED_IDENTITY:
             return self._profile.managed_identity_token_lifetime
         return self._profile.application_token_lifetime
+
+    # Users ------------------------------------------------------------------------------------------------------------
+
+    async def _issue_to_user(self, request: TokenRequest, call: Call) -> IssuedToken:
+        if request.endpoint is not Endpoint.V2:
+            raise Failure(
+                FailureKind.GRANT_UNSUPPORTED, "users' grants are at the v2.0 endpoint", grant_type=request.grant_type or ""
+            )
+        for _ in range(_ATTEMPTS):
+            with suppress(CommitRefused):
+                tenant = await self._users.tenant(request)
+                attempt = Attempt(request=request, call=call, tenant=tenant.value) if tenant is not None else None
+                async with self._recorded(attempt):
+                    asked = Asked(request=request, tenant=tenant, attempt=attempt, now=self._clock.now())
+                    signed_in, facts, user = await self._decide_user(asked)
+                # What a grant proves leads to a tenant, so that there is an attempt by now.
+                assert attempt is not None
+                return await self._mint_for_user(signed_in, facts, user, attempt)
+        raise Failure(FailureKind.UNAVAILABLE, "the user's records keep changing; try again")
+
+    async def _decide_user(self, asked: Asked) -> tuple[SignedIn, TokenFacts, UserFacts]:
+        """Phases 2 to 4, and what the claims are made of."""
+        signed_in = await self._users.prove(asked)
+        attempt, resource = asked.attempt, signed_in.scope.resource
+        if attempt is not None:
+            attempt.user, attempt.resource = signed_in.as_logged, resource
+        audience = await self._audiences.resolve(resource, tenant_id=signed_in.tenant.value.id)
+        if attempt is not None:
+            attempt.audience = audience
+        issued_at = asked.now.replace(microsecond=0)
+        facts = TokenFacts(
+            tenant=signed_in.tenant.value,
+            principal=signed_in.user.value,
+            host=None,
+            by_secret=False,
+            audience=audience,
+            resource=resource,
+            capabilities=declared_capabilities(asked.request.claims),
+            opaque=Opaque.fresh(self._entropy),
+            issued_at=issued_at,
+            expires_at=issued_at + self._profile.application_token_lifetime,
+        )
+        names = granted_names(signed_in.scope, audience)
+        return signed_in, facts, UserFacts(client_id=signed_in.client.id, session_id=signed_in.session.id, names=names)
+
+    async def _mint_for_user(self, signed_in: SignedIn, facts: TokenFacts, user: UserFacts, attempt: Attempt) -> IssuedToken:
+        token = await self._signed(facts, user_access_claims(facts, user), attempt, signed_in.requirements)
+        identity = SigningPermit(claims=id_claims(facts, user), token_version=2) if signed_in.scope.identity else None
+        reply = UserReply(
+            scope=granted_scope(signed_in.scope, user.names),
+            refresh_token=signed_in.refresh_token,
+            id_token=self._ring.sign(identity).token if identity else None,
+            client_info=client_info(facts) if attempt.request.client_info else None,
+        )
+        return replace(token, user=reply)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from idplane.model.directory import Tenant
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import is_guid
@@ -9,7 +11,10 @@ from idplane.ports.collections import TENANTS
 from idplane.ports.store import Versioned
 from idplane.sts.recent import Records
 
-__all__ = ["find_tenant", "tenant_named"]
+__all__ = ["ANY_TENANT", "find_tenant", "tenant_named"]
+
+ANY_TENANT: Final = frozenset({"common", "organizations"})
+"""What a path says in a tenant's place when the user decides on the tenant."""
 
 _MAX_DOMAIN = 253
 

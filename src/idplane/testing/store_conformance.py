@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -196,7 +197,8 @@ class StoreConformance(TrimConformance):
             Delete(collection=one.collection, key=one.collection.key(one.value))
             for one in sample.everything().operations
             if isinstance(one, Put)
-            and one.collection.name in {"identity_assignments", "credentials", "federated_credentials", "role_assignments"}
+            and one.collection.name
+            in {"identity_assignments", "credentials", "federated_credentials", "role_assignments", "app_role_assignments"}
         ]
         await _refused(store, Batch.of(principal, *children), RefusedBecause.REFERENCE, "principals", "ann")
         await store.commit(Batch.of(*children, principal))
@@ -255,6 +257,43 @@ class StoreConformance(TrimConformance):
         first = await store.page(ROLE_ASSIGNMENTS, under=("scope_key", "/a"), limit=3)
         rest = await store.page(ROLE_ASSIGNMENTS, under=("scope_key", "/a"), limit=3, after=first.after)
         assert [one.value.scope for one in (*first.items, *rest.items)] == ["/a", "/a/b", "/a/b/c", "/A/d"]
+        for other in ("", "/", "/a", "/a/b\x1fzz", "no place"):
+            early = await store.page(ROLE_ASSIGNMENTS, under=("scope_key", "/a"), after=other)
+            assert {one.value.scope for one in early.items} <= set(scopes) - {"/a-b", "/a0"}
+
+    async def test_counting_stops_at_its_limit(self, store: Store) -> None:
+        await store.commit(Batch.of(sample.create(PRINCIPALS, sample.principal("ann"))))
+        roles = [sample.role_assignment(str(index), scope=scope) for index, scope in enumerate(["/a", "/a/b", "/a-b", "/c"])]
+        await store.commit(Batch.of(*(sample.create(ROLE_ASSIGNMENTS, one) for one in roles)))
+        assert await store.count(ROLE_ASSIGNMENTS, limit=9) == 4
+        assert await store.count(ROLE_ASSIGNMENTS, under=("scope_key", "/a"), limit=9) == 2
+        assert await store.count(ROLE_ASSIGNMENTS, under=("scope_key", "/a"), limit=1) == 1
+        assert await store.count(ROLE_ASSIGNMENTS, where={"principal_id": "bob"}, limit=9) == 0
+
+    async def test_pages_of_a_subtree_follow_its_column_and_then_the_key(self, store: Store) -> None:
+        await store.commit(Batch.of(sample.create(PRINCIPALS, sample.principal("ann"))))
+        scopes = ["/a/c", "/a", "/a/b", "/a/c", "/a/b"]
+        roles = [replace(sample.role_assignment(str(it), scope=scope), role_id=f"role{it}") for it, scope in enumerate(scopes)]
+        await store.commit(Batch.of(*(sample.create(ROLE_ASSIGNMENTS, one) for one in roles)))
+        seen: list[tuple[str, str]] = []
+        after: str | None = None
+        while True:
+            page = await store.page(ROLE_ASSIGNMENTS, under=("scope_key", "/a"), limit=1, after=after)
+            seen += [(one.value.scope, one.value.id) for one in page.items]
+            after = page.after
+            if after is None:
+                break
+        assert seen == sorted(seen)
+        assert len(set(seen)) == len(scopes)
+
+    async def test_a_page_behind_a_record_that_has_gone_starts_where_it_was(self, store: Store) -> None:
+        await store.commit(Batch.of(sample.create(PRINCIPALS, sample.principal("ann"))))
+        roles = [sample.role_assignment(str(index), scope=f"/a/{index}") for index in range(3)]
+        await store.commit(Batch.of(*(sample.create(ROLE_ASSIGNMENTS, one) for one in roles)))
+        first = await store.page(ROLE_ASSIGNMENTS, under=("scope_key", "/a"), limit=1)
+        await store.commit(Batch.of(Delete(collection=ROLE_ASSIGNMENTS, key=first.items[0].value.id)))
+        rest = await store.page(ROLE_ASSIGNMENTS, under=("scope_key", "/a"), after=first.after)
+        assert [one.value.scope for one in rest.items] == ["/a/1", "/a/2"]
         assert await store.all(ROLE_ASSIGNMENTS, under=("scope_key", "")) == await store.all(ROLE_ASSIGNMENTS)
 
     @pytest.mark.parametrize("limit", [0, -1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from idplane.model.bindings import (
 from idplane.model.directory import (
     Agent,
     Application,
+    AppRoleAssignment,
     Credential,
     CredentialKind,
     Principal,
@@ -29,17 +30,22 @@ from idplane.model.events import ActivityEvent, EventStatus, SignIn
 from idplane.model.federation import FederatedCredential, Trust
 from idplane.model.ids import ResourceId
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
+from idplane.model.locks import Lock, LockLevel
+from idplane.model.management_groups import ManagementGroup, SubscriptionAlias
 from idplane.model.resources import AssignedIdentity, Identity, IdentityAssignment, IdentityType, Resource
 from idplane.model.roles import DenyAssignment, Permission, RoleAssignment, RoleDefinition
 from idplane.model.vault import SecretVersion
 from idplane.ports.collections import (
     AGENTS,
+    APP_ROLE_ASSIGNMENTS,
     APPLICATIONS,
     BINDINGS,
     CREDENTIALS,
     DENY_ASSIGNMENTS,
     FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
+    LOCKS,
+    MANAGEMENT_GROUPS,
     PRINCIPALS,
     RESOURCES,
     ROLE_ASSIGNMENTS,
@@ -47,6 +53,7 @@ from idplane.ports.collections import (
     SECRETS,
     SETTINGS,
     SIGNING_KEYS,
+    SUBSCRIPTION_ALIASES,
     SUBSCRIPTIONS,
     TENANTS,
 )
@@ -61,6 +68,7 @@ __all__ = [
     "VM",
     "Refusal",
     "activity",
+    "app_role_assignment",
     "binding",
     "create",
     "credential",
@@ -167,6 +175,13 @@ def credential(identifier: str = "credential", principal_id: str = "ann") -> Cre
     )
 
 
+def app_role_assignment(identifier: str = "app-role", resource_id: str = "bob") -> AppRoleAssignment:
+    """A role of a resource's service principal, given to ann."""
+    return AppRoleAssignment(
+        id=identifier, tenant_id=TENANT, principal_id="ann", resource_id=resource_id, role_id="role", created_at=NOW
+    )
+
+
 def role_assignment(identifier: str = "assignment", principal_id: str = "ann", scope: str = GROUP) -> RoleAssignment:
     """A role given to a principal."""
     return RoleAssignment(
@@ -179,6 +194,20 @@ def role_assignment(identifier: str = "assignment", principal_id: str = "ann", s
         created_at=NOW,
         changed_at=NOW,
     )
+
+
+def management_group(name: str, parent: str | None = None) -> ManagementGroup:
+    """A management group; `parent` is a key, None for the root group."""
+    return ManagementGroup(name=name, tenant_id=TENANT, display_name=name, parent=parent, changed_at=NOW)
+
+
+def _alias() -> SubscriptionAlias:
+    return SubscriptionAlias(name="Home", tenant_id=TENANT, subscription_id="sub", workload="Production", created_at=NOW)
+
+
+def _lock(scope: str) -> Lock:
+    identifier = ResourceId.parse(scope).extension("Microsoft.Authorization/locks", "Keep")
+    return Lock(id=identifier, level=LockLevel.READ_ONLY, created_at=NOW, changed_at=NOW, anchor=scope.lower())
 
 
 def _role(identifier: str, name: str) -> RoleDefinition:
@@ -283,7 +312,10 @@ def everything() -> Batch:
     )
     return Batch.of(
         create(TENANTS, tenant(TENANT)),
-        create(SUBSCRIPTIONS, Subscription(id="sub", tenant_id=TENANT, display_name="Home")),
+        create(MANAGEMENT_GROUPS, management_group("Shops")),
+        create(MANAGEMENT_GROUPS, management_group("Web", "shops")),
+        create(SUBSCRIPTIONS, Subscription(id="sub", tenant_id=TENANT, display_name="Home", management_group="web")),
+        create(SUBSCRIPTION_ALIASES, _alias()),
         create(SETTINGS, setting("home", TENANT)),
         create(RESOURCES, resource(GROUP)),
         create(RESOURCES, bearer),
@@ -294,10 +326,12 @@ def everything() -> Batch:
         create(APPLICATIONS, _application("app", "client-app")),
         create(CREDENTIALS, credential()),
         create(FEDERATED_CREDENTIALS, federated_credential()),
+        create(APP_ROLE_ASSIGNMENTS, app_role_assignment(resource_id="ann")),
         create(AGENTS, _agent("agent", "aa")),
         create(ROLE_DEFINITIONS, _role("role", "Price Reader")),
         create(ROLE_ASSIGNMENTS, role_assignment()),
         create(DENY_ASSIGNMENTS, denial),
+        create(LOCKS, _lock(VAULT)),
         create(SIGNING_KEYS, signing_key("key", KeyState.ACTIVE)),
         create(SECRETS, secret("0" * 32, 1)),
     )
@@ -352,7 +386,14 @@ _GROUP = Batch.of(create(RESOURCES, resource(GROUP)))
 _VM = _GROUP + Batch.of(create(RESOURCES, resource(VM)))
 _VAULT = _GROUP + Batch.of(create(RESOURCES, resource(VAULT)))
 _ANN = Batch.of(create(PRINCIPALS, principal("ann")))
+_BOTH = _ANN + Batch.of(create(PRINCIPALS, principal("bob")))
+_APP = Batch.of(create(APPLICATIONS, _application("app", "c")))
+_OF_APP = replace(credential(), principal_id="", application_id="app")
+_TRUST_OF_APP = replace(federated_credential(), principal_id="", application_id="app")
 _ASSIGNED = _VM + _ANN + Batch.of(create(IDENTITY_ASSIGNMENTS, identity_assignment()))
+_SHOPS = "/providers/Microsoft.Management/managementGroups/Shops"
+_GROUP_ABOVE = Batch.of(create(MANAGEMENT_GROUPS, management_group("Shops")))
+_SUBSCRIBED = Subscription(id="sub", tenant_id=TENANT, display_name="Home", management_group="shops")
 _ACTIVE = signing_key("one", KeyState.ACTIVE)
 
 REFUSALS = (
@@ -374,6 +415,14 @@ REFUSALS = (
         federated_credential("two"),
         _ANN,
     ),
+    _unique(
+        "issuer and subject of an application's federated credential",
+        FEDERATED_CREDENTIALS,
+        _TRUST_OF_APP,
+        replace(_TRUST_OF_APP, id="two", name="two"),
+        _APP,
+    ),
+    _unique("app role assignment", APP_ROLE_ASSIGNMENTS, app_role_assignment(), app_role_assignment("again"), _BOTH),
     _unique("active key of a purpose", SIGNING_KEYS, _ACTIVE, signing_key("two", KeyState.ACTIVE)),
     _unique("sequence of a secret, whatever its name's case", SECRETS, secret("a", 1), secret("b", 1, "PASSWORD"), _VAULT),
     _missing("group of a resource", RESOURCES, resource(VM)),
@@ -383,8 +432,17 @@ REFUSALS = (
     _missing("principal of an identity assignment", IDENTITY_ASSIGNMENTS, identity_assignment(), _VM),
     _missing("principal of a credential", CREDENTIALS, credential()),
     _missing("principal of a federated credential", FEDERATED_CREDENTIALS, federated_credential()),
+    _missing("application of a credential", CREDENTIALS, _OF_APP),
+    _missing("application of a federated credential", FEDERATED_CREDENTIALS, _TRUST_OF_APP),
+    _missing("principal of an app role assignment", APP_ROLE_ASSIGNMENTS, app_role_assignment()),
+    _missing("resource of an app role assignment", APP_ROLE_ASSIGNMENTS, app_role_assignment(), _ANN),
     _missing("principal of a role assignment", ROLE_ASSIGNMENTS, role_assignment()),
     _missing("vault of a secret", SECRETS, secret("a", 1), _GROUP),
+    _missing("scope of a lock", LOCKS, _lock(VAULT), _GROUP),
+    _missing("parent of a management group", MANAGEMENT_GROUPS, management_group("Web", "shops")),
+    _missing("management group of a subscription", SUBSCRIPTIONS, _SUBSCRIBED),
+    _missing("subscription of an alias", SUBSCRIPTION_ALIASES, _alias()),
+    _missing("management group of a role assignment", ROLE_ASSIGNMENTS, role_assignment(scope=_SHOPS), _ANN),
     _needed("group with resources", RESOURCES, GROUP.lower(), _VM),
     _needed("host with an identity", RESOURCES, VM.lower(), _ASSIGNED),
     _needed("host with a binding", RESOURCES, VM.lower(), _VM + Batch.of(create(BINDINGS, binding()))),
@@ -396,7 +454,39 @@ REFUSALS = (
         "ann",
         _ANN + Batch.of(create(FEDERATED_CREDENTIALS, federated_credential())),
     ),
+    _needed("application with a credential", APPLICATIONS, "app", _APP + Batch.of(create(CREDENTIALS, _OF_APP))),
+    _needed(
+        "application with a federated credential",
+        APPLICATIONS,
+        "app",
+        _APP + Batch.of(create(FEDERATED_CREDENTIALS, _TRUST_OF_APP)),
+    ),
+    _needed(
+        "resource with an app role assignment",
+        PRINCIPALS,
+        "bob",
+        _BOTH + Batch.of(create(APP_ROLE_ASSIGNMENTS, app_role_assignment())),
+    ),
     _needed("principal with a role", PRINCIPALS, "ann", _ANN + Batch.of(create(ROLE_ASSIGNMENTS, role_assignment()))),
+    _needed("scope with a lock", RESOURCES, VAULT.lower(), _VAULT + Batch.of(create(LOCKS, _lock(VAULT)))),
+    _needed(
+        "management group with another",
+        MANAGEMENT_GROUPS,
+        "shops",
+        _GROUP_ABOVE + Batch.of(create(MANAGEMENT_GROUPS, management_group("Web", "shops"))),
+    ),
+    _needed(
+        "management group with a subscription",
+        MANAGEMENT_GROUPS,
+        "shops",
+        _GROUP_ABOVE + Batch.of(create(SUBSCRIPTIONS, _SUBSCRIBED)),
+    ),
+    _needed(
+        "management group with a role",
+        MANAGEMENT_GROUPS,
+        "shops",
+        _GROUP_ABOVE + _ANN + Batch.of(create(ROLE_ASSIGNMENTS, role_assignment(scope=_SHOPS))),
+    ),
     _needed("vault with secrets", RESOURCES, VAULT.lower(), _VAULT + Batch.of(create(SECRETS, secret("a", 1)))),
 )
 """Every unique column and every reference that `ports.collections` promises."""

@@ -12,9 +12,10 @@ from datetime import datetime
 from types import MappingProxyType
 
 from idplane.model.failure import Category, Failure, FailureKind
+from idplane.model.roles import Reason
 from idplane.web.challenges import new_token_wanted
 
-__all__ = ["ArmError", "challenge", "describe", "envelope", "error_of", "explain"]
+__all__ = ["ArmError", "challenge", "describe", "envelope", "error_of", "explain", "unwrapped"]
 
 K = FailureKind
 
@@ -118,6 +119,7 @@ _KINDS: Mapping[FailureKind, tuple[str, str]] = MappingProxyType(
             "InvalidResourceType",
             "The resource type '{type}' could not be found in the namespace '{namespace}'.",
         ),
+        K.MANAGEMENT_GROUP_NOT_FOUND: ("NotFound", "The management group '{name}' could not be found."),
         K.SUBSCRIPTION_NOT_FOUND: ("SubscriptionNotFound", "The subscription '{subscription}' could not be found."),
         K.GROUP_NOT_FOUND: ("ResourceGroupNotFound", "Resource group '{group}' could not be found."),
         K.PARENT_NOT_FOUND: (
@@ -147,11 +149,25 @@ _KINDS: Mapping[FailureKind, tuple[str, str]] = MappingProxyType(
         K.LOCKED: (
             "ScopeLocked",
             (
-                "The scope '{scope}' cannot perform the operation because the following scope(s) are locked: '{locks}'. Please remove "
-                "the lock and try again."
+                "The scope '{scope}' cannot perform {operation} operation because following scope(s) are locked: '{locks}'. Please "
+                "remove the lock and try again."
+            ),
+        ),
+        K.SUBSCRIPTION_DISABLED: (
+            "ReadOnlyDisabledSubscription",
+            (
+                "The subscription '{subscription}' is disabled and therefore marked as read only. You cannot perform any write "
+                "actions on this subscription until it is re-enabled."
             ),
         ),
         K.LIMIT_EXCEEDED: ("LimitExceeded", "{detail}"),
+        K.NOT_REGISTERED: (
+            "MissingSubscriptionRegistration",
+            (
+                "The subscription is not registered to use namespace '{namespace}'. See https://aka.ms/rps-not-found for how to "
+                "register subscriptions."
+            ),
+        ),
         K.TEMPLATE_INVALID: ("InvalidTemplate", "{detail}"),
         K.TEMPLATE_FORBIDDEN: ("InvalidTemplateDeployment", "{detail}"),
         K.DEPLOYMENT_NOT_FOUND: ("DeploymentNotFound", "Deployment '{name}' could not be found."),
@@ -173,6 +189,29 @@ _KINDS: Mapping[FailureKind, tuple[str, str]] = MappingProxyType(
 )
 
 
+_FORBIDDEN: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        Reason.CONDITION: (
+            "AuthorizationFailed",
+            (
+                "The client '{name}' with object id '{oid}' does not have authorization or an ABAC condition not fulfilled to perform "
+                "action '{action}' over scope '{scope}' or the scope is invalid. If access was recently granted, please refresh your "
+                "credentials."
+            ),
+        ),
+        Reason.DENY_ASSIGNMENT: (
+            "DenyAssignmentAuthorizationFailed",
+            (
+                "The client '{name}' with object id '{oid}' has permission to perform action '{action}' on scope '{scope}'; however, "
+                "the access is denied because of the deny assignment with name '{deny_name}' and Id '{because}' at scope "
+                "'{deny_scope}'."
+            ),
+        ),
+    }
+)
+"""Refusals that Azure tells apart by what decided them."""
+
+
 class _Facts(dict[str, str]):
     """Absent facts are empty words."""
 
@@ -187,6 +226,8 @@ def error_of(failure: Failure, *, request_id: str = "") -> ArmError:
     """
     category = failure.kind.category
     code, template = _KINDS.get(failure.kind, _CATEGORIES[category])
+    if failure.kind is K.FORBIDDEN:
+        code, template = _FORBIDDEN.get(failure.data.get("reason", ""), (code, template))
     facts = _Facts(failure.data)
     facts["detail"] = _sentence(failure.detail)
     facts["request_id"] = request_id
@@ -207,6 +248,11 @@ def explain(failure: Failure) -> Mapping[str, object]:
     """The error object alone, for operations whose end is told later."""
     error = error_of(failure)
     return {"code": error.code, "message": error.message, **({} if error.target is None else {"target": error.target})}
+
+
+def unwrapped(error: ArmError) -> Mapping[str, object]:
+    """The error as those few providers tell it that know no envelope."""
+    return {"code": error.code, "message": error.message}
 
 
 def envelope(error: ArmError) -> Mapping[str, object]:

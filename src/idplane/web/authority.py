@@ -4,9 +4,11 @@
     GET  /{tenant}/v2.0/.well-known/openid-configuration   GET /{tenant}/.well-known/openid-configuration
     GET  /{tenant}/discovery/v2.0/keys  GET  /{tenant}/discovery/keys
     GET  /common/discovery/instance
+    POST /{tenant}/oauth2/v2.0/devicecode  GET /common/oauth2/deviceauth          a user's sign-in begins, and the page that says how it goes on
+    GET  /common/userrealm/{user}
     GET  /{tenant}/{generation}/{resource}/.well-known/openid-configuration   and /openid/v1/jwks: hosts' own issuers (`workload_issuers`)
 
-A tenant is its GUID or its domain in any case; discovery also answers for `common` and `organizations`.
+A tenant is its GUID or its domain in any case; discovery, and what is about users, also answer for `common` and `organizations`.
 """
 
 from __future__ import annotations
@@ -22,12 +24,14 @@ from idplane.model.directory import Tenant
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.values import JsonObject
 from idplane.ports.store import Store
+from idplane.sts.device_codes import DeviceRequest, StartedDeviceCode
 from idplane.sts.requests import Endpoint, IssuedToken, TokenRequest
-from idplane.sts.tenants import tenant_named
+from idplane.sts.tenants import ANY_TENANT, tenant_named
 from idplane.web.discovery import configuration_v1, configuration_v2, instance_discovery
 from idplane.web.http import HttpRequest, HttpResponse
 from idplane.web.oauth_errors import NO_STORE, oauth_error
-from idplane.web.token_form import token_request
+from idplane.web.sign_in_pages import approval_page, device_answer, user_realm
+from idplane.web.token_form import device_request, token_request
 from idplane.web.workload_issuers import JWKS, issuer_document, issuer_path
 
 __all__ = ["AuthoritySurface", "KeyDocument", "TokenIssuer"]
@@ -35,7 +39,7 @@ __all__ = ["AuthoritySurface", "KeyDocument", "TokenIssuer"]
 _PUBLIC: Final = (("Cache-Control", "max-age=86400, private"), ("Access-Control-Allow-Origin", "*"))
 # Shorter than any profile's lead between a key's publication and its first use, so that a cached document always holds the key.
 _KEYS_PUBLIC: Final = (("Cache-Control", "max-age=3600, private"), ("Access-Control-Allow-Origin", "*"))
-_MULTI_TENANT: Final = frozenset({"common", "organizations"})
+_USER_REALM: Final = "userrealm/"
 
 
 class TokenIssuer(Protocol):
@@ -43,6 +47,14 @@ class TokenIssuer(Protocol):
 
     async def issue(self, request: TokenRequest, call: Call) -> IssuedToken:
         """A token whose sign-in record is durable."""
+        ...
+
+
+class DeviceAuthorization(Protocol):
+    """What the device authorization endpoint needs; `sts.DeviceCodes` is one."""
+
+    async def start(self, request: DeviceRequest, call: Call) -> StartedDeviceCode:
+        """A request that waits for approval, once it is durable."""
         ...
 
 
@@ -69,13 +81,16 @@ class _Route:
 class AuthoritySurface:
     """The surface for every path that no other one claims."""
 
-    def __init__(self, *, tokens: TokenIssuer, ring: KeyDocument, store: Store) -> None:
+    def __init__(self, *, tokens: TokenIssuer, devices: DeviceAuthorization, ring: KeyDocument, store: Store) -> None:
         self._tokens = tokens
+        self._devices = devices
         self._ring = ring
         self._store = store
         self._routes: Mapping[str, _Route] = {
             "oauth2/v2.0/token": _Route(method="POST", handle=self._token_v2),
             "oauth2/token": _Route(method="POST", handle=self._token_v1),
+            "oauth2/v2.0/devicecode": _Route(method="POST", handle=self._device_code),
+            "oauth2/deviceauth": _Route(method="GET", handle=self._approval_page),
             "v2.0/.well-known/openid-configuration": _Route(method="GET", handle=self._configuration_v2),
             ".well-known/openid-configuration": _Route(method="GET", handle=self._configuration_v1),
             "discovery/v2.0/keys": _Route(method="GET", handle=self._keys),
@@ -88,6 +103,8 @@ class AuthoritySurface:
         tenant, _, rest = request.path.removeprefix("/").partition("/")
         # An authority with a slash at its end is msal's own default: `/common//v2.0/.well-known/openid-configuration`.
         route = self._routes.get(rest.lstrip("/").lower())
+        if route is None and rest.lstrip("/").lower().startswith(_USER_REALM):
+            route = _Route(method="GET", handle=self._user_realm)
         if route is None and issuer_path(request.path) is not None:
             route = _Route(method="GET", handle=self._workload_issuer)
         if route is None or not tenant:
@@ -112,6 +129,7 @@ class AuthoritySurface:
                 "token_type": "Bearer",
                 "expires_in": token.expires_in,
                 "ext_expires_in": token.expires_in,
+                **_user_members(token),
                 "access_token": token.access_token,
             }
         )
@@ -130,6 +148,19 @@ class AuthoritySurface:
                 "access_token": token.access_token,
             }
         )
+
+    async def _device_code(self, tenant: str, request: HttpRequest) -> HttpResponse:
+        started = await self._devices.start(device_request(tenant, request), request.call)
+        return _answer(device_answer(started, request.origin))
+
+    async def _approval_page(self, tenant: str, _request: HttpRequest) -> HttpResponse:
+        await self._tenant(tenant)
+        return approval_page()
+
+    async def _user_realm(self, tenant: str, request: HttpRequest) -> HttpResponse:
+        await self._tenant(tenant)
+        user = request.path.removeprefix("/").partition("/")[2].lstrip("/")[len(_USER_REALM) :]
+        return _answer(user_realm(user, request.parameter("api-version"), request.origin))
 
     async def _configuration_v2(self, tenant: str, request: HttpRequest) -> HttpResponse:
         return _json(configuration_v2(await self._tenant(tenant), request.origin, tenant.lower()), _PUBLIC)
@@ -160,7 +191,21 @@ class AuthoritySurface:
 
     async def _tenant(self, name: str) -> Tenant | None:
         """The tenant that a discovery path names; None for the names that mean any."""
-        return None if name.lower() in _MULTI_TENANT else await tenant_named(self._store, name)
+        return None if name.lower() in ANY_TENANT else await tenant_named(self._store, name)
+
+
+def _user_members(token: IssuedToken) -> dict[str, str]:
+    """What a user's answer holds beside: absent, not null, where there is none."""
+    reply = token.user
+    if reply is None:
+        return {}
+    members = {
+        "scope": reply.scope,
+        "refresh_token": reply.refresh_token,
+        "id_token": reply.id_token,
+        "client_info": reply.client_info,
+    }
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def _json(document: JsonObject, headers: tuple[tuple[str, str], ...]) -> HttpResponse:

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from idplane.model.directory import Tenant
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.values import JsonObject
-from idplane.sts.grants import GRANTS
+from idplane.sts.grants import GRANTS, USER_GRANTS
 from idplane.web.http import Origin
 
 __all__ = ["configuration_v1", "configuration_v2", "instance_discovery"]
@@ -24,7 +24,8 @@ _CLAIMS_V1: Final = (
     "aud", "iss", "iat", "nbf", "exp", "aio", "appid", "appidacr", "idp", "idtyp", "oid", "rh", "roles", "sub", "tid", "uti", "ver",
 )  # fmt: skip
 _CLAIMS_V2: Final = (
-    "aud", "iss", "iat", "nbf", "exp", "aio", "azp", "azpacr", "idtyp", "oid", "rh", "roles", "sub", "tid", "uti", "ver",
+    "aud", "iss", "iat", "nbf", "exp", "aio", "azp", "azpacr", "idtyp", "name", "oid", "preferred_username", "rh", "roles", "scp", "sid",
+    "sub", "tid", "uti", "ver",
 )  # fmt: skip
 _ANY_TENANT: Final = "{tenantid}"
 
@@ -67,11 +68,12 @@ def configuration_v2(tenant: Tenant | None, origin: Origin, name: str) -> JsonOb
         "subject_types_supported": ("pairwise",),
         "id_token_signing_alg_values_supported": ("RS256",),
         "response_types_supported": (),
-        "grant_types_supported": tuple(GRANTS),
-        "scopes_supported": (".default",),
+        "grant_types_supported": (*GRANTS, *sorted(USER_GRANTS)),
+        "scopes_supported": ("openid", "profile", "email", "offline_access", ".default"),
         "issuer": f"{origin.authority}/{tenant.id if tenant else _ANY_TENANT}/v2.0",
         "request_uri_parameter_supported": False,
         "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
+        "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",
         "claims_supported": _CLAIMS_V2,
         **_cloud(tenant, origin),
     }

@@ -12,7 +12,7 @@ from idplane.directory.audiences import GRAPH
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.web.http import HttpRequest, HttpResponse
 
-__all__ = ["graph_code", "graph_error"]
+__all__ = ["describe", "graph_code", "graph_error"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,10 @@ _BY_KIND: Final[Mapping[FailureKind, _Row]] = {
         code="Authorization_RequestDenied", message="Insufficient privileges to complete the operation."
     ),
     FailureKind.INVALID_FILTER: _Row(code="Request_UnsupportedQuery"),
+    FailureKind.INVALID_PARAMETER: _Row(code="Request_BadRequest"),
+    FailureKind.INVALID_NAME: _Row(code="Request_BadRequest"),
+    FailureKind.LIMIT_EXCEEDED: _Row(code="Directory_QuotaExceeded"),
+    FailureKind.PRINCIPAL_NOT_FOUND: _Row(code="Request_BadRequest"),
 }
 _BY_CATEGORY: Final[Mapping[Category, _Row]] = {
     Category.BAD_REQUEST: _Row(code="BadRequest"),
@@ -57,6 +61,11 @@ def graph_code(kind: FailureKind) -> str:
     return _row(kind).code
 
 
+def describe(failure: Failure) -> tuple[int, str]:
+    """Status and code, as the activity log records them."""
+    return failure.kind.category.value, failure.data.get("code") or _row(failure.kind).code
+
+
 def graph_error(failure: Failure, request: HttpRequest) -> HttpResponse:
     """The error answer; total."""
     row = _row(failure.kind)
@@ -64,7 +73,7 @@ def graph_error(failure: Failure, request: HttpRequest) -> HttpResponse:
     call = request.call
     body = {
         "error": {
-            "code": row.code,
+            "code": failure.data.get("code") or row.code,
             "message": row.message or f"{detail[0].upper()}{detail[1:]}.",
             "innerError": {
                 "date": call.received_at.strftime("%Y-%m-%dT%H:%M:%S"),

@@ -10,14 +10,13 @@ from idplane.arm.context import Addresses
 from idplane.arm.kernel import ResourceManager
 from idplane.arm.requests import ManagementRequest
 from idplane.model.failure import Category, Failure, FailureKind
-from idplane.web.arm_errors import challenge, envelope, error_of
+from idplane.web.arm_errors import challenge, envelope, error_of, unwrapped
 from idplane.web.http import HttpRequest, HttpResponse, Origin
 from idplane.web.metadata import cloud_metadata
 
 __all__ = ["ManagementSurface"]
 
-
-_EVENTS = "/providers/microsoft.insights/eventtypes/"
+_XML = "application/xml; charset=utf-8"
 
 
 class ManagementSurface:
@@ -45,6 +44,8 @@ class ManagementSurface:
                 if_none_match=request.header("if-none-match"),
             )
         )
+        if isinstance(response.body, bytes):
+            return HttpResponse(status=response.status, body=response.body, headers=response.headers, media_type=_XML)
         body = b"" if response.body is None or request.method == "HEAD" else encode(response.body)
         return HttpResponse(status=response.status, body=body, headers=response.headers)
 
@@ -62,12 +63,16 @@ class ManagementSurface:
                 now=request.call.received_at,
             )
             headers += (("WWW-Authenticate", value),)
-        told = envelope(error)
-        if _EVENTS in request.path.lower():
-            # The description of the activity log has the error's members at the top; most clients look for them inside.
-            told = {"code": error.code, "message": error.message, **told}
-        body = b"" if request.method == "HEAD" else encode(told)
+        content = unwrapped(error) if _of_insights(failure, request) else envelope(error)
+        body = b"" if request.method == "HEAD" else encode(content)
         return HttpResponse(status=error.status, body=body, headers=headers)
+
+
+def _of_insights(failure: Failure, request: HttpRequest) -> bool:
+    """Whether the activity log refuses its own query: then the error is told without an envelope (control-plane.md section 7.5)."""
+    if failure.kind not in (FailureKind.INVALID_FILTER, FailureKind.INVALID_PARAMETER):
+        return False
+    return "/providers/microsoft.insights/event" in request.path.lower()
 
 
 def addresses_of(origin: Origin) -> Addresses:

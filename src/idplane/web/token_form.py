@@ -12,10 +12,11 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote_plus
 
 from idplane.model.failure import Failure, FailureKind
+from idplane.sts.device_codes import DeviceRequest
 from idplane.sts.requests import Endpoint, TokenRequest
 from idplane.web.http import HttpRequest
 
-__all__ = ["token_request"]
+__all__ = ["device_request", "token_request"]
 
 _FORM: Final = "application/x-www-form-urlencoded"
 _MAX_BODY: Final = 64 * 1024
@@ -47,7 +48,16 @@ def token_request(tenant: str, request: HttpRequest, endpoint: Endpoint) -> Toke
         client_assertion_type=form.get("client_assertion_type"),
         audience=form.get(endpoint.value),
         claims=form.get("claims"),
+        device_code=form.get("device_code"),
+        refresh_token=form.get("refresh_token"),
+        client_info=form.get("client_info") == "1",
     )
+
+
+def device_request(tenant: str, request: HttpRequest) -> DeviceRequest:
+    """The request in a POST to the device authorization endpoint (RFC 8628 section 3.1); raises `Failure` as `token_request` does."""
+    form = _form(request)
+    return DeviceRequest(tenant=tenant, client_id=form.get("client_id"), scope=form.get("scope"))
 
 
 def _form(request: HttpRequest) -> dict[str, str]:

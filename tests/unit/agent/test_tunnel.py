@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TypeAlias
 
 import pytest
 
+from idplane.agent.peers import Process
 from idplane.agent.tunnel import Tunnel, destination
+from idplane.agent.tunnels import Tunnels
+from idplane.model.failure import Failure, FailureKind
+from idplane.testing.worlds import SeededEntropy
 
 INSIDE = ("127.0.0.1", 44301)
 SECRET = "a-secret"
@@ -138,3 +143,54 @@ async def test_closing_cuts_what_is_open_without_an_error(echo: int) -> None:
         assert await reader.read() == b""
     writer.close()
     assert complaints == []
+
+
+# Tunnels of processes
+
+
+async def test_a_tunnel_ends_with_its_process_and_only_with_its_own() -> None:
+    tunnels = Tunnels(entropy=SeededEntropy())
+    # A pipe's end is readable when the other one goes, as a pidfd is when its process does.
+    (one, first), (other, second) = os.pipe(), os.pipe()
+    opened = [await tunnels.open(Process(pid=0, descriptor=descriptor)) for descriptor in (one, other)]
+    assert opened[0]["HTTPS_PROXY"] != opened[1]["HTTPS_PROXY"]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(opened[0]))
+    os.close(first)
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
+    assert [await accepts(one) for one in opened] == [False, True]
+    await tunnels.close()
+    assert not await accepts(opened[1])
+    os.close(second)
+
+
+async def test_a_tunnel_of_a_process_leads_azures_names_where_they_are() -> None:
+    assert destination("management.azure.com", 443, None) == ("management.azure.com", 443)
+    assert destination("stock.vault.localhost", 8443, None) == ("127.0.0.1", 8443)
+
+
+async def test_tunnels_are_bounded_and_a_refused_one_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("idplane.agent.tunnels._MOST", 1)
+    tunnels = Tunnels(entropy=SeededEntropy())
+    await tunnels.open(Process(pid=os.getpid(), descriptor=os.pidfd_open(os.getpid())))
+    refused = os.pidfd_open(os.getpid())
+    with pytest.raises(Failure) as failure:
+        await tunnels.open(Process(pid=os.getpid(), descriptor=refused))
+    assert failure.value.kind is FailureKind.LIMIT_EXCEEDED
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(refused)
+    await tunnels.close()
+
+
+def port_of(variables: Mapping[str, str]) -> int:
+    return int(variables["HTTPS_PROXY"].rpartition(":")[2])
+
+
+async def accepts(variables: Mapping[str, str]) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port_of(variables))
+    except OSError:
+        return False
+    writer.close()
+    return True

@@ -4,7 +4,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.unit.sts.sts_world import TENANT_ID, key_pair, rsa_pair
 
+from idplane.directory.audiences import GRAPH
 from idplane.directory.clients import certificate_credential, new_application_principal, new_secret, secret_hash
+from idplane.directory.first_party import graph_grants
 from idplane.jose import certificate_thumbprint, new_ec_key
 from idplane.model.directory import CredentialKind, PrincipalType
 from idplane.model.failure import Failure, FailureKind
@@ -18,9 +20,14 @@ APP = new_application_principal(tenant_id=TENANT_ID, display_name="pipeline", en
 def test_application_principal() -> None:
     assert (APP.type, APP.names, APP.resource_id) == (PrincipalType.APPLICATION, (APP.client_id,), None)
     again = new_application_principal(
-        tenant_id=TENANT_ID, display_name="x", entropy=ENTROPY, now=NOW, client_id=APP.client_id, graph_roles=["a"]
+        tenant_id=TENANT_ID,
+        display_name="x",
+        entropy=ENTROPY,
+        now=NOW,
+        client_id=APP.client_id,
+        app_roles=graph_grants("User.Read.All"),
     )
-    assert (again.client_id, again.graph_roles) == (APP.client_id, ("a",))
+    assert (again.client_id, again.roles_for(GRAPH.client_id)) == (APP.client_id, ("User.Read.All",))
 
 
 def test_only_the_hash_of_a_secret_is_kept() -> None:

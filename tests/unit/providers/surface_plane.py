@@ -213,8 +213,10 @@ def uai(name: str) -> str:
 
 
 def _reply(response: HttpResponse) -> Reply:
-    headers = {name.lower(): value for name, value in response.headers}
-    return Reply(response.status, json.loads(response.body) if response.body else None, headers)
+    headers = {"content-type": response.media_type, **{name.lower(): value for name, value in response.headers}}
+    is_json = response.media_type.startswith("application/json")
+    body = (json.loads(response.body) if is_json else response.body.decode()) if response.body else None
+    return Reply(response.status, body, headers)
 
 
 OpenPlane = Callable[..., Awaitable[Plane]]

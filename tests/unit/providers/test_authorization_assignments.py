@@ -171,8 +171,20 @@ def broken(**properties: object) -> dict[str, Any]:
         (broken(principalId=guid(0x66), principalType="ServicePrincipal"), FailureKind.PRINCIPAL_NOT_FOUND, None),
         (broken(principalType="Robot"), FailureKind.PRINCIPAL_TYPE, None),
         (broken(description="x" * 2049), FailureKind.INVALID_PARAMETER, None),
-        (broken(condition="(!(ActionMatches{'a'}))"), FailureKind.INVALID_PARAMETER, "RoleAssignmentConditionNotSupported"),
-        (broken(condition="", conditionVersion="2.0"), FailureKind.INVALID_PARAMETER, "RoleAssignmentConditionNotSupported"),
+        (broken(condition="(!(ActionMatches{'a'})"), FailureKind.INVALID_PARAMETER, "RoleAssignmentConditionInvalid"),
+        (broken(condition="", conditionVersion="2.0"), FailureKind.INVALID_PARAMETER, "RoleAssignmentConditionInvalid"),
+        (
+            broken(condition="!(ActionMatches{'a'})", conditionVersion="1.0"),
+            FailureKind.INVALID_PARAMETER,
+            "RoleAssignmentConditionInvalid",
+        ),
+        (
+            broken(condition="!(ActionMatches{'" + "\u00e9" * 4096 + "'})"),
+            FailureKind.INVALID_PARAMETER,
+            "RoleAssignmentConditionInvalid",
+        ),
+        (broken(condition="!" * 9000), FailureKind.INVALID_PARAMETER, None),
+        (broken(condition=7), FailureKind.INVALID_PARAMETER, None),
     ],
 )
 async def test_bodies_that_are_refused(world: World, body: object, kind: FailureKind, code: str | None) -> None:

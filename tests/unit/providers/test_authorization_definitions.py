@@ -170,7 +170,7 @@ async def test_a_role_gives_what_it_says_and_a_change_counts_at_once(world: Worl
         {"assignableScopes": "/"},
         {"assignableScopes": ["/"]},
         {"assignableScopes": [f"{GROUP}/providers/Microsoft.Web/sites/a"]},
-        {"assignableScopes": ["/providers/Microsoft.Management/managementGroups/top"]},
+        {"assignableScopes": [f"/providers/Microsoft.Management/managementGroups/{name}" for name in ("one", "two")]},
         {"assignableScopes": [7]},
     ],
 )

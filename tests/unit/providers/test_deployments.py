@@ -133,7 +133,7 @@ async def test_lists_are_filtered_by_state(open_plane: OpenPlane) -> None:
 async def test_deployments_go_with_their_group(open_plane: OpenPlane) -> None:
     plane = await open_plane()
     await deploy(plane, template(identity("one")))
-    assert (await plane.call("DELETE", GROUP)).status == 200
+    assert (await plane.call("DELETE", GROUP)).status == 202
     assert await plane.store.all(DEPLOYMENTS) == ()
     assert await plane.store.all(RESOURCES) == ()
 
@@ -505,7 +505,7 @@ async def test_a_cancelled_deployment_takes_those_inside_it_along(open_plane: Op
 
 async def test_a_group_that_is_deleted_ends_its_deployments(open_plane: OpenPlane) -> None:
     gate, plane, _ = await _held(open_plane)
-    assert (await plane.call("DELETE", GROUP)).status == 200
+    assert (await plane.call("DELETE", GROUP)).status == 202
     gate.open.set()
     await plane.manager.close()
     assert await plane.store.all(DEPLOYMENTS) == ()

@@ -24,7 +24,7 @@ async def test_a_group_lives_as_the_cli_expects(open_plane: OpenPlane) -> None:
     assert (await plane.call("PUT", GROUP, updated, version="2024-11-01")).body["tags"] == {"x": "y"}
     assert (await plane.call("PATCH", GROUP, {"tags": {"z": "1"}, "properties": {"junk": 1}})).body["tags"] == {"z": "1"}
     assert (await plane.get(GROUP))["properties"] == {"provisioningState": "Succeeded"}
-    assert (await plane.call("DELETE", GROUP)).status == 200
+    assert (await plane.call("DELETE", GROUP)).status == 202
     gone = await plane.call("DELETE", GROUP)
     assert (gone.status, gone.code) == (404, "ResourceGroupNotFound")
 
@@ -153,6 +153,6 @@ async def test_deleting_a_group_deletes_what_is_in_it_and_nothing_else(open_plan
     user = {"type": "UserAssigned", "userAssignedIdentities": {uai("one"): {}}}
     await plane.put(other, {"location": "westeurope", "identity": user}, version=COMPUTE)
     await plane.machine("gone", {**user, "type": "SystemAssigned, UserAssigned"})
-    assert (await plane.call("DELETE", GROUP)).status == 200
+    assert (await plane.call("DELETE", GROUP)).status == 202
     assert (await plane.get(other, version=COMPUTE))["identity"]["type"] == "UserAssigned"
     assert [one["name"] for one in (await plane.get(f"{SUB}/resources"))["value"]] == ["kept"]

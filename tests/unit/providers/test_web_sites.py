@@ -1,6 +1,7 @@
 """Sites and slots as the CLI's identity commands use them: read the whole, change it, PUT the whole (control-plane.md section 5.4)."""
 
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from tests.unit.providers.surface_plane import GROUP, SUB, OpenPlane, Plane, uai
@@ -140,3 +141,42 @@ async def test_the_words_of_a_failed_identity_operation(open_plane: OpenPlane) -
         'Status: \'BadRequest\'. Response: \'{"error":{"code":"BadRequest","message":"the identity\'s type must be one of '
         "'None', 'SystemAssigned', 'UserAssigned', 'SystemAssigned, UserAssigned'\"}}'.'."
     )
+
+
+async def test_a_publish_profile_publishes_nowhere(open_plane: OpenPlane) -> None:
+    plane = await open_plane()
+    await _site(plane)
+    await _site(plane, SLOT)
+    for url, name in ((SITE, "Shop"), (SLOT, "Shop-staging")):
+        reply = await plane.call("POST", f"{url}/publishxml", {"format": "WebDeploy"}, version=VERSION)
+        assert (reply.status, reply.headers["content-type"]) == (200, "application/xml; charset=utf-8")
+        [profile] = ET.fromstring(reply.body)
+        assert profile.attrib == {
+            "profileName": name,
+            "publishMethod": "None",
+            "destinationAppUrl": f"https://{name.lower()}.azurewebsites.net",
+        }
+    gone = f"{GROUP}/providers/Microsoft.Web/sites/gone/publishxml"
+    assert (await plane.call("POST", gone, version=VERSION)).status == 404
+    assert (await plane.call("POST", f"{SITE}/publishxml", version=VERSION, by="reader")).status == 403
+
+
+async def test_settings_are_secrets_and_so_there_are_none(open_plane: OpenPlane) -> None:
+    plane = await open_plane()
+    await _site(plane, properties={"siteConfig": {"appSettings": [{"name": "a", "value": "hunter2-secret"}]}})
+    for name in ("appsettings", "connectionstrings"):
+        reply = await plane.call("POST", f"{SITE}/config/{name}/list", version=VERSION)
+        assert (reply.status, reply.body["properties"]) == (200, {})
+    assert (await plane.call("POST", f"{SITE}/config/web/list", version=VERSION)).status == 404
+    assert (await plane.call("POST", f"{SITE}x/config/appsettings/list", version=VERSION)).status == 404
+
+
+async def test_a_site_s_sku_is_its_plan_s_tier(open_plane: OpenPlane) -> None:
+    plane = await open_plane()
+    plan = f"{GROUP}/providers/Microsoft.Web/serverfarms/Plan"
+    await plane.put(plan, {"location": "westeurope", "sku": {"name": "B1", "tier": "Basic"}}, version=VERSION)
+    assert (await _site(plane, properties={"serverFarmId": plan.lower()}))["properties"]["sku"] == "Basic"
+    named = (await _site(plane, properties={"serverFarmId": "Plan"}))["properties"]
+    assert (named["serverFarmId"], named["sku"]) == (plan, "Basic")
+    assert (await _site(plane, properties={"sku": "FlexConsumption"}))["properties"]["sku"] == "FlexConsumption"
+    assert (await _site(plane, properties={"serverFarmId": "nowhere"}))["properties"]["sku"] == "Dynamic"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from idplane.model.attributes import Attributes
 from idplane.model.ids import ResourceId
 from idplane.model.roles import AccessCall, Decision, DenyAssignment, Permission, Reason, RoleAssignment, RoleDefinition
 from idplane.rbac.builtin import BUILT_IN_ROLES
@@ -71,6 +72,13 @@ def _call(case: Mapping[str, Any]) -> AccessCall:
         data=case.get("data", False),
         scopes=tuple(scope.key for scope in ResourceId.parse(case["scope"]).lineage()),
         tenant_id=case.get("tenant"),
+        attributes=Attributes(
+            **{
+                source: {name: tuple(values) for name, values in named.items()}
+                for source, named in case.get("attributes", {}).items()
+            }
+        ),
+        at=datetime.fromisoformat(case["at"]) if "at" in case else None,
     )
 
 

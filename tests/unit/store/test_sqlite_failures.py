@@ -9,6 +9,7 @@ import pytest
 from idplane.model.failure import Failure, FailureKind
 from idplane.ports.collections import ACTIVITY, COLLECTIONS, LOGS, RESOURCES, SETTINGS, SIGN_INS
 from idplane.ports.store import ABSENT, Append, Batch, Change, Collection, ColumnValue, Order, Put, Versioned
+from idplane.store.schema import migrations
 from idplane.store.sqlite import SqliteStore
 from idplane.testing import store_samples as sample
 from idplane.testing.worlds import FakeClock, memory_store
@@ -116,8 +117,9 @@ async def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:
         other.execute("insert into schema_version values (9999, 'later', '')")
     with pytest.raises(Failure) as caught:
         await SqliteStore.open(path, clock=FakeClock())
+    known = migrations("sqlite")[-1].version
     assert caught.value.detail == (
-        "the database was written by a newer idplane (its schema is 9999, this program knows 10): use the newer one"
+        f"the database was written by a newer idplane (its schema is 9999, this program knows {known}): use the newer one"
     )
 
 
@@ -194,6 +196,10 @@ async def test_no_page_of_records_needs_scanning_or_sorting(store: SqliteStore, 
     if collection.name == "resources":
         searches.append(table.select({"type": "x"}, ("path", "/x"), "k", 10))
         searches.append(table.select(None, ("path", "/x"), "k", 10))
+        searches.append(table.select(None, ("path", "/x"), "/x/y", 10))
+    elif "scope_key" in collection.columns:
+        searches.append(table.select(None, ("scope_key", "/x"), None, 10))
+        searches.append(table.select(None, ("scope_key", "/x"), "/x/y\x1fk", 10))
     for text, parameters in [*searches, table.select(None, None, "k", 10)]:
         plan = " ".join(row[3] for row in store._reading.execute(f"explain query plan {text}", parameters))
         assert "TEMP B-TREE" not in plan, text

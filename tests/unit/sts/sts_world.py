@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from idplane.directory.audiences import Audiences
 from idplane.directory.clients import certificate_credential, new_application_principal, new_secret
+from idplane.directory.first_party import graph_grants
 from idplane.directory.identities import new_system_identity, new_user_assigned
 from idplane.jose import Algorithm, PrivateKey, Signer, b64url, certificate_thumbprint, new_ec_key, new_rsa_key, parse
 from idplane.keys import KeyRing
@@ -49,7 +50,7 @@ from idplane.ports.collections import (
     TENANTS,
 )
 from idplane.ports.store import ABSENT, ANY, Batch, Collection, Order, Put, Store
-from idplane.sts import TokenAuthenticator, TokenRequest, TokenService
+from idplane.sts import DeviceCodes, TokenAuthenticator, TokenRequest, TokenService
 from idplane.sts.requests import JWT_BEARER, Endpoint
 from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
 
@@ -150,6 +151,7 @@ class StsWorld:
     entropy: SeededEntropy
     store: Store
     service: TokenService
+    devices: DeviceCodes
     authenticator: TokenAuthenticator
     published: Published
     tenant: Tenant
@@ -172,7 +174,7 @@ class StsWorld:
             display_name="pipeline",
             entropy=entropy,
             now=_START,
-            graph_roles=("AuditLog.Read.All",),
+            app_roles=graph_grants("AuditLog.Read.All"),
         )
         system = new_system_identity(vm, tenant_id=TENANT_ID, entropy=entropy, now=_START)
         user = new_user_assigned(uami.id, tenant_id=TENANT_ID, entropy=entropy, now=_START)
@@ -226,6 +228,7 @@ class StsWorld:
             entropy=entropy,
             store=store,
             service=service,
+            devices=DeviceCodes(store=store, clock=clock, entropy=entropy),
             authenticator=authenticator,
             published=published,
             tenant=tenant,

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.unit.sts.sts_world import ARM, TENANT_ID, UAMI_ID, VM_ID, assert_golden, resource
 
-from idplane.directory.audiences import GRAPH, RESOURCE_MANAGER, TOKEN_EXCHANGE
+from idplane.directory.audiences import GRAPH, LOCAL_HOSTS, RESOURCE_MANAGER, TOKEN_EXCHANGE
+from idplane.directory.first_party import graph_grants
 from idplane.directory.identities import new_system_identity, new_user_assigned
 from idplane.model.directory import Principal, PrincipalType, Tenant
 from idplane.model.ids import ResourceId
@@ -32,7 +33,7 @@ APP = Principal(
     display_name="pipeline",
     type=PrincipalType.APPLICATION,
     created_at=NOW,
-    graph_roles=("AuditLog.Read.All", "Directory.Read.All"),
+    app_roles=graph_grants("Directory.Read.All", "AuditLog.Read.All"),
 )
 USER_ON_VM = TokenFacts(
     tenant=TENANT,
@@ -54,6 +55,7 @@ APP_FOR_GRAPH = replace(
     audience=GRAPH,
     resource="https://graph.microsoft.com",
     expires_at=NOW + timedelta(hours=1),
+    roles=APP.roles_for(GRAPH.client_id),
 )
 
 
@@ -70,10 +72,12 @@ def test_golden(name: str, facts: TokenFacts) -> None:
     assert_golden(f"authority/{name}.json", access_claims(facts))
 
 
-def test_graph_roles_are_in_graph_tokens_only() -> None:
-    assert "roles" in access_claims(APP_FOR_GRAPH)
-    assert "roles" not in access_claims(replace(APP_FOR_GRAPH, audience=RESOURCE_MANAGER))
-    assert "roles" not in access_claims(replace(APP_FOR_GRAPH, principal=replace(APP, graph_roles=())))
+def test_roles_are_those_for_the_audience() -> None:
+    assert APP.roles_for(GRAPH.client_id) == ("AuditLog.Read.All", "Directory.Read.All")
+    assert APP.roles_for(RESOURCE_MANAGER.client_id) == ()
+    assert RESOURCE_MANAGER.roles_resource == RESOURCE_MANAGER.client_id
+    assert LOCAL_HOSTS["localhost"].roles_resource == GRAPH.client_id
+    assert "roles" not in access_claims(replace(APP_FOR_GRAPH, roles=()))
 
 
 @pytest.mark.parametrize(("by_secret", "strength"), [(True, "1"), (False, "2")])

@@ -95,7 +95,7 @@ async def test_a_secret_that_was_added_elsewhere_counts_at_once(replicas: Replic
 async def test_a_client_that_was_refused_because_it_did_not_exist(replicas: Replicas) -> None:
     world = replicas.world
     late = new_application_principal(
-        tenant_id=world.tenant.id, display_name="late", entropy=world.entropy, now=world.clock.now(), graph_roles=()
+        tenant_id=world.tenant.id, display_name="late", entropy=world.entropy, now=world.clock.now()
     )
     secret = new_secret(late, entropy=world.entropy, now=world.clock.now(), lifetime=timedelta(days=1))
     request = world.by_secret(client_id=late.client_id, client_secret=secret.secret)

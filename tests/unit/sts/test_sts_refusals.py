@@ -15,6 +15,12 @@ _WORDS = {
     "unsupported_grant_type",
     "server_error",
     "temporarily_unavailable",
+    "invalid_grant",
+    "authorization_pending",
+    "slow_down",
+    "bad_verification_code",
+    "authorization_declined",
+    "expired_token",
 }
 
 
@@ -57,4 +63,8 @@ _NUMBERS = {
     FailureKind.ASSERTION_INVALID: 700027,
     FailureKind.ASSERTION_TIME: 700024,
     FailureKind.INSTANCE_UNKNOWN: 50049,
+    FailureKind.DEVICE_CODE_PENDING: 70016,
+    FailureKind.DEVICE_CODE_EXPIRED: 70020,
+    FailureKind.USER_DISABLED: 50057,
+    FailureKind.REFRESH_TOKEN_EXPIRED: 700082,
 }

@@ -119,7 +119,7 @@ async def test_certificate_that_has_expired(world: StsWorld) -> None:
         ({"client_secret": "also"}, FailureKind.INVALID_PARAMETER),
         ({"client_assertion_type": None}, FailureKind.INVALID_PARAMETER),
         ({"authority": "https://elsewhere.example"}, FailureKind.ASSERTION_AUDIENCE),
-        ({"grant_type": "password"}, FailureKind.GRANT_UNSUPPORTED),
+        ({"grant_type": "implicit"}, FailureKind.GRANT_UNSUPPORTED),
         ({"audience": _NOWHERE}, FailureKind.AUDIENCE_UNKNOWN),
         ({"claims": "not json"}, FailureKind.INVALID_PARAMETER),
     ],

@@ -58,7 +58,8 @@ class TestRefusals:
         ("changes", "kind"),
         [
             ({"grant_type": None}, FailureKind.MISSING_PARAMETER),
-            ({"grant_type": "password"}, FailureKind.GRANT_UNSUPPORTED),
+            ({"grant_type": "password"}, FailureKind.PASSWORD_GRANT),
+            ({"grant_type": "implicit"}, FailureKind.GRANT_UNSUPPORTED),
             ({"client_id": None}, FailureKind.MISSING_PARAMETER),
             ({"client_id": "nobody"}, FailureKind.CLIENT_UNKNOWN),
             ({"client_secret": None}, FailureKind.CLIENT_CREDENTIAL_MISSING),

@@ -206,7 +206,7 @@ def test_reset_kills_tokens_and_forgets_everything(idplane: LocalPlane, monkeypa
     with pytest.raises(ServiceRequestError, match="refused"):  # nothing listens at the old address
         ManagedIdentityCredential(retry_total=0).get_token(ARM)
     left = {one.name: len(idplane.run(idplane.store.all(one))) for one in (RESOURCES, SECRETS, PRINCIPALS, ROLE_ASSIGNMENTS)}
-    assert left == {"resources": 0, "secrets": 0, "principals": 1, "role_assignments": 1}  # the owner and its role
+    assert left == {"resources": 0, "secrets": 0, "principals": 2, "role_assignments": 2}  # the owners and their roles
 
 
 def status(plane: LocalPlane, url: str, token: str) -> int:

@@ -40,7 +40,7 @@ async def world() -> AsyncIterator[StsWorld]:
 async def get(
     world: StsWorld, path: str, *, query: tuple[tuple[str, str], ...] = (), method: str = "GET", origin: Origin = ORIGIN
 ) -> HttpResponse:
-    surface = AuthoritySurface(tokens=world.service, ring=shared_ring(), store=world.store)
+    surface = AuthoritySurface(tokens=world.service, devices=world.devices, ring=shared_ring(), store=world.store)
     sent = HttpRequest(method=method, path=path, query=query, headers={}, body=b"", origin=origin, call=world.call())
     try:
         return await surface.handle(sent)
@@ -86,7 +86,9 @@ async def test_everything_listed_is_served(world: StsWorld) -> None:
         found = await document(world, f"/{TENANT_ID}/{version}")
         assert (await get(world, found["jwks_uri"].removeprefix(AUTHORITY))).status == 200
         assert (await get(world, found["token_endpoint"].removeprefix(AUTHORITY), method="POST")).status == 400
-        assert found["grant_types_supported"] == ["client_credentials"]
+        assert found["grant_types_supported"][0] == "client_credentials"
+    assert found["grant_types_supported"][1:] == ["refresh_token", "urn:ietf:params:oauth:grant-type:device_code"]
+    assert (await get(world, found["device_authorization_endpoint"].removeprefix(AUTHORITY), method="POST")).status == 400
 
 
 async def test_keys_verify_tokens(world: StsWorld) -> None:

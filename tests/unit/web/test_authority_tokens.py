@@ -58,7 +58,7 @@ def request(
 
 async def ask(world: StsWorld, sent: HttpRequest) -> HttpResponse:
     """What the edge would send: the answer, or the failure in this surface's words."""
-    surface = AuthoritySurface(tokens=world.service, ring=shared_ring(), store=world.store)
+    surface = AuthoritySurface(tokens=world.service, devices=world.devices, ring=shared_ring(), store=world.store)
     try:
         return await surface.handle(sent)
     except Failure as failure:

@@ -15,12 +15,12 @@ from tests.unit.directory.hosts_world import GROUP, OTHER_VM, TENANT, VM, hosts_
 from tests.unit.sts.sts_world import assert_golden
 from tests.unit.web.agent_api import Api, code
 
+from idplane.graph.sign_ins import sign_in_document
 from idplane.model.calls import Workload
 from idplane.model.events import EndpointRefusal, SignIn
 from idplane.model.scale_sets import INSTANCES
 from idplane.ports.collections import AGENTS, RESOURCES, SIGN_INS
 from idplane.ports.store import ABSENT, Batch, Delete, Order, Put
-from idplane.web.graph import sign_in_document
 
 SET = GROUP.extension("Microsoft.Compute/virtualMachineScaleSets", "Front")
 

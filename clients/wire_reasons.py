@@ -1,0 +1,62 @@
+"""Where the wire and a description differ on purpose, each with its reason; everything else that a validator finds is a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["NOT_EXERCISED", "NOT_REFUSED", "excused"]
+
+_LATER = "not served yet"
+NOT_EXERCISED: Mapping[str, str] = {
+    "2022-04-01 DenyAssignments_Get": _LATER,
+    "2022-04-01 DenyAssignments_GetById": _LATER,
+    "2021-04-01 DeploymentOperations_GetAtManagementGroupScope": _LATER,
+    "2021-04-01 DeploymentOperations_ListAtManagementGroupScope": _LATER,
+    "2021-04-01 Deployments_CancelAtManagementGroupScope": _LATER,
+    "2021-04-01 Deployments_CheckExistenceAtManagementGroupScope": _LATER,
+    "2021-04-01 Deployments_CreateOrUpdateAtManagementGroupScope": _LATER,
+    "2021-04-01 Deployments_DeleteAtManagementGroupScope": _LATER,
+    "2021-04-01 Deployments_ExportTemplateAtManagementGroupScope": _LATER,
+    "2021-04-01 Deployments_GetAtManagementGroupScope": _LATER,
+    "2021-04-01 Deployments_ListAtManagementGroupScope": _LATER,
+    "2021-04-01 Deployments_ValidateAtManagementGroupScope": _LATER,
+    "2021-04-01 Deployments_WhatIfAtManagementGroupScope": _LATER,
+    "2021-04-01 Providers_RegisterAtManagementGroupScope": _LATER,
+    "2021-04-01 ResourceGroups_ExportTemplate": _LATER,
+    "2021-04-01 Resources_MoveResources": _LATER,
+    "2021-04-01 Resources_ValidateMoveResources": _LATER,
+    "2021-04-01 Tags_CreateOrUpdateAtScope": _LATER,
+    "2021-04-01 Tags_DeleteAtScope": _LATER,
+    "2021-04-01 Tags_GetAtScope": _LATER,
+    "2021-04-01 Tags_UpdateAtScope": _LATER,
+}
+"""Operations without an answer that succeeds, and why."""
+
+_PUBLIC = "whoever is signed in may ask, and there is nothing in it that could be wrong"
+NOT_REFUSED: Mapping[str, str] = {
+    "2015-04-01 EventCategories_List": _PUBLIC,
+    "2015-04-01 Operations_List": _PUBLIC,
+    "2018-11-30 Operations_List": _PUBLIC,
+    "2021-01-01 Subscriptions_List": _PUBLIC,
+    "2021-01-01 Tenants_List": _PUBLIC,
+    "2021-04-01 Deployments_CalculateTemplateHash": "any JSON object has a hash",
+    "2021-04-01 Operations_List": _PUBLIC,
+    "2021-04-01 Providers_ListAtTenantScope": _PUBLIC,
+    "2022-04-01 ProviderOperationsMetadata_List": _PUBLIC,
+    "2024-11-30 Operations_List": _PUBLIC,
+    "2025-05-31-preview Operations_List": _PUBLIC,
+}
+"""Operations that refuse nobody but strangers, and why."""
+
+_ACTIVITY_LOG = ("ActivityLogs_List", "TenantActivityLogs_List", "EventCategories_List")
+
+
+def excused(finding: Mapping[str, Any]) -> str | None:
+    """Why a finding of the validator is no fault, if it is none."""
+    operation, code = finding["operation"], finding["code"]
+    if operation in _ACTIVITY_LOG and finding["where"] == "$.error":
+        return "what Resource Manager itself refuses, ahead of the provider, is in its own envelope"
+    if "CheckExistence" in operation and code in ("INVALID_CONTENT_TYPE", "INVALID_RESPONSE_BODY"):
+        return "HTTP has no body in answers to HEAD, refusals included"
+    return None

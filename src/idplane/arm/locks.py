@@ -1,0 +1,105 @@
+"""What locks and disabled subscriptions keep from happening, whoever asks.
+
+A lock on a scope counts for all that lies in it, extensions such as role assignments included. `CanNotDelete` refuses deleting,
+`ReadOnly` also writing and every action: what is left is what a Reader may do, as Azure documents it (listing keys is an action, and
+refused). What deletes a scope deletes what is in it, so a lock below refuses that, too. Locks themselves are not subject to locks,
+and the data planes (secrets of a vault, tokens of an identity) know none.
+
+Every change of a lock raises the version of its subscription, and every write requires the version that it was judged by. So a lock
+that commits while a delete is under way either comes too late or makes the delete look again, and nothing is asked of the locks of a
+subscription that is known, at this version, to have none.
+"""
+
+from __future__ import annotations
+
+from idplane.model.directory import Subscription
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import ResourceId
+from idplane.model.locks import Lock, LockLevel
+from idplane.ports.collections import LOCKS, SUBSCRIPTIONS
+from idplane.ports.store import Batch, Reads, Require, Versioned
+
+__all__ = ["Locks", "locks_along", "locks_below"]
+
+_KEPT = 5_000
+"""Subscriptions of which it is remembered whether they have any lock."""
+_TOLD = 20
+"""Locks below a scope that a refusal names."""
+_DISABLED = frozenset({"disabled", "warned"})
+_EXEMPT = ("microsoft.authorization/locks/", "microsoft.subscription/")
+"""Locks are how locks are removed, and a disabled subscription can be enabled."""
+
+
+class Locks:
+    """Judges writes of one store."""
+
+    def __init__(self, store: Reads) -> None:
+        self._store = store
+        self._any: dict[str, tuple[int, bool]] = {}
+        """By subscription: its version, and whether there was a lock in it then."""
+
+    async def require_unlocked(self, permission: str, target: ResourceId) -> Batch:
+        """Refuse an operation that a lock or the subscription's state forbids; raises `Failure(LOCKED | SUBSCRIPTION_DISABLED)`.
+
+        `permission` is the action's full name, whose last word says what kind it is. The batch is to be committed with the
+        operation: it refuses the commit if the answer may have changed.
+        """
+        kind = permission.rpartition("/")[2].lower()
+        if target.subscription is None or kind == "read" or permission.lower().startswith(_EXEMPT):
+            return Batch()
+        subscription = await self._store.get(SUBSCRIPTIONS, target.subscription)
+        if subscription is None:
+            return Batch()
+        if kind != "delete":
+            _require_enabled(subscription.value)
+        if await self._has_any(subscription):
+            await self._require(kind, target)
+        return Batch.of(Require(collection=SUBSCRIPTIONS, key=subscription.value.id, expect=subscription.version))
+
+    async def _has_any(self, subscription: Versioned[Subscription]) -> bool:
+        """Whether the subscription has locks. Asked after its version is known, so that the answer is never older than it."""
+        key = subscription.value.id
+        version, known = self._any.get(key, (0, False))
+        if version != subscription.version:
+            page = await self._store.page(LOCKS, under=("scope_key", f"/subscriptions/{key}"), limit=1)
+            known = bool(page.items)
+            if len(self._any) >= _KEPT:
+                self._any.clear()
+            self._any[key] = (subscription.version, known)
+        return known
+
+    async def _require(self, kind: str, target: ResourceId) -> None:
+        found = [
+            lock for lock in await locks_along(self._store, target) if kind == "delete" or lock.level is LockLevel.READ_ONLY
+        ]
+        if not found and kind == "delete":
+            found = await locks_below(self._store, target)
+        if not found:
+            return
+        scopes = dict.fromkeys(str(lock.id.scope) for lock in found)
+        raise Failure(
+            FailureKind.LOCKED,
+            "the scope is locked",
+            scope=str(target),
+            operation="delete" if kind == "delete" else "write",
+            locks="','".join(scopes),
+        )
+
+
+async def locks_along(store: Reads, target: ResourceId) -> list[Lock]:
+    """The locks on a scope and on everything that it lies in, nearest first."""
+    found: list[Lock] = []
+    for key in target.lineage_keys[:-1]:
+        found += [one.value for one in await store.all(LOCKS, where={"scope_key": key})]
+    return found
+
+
+async def locks_below(store: Reads, target: ResourceId) -> list[Lock]:
+    """Some of the locks on a scope and what lies in it; none if there are none."""
+    page = await store.page(LOCKS, under=("scope_key", target.key), limit=_TOLD)
+    return [one.value for one in page.items]
+
+
+def _require_enabled(subscription: Subscription) -> None:
+    if subscription.state.lower() in _DISABLED:
+        raise Failure(FailureKind.SUBSCRIPTION_DISABLED, "the subscription is disabled", subscription=subscription.id)

@@ -1,0 +1,296 @@
+"""`auditLogs/signIns`: the sign-in log (control-plane.md section 8.1).
+
+beta has sign-ins of every kind: `$filter` on `signInEventTypes` chooses which, and without it there are users' interactive ones only.
+v1.0 has users' sign-ins only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from idplane.graph.declare import Entity, EntitySet, RowQuery, Rows
+from idplane.graph.filters import AllOf, AnyOf, Comparison, Expression, Membership, Negation, Operator, Some
+from idplane.graph.matching import conjuncts
+from idplane.graph.permissions import Area
+from idplane.graph.query import refused
+from idplane.graph.shapes import BOOL, NUMBER, OBJECT, TEXT, TEXTS, TIME, EntityType, Kind, Property
+from idplane.model.directory import CredentialKind, PrincipalType
+from idplane.model.events import SignIn
+from idplane.model.failure import Failure, FailureKind
+from idplane.ports.collections import SIGN_INS, microseconds
+from idplane.ports.store import Order
+
+__all__ = ["SIGN_IN_SET", "sign_in_document"]
+
+_USER_TYPES: Final = frozenset({"interactiveuser", "nonInteractiveUser".lower()})
+_PRINCIPAL_TYPES: Final = frozenset({"serviceprincipal", "managedidentity"})
+_COLUMNS: Final = {"servicePrincipalId": "principal_id", "appId": "client_id", "correlationId": "correlation_id"}
+_MAX_POSITION: Final = 1 << 63
+_MAX_PAGE: Final = 1000
+_NO_GUID: Final = "00000000-0000-0000-0000-000000000000"
+
+_TYPE: Final = EntityType(
+    name="signIn",
+    properties={
+        **dict.fromkeys(
+            (
+                "id",
+                "correlationId",
+                "originalRequestId",
+                "appId",
+                "appDisplayName",
+                "appOwnerTenantId",
+                "ipAddress",
+                "userAgent",
+                "conditionalAccessStatus",
+                "servicePrincipalId",
+                "servicePrincipalName",
+                "servicePrincipalCredentialKeyId",
+                "clientCredentialType",
+                "resourceDisplayName",
+                "resourceId",
+                "resourceTenantId",
+                "resourceOwnerTenantId",
+                "homeTenantId",
+                "azureResourceId",
+                "uniqueTokenIdentifier",
+                "incomingTokenType",
+                "authenticationProtocol",
+                "tokenIssuerType",
+                "crossTenantAccessType",
+            ),
+            TEXT,
+        ),
+        "createdDateTime": TIME,
+        "isInteractive": BOOL,
+        "signInEventTypes": TEXTS,
+        "status": Property(kind=Kind.OBJECT, members={"errorCode": NUMBER, "failureReason": TEXT, "additionalDetails": TEXT}),
+        "location": OBJECT,
+        "deviceDetail": OBJECT,
+        "managedServiceIdentity": OBJECT,
+    },
+)
+
+
+async def _rows(query: RowQuery) -> Rows:
+    kinds = _kinds(query.filter)
+    if query.context.version == "v1.0" and any("signInEventTypes" in _paths(part) for part in conjuncts(query.filter)):
+        raise Failure(FailureKind.INVALID_FILTER, "v1.0 has sign-ins of users only; use beta for signInEventTypes")
+    position = _position(query.after)
+    if kinds <= _USER_TYPES:
+        return Rows(items=())
+    since, until = _bounds(query.filter)
+    oldest_first = bool(query.odata.sorting) and not query.odata.sorting[0].descending
+    rows = await query.context.store.read_log(
+        SIGN_INS,
+        where=_where(query),
+        since=since,
+        until=until,
+        position=position,
+        order=Order.OLDEST_FIRST if oldest_first else Order.NEWEST_FIRST,
+        limit=query.limit,
+    )
+    items = tuple(
+        Entity(id=row.event.id, document=sign_in_document(row.event), cursor=str(row.position), row=row) for row in rows
+    )
+    return Rows(items=items, after=items[-1].cursor if len(items) == query.limit else None)
+
+
+def _where(query: RowQuery) -> dict[str, str | int]:
+    found: dict[str, str | int] = {"tenant_id": query.context.tenant_id}
+    for name, column in _COLUMNS.items():
+        value = query.equal(name)
+        if value is not None:
+            found[column] = value.lower()
+    for part in conjuncts(query.filter):
+        match part:
+            case Comparison(("status", "errorCode"), Operator.EQ, int(code)):
+                found["error_code"] = code
+            case _:
+                pass
+    return found
+
+
+def _position(after: str | None) -> int | None:
+    if after is None:
+        return None
+    if not (after.isascii() and after.isdigit() and len(after) < 20 and int(after) < _MAX_POSITION):  # noqa: PLR2004 - digits of 2**63
+        raise refused("'$skiptoken' is not valid")
+    return int(after)
+
+
+def _bounds(filter_: Expression | None) -> tuple[int | None, int | None]:
+    """Bounds on the time that every wanted sign-in keeps; the second is exclusive."""
+    since: int | None = None
+    until: int | None = None
+    for part in conjuncts(filter_):
+        if not isinstance(part, Comparison) or part.path != ("createdDateTime",) or not isinstance(part.value, datetime):
+            continue
+        try:
+            at = microseconds(part.value.astimezone(UTC))
+        except (ValueError, OverflowError) as error:
+            raise Failure(FailureKind.INVALID_FILTER, "the filter names an instant out of range") from error
+        if part.operator in (Operator.GE, Operator.GT, Operator.EQ):
+            since = at if since is None else max(since, at)
+        if part.operator in (Operator.LE, Operator.LT, Operator.EQ):
+            until = at + 1 if until is None else min(until, at + 1)
+    return since, until
+
+
+def _kinds(filter_: Expression | None) -> frozenset[str]:
+    """The kinds of sign-ins that the filter asks for, lower case; raises `Failure(INVALID_FILTER)` for mixed ones."""
+    named = frozenset(_event_types(filter_)) if filter_ is not None else frozenset[str]()
+    unknown = named - _USER_TYPES - _PRINCIPAL_TYPES
+    if unknown:
+        raise Failure(FailureKind.INVALID_FILTER, "the filter's condition on signInEventTypes is not supported")
+    if named & _USER_TYPES and named & _PRINCIPAL_TYPES:
+        raise Failure(FailureKind.INVALID_FILTER, "sign-ins of users and of service principals cannot be mixed in one filter")
+    return named or frozenset({"interactiveuser"})
+
+
+def _event_types(expression: Expression) -> Iterator[str]:
+    match expression:
+        case AllOf(parts) | AnyOf(parts):
+            for part in parts:
+                yield from _event_types(part)
+        case Negation(inner):
+            yield from _event_types(inner)
+        case Some(("signInEventTypes",), inner, _):
+            yield from _texts(inner)
+        case _:
+            return
+
+
+def _texts(inner: Expression | None) -> Iterator[str]:
+    match inner:
+        case Comparison((), _, str(text)):
+            yield text.lower()
+        case Membership((), values):
+            yield from (value.lower() for value in values if isinstance(value, str))
+        case AllOf(parts) | AnyOf(parts):
+            for part in parts:
+                yield from _texts(part)
+        case Negation(one):
+            yield from _texts(one)
+        case _:
+            raise Failure(FailureKind.INVALID_FILTER, "the filter's condition on signInEventTypes is not supported")
+
+
+def _paths(expression: Expression) -> frozenset[str]:
+    match expression:
+        case AllOf(parts) | AnyOf(parts):
+            return frozenset[str]().union(*map(_paths, parts))
+        case Negation(inner):
+            return _paths(inner)
+        case _:
+            return frozenset(expression.path[:1])
+
+
+def _event_type(event: SignIn) -> str:
+    return "managedIdentity" if event.principal_type == PrincipalType.MANAGED_IDENTITY else "servicePrincipal"
+
+
+_CREDENTIAL_TYPES: Final = {
+    CredentialKind.SECRET.value: "clientSecret",
+    CredentialKind.CERTIFICATE.value: "certificate",
+    CredentialKind.IDENTITY_CERTIFICATE.value: "managedIdentity",
+    CredentialKind.FEDERATED.value: "federatedIdentityCredential",
+}
+
+
+def sign_in_document(event: SignIn) -> dict[str, object]:
+    """A record as Graph shows it. Managed identities' sign-ins show no address; what Graph has no property for is an annotation."""
+    managed = event.principal_type == PrincipalType.MANAGED_IDENTITY
+    return {
+        "id": event.id,
+        "createdDateTime": event.at.isoformat().replace("+00:00", "Z"),
+        "correlationId": event.correlation_id,
+        "originalRequestId": event.id,
+        "appId": event.client_id,
+        "appDisplayName": event.principal_name,
+        "appOwnerTenantId": event.tenant_id,
+        "ipAddress": "" if managed else event.client_address or "",
+        "userAgent": event.user_agent,
+        "isInteractive": False,
+        "signInEventTypes": [_event_type(event)],
+        "status": {"errorCode": event.error_code, "failureReason": event.failure_reason or "Other.", "additionalDetails": None},
+        "conditionalAccessStatus": "notApplied",
+        "location": {"city": "", "state": "", "countryOrRegion": "", "geoCoordinates": {}},
+        "deviceDetail": {"deviceId": "", "displayName": "", "operatingSystem": "", "browser": ""},
+        "servicePrincipalId": event.principal_id or _NO_GUID,
+        "servicePrincipalName": event.principal_name,
+        "servicePrincipalCredentialKeyId": event.credential_id or "",
+        "clientCredentialType": _CREDENTIAL_TYPES.get(event.credential_kind, "none"),
+        "managedServiceIdentity": _managed_service_identity(event, managed=managed),
+        "resourceDisplayName": event.resource_name,
+        "resourceId": event.resource_client_id,
+        "resourceTenantId": event.tenant_id,
+        "resourceOwnerTenantId": event.tenant_id,
+        "homeTenantId": event.tenant_id,
+        "azureResourceId": event.host or "",
+        "uniqueTokenIdentifier": event.token_id,
+        "incomingTokenType": "none",
+        "authenticationProtocol": "none",
+        "tokenIssuerType": "AzureAD",
+        "crossTenantAccessType": "none",
+        **_annotations(event),
+    }
+
+
+def _managed_service_identity(event: SignIn, *, managed: bool) -> dict[str, object]:
+    kind = "systemAssigned" if event.system_assigned else "userAssigned"
+    return {
+        # Of what a host's agent refused, nobody knows which identity was meant.
+        "msiType": kind if managed and event.principal_id is not None else "none",
+        "associatedResourceId": event.identity,
+        "federatedTokenId": event.federated.token_id if event.federated else None,
+        "federatedTokenIssuer": event.federated.issuer if event.federated else None,
+    }
+
+
+def _annotations(event: SignIn) -> dict[str, object]:
+    annotations: dict[str, object] = {"@idplane.resource": event.resource}
+    if event.signing_key is not None:
+        annotations["@idplane.signingKey"] = event.signing_key
+    if event.expires_at is not None:
+        annotations["@idplane.expires"] = event.expires_at.isoformat().replace("+00:00", "Z")
+    if event.federated is not None:
+        token = event.federated
+        annotations["@idplane.federated"] = {
+            "issuer": token.issuer,
+            "subject": token.subject,
+            "tokenId": token.token_id,
+            "nearestCredential": token.nearest,
+            "differs": token.differs,
+        }
+    if event.workload is not None:
+        annotations["@idplane.workload"] = {
+            "pid": event.workload.pid,
+            "uid": event.workload.uid,
+            "gid": event.workload.gid,
+            "executable": event.workload.executable,
+            "cgroup": event.workload.cgroup,
+            "systemdUnit": event.workload.systemd_unit,
+            "container": event.workload.container,
+            "runId": event.workload.run_id,
+            "binding": event.workload.binding,
+        }
+    if event.endpoint is not None:
+        annotations["@idplane.endpoint"] = {
+            "dialect": event.endpoint.dialect,
+            "reason": event.endpoint.reason,
+            "count": event.endpoint.count,
+        }
+    return annotations
+
+
+SIGN_IN_SET: Final = EntitySet(
+    name="auditLogs/signIns",
+    entity=_TYPE,
+    area=Area.SIGN_INS,
+    rows=_rows,
+    sorted_by=frozenset({"createdDateTime"}),
+    largest_page=_MAX_PAGE,
+)

@@ -1,0 +1,451 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+
+import pytest
+from tests.unit.providers.management_world import (
+    CONTRIBUTOR,
+    GROUP,
+    OTHER_TENANT,
+    OWNER,
+    READER,
+    ROLES,
+    STRANGER,
+    SUB,
+    SUBSCRIPTION,
+    TENANT,
+    World,
+    guid,
+    open_world,
+)
+
+from idplane.arm.requests import ManagementResponse
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import ResourceId
+from idplane.model.profile import AZURE
+from idplane.ports.collections import DEPLOYMENTS, MANAGEMENT_GROUPS, ROLE_ASSIGNMENTS
+from idplane.providers import PROVIDERS
+
+VERSION = "2023-04-01"
+GROUPS = "/providers/Microsoft.Management/managementGroups"
+ROOT = f"{GROUPS}/{TENANT}"
+OPERATOR = guid(0x70)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """The tenant's operator beside the people of the subscription, who hold nothing above it."""
+    opened = await _opened()
+    yield opened
+    await opened.store.close()
+
+
+async def _opened(**options: Any) -> World:
+    opened = await open_world(*PROVIDERS, **options)
+    await opened.principal(0x70, "operator")
+    await opened.grant(0xE1, "Owner", "/", OPERATOR)
+    return opened
+
+
+def call(world: World, method: str, path: str, body: object = None, caller: str = OPERATOR) -> Awaitable[ManagementResponse]:
+    return world.call(method, path, body, caller=caller, version=VERSION)
+
+
+async def make(world: World, name: str, parent: str | None = None, caller: str = OPERATOR) -> Any:
+    details = {"details": {"parent": {"id": f"{GROUPS}/{parent}"}}} if parent else {}
+    answer = await call(world, "PUT", f"{GROUPS}/{name}", {"properties": {"displayName": f"The {name}", **details}}, caller)
+    assert answer.status == 200
+    return answer.body
+
+
+async def show(world: World, path: str, caller: str = OPERATOR) -> Any:
+    return (await call(world, "GET", path, caller=caller)).body
+
+
+async def names(world: World, path: str, caller: str = OPERATOR) -> list[str]:
+    items, _ = await world.everything(path, caller=caller, version=VERSION)
+    return [one["name"] for one in items]
+
+
+def move(world: World, name: str, parent: str, caller: str = OPERATOR) -> Awaitable[ManagementResponse]:
+    return call(world, "PATCH", f"{GROUPS}/{name}", {"parentGroupId": f"{GROUPS}/{parent}"}, caller)
+
+
+def place(world: World, name: str, caller: str = OPERATOR) -> Awaitable[ManagementResponse]:
+    return call(world, "PUT", f"{GROUPS}/{name}/subscriptions/{SUBSCRIPTION}", caller=caller)
+
+
+async def refused(awaited: Awaitable[object]) -> FailureKind:
+    with pytest.raises(Failure) as caught:
+        await awaited
+    return caught.value.kind
+
+
+async def outcome(awaited: Awaitable[ManagementResponse]) -> int:
+    """The status that one of several calls at once comes to."""
+    try:
+        return (await awaited).status
+    except Failure as failure:
+        return failure.kind.category.value
+
+
+async def allowed(
+    world: World, principal: str, action: str = "Microsoft.Compute/virtualMachines/read", scope: str = GROUP
+) -> bool:
+    return (await world.access.check(frozenset({principal}), action, ResourceId.parse(scope))).allowed
+
+
+# The tree -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_group_is_made_shown_changed_and_removed(world: World) -> None:
+    made = await make(world, "Shops")
+    details = made["properties"].pop("details")
+    assert made == {
+        "id": f"{GROUPS}/Shops",
+        "type": "Microsoft.Management/managementGroups",
+        "name": "Shops",
+        "properties": {"tenantId": TENANT, "displayName": "The Shops"},
+    }
+    assert details["parent"] == {"id": ROOT, "name": TENANT, "displayName": "Tenant Root Group"}
+    assert (details["version"], details["updatedBy"]) == (1, OPERATOR)
+    await call(world, "PATCH", f"{GROUPS}/SHOPS", {"displayName": "New"})
+    again = await show(world, f"{GROUPS}/shops")
+    assert (again["name"], again["properties"]["displayName"], again["properties"]["details"]["version"]) == ("Shops", "New", 2)
+    assert (await call(world, "DELETE", f"{GROUPS}/shops")).status == 204
+    assert (await call(world, "DELETE", f"{GROUPS}/shops")).status == 204
+    assert await refused(call(world, "GET", f"{GROUPS}/shops")) is FailureKind.MANAGEMENT_GROUP_NOT_FOUND
+
+
+async def test_the_root_group_is_there_from_the_start_and_stays(world: World) -> None:
+    root = await show(world, ROOT)
+    assert root["properties"]["displayName"] == "Tenant Root Group"
+    assert "parent" not in root["properties"]["details"]
+    await make(world, "shops")
+    await call(world, "PATCH", ROOT, {"displayName": "Everything"})
+    assert await names(world, GROUPS) == [TENANT, "shops"]
+    assert (await show(world, ROOT))["properties"]["displayName"] == "Everything"
+    for refusal in (call(world, "DELETE", ROOT), move(world, TENANT, "shops")):
+        assert await refused(refusal) is FailureKind.INVALID_PARAMETER
+
+
+async def test_details_are_shown_as_asked_for(world: World) -> None:
+    await make(world, "a")
+    await make(world, "b", "a")
+    await make(world, "c", "b")
+    await place(world, "b")
+    flat = await show(world, f"{GROUPS}/a?$expand=children")
+    assert flat["properties"]["children"] == [
+        {"id": f"{GROUPS}/b", "type": "Microsoft.Management/managementGroups", "name": "b", "displayName": "The b"}
+    ]
+    deep = await show(world, f"{GROUPS}/a?$expand=children&$recurse=true")
+    (below,) = deep["properties"]["children"]
+    assert [one["name"] for one in below["children"]] == ["c", SUBSCRIPTION]
+    groups = await show(world, f"{GROUPS}/a?$expand=children&$recurse=true&$filter=children.childType ne Subscription")
+    assert [one["name"] for one in groups["properties"]["children"][0]["children"]] == ["c"]
+    path = (await show(world, f"{GROUPS}/c?$expand=path"))["properties"]["details"]["path"]
+    assert [one["name"] for one in path] == [TENANT, "a", "b", "c"]
+    ancestors = (await show(world, f"{GROUPS}/c?$expand=ancestors"))["properties"]["details"]
+    assert ancestors["managementGroupAncestors"] == ["b", "a", TENANT]
+
+
+async def test_what_lies_below_is_listed_in_pages(world: World) -> None:
+    for name, parent in (("a", None), ("b", "a"), ("c", "b"), ("z", None)):
+        await make(world, name, parent)
+    await place(world, "c")
+    assert await names(world, f"{GROUPS}/a/descendants") == ["b", "c", SUBSCRIPTION]
+    items, pages = await world.everything(f"{GROUPS}/a/descendants?$top=1", caller=OPERATOR, version=VERSION)
+    assert ([one["properties"]["parent"]["id"] for one in items], pages) == ([f"{GROUPS}/a", f"{GROUPS}/b", f"{GROUPS}/c"], 3)
+    assert await names(world, f"{ROOT}/descendants") == ["a", "b", "c", "z", SUBSCRIPTION]
+
+
+async def test_subscriptions_are_placed_listed_and_taken_out(world: World) -> None:
+    await make(world, "shops")
+    assert await names(world, f"{ROOT}/subscriptions") == [SUBSCRIPTION]
+    placed = await place(world, "shops")
+    assert placed.status == 200
+    assert placed.body == {
+        "id": f"{GROUPS}/shops/subscriptions/{SUBSCRIPTION}",
+        "type": "Microsoft.Management/managementGroups/subscriptions",
+        "name": SUBSCRIPTION,
+        "properties": {"tenant": TENANT, "displayName": "one", "parent": {"id": f"{GROUPS}/shops"}, "state": "Active"},
+    }
+    assert await names(world, f"{GROUPS}/shops/subscriptions") == [SUBSCRIPTION]
+    assert await show(world, f"{GROUPS}/shops/subscriptions/{SUBSCRIPTION}") == placed.body
+    assert (await call(world, "DELETE", f"{GROUPS}/shops/subscriptions/{SUBSCRIPTION}")).status == 200
+    assert await names(world, f"{GROUPS}/shops/subscriptions") == []
+    assert (await call(world, "DELETE", f"{GROUPS}/shops/subscriptions/{SUBSCRIPTION}")).status == 204
+    unknown = call(world, "PUT", f"{GROUPS}/shops/subscriptions/{guid(0x99)}")
+    assert await refused(unknown) is FailureKind.SUBSCRIPTION_NOT_FOUND
+    assert await refused(place(world, "none")) is FailureKind.MANAGEMENT_GROUP_NOT_FOUND
+
+
+async def test_a_group_is_removed_only_when_it_is_empty(world: World) -> None:
+    await make(world, "a")
+    await make(world, "b", "a")
+    assert await refused(call(world, "DELETE", f"{GROUPS}/a")) is FailureKind.INVALID_PARAMETER
+    await place(world, "b")
+    assert await refused(call(world, "DELETE", f"{GROUPS}/b")) is FailureKind.INVALID_PARAMETER
+    await place(world, TENANT)
+    assert (await call(world, "DELETE", f"{GROUPS}/b")).status == 204
+    assert (await call(world, "DELETE", f"{GROUPS}/a")).status == 204
+
+
+@pytest.mark.parametrize("name", ["a b", "a.", "a" * 91, "a%26b", "ä"])
+async def test_names_are_as_azure_has_them(world: World, name: str) -> None:
+    kinds = {FailureKind.INVALID_NAME, FailureKind.INVALID_RESOURCE_ID}
+    assert await refused(call(world, "PUT", f"{GROUPS}/{name}", {})) in kinds
+    answer = await call(world, "POST", "/providers/Microsoft.Management/checkNameAvailability", {"name": name})
+    assert isinstance(answer.body, dict)
+    assert answer.body["reason"] == "Invalid"
+
+
+async def test_names_are_taken_once_whatever_the_tenant(world: World) -> None:
+    await make(world, "Shops")
+    await world.grant(0xE2, "Owner", "/", STRANGER, tenant=OTHER_TENANT)
+    assert await refused(make(world, "shops", caller=STRANGER)) is FailureKind.CONFLICT
+    assert await refused(make(world, OTHER_TENANT)) is FailureKind.CONFLICT
+    for name, available in (("shops", False), (OTHER_TENANT, False), ("other", True)):
+        answer = await call(world, "POST", "/providers/Microsoft.Management/checkNameAvailability", {"name": name})
+        assert isinstance(answer.body, dict)
+        assert answer.body["nameAvailable"] is available
+    for method in ("GET", "PATCH", "DELETE"):
+        kind = await refused(call(world, method, f"{GROUPS}/shops", {"displayName": "mine"}, STRANGER))
+        assert kind in {FailureKind.FORBIDDEN, FailureKind.MANAGEMENT_GROUP_NOT_FOUND}
+    assert await names(world, GROUPS, STRANGER) == [OTHER_TENANT]
+
+
+async def test_a_group_cannot_come_to_lie_in_itself(world: World) -> None:
+    await make(world, "a")
+    await make(world, "b", "a")
+    for parent in ("a", "b"):
+        assert await refused(move(world, "a", parent)) is FailureKind.INVALID_PARAMETER
+    assert await refused(move(world, "a", "none")) is FailureKind.MANAGEMENT_GROUP_NOT_FOUND
+    kind = await refused(call(world, "PATCH", f"{GROUPS}/a", {"parentGroupId": GROUP}))
+    assert kind is FailureKind.INVALID_PARAMETER
+
+
+async def test_two_moves_at_once_make_no_ring(world: World) -> None:
+    for number in range(8):
+        await make(world, f"a{number}")
+        await make(world, f"b{number}")
+        moves = (move(world, f"a{number}", f"b{number}"), move(world, f"b{number}", f"a{number}"))
+        assert sorted(await asyncio.gather(*map(outcome, moves))) == [200, 400]
+
+
+async def test_the_tree_has_six_levels_where_azure_says_so() -> None:
+    world = await _opened(profile=AZURE)
+    for level in range(1, 7):
+        await make(world, f"l{level}", f"l{level - 1}" if level > 1 else None)
+    assert await refused(make(world, "l7", "l6")) is FailureKind.INVALID_PARAMETER
+    await make(world, "x")
+    await make(world, "y", "x")
+    assert await refused(move(world, "x", "l5")) is FailureKind.INVALID_PARAMETER
+    assert (await move(world, "x", "l4")).status == 200
+    await world.store.close()
+
+
+# Who may --------------------------------------------------------------------------------------------------------------
+
+
+async def test_people_of_a_subscription_see_nothing_above_it(world: World) -> None:
+    await make(world, "shops")
+    await place(world, "shops")
+    assert await names(world, GROUPS, OWNER) == []
+    for method, body in (("GET", None), ("PUT", {}), ("PATCH", {"displayName": "x"}), ("DELETE", None)):
+        assert await refused(call(world, method, f"{GROUPS}/shops", body, OWNER)) is FailureKind.FORBIDDEN
+    assert await refused(call(world, "PUT", f"{GROUPS}/new", {}, OWNER)) is FailureKind.FORBIDDEN
+    below = {"properties": {"details": {"parent": {"id": f"{GROUPS}/shops"}}}}
+    assert await refused(call(world, "PUT", f"{GROUPS}/new", below, OWNER)) is FailureKind.FORBIDDEN
+    for word in ("descendants", "subscriptions", f"subscriptions/{SUBSCRIPTION}"):
+        assert await refused(call(world, "GET", f"{GROUPS}/shops/{word}", caller=OWNER)) is FailureKind.FORBIDDEN
+    entities = await call(world, "POST", "/providers/Microsoft.Management/getEntities", caller=READER)
+    assert isinstance(entities.body, dict)
+    assert [(one["name"], one["properties"]["permissions"]) for one in entities.body["value"]] == [(SUBSCRIPTION, "view")]
+
+
+async def test_whoever_may_write_a_group_makes_groups_in_it(world: World) -> None:
+    worker = await world.principal(0x10)
+    await make(world, "shops")
+    await world.grant(0x100, "Contributor", f"{GROUPS}/shops", worker)
+    made = await make(world, "web", "shops", worker)
+    assert made["properties"]["details"]["parent"]["name"] == "shops"
+    assert await refused(make(world, "top", caller=worker)) is FailureKind.FORBIDDEN
+    assert await names(world, GROUPS, worker) == ["shops", "web"]
+
+
+async def test_moving_takes_rights_on_what_is_moved_and_on_both_sides(world: World) -> None:
+    mover = await world.principal(0x10)
+    await make(world, "from")
+    await make(world, "to")
+    await place(world, "from")
+    needed = [("Owner", SUB), ("Contributor", f"{GROUPS}/from"), ("Contributor", f"{GROUPS}/to")]
+    for number, (role, scope) in enumerate(needed):
+        assert await refused(place(world, "to", mover)) is FailureKind.FORBIDDEN
+        await world.grant(0x100 + number, role, scope, mover)
+    assert (await place(world, "to", mover)).status == 200
+    for scope in ("from", TENANT):
+        assert (await place(world, scope, mover)).status == 200
+    assert await refused(call(world, "DELETE", f"{ROOT}/subscriptions/{SUBSCRIPTION}", caller=mover)) is FailureKind.FORBIDDEN
+
+
+async def test_a_contributor_of_everything_cannot_move_a_subscription(world: World) -> None:
+    """The move would let it choose what others inherit."""
+    await make(world, "to")
+    await world.grant(0x100, "Contributor", f"{GROUPS}/to", CONTRIBUTOR)
+    assert await refused(place(world, "to", CONTRIBUTOR)) is FailureKind.FORBIDDEN
+    await world.grant(0x101, "Contributor", ROOT, CONTRIBUTOR)
+    await make(world, "a")
+    assert await refused(move(world, "a", "to", CONTRIBUTOR)) is FailureKind.FORBIDDEN
+
+
+# What it means for roles ----------------------------------------------------------------------------------------------
+
+
+async def test_roles_are_inherited_along_the_tree_and_move_with_it(world: World) -> None:
+    worker = await world.principal(0x10)
+    for name, parent in (("a", None), ("b", "a"), ("c", None)):
+        await make(world, name, parent)
+    role = f"/providers/Microsoft.Authorization/roleDefinitions/{ROLES['Reader']}"
+    assignment = f"{GROUPS}/a/providers/Microsoft.Authorization/roleAssignments/{guid(0x100)}"
+    body = {"properties": {"roleDefinitionId": role, "principalId": worker}}
+    made = (await world.call("PUT", assignment, body, caller=OPERATOR)).body
+    assert isinstance(made, dict)
+    assert (made["id"], made["properties"]["scope"]) == (assignment, f"{GROUPS}/a")
+    assert not await allowed(world, worker)
+    await place(world, "b")
+    assert await allowed(world, worker)
+    await move(world, "b", "c")
+    assert not await allowed(world, worker)
+    await move(world, "c", "a")
+    assert await allowed(world, worker)
+    await place(world, TENANT)
+    assert not await allowed(world, worker)
+
+
+async def test_the_root_group_is_above_every_subscription(world: World) -> None:
+    worker = await world.principal(0x10)
+    await world.grant(0x100, "Reader", ROOT, worker)
+    assert await allowed(world, worker)
+    stranger = "/subscriptions/00000052-0000-4000-8000-000000000052"
+    assert not await allowed(world, worker, scope=stranger)
+    items = await world.get("/subscriptions", caller=worker, version="2022-12-01")
+    assert [one["subscriptionId"] for one in items["value"]] == [SUBSCRIPTION]
+
+
+async def test_lists_at_a_scope_hold_what_stands_at_the_groups_above(world: World) -> None:
+    worker = await world.principal(0x10)
+    await make(world, "a")
+    await place(world, "a")
+    await world.grant(0x100, "Reader", f"{GROUPS}/a", worker)
+    await world.grant(0x101, "Reader", ROOT, worker)
+    url = f"{GROUP}/providers/Microsoft.Authorization/roleAssignments?$filter=atScope()"
+    items, _ = await world.everything(url, caller=OPERATOR)
+    scopes = [one["properties"]["scope"] for one in items]
+    assert scopes == ["/", ROOT, f"{GROUPS}/a", SUB, SUB, SUB]
+    at_group = f"{GROUPS}/a/providers/Microsoft.Authorization/roleAssignments?$filter=principalId eq '{worker}'"
+    items, _ = await world.everything(at_group, caller=OPERATOR)
+    assert [one["properties"]["scope"] for one in items] == [ROOT, f"{GROUPS}/a"]
+
+
+async def test_a_custom_role_is_assignable_below_its_group(world: World) -> None:
+    worker = await world.principal(0x10)
+    await make(world, "a")
+    definition = {
+        "properties": {
+            "roleName": "Looker",
+            "permissions": [{"actions": ["*/read"]}],
+            "assignableScopes": [f"{GROUPS}/a"],
+        }
+    }
+    role = f"{GROUPS}/a/providers/Microsoft.Authorization/roleDefinitions/{guid(0x200)}"
+    await world.call("PUT", role, definition, caller=OPERATOR)
+    body = {"properties": {"roleDefinitionId": role, "principalId": worker}}
+    assignment = f"{GROUP}/providers/Microsoft.Authorization/roleAssignments/{guid(0x100)}"
+    assert await refused(world.call("PUT", assignment, body, caller=OPERATOR)) is FailureKind.INVALID_PARAMETER
+    await place(world, "a")
+    assert (await world.call("PUT", assignment, body, caller=OPERATOR)).status == 201
+    listed = f"{SUB}/providers/Microsoft.Authorization/roleDefinitions?$filter=type eq 'CustomRole'"
+    items, _ = await world.everything(listed, caller=OPERATOR)
+    assert [one["properties"]["roleName"] for one in items] == ["Looker"]
+    nowhere = f"{GROUPS}/b/providers/Microsoft.Authorization/roleDefinitions/{guid(0x201)}"
+    definition["properties"]["assignableScopes"] = [f"{GROUPS}/b"]
+    assert await refused(world.call("PUT", nowhere, definition, caller=OPERATOR)) is FailureKind.RESOURCE_NOT_FOUND
+
+
+async def test_what_stands_at_a_group_goes_with_it(world: World) -> None:
+    worker = await world.principal(0x10)
+    await make(world, "a")
+    await world.grant(0x100, "Reader", f"{GROUPS}/a", worker)
+    await call(world, "DELETE", f"{GROUPS}/a")
+    assert not await world.store.all(ROLE_ASSIGNMENTS, where={"principal_id": worker})
+    assert not await world.store.all(DEPLOYMENTS)
+    assert not await world.store.all(MANAGEMENT_GROUPS)
+
+
+async def test_a_grant_never_outlives_its_group(world: World) -> None:
+    worker = await world.principal(0x10)
+    role = f"/providers/Microsoft.Authorization/roleDefinitions/{ROLES['Reader']}"
+    body = {"properties": {"roleDefinitionId": role, "principalId": worker}}
+
+    for number in range(8):
+        await make(world, "a")
+        assignment = f"{GROUPS}/a/providers/Microsoft.Authorization/roleAssignments/{guid(0x300 + number)}"
+        grant = world.call("PUT", assignment, body, caller=OPERATOR)
+        calls = (call(world, "DELETE", f"{GROUPS}/a"), grant) if number % 2 else (grant, call(world, "DELETE", f"{GROUPS}/a"))
+        assert set(await asyncio.gather(*map(outcome, calls))) <= {201, 204, 404}
+        assert not await world.store.all(MANAGEMENT_GROUPS)
+        assert not await world.store.all(ROLE_ASSIGNMENTS, where={"principal_id": worker})
+
+
+async def test_a_group_has_five_hundred_role_assignments_where_azure_says_so() -> None:
+    world = await _opened(profile=AZURE)
+    await make(world, "a")
+    for number in range(500):
+        await world.grant(0x1000 + number, guid(0x9000 + number), f"{GROUPS}/a", READER)
+    role = f"/providers/Microsoft.Authorization/roleDefinitions/{ROLES['Reader']}"
+    body = {"properties": {"roleDefinitionId": role, "principalId": READER}}
+    url = f"{GROUPS}/a/providers/Microsoft.Authorization/roleAssignments/{guid(0x8000)}"
+    assert await refused(world.call("PUT", url, body, caller=OPERATOR)) is FailureKind.LIMIT_EXCEEDED
+    await world.store.close()
+
+
+# Entities -------------------------------------------------------------------------------------------------------------
+
+
+async def test_entities_are_the_tree_as_the_caller_sees_it(world: World) -> None:
+    for name, parent in (("a", None), ("b", "a")):
+        await make(world, name, parent)
+    await place(world, "b")
+
+    async def entities(query: str = "", caller: str = OPERATOR) -> list[Any]:
+        answer = await call(world, "POST", f"/providers/Microsoft.Management/getEntities{query}", caller=caller)
+        assert isinstance(answer.body, dict)
+        value: list[Any] = answer.body["value"]
+        return value
+
+    everything = {one["name"]: one["properties"] for one in await entities()}
+    assert list(everything) == [TENANT, "a", "b", SUBSCRIPTION]
+    root, b = everything[TENANT], everything["b"]
+    assert (root["numberOfDescendants"], root["numberOfChildren"], root["numberOfChildGroups"]) == (3, 1, 1)
+    assert (b["parentNameChain"], b["permissions"], b["parent"]) == ([TENANT, "a"], "edit", {"id": f"{GROUPS}/a"})
+
+    async def found(query: str) -> list[str]:
+        return [one["name"] for one in await entities(query)]
+
+    assert await found("?$view=GroupsOnly") == [TENANT, "a", "b"]
+    assert await found("?$view=SubscriptionsOnly") == [SUBSCRIPTION]
+    assert await found("?groupName=a") == ["a", "b", SUBSCRIPTION]
+    assert await found("?groupName=a&$search=ParentAndFirstLevelChildren") == ["a", "b"]
+    assert await found("?groupName=a&$search=ChildrenOnly") == ["b"]
+    assert await found("?groupName=a&$search=ParentOnly") == ["a"]
+    assert await refused(entities("?$search=Anything")) is FailureKind.INVALID_PARAMETER
+    assert await refused(entities("?groupName=none")) is FailureKind.MANAGEMENT_GROUP_NOT_FOUND
+
+
+@pytest.mark.parametrize("word", ["tenantBackfillStatus", "startTenantBackfill"])
+async def test_there_is_nothing_to_fill_in(world: World, word: str) -> None:
+    answer = await call(world, "POST", f"/providers/Microsoft.Management/{word}")
+    assert answer.body == {"tenantId": TENANT, "status": "Completed"}
