@@ -17,6 +17,7 @@ import msgspec
 
 from idplane.audit.diagnostics import activity_records, sign_in_records
 from idplane.audit.otlp import logs_request
+from idplane.graph.sign_ins import sign_in_document
 from idplane.model.directory import Setting
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.failure import Failure
@@ -25,7 +26,6 @@ from idplane.ports.collections import ACTIVITY, SETTINGS, SIGN_INS
 from idplane.ports.store import ANY, Batch, Log, Logged, Order, Put, Store
 from idplane.ports.world import Clock
 from idplane.providers.activity_events import render_event
-from idplane.graph.sign_ins import sign_in_document
 
 __all__ = ["Collector", "CollectorAnswer", "LogExport"]
 
