@@ -141,8 +141,8 @@ class ResourceManager:
 
     def __init__(self, kernel: Kernel) -> None:
         self._k = kernel
-        self._throttle = Throttle(kernel.profile.management_rates)
         self._locks = Locks(kernel.store)
+        self._throttle = Throttle(kernel.profile.management_rates)
         self.background = Background()
 
     async def close(self) -> None:
@@ -296,12 +296,13 @@ class ResourceManager:
         for _ in range(_ATTEMPTS):
             unlocked = await self._locks.require_unlocked(attempt.route.permission, attempt.route.id)
             plan = await self._plan(attempt, query)
+            kept = await self._kept(attempt, plan, query)
             if attempt.request.authorization is not None:  # not of a request that another one makes
                 self._throttle.admit_made(attempt.caller, attempt.route.id, plan.batch, self._k.clock.now())
             events = self._events(attempt, decision, plan)
             try:
                 recorded = Batch.of(*(Append(log=ACTIVITY, event=one) for one in events))
-                await self._k.store.commit(unlocked + plan.batch + recorded)
+                await self._k.store.commit(unlocked + plan.batch + kept + recorded)
             except CommitRefused:
                 # Fresh reads tell what has changed; with If-Match they tell that the client's version has gone.
                 continue
@@ -310,6 +311,12 @@ class ResourceManager:
             return plan
         kind = FailureKind.PRECONDITION_FAILED if pinned else FailureKind.CONFLICT
         raise Failure(kind, "other changes to the same resources kept coming first; try again", id=str(attempt.route.id))
+
+    async def _kept(self, attempt: Attempt, plan: Plan, query: Mapping[str, str]) -> Batch:
+        """Nobody takes away the last administrator by accident: whoever means it says `force=true`."""
+        if query.get("force", "").lower() == "true":
+            return Batch()
+        return await self._k.keep(self._k.store, plan.batch, attempt.caller.tenant_id)
 
     def _events(self, attempt: Attempt, decision: Decision | None, plan: Plan) -> Iterator[ActivityEvent]:
         """What the log says of a success: the operation itself, and each resource that a delete takes along."""
@@ -375,7 +382,7 @@ class ResourceManager:
             access=k.access,
             identities=BoundIdentities(k.identities, k.store, tenant.id, k.entropy, now),
             addresses=attempt.request.addresses,
-            reseal=k.reseal,
+            custody=k.custody,
             manager=BoundManager(self, attempt.request, attempt.caller),
             action=attempt.route.permission,
             target=attempt.route.id,

@@ -146,8 +146,8 @@ class SqliteStore:
         under: tuple[str, str] | None = None,
         limit: int,
     ) -> int:
-        """How many records match, counted no further than `limit`."""
-        rows = self._rows(*self._table(collection).counted(where, under, limit))
+        """How many records match, at most `limit`."""
+        rows = self._rows(*self._table(collection).count(where, under, limit))
         return int(rows[0][0]) if rows else 0
 
     async def commit(self, batch: Batch, /) -> int:
