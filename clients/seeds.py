@@ -135,7 +135,7 @@ def sow(up: Up) -> Seeds:
         queries={
             "ActivityLogs_": {"$filter": _SINCE},
             "TenantActivityLogs_": {"$filter": _SINCE},
-            **dict.fromkeys(_GENERIC, {"api-version": _NETWORK}),
+            **{name: {"api-version": _NETWORK} for name in _GENERIC},
         },
     )
 

@@ -126,7 +126,7 @@ def _placed(template: str, made_up: dict[str, Any], places: Mapping[str, tuple[s
 def _asked(query: dict[str, Any], name: str, seeds: Seeds) -> dict[str, Any]:
     """Without a made-up filter, which would be refused, and with what is needed."""
     query.pop("$filter", None)
-    return next((query | needed for start, needed in seeds.queries.items() if name.startswith(start)), query)
+    return next(({**query, **needed} for start, needed in seeds.queries.items() if name.startswith(start)), query)
 
 
 def _sensible(body: Any, name: str, seeds: Seeds, *, alone: bool) -> Any:
