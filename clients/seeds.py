@@ -135,7 +135,7 @@ def sow(up: Up) -> Seeds:
         queries={
             "ActivityLogs_": {"$filter": _SINCE},
             "TenantActivityLogs_": {"$filter": _SINCE},
-            **{name: {"api-version": _NETWORK} for name in _GENERIC},
+            **{one: {"api-version": _NETWORK} for one in _GENERIC},
         },
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from idplane.arm.declare import Invocation, OperationInfo
+from idplane.arm.declare import Invocation, OperationInfo, Visibility
 from idplane.arm.preconditions import resource_etag
 from idplane.arm.registry import ActionRoute, OperationsRoute
 from idplane.arm.stored import find
@@ -42,6 +42,8 @@ async def invoke(task: Task, route: ActionRoute) -> Plan:
 async def _stored(task: Task, route: ActionRoute) -> Versioned[Resource] | None:
     if route.type is not None:
         return await find(task.context, route.id) if route.type.own is None else None
+    if route.action.visibility is Visibility.OPEN:
+        return None  # what exists is nothing for whoever merely asks
     if len(route.id.segments) >= _GROUP_DEPTH and route.id.resource_group is not None:
         await find(task.context, ResourceId(route.id.segments[:_GROUP_DEPTH]))
     return None

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from idplane.arm.bodies import member_object, member_text
 from idplane.arm.declare import ResourceType
+from idplane.arm.tags import read_tags
 from idplane.model.calls import Caller
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId, normalize_location
@@ -25,8 +26,6 @@ __all__ = ["Author", "author_of", "merge", "patched", "put"]
 _ENVELOPE = ("kind", "sku", "plan", "zones", "managedBy", "managedByExtended", "extendedLocation", "placement", "scale")
 """Top-level members beside the common ones that are kept and given back."""
 _LOCATION = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-_TAG_NAME_LIMIT = 512
-_TAG_VALUE_LIMIT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ def put(declared: ResourceType, identifier: ResourceId, body: JsonObject, old: R
         id=old.id if old else identifier,
         type=declared.name,
         location=_location(declared, identifier, body, old),
-        tags=_tags(body) or {},
+        tags=read_tags(body) or {},
         identity=old.identity if old else None,
         properties=_writable(member_object(body, "properties") or {}),
         envelope={name: body[name] for name in _ENVELOPE if body.get(name) is not None},
@@ -66,7 +65,7 @@ def patched(declared: ResourceType, body: JsonObject, old: Resource, author: Aut
     """The old resource with the body merged in; raises `Failure(INVALID_PARAMETER | LOCATION_CHANGED)`."""
     if body.get("location") is not None:
         _location(declared, old.id, body, old)
-    tags = _tags(body)
+    tags = read_tags(body)
     envelope = merge(old.envelope, {name: body[name] for name in _ENVELOPE if name in body})
     return replace(
         old,
@@ -121,26 +120,3 @@ def _location(declared: ResourceType, identifier: ResourceId, body: JsonObject, 
             new=location,
         )
     return location
-
-
-def _tags(body: JsonObject) -> Mapping[str, str] | None:
-    """The tags that the body states; None when it says nothing of them."""
-    stated = member_object(body, "tags")
-    if stated is None:
-        return {} if "tags" in body else None
-    tags: dict[str, str] = {}
-    folded: set[str] = set()
-    for name, value in stated.items():
-        if not isinstance(value, str) or len(value) > _TAG_VALUE_LIMIT:
-            raise _invalid_tags(f"the value of tag '{name[:100]}' must be a string of at most {_TAG_VALUE_LIMIT} characters")
-        if not name or len(name) > _TAG_NAME_LIMIT or set(name) & set("<>%&\\?/"):
-            raise _invalid_tags("a tag's name has 1 to 512 characters and none of < > % & \\ ? /")
-        if name.lower() in folded:
-            raise _invalid_tags(f"the tag '{name}' is given twice: tag names ignore case")
-        folded.add(name.lower())
-        tags[name] = value
-    return tags
-
-
-def _invalid_tags(detail: str) -> Failure:
-    return Failure(FailureKind.INVALID_PARAMETER, detail, parameter="tags")

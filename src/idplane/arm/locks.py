@@ -12,6 +12,8 @@ subscription that is known, at this version, to have none.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from idplane.model.directory import Subscription
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
@@ -26,6 +28,8 @@ _KEPT = 5_000
 _TOLD = 20
 """Locks below a scope that a refusal names."""
 _DISABLED = frozenset({"disabled", "warned"})
+_ADDING = "Microsoft.Resources/subscriptions/resourceGroups/write"
+_TAKING = "Microsoft.Resources/subscriptions/resourceGroups/delete"
 _EXEMPT = ("microsoft.authorization/locks/", "microsoft.subscription/")
 """Locks are how locks are removed, and a disabled subscription can be enabled."""
 
@@ -55,6 +59,16 @@ class Locks:
         if await self._has_any(subscription):
             await self._require(kind, target)
         return Batch.of(Require(collection=SUBSCRIPTIONS, key=subscription.value.id, expect=subscription.version))
+
+    async def require_movable(self, moved: Iterable[ResourceId], target: ResourceId) -> Batch:
+        """Refuse to take resources from where they are locked, or to where nothing may be added; as `require_unlocked`.
+
+        Whoever may move a resource but not remove its locks would otherwise move it out from under them.
+        """
+        added = await self.require_unlocked(_ADDING, target)
+        taken = [await self.require_unlocked(_TAKING, one) for one in moved]
+        # They are all of one group: the oldest answer stands for all.
+        return added + (taken[0] if taken else Batch())
 
     async def _has_any(self, subscription: Versioned[Subscription]) -> bool:
         """Whether the subscription has locks. Asked after its version is known, so that the answer is never older than it."""

@@ -36,6 +36,7 @@ from idplane.model.failure import Failure
 from idplane.ports.collections import AGENTS, CREDENTIALS
 from idplane.ports.store import ANY, Batch, Delete, Put
 from idplane.providers import PROVIDERS
+from idplane.providers.administrators import keep_administrators
 from idplane.rbac import AccessControl
 from idplane.sts import DeviceCodes, RefusalLog, SignInUpkeep, TokenAuthenticator, TokenService
 from idplane.vault import SecretVault
@@ -120,7 +121,8 @@ class Plane:
                 record=activity_event,
                 describe=describe,
                 explain=explain,
-                reseal=lambda sealed, old, new: custody.seal(custody.unseal(sealed, context=old), context=new),
+                keep=keep_administrators,
+                custody=custody,
             )
         )
         vault = SecretVault(
@@ -238,6 +240,7 @@ async def _embedded_agent(world: World, authority: CredentialAuthority, surfaces
         clock=world.clock,
         entropy=world.entropy,
         identity=AgentIdentity(agent_id=EMBEDDED_AGENT, private_key=key, certificate=certificate),
+        rates=world.profile.metadata_rates,
     )
 
 

@@ -15,7 +15,7 @@ from idplane.model.directory import Principal, PrincipalType
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
 from idplane.ports.collections import CREDENTIALS, FEDERATED_CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, ROLE_ASSIGNMENTS
-from idplane.ports.store import Batch, Delete, Store
+from idplane.ports.store import Batch, Delete, Reads
 from idplane.ports.world import Entropy
 
 __all__ = ["display_name", "new_system_identity", "new_user_assigned", "removal_of"]
@@ -67,7 +67,7 @@ def _managed_identity(
     )
 
 
-async def removal_of(store: Store, principal_id: str, /) -> Batch:
+async def removal_of(store: Reads, principal_id: str, /) -> Batch:
     """The operations that remove a principal with all that hangs on it: credentials, roles of every kind, identities, memberships, sessions.
 
     Children come first and every record is named at the version that was read, so the batch applies to exactly what was seen: if

@@ -152,8 +152,11 @@ class Planned:
     """What `@odata.context` names, if not the set: `Edm.String`."""
 
 
+Wanted: TypeAlias = Callable[[str], bool]
+"""Whether a property will be shown."""
 Finder: TypeAlias = Callable[[Context, Entity | None, str], Awaitable[Entity | None]]
 """(context, parent, key) -> the entity with that key, in the caller's tenant."""
+Completer: TypeAlias = Callable[[Context, Entity, Wanted], Awaitable[Entity]]
 Planner: TypeAlias = Callable[[Task], Awaitable[Planned]]
 
 
@@ -181,6 +184,8 @@ class EntitySet:
     rows: Callable[[RowQuery], Awaitable[Rows]] | None = None
     find: Finder | None = None
     """By object id, as the path has it."""
+    complete: Completer | None = None
+    """Adds members that are kept elsewhere to entities that will be shown; they are among the type's `unfiltered` ones."""
     keys: Mapping[str, Finder] = field(default_factory=dict)
     """By another property, as in `(appId='...')`."""
     create: Planner | None = None

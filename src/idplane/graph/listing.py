@@ -17,7 +17,7 @@ from idplane.graph.query import ODataQuery, Sorting, refused
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.values import JsonObject
 
-__all__ = ["Listing", "count_of", "list_page", "selected"]
+__all__ = ["Listing", "count_of", "list_page", "shown"]
 
 _CHUNK: Final = 250
 _MOST_READ: Final = 5_000
@@ -64,11 +64,14 @@ async def count_of(found: EntitySet, context: Context, parent: Entity | None, qu
     return count
 
 
-def selected(document: JsonObject, query: ODataQuery) -> JsonObject:
-    """The document with the properties that were asked for; annotations stay."""
-    if query.select is None:
-        return document
-    return {name: value for name, value in document.items() if name in query.select or name.startswith("@")}
+async def shown(found: EntitySet, context: Context, entity: Entity, query: ODataQuery) -> JsonObject:
+    """The entity's document with the properties that were asked for; annotations stay."""
+    wanted = query.select
+    if found.complete is not None:
+        entity = await found.complete(context, entity, lambda name: wanted is None or name in wanted)
+    if wanted is None:
+        return entity.document
+    return {name: value for name, value in entity.document.items() if name in wanted or name.startswith("@")}
 
 
 async def _chunks(

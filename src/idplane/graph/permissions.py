@@ -16,7 +16,7 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ROOT
 from idplane.rbac import AccessControl
 
-__all__ = ["Area", "is_administrator", "may", "require"]
+__all__ = ["Area", "administers", "forbidden", "is_administrator", "may"]
 
 _ADMINISTRATION: Final = "Microsoft.Authorization/roleAssignments/write"
 
@@ -74,8 +74,12 @@ _TABLE: Final[Mapping[Area, _Roles]] = {
 
 async def is_administrator(caller: Caller, access: AccessControl) -> bool:
     """Whether the caller may assign roles at the root of its tenant."""
-    decision = await access.check(caller.principal_ids, _ADMINISTRATION, ROOT)
-    return decision.allowed
+    return await administers(access, *caller.principal_ids)
+
+
+async def administers(access: AccessControl, *principal_ids: str) -> bool:
+    """Whether any of these principals may assign roles at the root of its tenant."""
+    return (await access.check(frozenset(principal_ids), _ADMINISTRATION, ROOT)).allowed
 
 
 async def may(caller: Caller, access: AccessControl, area: Area, *, writes: bool) -> bool:
@@ -85,12 +89,6 @@ async def may(caller: Caller, access: AccessControl, area: Area, *, writes: bool
     row = _TABLE[area]
     allowing = row.write if writes else row.read
     return not allowing.isdisjoint(caller.roles) or await is_administrator(caller, access)
-
-
-async def require(caller: Caller, access: AccessControl, area: Area, *, writes: bool) -> None:
-    """Raises `Failure(FORBIDDEN)` unless the caller `may`."""
-    if not await may(caller, access, area, writes=writes):
-        raise forbidden(area, writes=writes)
 
 
 def forbidden(area: Area, *, writes: bool) -> Failure:

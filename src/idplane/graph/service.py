@@ -20,7 +20,7 @@ from idplane.arm.paging import next_link
 from idplane.audit.activity import activity_event
 from idplane.directory.audiences import AUDIENCE_URIS, GRAPH
 from idplane.graph.declare import Context, Entity, EntitySet, Planned, Planner, Task, missing
-from idplane.graph.listing import count_of, list_page, selected
+from idplane.graph.listing import count_of, list_page, shown
 from idplane.graph.permissions import Area, forbidden, may
 from idplane.graph.query import parse_query
 from idplane.graph.routes import Key, Route, Shape, Step, parse_route
@@ -33,6 +33,7 @@ from idplane.model.values import JsonObject
 from idplane.ports.collections import ACTIVITY
 from idplane.ports.store import Append, Batch, CommitRefused, Store
 from idplane.ports.world import Clock, Entropy
+from idplane.providers.administrators import keep_administrators
 from idplane.rbac import AccessControl
 
 __all__ = ["Authenticator", "DirectoryService", "GraphRequest", "GraphResponse"]
@@ -151,8 +152,8 @@ class DirectoryService:
         match route.shape:
             case Shape.ENTITY:
                 assert entity is not None  # resolved, or missing
-                shown = selected(entity.document, query)
-                return GraphResponse(status=200, body={"@odata.context": f"{_metadata(attempt)}/$entity", **shown})
+                document = await shown(route.set, context, entity, query)
+                return GraphResponse(status=200, body={"@odata.context": f"{_metadata(attempt)}/$entity", **document})
             case Shape.COUNT:
                 return GraphResponse(status=200, body=await count_of(route.set, context, parent, query))
             case _:
@@ -172,7 +173,7 @@ class DirectoryService:
             root = f"{request.base}/{request.version}/directoryObjects"
             document["value"] = [{"@odata.id": f"{root}/{one.id}"} for one in page.items]
         else:
-            document["value"] = [selected(one.document, query) for one in page.items]
+            document["value"] = [await shown(found, attempt.context, one, query) for one in page.items]
         return GraphResponse(status=200, body=document)
 
     async def _authorize_read(self, attempt: _Attempt) -> None:
@@ -211,12 +212,19 @@ class DirectoryService:
     async def _commit(self, attempt: _Attempt, planner: Planner, word: str) -> Planned:
         for _ in range(_ATTEMPTS):
             planned = await self._plan(attempt, planner)
+            kept = await self._kept(attempt, planned)
             event = self._event(attempt, word, planned)
             # Refused means that something changed since it was read: plan anew.
             with suppress(CommitRefused):
-                await self._store.commit(planned.batch + Batch.of(Append(log=ACTIVITY, event=event)))
+                await self._store.commit(planned.batch + kept + Batch.of(Append(log=ACTIVITY, event=event)))
                 return planned
         raise Failure(FailureKind.CONFLICT, "other changes to the same objects kept coming first; try again")
+
+    async def _kept(self, attempt: _Attempt, planned: Planned) -> Batch:
+        """Nobody takes away the last administrator by accident: whoever means it says `force=true`."""
+        if any(name.lower() == "force" and value.lower() == "true" for name, value in attempt.request.query):
+            return Batch()
+        return await keep_administrators(self._store, planned.batch, attempt.context.caller.tenant_id)
 
     async def _plan(self, attempt: _Attempt, planner: Planner) -> Planned:
         parent, entity = await _resolve(attempt.route, attempt.context)

@@ -46,6 +46,8 @@ class EntityType:
     name: str
     properties: Mapping[str, Property] = field(default_factory=dict)
     open: bool = False
+    unfiltered: frozenset[str] = frozenset()
+    """Properties that are looked up for what is shown only: no filter can name them."""
     itself: Property | None = None
     """What the element is, for the elements of a collection that are no objects."""
 
@@ -57,6 +59,8 @@ class EntityType:
             names, _ = self.resolve(path[:-1])
             return (*names, "$count"), NUMBER
         name = self.spelled(path[0])
+        if name in self.unfiltered:
+            raise Failure(FailureKind.INVALID_FILTER, f"the property '{name}' cannot be part of a filter")
         found = self.properties.get(name)
         if found is None or len(path) == 1:
             return (name, *path[1:]), found

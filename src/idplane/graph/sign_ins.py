@@ -7,27 +7,29 @@ v1.0 has users' sign-ins only.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Final
 
 from idplane.graph.declare import Entity, EntitySet, RowQuery, Rows
 from idplane.graph.filters import AllOf, AnyOf, Comparison, Expression, Membership, Negation, Operator, Some
+from idplane.graph.logs import order_of, position_of, time_bounds
 from idplane.graph.matching import conjuncts
 from idplane.graph.permissions import Area
-from idplane.graph.query import refused
 from idplane.graph.shapes import BOOL, NUMBER, OBJECT, TEXT, TEXTS, TIME, EntityType, Kind, Property
 from idplane.model.directory import CredentialKind, PrincipalType
 from idplane.model.events import SignIn
 from idplane.model.failure import Failure, FailureKind
-from idplane.ports.collections import SIGN_INS, microseconds
-from idplane.ports.store import Order
+from idplane.ports.collections import SIGN_INS
 
 __all__ = ["SIGN_IN_SET", "sign_in_document"]
 
 _USER_TYPES: Final = frozenset({"interactiveuser", "nonInteractiveUser".lower()})
 _PRINCIPAL_TYPES: Final = frozenset({"serviceprincipal", "managedidentity"})
-_COLUMNS: Final = {"servicePrincipalId": "principal_id", "appId": "client_id", "correlationId": "correlation_id"}
-_MAX_POSITION: Final = 1 << 63
+_COLUMNS: Final = {
+    "servicePrincipalId": "principal_id",
+    "userId": "principal_id",
+    "appId": "client_id",
+    "correlationId": "correlation_id",
+}
 _MAX_PAGE: Final = 1000
 _NO_GUID: Final = "00000000-0000-0000-0000-000000000000"
 
@@ -56,6 +58,9 @@ _TYPE: Final = EntityType(
                 "homeTenantId",
                 "azureResourceId",
                 "uniqueTokenIdentifier",
+                "userDisplayName",
+                "userId",
+                "userPrincipalName",
                 "incomingTokenType",
                 "authenticationProtocol",
                 "tokenIssuerType",
@@ -75,27 +80,25 @@ _TYPE: Final = EntityType(
 
 
 async def _rows(query: RowQuery) -> Rows:
-    kinds = _kinds(query.filter)
+    by_default = _kinds(query.filter) is None
     if query.context.version == "v1.0" and any("signInEventTypes" in _paths(part) for part in conjuncts(query.filter)):
         raise Failure(FailureKind.INVALID_FILTER, "v1.0 has sign-ins of users only; use beta for signInEventTypes")
-    position = _position(query.after)
-    if kinds <= _USER_TYPES:
-        return Rows(items=())
-    since, until = _bounds(query.filter)
-    oldest_first = bool(query.odata.sorting) and not query.odata.sorting[0].descending
+    since, until = time_bounds(query, "createdDateTime")
     rows = await query.context.store.read_log(
         SIGN_INS,
         where=_where(query),
         since=since,
         until=until,
-        position=position,
-        order=Order.OLDEST_FIRST if oldest_first else Order.NEWEST_FIRST,
+        position=position_of(query),
+        order=order_of(query),
         limit=query.limit,
     )
     items = tuple(
-        Entity(id=row.event.id, document=sign_in_document(row.event), cursor=str(row.position), row=row) for row in rows
+        Entity(id=row.event.id, document=sign_in_document(row.event), cursor=str(row.position), row=row)
+        for row in rows
+        if not by_default or _event_type(row.event) == "interactiveUser"
     )
-    return Rows(items=items, after=items[-1].cursor if len(items) == query.limit else None)
+    return Rows(items=items, after=str(rows[-1].position) if len(rows) == query.limit else None)
 
 
 def _where(query: RowQuery) -> dict[str, str | int]:
@@ -113,41 +116,15 @@ def _where(query: RowQuery) -> dict[str, str | int]:
     return found
 
 
-def _position(after: str | None) -> int | None:
-    if after is None:
-        return None
-    if not (after.isascii() and after.isdigit() and len(after) < 20 and int(after) < _MAX_POSITION):  # noqa: PLR2004 - digits of 2**63
-        raise refused("'$skiptoken' is not valid")
-    return int(after)
-
-
-def _bounds(filter_: Expression | None) -> tuple[int | None, int | None]:
-    """Bounds on the time that every wanted sign-in keeps; the second is exclusive."""
-    since: int | None = None
-    until: int | None = None
-    for part in conjuncts(filter_):
-        if not isinstance(part, Comparison) or part.path != ("createdDateTime",) or not isinstance(part.value, datetime):
-            continue
-        try:
-            at = microseconds(part.value.astimezone(UTC))
-        except (ValueError, OverflowError) as error:
-            raise Failure(FailureKind.INVALID_FILTER, "the filter names an instant out of range") from error
-        if part.operator in (Operator.GE, Operator.GT, Operator.EQ):
-            since = at if since is None else max(since, at)
-        if part.operator in (Operator.LE, Operator.LT, Operator.EQ):
-            until = at + 1 if until is None else min(until, at + 1)
-    return since, until
-
-
-def _kinds(filter_: Expression | None) -> frozenset[str]:
-    """The kinds of sign-ins that the filter asks for, lower case; raises `Failure(INVALID_FILTER)` for mixed ones."""
+def _kinds(filter_: Expression | None) -> frozenset[str] | None:
+    """The kinds of sign-ins that the filter asks for, lower case, if any; raises `Failure(INVALID_FILTER)` for mixed ones."""
     named = frozenset(_event_types(filter_)) if filter_ is not None else frozenset[str]()
     unknown = named - _USER_TYPES - _PRINCIPAL_TYPES
     if unknown:
         raise Failure(FailureKind.INVALID_FILTER, "the filter's condition on signInEventTypes is not supported")
     if named & _USER_TYPES and named & _PRINCIPAL_TYPES:
         raise Failure(FailureKind.INVALID_FILTER, "sign-ins of users and of service principals cannot be mixed in one filter")
-    return named or frozenset({"interactiveuser"})
+    return named or None
 
 
 def _event_types(expression: Expression) -> Iterator[str]:
@@ -189,6 +166,8 @@ def _paths(expression: Expression) -> frozenset[str]:
 
 
 def _event_type(event: SignIn) -> str:
+    if event.principal_type == PrincipalType.USER:
+        return "interactiveUser" if event.user is None or event.user.interactive else "nonInteractiveUser"
     return "managedIdentity" if event.principal_type == PrincipalType.MANAGED_IDENTITY else "servicePrincipal"
 
 
@@ -203,24 +182,28 @@ _CREDENTIAL_TYPES: Final = {
 def sign_in_document(event: SignIn) -> dict[str, object]:
     """A record as Graph shows it. Managed identities' sign-ins show no address; what Graph has no property for is an annotation."""
     managed = event.principal_type == PrincipalType.MANAGED_IDENTITY
+    users = event.principal_type == PrincipalType.USER
     return {
         "id": event.id,
         "createdDateTime": event.at.isoformat().replace("+00:00", "Z"),
         "correlationId": event.correlation_id,
         "originalRequestId": event.id,
         "appId": event.client_id,
-        "appDisplayName": event.principal_name,
+        "appDisplayName": event.user.client_name if event.user else "" if users else event.principal_name,
         "appOwnerTenantId": event.tenant_id,
         "ipAddress": "" if managed else event.client_address or "",
         "userAgent": event.user_agent,
-        "isInteractive": False,
+        "isInteractive": _event_type(event) == "interactiveUser",
         "signInEventTypes": [_event_type(event)],
         "status": {"errorCode": event.error_code, "failureReason": event.failure_reason or "Other.", "additionalDetails": None},
         "conditionalAccessStatus": "notApplied",
         "location": {"city": "", "state": "", "countryOrRegion": "", "geoCoordinates": {}},
         "deviceDetail": {"deviceId": "", "displayName": "", "operatingSystem": "", "browser": ""},
-        "servicePrincipalId": event.principal_id or _NO_GUID,
-        "servicePrincipalName": event.principal_name,
+        "servicePrincipalId": "" if users else event.principal_id or _NO_GUID,
+        "servicePrincipalName": None if users else event.principal_name,
+        "userId": (event.principal_id or _NO_GUID) if users else "",
+        "userDisplayName": event.user.display_name if event.user else "",
+        "userPrincipalName": event.principal_name if users else "",
         "servicePrincipalCredentialKeyId": event.credential_id or "",
         "clientCredentialType": _CREDENTIAL_TYPES.get(event.credential_kind, "none"),
         "managedServiceIdentity": _managed_service_identity(event, managed=managed),
@@ -231,8 +214,8 @@ def sign_in_document(event: SignIn) -> dict[str, object]:
         "homeTenantId": event.tenant_id,
         "azureResourceId": event.host or "",
         "uniqueTokenIdentifier": event.token_id,
-        "incomingTokenType": "none",
-        "authenticationProtocol": "none",
+        "incomingTokenType": "refreshToken" if users and _event_type(event) == "nonInteractiveUser" else "none",
+        "authenticationProtocol": "deviceCode" if _event_type(event) == "interactiveUser" else "none",
         "tokenIssuerType": "AzureAD",
         "crossTenantAccessType": "none",
         **_annotations(event),
@@ -265,6 +248,8 @@ def _annotations(event: SignIn) -> dict[str, object]:
             "nearestCredential": token.nearest,
             "differs": token.differs,
         }
+    if event.user is not None:
+        annotations["@idplane.session"] = {"id": event.user.session_id, "approvedBy": event.user.approved_by}
     if event.workload is not None:
         annotations["@idplane.workload"] = {
             "pid": event.workload.pid,

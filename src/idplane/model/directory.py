@@ -146,7 +146,8 @@ class Principal:
     alternative_names: tuple[str, ...] = ()
     app_roles: tuple[GrantedRole, ...] = ()
     """What its app role assignments come to. Each change of those changes this record too, so that whatever rests on the principal ends."""
-    tags: tuple[str, ...] = ()
+    settings: JsonObject = field(default_factory=dict)
+    """Further members that Graph's clients set and read back, such as `tags` and `notes`."""
     user: UserDetails | None = None
     """Of users."""
     group: GroupDetails | None = None

@@ -59,6 +59,8 @@ class SubscriptionAlias:
     workload: str
     created_at: datetime
     created_by: str = ""
+    billing_scope: str | None = None
+    """As it was sent; there are no bills."""
 
     @property
     def key(self) -> str:

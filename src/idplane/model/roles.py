@@ -27,6 +27,8 @@ class Permission:
     not_actions: tuple[str, ...] = ()
     data_actions: tuple[str, ...] = ()
     not_data_actions: tuple[str, ...] = ()
+    condition: str | None = None
+    """Of what somebody holds: the condition of the assignment that gives it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

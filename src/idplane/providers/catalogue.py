@@ -19,6 +19,7 @@ from idplane.providers.provider_operations import provider_operations
 from idplane.providers.registration import registration
 from idplane.providers.resources import RESOURCES_VERSIONS, resources_provider
 from idplane.providers.storage import STORAGE
+from idplane.providers.subscriptions import SUBSCRIPTION
 from idplane.providers.surroundings import SURROUNDINGS, joined
 from idplane.providers.web import WEB
 from idplane.providers.workload_bindings import workload_bindings
@@ -46,6 +47,7 @@ _AZURE = (
     MANAGED_IDENTITY,
     STORAGE,
     MANAGEMENT,
+    SUBSCRIPTION,
     WEB,
     APP,
     CONTAINER_INSTANCE,

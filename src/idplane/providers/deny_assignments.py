@@ -77,7 +77,7 @@ async def _list(listing: Listing) -> Listed:
         below=wanted.below,
         keep=lambda one: one.tenant_id == context.tenant.id and wanted.admits(one),
     )
-    found, after = await scoped_page(context.store, query, after=listing.after, top=listing.top)
+    found, after = await scoped_page(context, query, after=listing.after, top=listing.top)
     if wanted.mentioned_id is not None:
         return Listed(items=tuple(_exported(one) for one in found), after=after)
     return Listed(items=tuple([await _render(one, context) for one in found]), after=after)
@@ -115,16 +115,24 @@ async def _put(write: OwnWrite) -> StoredItem:
     old = await context.store.get(DENY_ASSIGNMENTS, name)
     if old is not None:
         _require_changeable(old.value, scope, context)
+    fields = Fields(write.body).inner("properties")
+    _refuse_protection(fields)
+    who = await _who(fields, context)
     value = DenyAssignment(
         id=name,
         tenant_id=context.tenant.id,
+        name=fields.required_text("denyAssignmentName", limit=_NAME_LIMIT),
+        description=fields.text("description", limit=_DESCRIPTION_LIMIT) or "",
         scope=old.value.scope if old is not None else str(scope),
+        permissions=_permissions(fields),
+        principals=who.named,
+        exclude_principals=who.spared,
+        do_not_apply_to_child_scopes=fields.flag("doNotApplyToChildScopes") or False,
         created_at=old.value.created_at if old is not None else context.now,
         created_by=old.value.created_by if old is not None else context.caller.principal_id,
         changed_at=context.now,
         changed_by=context.caller.principal_id,
         anchor=proof.value.id.key if proof is not None else None,
-        **await _stated(Fields(write.body).inner("properties"), context),
     )
     batch = Batch.of(Put(collection=DENY_ASSIGNMENTS, value=value, expect=ABSENT if old is None else old.version))
     return StoredItem(body=await _render(value, context), created=old is None, batch=batch)
@@ -172,20 +180,11 @@ class _Who:
     spared: tuple[str, ...]
 
 
-async def _stated(fields: Fields, context: Context) -> dict[str, object]:
+def _refuse_protection(fields: Fields) -> None:
     if fields.flag("isSystemProtected"):
         raise fields.refuse("isSystemProtected", "cannot be set: only the platform protects deny assignments")
     if fields.has("condition"):
         raise fields.refuse("condition", "is not supported on deny assignments")
-    who = await _who(fields, context)
-    return {
-        "name": fields.required_text("denyAssignmentName", limit=_NAME_LIMIT),
-        "description": fields.text("description", limit=_DESCRIPTION_LIMIT) or "",
-        "permissions": _permissions(fields),
-        "principals": who.named,
-        "exclude_principals": who.spared,
-        "do_not_apply_to_child_scopes": fields.flag("doNotApplyToChildScopes") or False,
-    }
 
 
 def _permissions(fields: Fields) -> tuple[Permission, ...]:
@@ -229,12 +228,12 @@ async def _principals(fields: Fields, name: str, context: Context, *, limit: int
             if (one.text("type") or "").lower() != "systemdefined":
                 raise one.refuse("type", "must be 'SystemDefined' for everyone")
         else:
-            await _require_principal(one, principal_id, context, groups=name == "excludePrincipals")
+            await _require_principal(principal_id, context, groups=name == "excludePrincipals")
         found[principal_id] = None
     return tuple(found)
 
 
-async def _require_principal(fields: Fields, principal_id: str, context: Context, *, groups: bool) -> None:
+async def _require_principal(principal_id: str, context: Context, *, groups: bool) -> None:
     """A principal of the tenant; what the body calls its type does not matter, what it is does."""
     found = await context.store.get(PRINCIPALS, principal_id)
     if found is None or found.value.tenant_id != context.tenant.id:
@@ -250,7 +249,6 @@ async def _require_principal(fields: Fields, principal_id: str, context: Context
             "Group principals are not permitted on deny assignments. Use a user or a service principal instead.",
             "DenyAssignmentPrincipalType",
         )
-    fields.text("type")
 
 
 # Words ---------------------------------------------------------------------------------------------------------------

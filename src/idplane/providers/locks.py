@@ -100,7 +100,7 @@ def _canonical(identifier: ResourceId, anchor: ResourceId | None) -> ResourceId:
 
 async def _require_room(context: Context, scope: ResourceId) -> None:
     limit = context.profile.locks_per_scope
-    if limit is not None and len(await context.store.all(LOCKS, where={"scope_key": scope.key})) >= limit:
+    if limit is not None and await context.store.count(LOCKS, where={"scope_key": scope.key}, limit=limit) >= limit:
         words = f"The scope '{scope}' already has {limit} locks, and no more can be created."
         raise Failure(FailureKind.LIMIT_EXCEEDED, words, code="LockLimitExceeded", limit=str(limit))
 

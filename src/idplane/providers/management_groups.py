@@ -54,7 +54,7 @@ from idplane.providers.management_tree import (
     unchanged,
 )
 
-__all__ = ["GROUP_NAMES", "MANAGEMENT_VERSIONS", "group_types", "is_taken", "require_placing"]
+__all__ = ["GROUP_NAMES", "MANAGEMENT_VERSIONS", "group_types", "is_taken", "require_placing", "shown_group"]
 
 MANAGEMENT_VERSIONS = ("2023-04-01", "2021-04-01", "2020-10-01", "2020-05-01", "2020-02-01", "2019-11-01", "2018-03-01-preview")
 _SUBSCRIPTIONS_TYPE = f"{MANAGEMENT_GROUP}/subscriptions"
@@ -104,6 +104,11 @@ def _brief(group: ManagementGroup) -> JsonObject:
         "name": group.name,
         "properties": {"tenantId": group.tenant_id, "displayName": group.display_name},
     }
+
+
+async def shown_group(context: Context, name: str) -> JsonObject:
+    """A group of the caller's tenant as templates see the one that they are deployed at; raises `Failure(MANAGEMENT_GROUP_NOT_FOUND)`."""
+    return await _shown(context, await require_group(context, name))
 
 
 async def _shown(context: Context, group: Versioned[ManagementGroup], expand: str = "") -> JsonObject:
@@ -181,7 +186,10 @@ async def _write(write: OwnWrite, display_name: str | None, parent_id: str | Non
         if parent_id and parent is None:
             raise missing_group(parent_named(parent_id))
         group, judged = await _moved(context, old, parent)
-        group = replace(group, display_name=display_name or group.display_name, changes=group.changes + 1)
+        group = replace(group, display_name=display_name or group.display_name)
+        if group == old.value:
+            return StoredItem(body=await _shown(context, old), created=False, batch=Batch())
+        group = replace(group, changes=group.changes + 1)
     group = replace(group, changed_at=context.now, changed_by=context.caller.principal_id)
     expect = old.version if old is not None and old.version else ABSENT
     batch = judged + Batch.of(Put(collection=MANAGEMENT_GROUPS, value=group, expect=expect))
@@ -251,8 +259,7 @@ async def _require_room(context: Context) -> None:
     limit = context.profile.management_groups_per_tenant
     if limit is None:
         return
-    held = await context.store.all(MANAGEMENT_GROUPS, where={"tenant_id": context.tenant.id})
-    if len(held) >= limit:
+    if await context.store.count(MANAGEMENT_GROUPS, where={"tenant_id": context.tenant.id}, limit=limit) >= limit:
         words = f"The directory already has {limit} management groups, and no more can be created."
         raise Failure(FailureKind.LIMIT_EXCEEDED, words, code="ManagementGroupLimitExceeded", limit=str(limit))
 

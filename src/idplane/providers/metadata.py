@@ -29,6 +29,11 @@ class ProviderCatalogue:
         """GET `{tenant or subscription}/providers[/{namespace}]`; public among authenticated callers."""
         return Action(run=self._show, visibility=Visibility.OPEN)
 
+    def taggable(self, type_name: str) -> bool:
+        """Whether resources of a declared type bear tags."""
+        folded = type_name.lower()
+        return any(one.name.lower() == folded and one.taggable for provider in self.providers for one in provider.types)
+
     def views(self, api_versions: tuple[str, ...]) -> dict[str, Action]:
         """GET `/subscriptions/{id}/providers/{namespace}/{word}`."""
         return {

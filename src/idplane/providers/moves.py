@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 from idplane.arm.context import Context
 from idplane.arm.declare import Invocation, Outcome
+from idplane.arm.locks import Locks
 from idplane.arm.long_running import ACCEPTED, accepted
 from idplane.arm.missing import resource_not_found
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
+from idplane.model.roles import Reason
 from idplane.model.values import JsonObject
 from idplane.ports.collections import RESOURCES, SUBSCRIPTIONS
 from idplane.ports.store import Batch, Versioned
@@ -61,9 +63,9 @@ async def move(invocation: Invocation) -> Outcome:
     """POST `{group}/moveResources`: 202, and done."""
     context = invocation.context
     asked = await _permitted(invocation)
-    await _require_possible(context, asked)
+    unlocked = await _require_possible(context, asked)
     moving = asked.relocation
-    batch = await moving.batch(asked.trees)
+    batch = unlocked + await moving.batch(asked.trees)
     batch += Batch.of(*(moving.event(moving.renamed(one), _MOVE) for one in moving.roots))
     later = await accepted(context, status=204)
     return Outcome(status=ACCEPTED, batch=batch + later.batch, headers=later.headers)
@@ -158,8 +160,11 @@ async def _require_rights(context: Context, relocation: Relocation, resources: S
 async def _require_no_gain(context: Context, old: ResourceId, new: ResourceId) -> None:
     """Refuse to take a resource to where the caller could grant access to it, or read its data, and cannot do so now."""
     ids, access = context.caller.principal_ids, context.access
-    if (await access.check(ids, _GIVE_ACCESS, new)).allowed:
-        await context.require_linked(_GIVE_ACCESS, old)
+    there, here = await access.check(ids, _GIVE_ACCESS, new), await access.check(ids, _GIVE_ACCESS, old)
+    # Under a condition he may grant some roles: no more than now, if it is the same assignment that says so.
+    conditional = there.reason is Reason.CONDITION and not here.allowed and here.because != there.because
+    if conditional or (there.allowed and not here.allowed):
+        raise context.linked_refusal(_GIVE_ACCESS, old)
     held = set(await access.permissions(ids, old))
     for one in await access.permissions(ids, new):
         if one.data_actions and one not in held:
@@ -169,9 +174,10 @@ async def _require_no_gain(context: Context, old: ResourceId, new: ResourceId) -
 # What cannot be -----------------------------------------------------------------------------------------------------
 
 
-async def _require_possible(context: Context, asked: _Move) -> None:
-    """Refuse what cannot be moved, or cannot be moved there; raises `Failure(CONFLICT)`."""
+async def _require_possible(context: Context, asked: _Move) -> Batch:
+    """Refuse what cannot be moved, or cannot be moved there; raises `Failure(CONFLICT | LOCKED)`. The batch keeps locks from changing."""
     roots = asked.relocation.roots
+    unlocked = await Locks(context.store).require_movable(roots, asked.relocation.target)
     fixed = dict.fromkeys(one.type for one in roots if one.type.lower() in _UNMOVABLE)
     if fixed:
         names = ", ".join(fixed)
@@ -185,3 +191,4 @@ async def _require_possible(context: Context, asked: _Move) -> None:
                 f"'{asked.relocation.target.name}' already has a resource of this type and name, '{to}'."
             )
             raise Failure(FailureKind.CONFLICT, words, code="ResourceMoveProviderValidationFailed", target=str(root))
+    return unlocked

@@ -87,8 +87,9 @@ class Relocation:
             key = found.value.id.key
             gone += Batch.of(Delete(collection=RESOURCES, key=key, expect=found.version, subject=key))
         moved = Batch.of(*(Put(collection=RESOURCES, value=self._moved(one.value), expect=ABSENT) for one in shallow))
-        gone = await self._grants() + await self._certificates() + gone
-        return gone + moved + made + await self._denies() + await self._trusts(trees) + await self._agents()
+        lifted, denied = await self._denies()
+        gone = await self._grants() + lifted + await self._certificates() + gone
+        return gone + moved + made + denied + await self._trusts(trees) + await self._agents()
 
     # Resources ------------------------------------------------------------------------------------------------------
 
@@ -155,7 +156,8 @@ class Relocation:
         made = []
         for one in found:
             blank = replace(one.value, vault=self.renamed(vault.id).key)
-            sealed = self.context.reseal(one.value.sealed, one.value.key, blank.key)
+            plain = self.context.custody.unseal(one.value.sealed, context=one.value.key)
+            sealed = self.context.custody.seal(plain, context=blank.key)
             made.append(Put(collection=SECRETS, value=replace(blank, sealed=sealed), expect=ABSENT))
         gone = (Delete(collection=SECRETS, key=one.value.key, expect=one.version) for one in found)
         return Batch.of(*gone), Batch.of(*made)
@@ -185,13 +187,18 @@ class Relocation:
                 operations += Batch.of(gone, self.event(identifier, _ROLE_DELETED))
         return operations
 
-    async def _denies(self) -> Batch:
-        operations = Batch()
+    async def _denies(self) -> tuple[Batch, Batch]:
+        """Deny assignments follow: lifted ahead of what they refer to, and put where it comes to."""
+        lifted, denied = Batch(), Batch()
         for root in self.roots:
             for found in await self.context.store.all(DENY_ASSIGNMENTS, under=("scope_key", root.key)):
-                again = replace(found.value, scope=self.mentions(found.value.scope))
-                operations += Batch.of(Put(collection=DENY_ASSIGNMENTS, value=again, expect=found.version))
-        return operations
+                one = found.value
+                anchor = None if one.anchor is None else self.mentions(one.anchor).lower()
+                again = replace(one, scope=self.mentions(one.scope), anchor=anchor)
+                gone = Delete(collection=DENY_ASSIGNMENTS, key=one.id, expect=found.version, subject=one.scope_key)
+                lifted += Batch.of(gone)
+                denied += Batch.of(Put(collection=DENY_ASSIGNMENTS, value=again, expect=ABSENT))
+        return lifted, denied
 
     async def _certificates(self) -> Batch:
         """Revokes what hosts authenticate with, a scale set's instances among them."""

@@ -29,6 +29,7 @@ from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
 from idplane.ports.collections import ROLE_ASSIGNMENTS, SUBSCRIPTIONS
 from idplane.providers.deployments import deployment_types
+from idplane.providers.group_templates import export_group
 from idplane.providers.locations import locations_of
 from idplane.providers.metadata import ProviderCatalogue
 from idplane.providers.moves import move, validate_move
@@ -36,6 +37,7 @@ from idplane.providers.operations import operations_of
 from idplane.providers.questions import questions
 from idplane.providers.resource_lists import GROUP_TYPE, groups_filter, list_resources
 from idplane.providers.tag_names import tag_name_types
+from idplane.providers.tags import tags_type
 
 __all__ = ["RESOURCES_VERSIONS", "resources_provider"]
 
@@ -61,6 +63,7 @@ RESOURCES_VERSIONS = (
     "2020-01-01",
     "2019-11-01",
     "2019-10-01",
+    "2019-09-01",
     "2019-08-01",
     "2019-07-01",
     "2019-06-01",
@@ -160,6 +163,7 @@ def _shown(subscription: Subscription) -> JsonObject:
         "state": subscription.state,
         "authorizationSource": "RoleBased",
         "managedByTenants": [],
+        **({"tags": dict(subscription.tags)} if subscription.tags else {}),
     }
 
 
@@ -219,10 +223,15 @@ def resources_provider(catalogue: ProviderCatalogue) -> Provider:
             deleted_later=True,
             system_data=False,
             views={"resources": resources},
-            actions={"moveResources": Action(run=move), "validateMoveResources": Action(run=validate_move)},
+            actions={
+                "exportTemplate": Action(run=export_group),
+                "moveResources": Action(run=move),
+                "validateMoveResources": Action(run=validate_move),
+            },
         ),
         *deployment_types(("2026-06-01", *RESOURCES_VERSIONS)),
         *tag_name_types(RESOURCES_VERSIONS),
+        tags_type(RESOURCES_VERSIONS, catalogue.taggable),
         operation_results(RESOURCES_VERSIONS),
     )
     return Provider(

@@ -22,7 +22,7 @@ from idplane.model.ids import ROOT, ResourceId, is_guid
 from idplane.model.roles import RoleAssignment, RoleDefinition
 from idplane.model.values import JsonObject
 from idplane.ports.collections import PRINCIPALS, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
-from idplane.ports.store import ABSENT, Batch, ColumnValue, Delete, Put, Require, Versioned
+from idplane.ports.store import ABSENT, Batch, ColumnValue, Delete, Put, Versioned
 from idplane.providers.assignment_conditions import (
     StatedCondition,
     attributes_of_request,
@@ -40,7 +40,6 @@ __all__ = ["ROLE_ASSIGNMENTS_TYPE"]
 
 _TYPE = "Microsoft.Authorization/roleAssignments"
 _DESCRIPTION_LIMIT = 2048
-_OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 # What clients may call a principal's type. The answer always carries the real one: azure-mgmt-authorization sends "User" for
 # everything unless told otherwise (control-plane.md section 6).
 _PRINCIPAL_TYPES = frozenset({"user", "group", "serviceprincipal", "foreigngroup", "device", "msi", "application", "unknown"})
@@ -60,6 +59,7 @@ class _Wanted:
 @dataclass(frozen=True, slots=True)
 class _Filter:
     principal_id: str | None = None
+    through_groups: bool = False
     below: bool = True
 
 
@@ -82,13 +82,19 @@ async def _get(lookup: Lookup) -> Item | None:
 async def _list(listing: Listing) -> Listed:
     context = listing.context
     wanted = _filter(context.query.get("$filter"))
+    if context.query.get("tenantid", context.tenant.id).lower() not in {context.tenant.id, ""}:
+        words = "The query parameter 'tenantId' must be the tenant of the access token."
+        raise Failure(FailureKind.INVALID_PARAMETER, words, parameter="tenantId")
     await require_scope(context, listing.scope)
-    where: dict[str, ColumnValue] = {} if wanted.principal_id is None else {"principal_id": wanted.principal_id}
+    either: tuple[dict[str, ColumnValue], ...] = ({},)
+    if wanted.principal_id is not None:
+        named = await context.access.principal_ids(wanted.principal_id) if wanted.through_groups else {wanted.principal_id}
+        either = tuple({"principal_id": one} for one in sorted(named))
     query = ScopedQuery(
         collection=ROLE_ASSIGNMENTS,
         scope=listing.scope,
         below=wanted.below,
-        where=where,
+        either=either,
         keep=lambda one: one.tenant_id == context.tenant.id,
     )
     found, after = await scoped_page(context, query, after=listing.after, top=listing.top)
@@ -104,17 +110,17 @@ def _filter(text: str | None) -> _Filter:
 
 def _narrowed(wanted: _Filter, condition: Condition, text: str) -> _Filter:
     principal: str | None = None
+    through_groups = wanted.through_groups
     if isinstance(condition, FunctionCall):
         if condition.name == "atscope" and condition.argument is None:
             return replace(wanted, below=False)
         if condition.name == "assignedto":
-            principal = condition.argument
+            principal, through_groups = condition.argument, True
     elif (condition.field, condition.operator) == ("principalid", "eq"):
         principal = condition.value
-    # Groups have no stored members: what is assigned to a principal is what names it.
     if principal is None or wanted.principal_id not in {None, principal.lower()}:
         raise invalid_filter(text)
-    return replace(wanted, principal_id=principal.lower())
+    return replace(wanted, principal_id=principal.lower(), through_groups=through_groups)
 
 
 # Creating ------------------------------------------------------------------------------------------------------------
@@ -234,6 +240,12 @@ async def _role(context: Context, role_id: str, scope: ResourceId) -> Versioned[
             f"The role definition '{role.value.name}' is not assignable at scope '{scope}'.",
             "RoleAssignmentScopeNotAssignableToRoleDefinition",
         )
+    if scope.is_management_group and any(one.data_actions for one in role.value.permissions):
+        raise _refused(
+            f"The role definition '{role.value.name}' has data actions. Custom roles with data actions are not assignable at "
+            "management groups.",
+            "RoleAssignmentScopeNotAssignableToRoleDefinition",
+        )
     return role
 
 
@@ -275,7 +287,7 @@ async def _require_room(context: Context, scope: ResourceId) -> None:
         kind, limit, place = "management group", profile.role_assignments_per_management_group, scope.key
     else:
         return
-    if limit is not None and len(await context.store.all(ROLE_ASSIGNMENTS, under=("scope_key", place))) >= limit:
+    if limit is not None and await context.store.count(ROLE_ASSIGNMENTS, under=("scope_key", place), limit=limit) >= limit:
         raise Failure(
             FailureKind.LIMIT_EXCEEDED,
             f"No more role assignments can be created: the {kind} has reached its limit of {limit}.",
@@ -294,30 +306,8 @@ async def _delete(lookup: Lookup) -> Deleted | None:
         return None
     # Another assignment may have taken the name since the caller was let in: conditions are about the one that goes.
     await context.require(context.action, lookup.id, attributes=attributes_of_stored(old.value))
-    batch = await _require_other_owner(context, old.value)
-    batch += Batch.of(Delete(collection=ROLE_ASSIGNMENTS, key=old.value.id, expect=old.version))
+    batch = Batch.of(Delete(collection=ROLE_ASSIGNMENTS, key=old.value.id, expect=old.version))
     return Deleted(batch=batch, body=_render(old.value))
-
-
-async def _require_other_owner(context: Context, leaving: RoleAssignment) -> Batch:
-    """Keep the last Owner of the tenant, a management group or a subscription: without one nobody could ever grant anything again.
-
-    The batch pins the other Owner's assignment, so that two deletes cannot each count on what the other takes away.
-    """
-    scope = ResourceId.parse(leaving.scope)
-    inside = scope.resource_group is not None or (scope.namespace is not None and not scope.is_management_group)
-    if leaving.role_id != _OWNER or inside:
-        return Batch()
-    for key in await context.access.lineage(scope):
-        where: dict[str, ColumnValue] = {"scope_key": key, "role_id": _OWNER}
-        for other in await context.store.all(ROLE_ASSIGNMENTS, where=where):
-            if other.value.id != leaving.id and other.value.tenant_id == context.tenant.id:
-                return Batch.of(Require(collection=ROLE_ASSIGNMENTS, key=other.value.id, expect=other.version))
-    raise Failure(
-        FailureKind.LAST_ADMINISTRATOR,
-        "Cannot delete the last RBAC admin assignment",
-        code="CannotDeleteLastRbacAdminAssignment",
-    )
 
 
 # Words ---------------------------------------------------------------------------------------------------------------

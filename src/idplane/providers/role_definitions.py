@@ -16,24 +16,23 @@ from idplane.arm.declare import ANY_SCOPE, Deleted, Item, Listed, Listing, Looku
 from idplane.arm.envelope import timestamp
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId, is_guid
-from idplane.model.roles import Permission, RoleDefinition
+from idplane.model.roles import RoleDefinition
 from idplane.model.values import JsonObject
 from idplane.ports.collections import ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
 from idplane.ports.store import ABSENT, Batch, Delete, Put, Versioned
 from idplane.providers.fields import Fields
 from idplane.providers.filters import Comparison, Condition, invalid_filter, parse_filter
+from idplane.providers.role_actions import read_permission, render_permission
 from idplane.providers.scopes import definition_scope, require_scope
 from idplane.rbac.builtin import BUILT_IN_ROLES
 
-__all__ = ["ROLE_DEFINITIONS_TYPE", "assignable_at", "custom_role", "render_permission"]
+__all__ = ["ROLE_DEFINITIONS_TYPE", "assignable_at", "custom_role"]
 
 # Limits of control-plane.md section 7.3, and bounds of our own where Azure names none.
 _NAME_LIMIT = 512
 _DESCRIPTION_LIMIT = 2048
 _SCOPES_LIMIT = 2000
 _BLOCKS_LIMIT = 64
-_ACTIONS_LIMIT = 2048
-_ACTION_LENGTH = 512
 # The first api-version whose definitions say when and by whom they were made.
 _DATED_SINCE = "2022-05-01"
 
@@ -63,16 +62,6 @@ async def custom_role(context: Context, role_id: str) -> Versioned[RoleDefinitio
     """A custom role of the caller's tenant by its lower-case GUID, with its version."""
     found = await context.store.get(ROLE_DEFINITIONS, role_id)
     return found if found is not None and found.value.tenant_id == context.tenant.id else None
-
-
-def render_permission(permission: Permission) -> JsonObject:
-    """A permission block as clients read it."""
-    return {
-        "actions": list(permission.actions),
-        "notActions": list(permission.not_actions),
-        "dataActions": list(permission.data_actions),
-        "notDataActions": list(permission.not_data_actions),
-    }
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
@@ -131,6 +120,7 @@ async def _put(write: OwnWrite) -> StoredItem:
     context, role_id = write.context, write.id.name.lower()
     old = await _writable(context, role_id)
     role = _parsed(write.body, role_id, context, old.value if old is not None else None)
+    _require_named_data(role)
     await _require_everywhere(context, role, old)
     for scope in role.assignable_scopes:
         await require_scope(context, ResourceId.parse(scope))
@@ -178,6 +168,17 @@ def _refuse_built_in(role_id: str) -> None:
         raise _invalid(f"The role definition '{role.name}' is built in and cannot be changed or deleted.")
 
 
+def _require_named_data(role: RoleDefinition) -> None:
+    """A role that can be assigned in a whole management group names its data actions one by one."""
+    wild = [action for block in role.permissions for action in block.data_actions if "*" in action]
+    if wild and any(scope.is_management_group for scope in _scopes(role)):
+        raise Failure(
+            FailureKind.INVALID_PARAMETER,
+            f"The data action '{wild[0]}' has a wildcard, which roles that are assignable at a management group cannot have.",
+            code="InvalidDataActionOrNotDataAction",
+        )
+
+
 async def _require_everywhere(context: Context, role: RoleDefinition, old: Versioned[RoleDefinition] | None) -> None:
     """The permission at every scope that the role reaches or reached."""
     scopes = set(_scopes(role)) | set(_scopes(old.value) if old is not None else ())
@@ -202,8 +203,7 @@ async def _require_room(context: Context) -> None:
     limit = context.profile.custom_roles_per_tenant
     if limit is None:
         return
-    held = await context.store.all(ROLE_DEFINITIONS, where={"tenant_id": context.tenant.id})
-    if len(held) >= limit:
+    if await context.store.count(ROLE_DEFINITIONS, where={"tenant_id": context.tenant.id}, limit=limit) >= limit:
         raise Failure(
             FailureKind.LIMIT_EXCEEDED,
             f"The directory already has {limit} custom role definitions, and no more can be created.",
@@ -238,7 +238,7 @@ def _parsed(body: JsonObject, role_id: str, context: Context, old: RoleDefinitio
         name=name,
         description=fields.text("description", limit=_DESCRIPTION_LIMIT) or "",
         built_in=False,
-        permissions=tuple(_permission(block) for block in blocks),
+        permissions=tuple(read_permission(block) for block in blocks),
         assignable_scopes=_assignable_scopes(fields),
         created_at=_since(old, context.now),
         changed_at=context.now,
@@ -249,21 +249,6 @@ def _parsed(body: JsonObject, role_id: str, context: Context, old: RoleDefinitio
 
 def _since(old: RoleDefinition | None, now: datetime) -> datetime:
     return old.created_at if old is not None and old.created_at is not None else now
-
-
-def _permission(block: Fields) -> Permission:
-    if block.has("condition"):
-        raise block.refuse("condition", "is not supported: conditions on permissions are not evaluated by this server")
-
-    def actions(name: str) -> tuple[str, ...]:
-        return block.texts(name, limit=_ACTIONS_LIMIT, length=_ACTION_LENGTH)
-
-    return Permission(
-        actions=actions("actions"),
-        not_actions=actions("notActions"),
-        data_actions=actions("dataActions"),
-        not_data_actions=actions("notDataActions"),
-    )
 
 
 def _assignable_scopes(fields: Fields) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ Role assignments and deny assignments are inherited downwards, so their lists lo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from idplane.arm.context import Context
@@ -30,9 +30,11 @@ class ScopedQuery(Generic[T]):
     collection: Collection[T]
     scope: ResourceId
     below: bool
-    where: Mapping[str, ColumnValue]
     keep: Callable[[T], bool]
     """What no column can tell."""
+    where: Mapping[str, ColumnValue] = field(default_factory=dict)
+    either: tuple[Mapping[str, ColumnValue], ...] = ({},)
+    """Further columns, with alternatives: records of the first are listed ahead of those of the second."""
 
 
 async def require_scope(context: Context, scope: ResourceId) -> Versioned[Resource] | None:
@@ -73,14 +75,16 @@ async def scoped_page(
     """
     store = context.store
     above = (await context.access.lineage(query.scope))[:0:-1]
-    stage, key = _cursor(after, stages=len(above) + 1)
+    stages = (len(above) + 1) * len(query.either)
+    stage, key = _cursor(after, stages=stages)
     found: list[T] = []
     room = top
     while room > 0:
-        where: dict[str, ColumnValue] = dict(query.where)
+        place, alternative = divmod(stage, len(query.either))
+        where: dict[str, ColumnValue] = {**query.where, **query.either[alternative]}
         under: tuple[str, str] | None = None
-        if stage < len(above) or not query.below:
-            where["scope_key"] = (*above, query.scope.key)[stage]
+        if place < len(above) or not query.below:
+            where["scope_key"] = (*above, query.scope.key)[place]
         elif query.scope != ROOT:
             under = ("scope_key", query.scope.key)
         page = await store.page(query.collection, where=where, under=under, after=key, limit=room)
@@ -89,7 +93,7 @@ async def scoped_page(
         key = page.after
         if key is None:
             stage += 1
-            if stage > len(above):
+            if stage == stages:
                 return tuple(found), None
     return tuple(found), f"{stage}|{key or ''}"
 

@@ -7,6 +7,7 @@ A write that would be refused is told as `Unsupported` with the refusal.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ from idplane.templates.planning import Plan
 
 __all__ = ["foreseen"]
 
+_GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _VOLATILE = frozenset({"systemdata", "etag"})
 _VOLATILE_PROPERTIES = frozenset({"provisioningstate", "createdon", "updatedon", "createdby", "updatedby"})
 """Members that change with every write, or with time; lower case."""
@@ -131,10 +133,22 @@ class _Foresight:
             identifier = one.value.id
             if identifier.parent != self._scope or identifier.key in ids:
                 continue
-            kind = "Delete" if identifier.key in deleted else "Ignore"
-            state = await self._state(self._context.manager, str(identifier))
-            found.append({"resourceId": str(identifier), "changeType": kind, "before": state})
+            change: dict[str, object] = {"resourceId": str(identifier), "changeType": "Ignore"}
+            if identifier.key in deleted:
+                change |= await self._deletion(identifier)
+            found.append({**change, "before": await self._state(self._context.manager, str(identifier))})
         return found
+
+    async def _deletion(self, identifier: ResourceId) -> JsonObject:
+        """Delete on the scratch copy, too: a lock may refuse it."""
+        manager = self._rehearsal.manager
+        version = (manager.versions(identifier.type) or ("",))[0]
+        try:
+            await manager.perform(InnerRequest(method="DELETE", path=str(identifier), api_version=version))
+        except Failure as failure:
+            refused = manager.explain(failure)
+            return {"changeType": "Unsupported", "unsupportedReason": f"{refused.get('code')}: {refused.get('message')}"}
+        return {"changeType": "Delete"}
 
     async def _state(self, manager: Manager, identifier: str) -> Mapping[str, object] | None:
         """What a GET shows, without what changes by itself or is chosen at random; None for what is not there."""
@@ -184,7 +198,7 @@ def _without_generated(value: object, generated: set[str]) -> object:
 
 
 def _random(value: object, generated: set[str]) -> bool:
-    return isinstance(value, str) and len(value) >= 36 and (value in generated or any(one in value for one in generated))  # noqa: PLR2004 - a GUID
+    return isinstance(value, str) and any(one.lower() in generated for one in _GUID.findall(value))
 
 
 def _refusals(errors: list[JsonObject]) -> dict[str, tuple[str, JsonObject]]:

@@ -17,6 +17,6 @@ Modules: `patterns` (what an action pattern matches), `rules` (compiled permissi
 from idplane.rbac.access import AccessControl
 from idplane.rbac.builtin import BUILT_IN_ROLES
 from idplane.rbac.decision import EVERYONE, decide
-from idplane.rbac.groups import Groups
+from idplane.rbac.groups import Groups, groups_above
 
-__all__ = ["BUILT_IN_ROLES", "EVERYONE", "AccessControl", "Groups", "decide"]
+__all__ = ["BUILT_IN_ROLES", "EVERYONE", "AccessControl", "Groups", "decide", "groups_above"]

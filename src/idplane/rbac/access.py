@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from idplane.model.attributes import NO_ATTRIBUTES, Attributes
 from idplane.model.calls import Caller
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.roles import AccessCall, Decision, Permission, Reason, RoleAssignment, RoleDefinition
-from idplane.ports.collections import DENY_ASSIGNMENTS, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
+from idplane.ports.collections import DENY_ASSIGNMENTS, PRINCIPALS, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
 from idplane.ports.store import Change, Store
 from idplane.ports.world import Clock
 from idplane.rbac.builtin import BUILT_IN_ROLES
 from idplane.rbac.cache import FeedCache
 from idplane.rbac.decision import ByScope, CompiledDeny, by_scope, decide_indexed
+from idplane.rbac.groups import Groups
 from idplane.rbac.places import Places, along
 from idplane.rbac.rules import Rules
 
@@ -34,6 +35,8 @@ class _Held:
     index: ByScope
     custom_roles: frozenset[tuple[str, str]]
     """Tenant and role of the assignments whose role is not built in."""
+    tenant_id: str | None
+    """The principal's own; None for one that does not exist."""
     special: bool
     """Whether a decision needs more than the index: custom roles, or the time for a condition."""
 
@@ -61,12 +64,14 @@ class AccessControl:
         self._denies: FeedCache[tuple[CompiledDeny, ...]] = FeedCache(limit=_SCOPES_KEPT)
         self._custom: FeedCache[_Role | None] = FeedCache(limit=_ROLES_KEPT)
         self._places = Places(store)
+        self._groups = Groups(store=store)
         self._built_in: dict[str, Rules] = {}
         self._unsubscribe = store.subscribe(self._on_changes)
 
     def close(self) -> None:
         """Stop listening to the store."""
         self._unsubscribe()
+        self._groups.close()
 
     async def check(
         self,
@@ -89,7 +94,8 @@ class AccessControl:
             action=action,
             data=data,
             scopes=along(scope, place),
-            tenant_id=place.tenant_id,
+            # `/` is the top of every tenant: the caller's is meant.
+            tenant_id=place.tenant_id or next((one.tenant_id for one in held if one.tenant_id is not None), None),
             attributes=attributes or NO_ATTRIBUTES,
             at=self._clock.now() if special and self._clock is not None else None,
         )
@@ -148,6 +154,10 @@ class AccessControl:
         """The keys of a scope and of all from which it inherits, nearest first: management groups included, the tenant last."""
         return await self._places.lineage(scope)
 
+    async def principal_ids(self, principal_id: str) -> frozenset[str]:
+        """Everything that assignments may name to mean a principal: itself, and the groups that it is in through whatever others."""
+        return frozenset((principal_id, *await self._groups.of(principal_id)))
+
     async def definition(self, tenant_id: str, role_id: str) -> RoleDefinition | None:
         """A role that exists in the tenant, built-in or its own, by its GUID in any case."""
         key = role_id.lower()
@@ -170,16 +180,18 @@ class AccessControl:
     async def permissions(self, caller_ids: frozenset[str], scope: ResourceId) -> tuple[Permission, ...]:
         """The permission blocks that these principals hold at a scope, nearest assignments first, each block once.
 
-        As with Azure's permissions operation, deny assignments are not taken off. Conditional assignments grant nothing and are
-        left out.
+        As with Azure's permissions operation, deny assignments are not taken off. What is held under a condition says so.
         """
         place = await self._places.of(scope)
         held = await self._principals.get_all(caller_ids, self._load_principal)
         found: dict[Permission, None] = {}
         for assignment in _along(along(scope, place), held):
-            if assignment.condition is None and place.tenant_id in {None, assignment.tenant_id}:
+            if place.tenant_id in {None, assignment.tenant_id}:
                 role = await self.definition(assignment.tenant_id, assignment.role_id)
-                found.update(dict.fromkeys(role.permissions if role else ()))
+                blocks = role.permissions if role else ()
+                if assignment.condition is not None:
+                    blocks = tuple(replace(one, condition=assignment.condition) for one in blocks)
+                found.update(dict.fromkeys(blocks))
         return tuple(found)
 
     def _rules(self, role_id: str) -> Rules | None:
@@ -201,7 +213,8 @@ class AccessControl:
         assignments = [one.value for one in stored]
         custom = frozenset((one.tenant_id, one.role_id) for one in assignments if one.role_id not in BUILT_IN_ROLES)
         special = bool(custom) or any(one.condition is not None for one in assignments)
-        return _Held(by_scope(assignments), custom, special)
+        principal = await self._store.get(PRINCIPALS, principal_id)
+        return _Held(by_scope(assignments), custom, None if principal is None else principal.value.tenant_id, special)
 
     async def _load_denies(self, scope_key: str) -> tuple[CompiledDeny, ...]:
         stored = await self._store.all(DENY_ASSIGNMENTS, where={"scope_key": scope_key})
@@ -213,7 +226,7 @@ class AccessControl:
 
     def _on_changes(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            if change.collection == ROLE_ASSIGNMENTS.name:
+            if change.collection in (ROLE_ASSIGNMENTS.name, PRINCIPALS.name):
                 # A change that does not say whose assignment it was may have been anyone's.
                 self._principals.clear() if change.subject is None else self._principals.drop(change.subject)
             elif change.collection == DENY_ASSIGNMENTS.name:

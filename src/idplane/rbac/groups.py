@@ -6,16 +6,29 @@ a group that is in turn a member of another is asked for step by step; a princip
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from idplane.ports.collections import MEMBERSHIPS
 from idplane.ports.store import Change, Store
 from idplane.rbac.cache import FeedCache
 
-__all__ = ["Groups"]
+__all__ = ["Groups", "groups_above"]
 
 _MEMBERS_KEPT: Final = 20_000
+
+
+async def groups_above(principal_id: str, direct: Callable[[str], Awaitable[Sequence[str]]]) -> tuple[str, ...]:
+    """The groups that a principal is in, by what each is directly in: nearest first, each once, never the principal itself."""
+    found: dict[str, None] = {}
+    waiting = deque((principal_id,))
+    while waiting:
+        for group in await direct(waiting.popleft()):
+            if group not in found and group != principal_id:
+                found[group] = None
+                waiting.append(group)
+    return tuple(found)
 
 
 class Groups:
@@ -33,16 +46,10 @@ class Groups:
     async def of(self, principal_id: str) -> tuple[str, ...]:
         """The ids of every group that the principal is in, nearest first, each once. Groups that contain one another do no harm."""
         direct = await self._direct.get(principal_id, self._load)
-        if not direct:
-            return ()
-        found = dict.fromkeys(direct)
-        waiting = [*direct]
-        while waiting:
-            for group in await self._direct.get(waiting.pop(0), self._load):
-                if group not in found and group != principal_id:
-                    found[group] = None
-                    waiting.append(group)
-        return tuple(found)
+        return await groups_above(principal_id, self._groups_of) if direct else ()
+
+    async def _groups_of(self, member_id: str) -> tuple[str, ...]:
+        return await self._direct.get(member_id, self._load)
 
     async def _load(self, member_id: str) -> tuple[str, ...]:
         return tuple(one.value.group_id for one in await self._store.all(MEMBERSHIPS, where={"member_id": member_id}))

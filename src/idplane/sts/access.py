@@ -25,6 +25,7 @@ from idplane.ports.world import Clock
 from idplane.rbac import Groups
 from idplane.sts.bounded import Bounded
 from idplane.sts.claims import generation_of
+from idplane.sts.held_roles import held_roles
 from idplane.sts.public_clients import public_client
 
 __all__ = ["PublishedKeys", "TokenAuthenticator"]
@@ -80,7 +81,7 @@ class TokenAuthenticator:
         if principal.type is PrincipalType.USER:
             await self._check_session(claims, principal, tenant)
         host = await self._bound_host(claims, principal)
-        _check_roles(claims, principal)
+        await self._check_roles(claims, principal)
         return _caller(claims, principal, host, await self._groups.of(principal.id))
 
     def _verified(self, token: str) -> _Verified:
@@ -148,6 +149,12 @@ class TokenAuthenticator:
             )
         return host
 
+    async def _check_roles(self, claims: JsonObject, principal: Principal) -> None:
+        """Roles in a token count as long as they are held. The only resource of the plane itself that has any is Graph."""
+        roles = claims.get("roles")
+        if isinstance(roles, list) and not {*roles} <= {*await held_roles(self._store, self._groups, principal, _GRAPH)}:
+            raise Failure(FailureKind.TOKEN_REVOKED, "the token lists application roles that the principal no longer holds")
+
 
 def _check_lifetime(claims: JsonObject, now: datetime) -> None:
     # The tokens are our own and none is made for later, so one from the future means that the clock was set back since.
@@ -172,13 +179,6 @@ def _comparable(audience: str) -> str:
 
 def _client_id(claims: JsonObject) -> str:
     return _text(claims, "appid" if "appid" in claims else "azp")
-
-
-def _check_roles(claims: JsonObject, principal: Principal) -> None:
-    """Roles in a token count as long as they are held. The only resource of the plane itself that has any is Graph."""
-    roles = claims.get("roles")
-    if isinstance(roles, list) and not {*roles} <= {*principal.roles_for(_GRAPH)}:
-        raise Failure(FailureKind.TOKEN_REVOKED, "the token lists application roles that the principal no longer holds")
 
 
 def _caller(claims: JsonObject, principal: Principal, host: str | None, groups: tuple[str, ...]) -> Caller:

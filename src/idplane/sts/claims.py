@@ -13,7 +13,7 @@ from idplane.model.resources import GENERATION_BYTES
 from idplane.model.values import JsonObject
 from idplane.ports.world import Entropy
 
-__all__ = ["BACKDATED", "Opaque", "TokenFacts", "access_claims", "further_claims", "time_claims"]
+__all__ = ["BACKDATED", "Opaque", "TokenFacts", "access_claims", "further_claims", "role_claims", "time_claims"]
 
 BACKDATED: Final = timedelta(minutes=5)
 """How far `iat` and `nbf` lie in the past, so that a consumer whose clock is slow accepts the token at once."""
@@ -90,7 +90,7 @@ def _version_1(facts: TokenFacts) -> dict[str, object]:
         "idtyp": "app",
         "oid": principal.id,
         "rh": facts.opaque.rh,
-        **_roles(facts),
+        **role_claims(facts),
         "sub": principal.id,
         "tid": tenant.id,
         "uti": facts.opaque.uti,
@@ -111,7 +111,7 @@ def _version_2(facts: TokenFacts) -> dict[str, object]:
         "idtyp": "app",
         "oid": principal.id,
         "rh": facts.opaque.rh,
-        **_roles(facts),
+        **role_claims(facts),
         "sub": principal.id,
         "tid": tenant.id,
         "uti": facts.opaque.uti,
@@ -130,7 +130,8 @@ def _strength(facts: TokenFacts) -> str:
     return _BY_SECRET if facts.by_secret else _BY_CERTIFICATE
 
 
-def _roles(facts: TokenFacts) -> dict[str, object]:
+def role_claims(facts: TokenFacts) -> dict[str, object]:
+    """The roles that the holder has for the audience."""
     # Absent rather than empty when there are none.
     return {"roles": list(facts.roles)} if facts.roles else {}
 

@@ -33,11 +33,13 @@ from idplane.ports.collections import SIGN_INS
 from idplane.ports.issuers import IssuerDocuments
 from idplane.ports.store import Append, Batch, CommitRefused, Store, Versioned
 from idplane.ports.world import Clock, Entropy
+from idplane.rbac import Groups
 from idplane.sts.claims import BACKDATED, Opaque, TokenFacts, access_claims
 from idplane.sts.clients import ClientAuthentication
 from idplane.sts.entitlement import entitle
 from idplane.sts.federation import Federation, OwnTokens
 from idplane.sts.grants import GRANTS, USER_GRANTS, Grant, grant_named
+from idplane.sts.held_roles import held_roles
 from idplane.sts.issuers import IssuerKeys
 from idplane.sts.projected import ProjectedTokens, TokenKeys
 from idplane.sts.recent import RecentReads, Records
@@ -106,6 +108,7 @@ class TokenService:
         self._clients = ClientAuthentication(federation=federation)
         self._users = UserGrants(store=store, entropy=entropy)
         self._recent = RecentReads(store)
+        self._groups = Groups(store=store)
         self._remembered = Remembered()
 
     async def issue(self, request: TokenRequest, call: Call) -> IssuedToken:
@@ -209,7 +212,9 @@ class TokenService:
     async def _mint(self, authorized: _Authorized, attempt: Attempt) -> IssuedToken:
         """Phases 5 to 8; raises `CommitRefused` when the decision no longer holds."""
         now = self._clock.now()
-        facts = self._facts(authorized, now)
+        principal = authorized.decision.entitlement.client.principal.value
+        roles = await held_roles(self._store, self._groups, principal, authorized.audience.roles_resource)
+        facts = replace(self._facts(authorized, now), roles=roles)
         return await self._signed(facts, access_claims(facts), attempt, authorized.decision.requirements)
 
     async def _signed(self, facts: TokenFacts, claims: JsonObject, attempt: Attempt, requirements: Batch) -> IssuedToken:
@@ -243,7 +248,6 @@ class TokenService:
             opaque=Opaque.fresh(self._entropy, assignment.generation if assignment else ""),
             issued_at=issued_at,
             expires_at=issued_at + self._lifetime(principal),
-            roles=principal.roles_for(authorized.audience.roles_resource),
         )
 
     def _lifetime(self, principal: Principal) -> timedelta:
@@ -291,6 +295,7 @@ class TokenService:
             opaque=Opaque.fresh(self._entropy),
             issued_at=issued_at,
             expires_at=issued_at + self._profile.application_token_lifetime,
+            roles=await held_roles(self._store, self._groups, signed_in.user.value, audience.client_id),
         )
         names = granted_names(signed_in.scope, audience)
         return signed_in, facts, UserFacts(client_id=signed_in.client.id, session_id=signed_in.session.id, names=names)

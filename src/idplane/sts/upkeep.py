@@ -25,13 +25,13 @@ class SignInUpkeep:
         self._next: datetime | None = None
 
     async def purge_due(self, now: datetime) -> datetime | None:
-        """Delete what is due; when to come back."""
+        """Delete what is due; when the next code expires, if there is one. The rest is in no hurry."""
         codes = await forget_expired_codes(self._store, now)
         if self._next is None or now >= self._next:
             await self._tokens(now)
             await self._sessions(now)
             self._next = now + _EVERY
-        return min(self._next, codes) if codes else self._next
+        return codes
 
     async def _tokens(self, now: datetime) -> None:
         after = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from idplane.jose import b64url
 from idplane.model.values import JsonObject
-from idplane.sts.claims import TokenFacts, further_claims, time_claims
+from idplane.sts.claims import TokenFacts, further_claims, role_claims, time_claims
 
 __all__ = ["UserFacts", "id_claims", "user_access_claims"]
 
@@ -65,6 +65,7 @@ def _version_1(facts: TokenFacts, user: UserFacts) -> dict[str, object]:
         "name": facts.principal.display_name,
         "oid": facts.principal.id,
         "rh": facts.opaque.rh,
+        **role_claims(facts),
         "scp": " ".join(user.names),
         "sid": user.session_id,
         "sub": _pairwise(facts, facts.audience.client_id),
@@ -89,6 +90,7 @@ def _version_2(facts: TokenFacts, user: UserFacts) -> dict[str, object]:
         "idtyp": "user",
         **_person(facts),
         "rh": facts.opaque.rh,
+        **role_claims(facts),
         "scp": " ".join(user.names),
         "sid": user.session_id,
         "sub": _pairwise(facts, facts.audience.client_id),

@@ -6,6 +6,7 @@ import functools
 import json
 from collections.abc import Mapping
 
+from idplane.model.ids import MANAGEMENT_GROUP
 from idplane.templates.builtin import Arguments
 from idplane.templates.date_functions import formatted_date
 from idplane.templates.evaluation import Contextual, Evaluator, Known, require_count
@@ -16,6 +17,8 @@ from idplane.templates.problems import TemplateProblem
 from idplane.templates.syntax import Call, Node, Text
 
 __all__ = ["CONTEXTUAL"]
+
+_ZONES = 3
 
 
 def _arguments(it: Evaluator, call: Call, local: Locals, least: int, most: int) -> Arguments:
@@ -203,9 +206,10 @@ def _tenant_resource_id(it: Evaluator, call: Call, local: Locals) -> str:
 
 def _management_group_resource_id(it: Evaluator, call: Call, local: Locals) -> str:
     before, kind_, names = typed(_arguments(it, call, local, 2, 100), most_before=1)
-    if not before:
+    if not before and not it.facts.scope.is_management_group:
         raise _misplaced(call)
-    return extension_of(f"/providers/Microsoft.Management/managementGroups/{before[0]}", kind_, names)
+    group = f"/providers/{MANAGEMENT_GROUP}/{before[0]}" if before else str(it.facts.scope)
+    return extension_of(group, kind_, names)
 
 
 def _extension_resource_id(it: Evaluator, call: Call, local: Locals) -> str:
@@ -229,6 +233,13 @@ def _subscription(it: Evaluator, call: Call, _: Locals) -> object:
     if it.facts.subscription is None:
         raise _misplaced(call)
     return it.facts.subscription
+
+
+def _management_group(it: Evaluator, call: Call, _: Locals) -> object:
+    require_count(call, 0, 0)
+    if it.facts.management_group is None:
+        raise _misplaced(call)
+    return it.facts.management_group
 
 
 def _tenant(it: Evaluator, call: Call, _: Locals) -> object:
@@ -259,6 +270,26 @@ def _deployment(it: Evaluator, call: Call, _: Locals) -> object:
     if facts.location is not None:
         shown["location"] = facts.location
     return shown
+
+
+def _providers(it: Evaluator, call: Call, local: Locals) -> object:
+    """What Azure knows of a type; a list of all types of a namespace is not among what templates read."""
+    given = _arguments(it, call, local, 2, 2)
+    namespace, path = given.text(0), given.text(1)
+    versions = it.facts.versions(f"{namespace}/{path}")
+    if not versions:
+        raise TemplateProblem(f"The resource type '{namespace}/{path}' is not known to this plane.")
+    places = [it.facts.group["location"]] if it.facts.group else []
+    return {"resourceType": path, "locations": places, "apiVersions": list(versions)}
+
+
+def _pick_zones(it: Evaluator, call: Call, local: Locals) -> object:
+    """Every place has three zones, and every type them all."""
+    given = _arguments(it, call, local, 3, 5)
+    count, offset = given.integer(3, 1), given.integer(4, 0)
+    if not 1 <= count <= _ZONES or not 0 <= offset < _ZONES or count + offset > _ZONES:
+        raise given.refuse(f"there are {_ZONES} zones to pick from.")
+    return [str(offset + at + 1) for at in range(count)]
 
 
 def _utc_now(it: Evaluator, call: Call, local: Locals) -> str:
@@ -380,10 +411,13 @@ CONTEXTUAL: Mapping[str, Contextual] = {
     "extensionresourceid": _extension_resource_id,
     "resourcegroup": _resource_group,
     "subscription": _subscription,
+    "managementgroup": _management_group,
     "tenant": _tenant,
     "environment": _environment,
     "deployer": _deployer,
     "deployment": _deployment,
+    "providers": _providers,
+    "pickzones": _pick_zones,
     "utcnow": _utc_now,
     "newguid": _new_guid,
     "reference": _reference,

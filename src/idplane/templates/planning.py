@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from idplane.model.failure import Failure
-from idplane.model.ids import ResourceId
+from idplane.model.ids import MANAGEMENT_GROUP, ResourceId
 from idplane.model.values import JsonObject
 from idplane.templates.context_functions import CONTEXTUAL
 from idplane.templates.document import Declared, Template, read_template
@@ -41,6 +41,7 @@ _NOT_BODY = frozenset(
     }
 )
 """Members of a template's resource that are about the template and not sent, lower case."""
+_GROUPS_ABOVE = f"{MANAGEMENT_GROUP.lower()}/"
 _SYNTAX = "Please see https://aka.ms/arm-syntax-resources for usage details."
 
 
@@ -170,8 +171,9 @@ def _planned(
 ) -> Plan:
     home = scope or evaluator.facts.scope
     found = [one for declared in template.resources for one in _copies(evaluator, declared, local, home)]
-    if len(found) > MAX_RESOURCES:
-        words = f"The number of template resources limit exceeded. Limit: '{MAX_RESOURCES}' and actual: '{len(found)}'."
+    most = min(MAX_RESOURCES, evaluator.facts.most_resources or MAX_RESOURCES)
+    if len(found) > most:
+        words = f"The number of template resources limit exceeded. Limit: '{most}' and actual: '{len(found)}'."
         raise TemplateProblem(f"{words} {_SYNTAX}")
     index = Index(found, around)
     evaluator.names = index
@@ -307,7 +309,8 @@ def _scope(evaluator: Evaluator, declared: Declared, local: Locals, home: Resour
     raw = top.raw
     if raw.get("scope") is not None:
         stated = evaluator.text(raw["scope"], local, "scope")
-        base = str(home) if home.segments else ""
+        # Management groups are the tenant's, whatever the deployment's own scope is.
+        base = str(home) if home.segments and not stated.lower().startswith(_GROUPS_ABOVE) else ""
         return stated if stated.startswith("/") else f"{base}/providers/{stated}"
     group = evaluator.text(raw["resourceGroup"], local, "resourceGroup") if raw.get("resourceGroup") else home.resource_group
     if raw.get("subscriptionId"):
@@ -316,7 +319,7 @@ def _scope(evaluator: Evaluator, declared: Declared, local: Locals, home: Resour
     else:
         subscription = home.segments[1] if home.subscription else None
     if subscription is None:
-        return "/"
+        return str(home) if home.is_management_group else "/"
     return f"/subscriptions/{subscription}/resourceGroups/{group}" if group else f"/subscriptions/{subscription}"
 
 

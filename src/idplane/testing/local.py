@@ -36,11 +36,12 @@ from idplane.model.dialects import Dialect
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.federation import ClaimsExpression, Trust
 from idplane.model.ids import ResourceId
-from idplane.model.profile import AZURE, Profile
+from idplane.model.profile import AZURE_UNHURRIED, Profile
 from idplane.ports.collections import ACTIVITY, APPLICATIONS, CREDENTIALS, FEDERATED_CREDENTIALS, PRINCIPALS, SIGN_INS
 from idplane.ports.store import ABSENT, Batch, Log, Logged, Order, Put, Store
 from idplane.providers import PROVIDERS
 from idplane.rbac import BUILT_IN_ROLES
+from idplane.testing.people import People
 from idplane.testing.reset import reset
 from idplane.testing.values import Answer, Application, HostResource, ManagedIdentity, MovableClock, Token, VirtualMachine
 from idplane.testing.worlds import MemoryCustody, memory_store
@@ -54,6 +55,7 @@ _VERSIONS = {
     "microsoft.managedidentity": "2024-11-30",
     "microsoft.keyvault": "2023-07-01",
     "microsoft.authorization": "2022-04-01",
+    "microsoft.management": "2023-04-01",
 }
 _LOCATION = "westeurope"
 _HERE = ("localhost", "127.0.0.1", ".localhost")
@@ -81,7 +83,7 @@ class OperatorCredential:
 class LocalPlane:
     """A running plane and the things that tests do with one."""
 
-    def __init__(self, *, profile: Profile = AZURE) -> None:
+    def __init__(self, *, profile: Profile = AZURE_UNHURRIED) -> None:
         self.clock = MovableClock()
         entropy = SystemEntropy()
         self._entropy = entropy
@@ -126,6 +128,20 @@ class LocalPlane:
         """A resource group, made if it is not there; its id."""
         identifier = f"/subscriptions/{self.subscription_id}/resourceGroups/{name}"
         self.call("PUT", identifier, {"location": _LOCATION})
+        return identifier
+
+    def subscription(self, name: str, *, management_group: str | None = None) -> str:
+        """A further subscription, made if there is none under this alias; its scope. `management_group` is an id."""
+        place = {"additionalProperties": {"managementGroupId": management_group}} if management_group else {}
+        body = {"properties": {"displayName": name, "workload": "DevTest", **place}}
+        made = self.call("PUT", f"/providers/Microsoft.Subscription/aliases/{name}", body, api_version="2021-10-01").body
+        return f"/subscriptions/{made['properties']['subscriptionId']}"
+
+    def management_group(self, name: str, *, parent: str | None = None) -> str:
+        """A management group below `parent` (an id), or below the tenant's root group; its id."""
+        details = {"details": {"parent": {"id": parent}}} if parent else {}
+        identifier = f"/providers/Microsoft.Management/managementGroups/{name}"
+        self.call("PUT", identifier, {"properties": {"displayName": name, **details}})
         return identifier
 
     def virtual_machine(
@@ -272,6 +288,15 @@ class LocalPlane:
         path = f"{scope.rstrip('/')}/providers/Microsoft.Authorization/roleAssignments/{self._entropy.guid()}"
         identifier: str = self.call("PUT", path, {"properties": properties}).body["id"]
         return identifier
+
+    @property
+    def people(self) -> People:
+        """Users, groups, and sign-ins to approve."""
+        return People(domain=self._plane.installation.tenant.domain, ask=self._ask_graph, manage=self.call)
+
+    def _ask_graph(self, method: str, path: str, body: Any) -> Answer:
+        token = self.operator_token("https://graph.microsoft.com")["access_token"]
+        return self._send(method, f"/v1.0{path}", {"authorization": f"Bearer {token}"}, body)
 
     def bind(
         self,

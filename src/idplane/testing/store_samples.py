@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -57,7 +57,9 @@ from idplane.ports.collections import (
     SUBSCRIPTIONS,
     TENANTS,
 )
-from idplane.ports.store import ABSENT, Batch, Collection, Delete, Put, RefusedBecause
+from idplane.ports.store import Batch
+from idplane.testing.store_people import PEOPLE, PEOPLE_REFUSALS
+from idplane.testing.store_refusals import Refusal, create, missing, needed, unique
 
 __all__ = [
     "GROUP",
@@ -93,11 +95,6 @@ _SUBSCRIPTION = "/subscriptions/00000000-0000-0000-0000-000000000001"
 GROUP = f"{_SUBSCRIPTION}/resourceGroups/Stock"
 VM = f"{GROUP}/providers/Microsoft.Compute/virtualMachines/Tracker"
 VAULT = f"{GROUP}/providers/Microsoft.KeyVault/vaults/Prices"
-
-
-def create(collection: Collection[T], value: T) -> Put[T]:
-    """Write a record that is not there yet."""
-    return Put(collection=collection, value=value, expect=ABSENT)
 
 
 def tenant(identifier: str, name: str = "Home") -> Tenant:
@@ -334,51 +331,7 @@ def everything() -> Batch:
         create(LOCKS, _lock(VAULT)),
         create(SIGNING_KEYS, signing_key("key", KeyState.ACTIVE)),
         create(SECRETS, secret("0" * 32, 1)),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """A batch that breaks one constraint, given what is there before it."""
-
-    name: str
-    before: Batch
-    offending: Batch
-    because: RefusedBecause
-    collection: str
-    key: str
-
-
-def _unique(name: str, collection: Collection[T], first: T, second: T, before: Batch | None = None) -> Refusal:
-    return Refusal(
-        name=name,
-        before=(before or Batch()) + Batch.of(create(collection, first)),
-        offending=Batch.of(create(collection, second)),
-        because=RefusedBecause.UNIQUE,
-        collection=collection.name,
-        key=collection.key(second),
-    )
-
-
-def _missing(name: str, collection: Collection[T], value: T, before: Batch | None = None) -> Refusal:
-    return Refusal(
-        name=f"{name} is missing",
-        before=before or Batch(),
-        offending=Batch.of(create(collection, value)),
-        because=RefusedBecause.REFERENCE,
-        collection=collection.name,
-        key=collection.key(value),
-    )
-
-
-def _needed(name: str, collection: Collection[T], key: str, before: Batch) -> Refusal:
-    return Refusal(
-        name=f"{name} is needed",
-        before=before,
-        offending=Batch.of(Delete(collection=collection, key=key)),
-        because=RefusedBecause.REFERENCE,
-        collection=collection.name,
-        key=key,
+        *PEOPLE.operations,
     )
 
 
@@ -397,96 +350,97 @@ _SUBSCRIBED = Subscription(id="sub", tenant_id=TENANT, display_name="Home", mana
 _ACTIVE = signing_key("one", KeyState.ACTIVE)
 
 REFUSALS = (
-    _unique("principal client id", PRINCIPALS, principal("ann", client_id="c"), principal("bob", client_id="c")),
-    _unique("application client id", APPLICATIONS, _application("a", "c"), _application("b", "c")),
-    _unique("agent thumbprint", AGENTS, _agent("a", "ff"), _agent("b", "ff")),
-    _unique("role name, whatever its case", ROLE_DEFINITIONS, _role("a", "Reader"), _role("b", "READER")),
-    _unique(
+    *PEOPLE_REFUSALS,
+    unique("principal client id", PRINCIPALS, principal("ann", client_id="c"), principal("bob", client_id="c")),
+    unique("application client id", APPLICATIONS, _application("a", "c"), _application("b", "c")),
+    unique("agent thumbprint", AGENTS, _agent("a", "ff"), _agent("b", "ff")),
+    unique("role name, whatever its case", ROLE_DEFINITIONS, _role("a", "Reader"), _role("b", "READER")),
+    unique(
         "role assignment, whatever its scope's case",
         ROLE_ASSIGNMENTS,
         role_assignment("a"),
         role_assignment("b", scope=GROUP.upper()),
         _ANN,
     ),
-    _unique(
+    unique(
         "issuer and subject of a principal's federated credential",
         FEDERATED_CREDENTIALS,
         federated_credential("one"),
         federated_credential("two"),
         _ANN,
     ),
-    _unique(
+    unique(
         "issuer and subject of an application's federated credential",
         FEDERATED_CREDENTIALS,
         _TRUST_OF_APP,
         replace(_TRUST_OF_APP, id="two", name="two"),
         _APP,
     ),
-    _unique("app role assignment", APP_ROLE_ASSIGNMENTS, app_role_assignment(), app_role_assignment("again"), _BOTH),
-    _unique("active key of a purpose", SIGNING_KEYS, _ACTIVE, signing_key("two", KeyState.ACTIVE)),
-    _unique("sequence of a secret, whatever its name's case", SECRETS, secret("a", 1), secret("b", 1, "PASSWORD"), _VAULT),
-    _missing("group of a resource", RESOURCES, resource(VM)),
-    _missing("parent of a child resource", RESOURCES, resource(f"{VM}/extensions/agent"), _GROUP),
-    _missing("host of an identity assignment", IDENTITY_ASSIGNMENTS, identity_assignment(), _ANN),
-    _missing("host of a binding", BINDINGS, binding(), _GROUP),
-    _missing("principal of an identity assignment", IDENTITY_ASSIGNMENTS, identity_assignment(), _VM),
-    _missing("principal of a credential", CREDENTIALS, credential()),
-    _missing("principal of a federated credential", FEDERATED_CREDENTIALS, federated_credential()),
-    _missing("application of a credential", CREDENTIALS, _OF_APP),
-    _missing("application of a federated credential", FEDERATED_CREDENTIALS, _TRUST_OF_APP),
-    _missing("principal of an app role assignment", APP_ROLE_ASSIGNMENTS, app_role_assignment()),
-    _missing("resource of an app role assignment", APP_ROLE_ASSIGNMENTS, app_role_assignment(), _ANN),
-    _missing("principal of a role assignment", ROLE_ASSIGNMENTS, role_assignment()),
-    _missing("vault of a secret", SECRETS, secret("a", 1), _GROUP),
-    _missing("scope of a lock", LOCKS, _lock(VAULT), _GROUP),
-    _missing("parent of a management group", MANAGEMENT_GROUPS, management_group("Web", "shops")),
-    _missing("management group of a subscription", SUBSCRIPTIONS, _SUBSCRIBED),
-    _missing("subscription of an alias", SUBSCRIPTION_ALIASES, _alias()),
-    _missing("management group of a role assignment", ROLE_ASSIGNMENTS, role_assignment(scope=_SHOPS), _ANN),
-    _needed("group with resources", RESOURCES, GROUP.lower(), _VM),
-    _needed("host with an identity", RESOURCES, VM.lower(), _ASSIGNED),
-    _needed("host with a binding", RESOURCES, VM.lower(), _VM + Batch.of(create(BINDINGS, binding()))),
-    _needed("principal with a host", PRINCIPALS, "ann", _ASSIGNED),
-    _needed("principal with a credential", PRINCIPALS, "ann", _ANN + Batch.of(create(CREDENTIALS, credential()))),
-    _needed(
+    unique("app role assignment", APP_ROLE_ASSIGNMENTS, app_role_assignment(), app_role_assignment("again"), _BOTH),
+    unique("active key of a purpose", SIGNING_KEYS, _ACTIVE, signing_key("two", KeyState.ACTIVE)),
+    unique("sequence of a secret, whatever its name's case", SECRETS, secret("a", 1), secret("b", 1, "PASSWORD"), _VAULT),
+    missing("group of a resource", RESOURCES, resource(VM)),
+    missing("parent of a child resource", RESOURCES, resource(f"{VM}/extensions/agent"), _GROUP),
+    missing("host of an identity assignment", IDENTITY_ASSIGNMENTS, identity_assignment(), _ANN),
+    missing("host of a binding", BINDINGS, binding(), _GROUP),
+    missing("principal of an identity assignment", IDENTITY_ASSIGNMENTS, identity_assignment(), _VM),
+    missing("principal of a credential", CREDENTIALS, credential()),
+    missing("principal of a federated credential", FEDERATED_CREDENTIALS, federated_credential()),
+    missing("application of a credential", CREDENTIALS, _OF_APP),
+    missing("application of a federated credential", FEDERATED_CREDENTIALS, _TRUST_OF_APP),
+    missing("principal of an app role assignment", APP_ROLE_ASSIGNMENTS, app_role_assignment()),
+    missing("resource of an app role assignment", APP_ROLE_ASSIGNMENTS, app_role_assignment(), _ANN),
+    missing("principal of a role assignment", ROLE_ASSIGNMENTS, role_assignment()),
+    missing("vault of a secret", SECRETS, secret("a", 1), _GROUP),
+    missing("scope of a lock", LOCKS, _lock(VAULT), _GROUP),
+    missing("parent of a management group", MANAGEMENT_GROUPS, management_group("Web", "shops")),
+    missing("management group of a subscription", SUBSCRIPTIONS, _SUBSCRIBED),
+    missing("subscription of an alias", SUBSCRIPTION_ALIASES, _alias()),
+    missing("management group of a role assignment", ROLE_ASSIGNMENTS, role_assignment(scope=_SHOPS), _ANN),
+    needed("group with resources", RESOURCES, GROUP.lower(), _VM),
+    needed("host with an identity", RESOURCES, VM.lower(), _ASSIGNED),
+    needed("host with a binding", RESOURCES, VM.lower(), _VM + Batch.of(create(BINDINGS, binding()))),
+    needed("principal with a host", PRINCIPALS, "ann", _ASSIGNED),
+    needed("principal with a credential", PRINCIPALS, "ann", _ANN + Batch.of(create(CREDENTIALS, credential()))),
+    needed(
         "principal with a federated credential",
         PRINCIPALS,
         "ann",
         _ANN + Batch.of(create(FEDERATED_CREDENTIALS, federated_credential())),
     ),
-    _needed("application with a credential", APPLICATIONS, "app", _APP + Batch.of(create(CREDENTIALS, _OF_APP))),
-    _needed(
+    needed("application with a credential", APPLICATIONS, "app", _APP + Batch.of(create(CREDENTIALS, _OF_APP))),
+    needed(
         "application with a federated credential",
         APPLICATIONS,
         "app",
         _APP + Batch.of(create(FEDERATED_CREDENTIALS, _TRUST_OF_APP)),
     ),
-    _needed(
+    needed(
         "resource with an app role assignment",
         PRINCIPALS,
         "bob",
         _BOTH + Batch.of(create(APP_ROLE_ASSIGNMENTS, app_role_assignment())),
     ),
-    _needed("principal with a role", PRINCIPALS, "ann", _ANN + Batch.of(create(ROLE_ASSIGNMENTS, role_assignment()))),
-    _needed("scope with a lock", RESOURCES, VAULT.lower(), _VAULT + Batch.of(create(LOCKS, _lock(VAULT)))),
-    _needed(
+    needed("principal with a role", PRINCIPALS, "ann", _ANN + Batch.of(create(ROLE_ASSIGNMENTS, role_assignment()))),
+    needed("scope with a lock", RESOURCES, VAULT.lower(), _VAULT + Batch.of(create(LOCKS, _lock(VAULT)))),
+    needed(
         "management group with another",
         MANAGEMENT_GROUPS,
         "shops",
         _GROUP_ABOVE + Batch.of(create(MANAGEMENT_GROUPS, management_group("Web", "shops"))),
     ),
-    _needed(
+    needed(
         "management group with a subscription",
         MANAGEMENT_GROUPS,
         "shops",
         _GROUP_ABOVE + Batch.of(create(SUBSCRIPTIONS, _SUBSCRIBED)),
     ),
-    _needed(
+    needed(
         "management group with a role",
         MANAGEMENT_GROUPS,
         "shops",
         _GROUP_ABOVE + _ANN + Batch.of(create(ROLE_ASSIGNMENTS, role_assignment(scope=_SHOPS))),
     ),
-    _needed("vault with secrets", RESOURCES, VAULT.lower(), _VAULT + Batch.of(create(SECRETS, secret("a", 1)))),
+    needed("vault with secrets", RESOURCES, VAULT.lower(), _VAULT + Batch.of(create(SECRETS, secret("a", 1)))),
 )
 """Every unique column and every reference that `ports.collections` promises."""

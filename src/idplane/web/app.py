@@ -43,6 +43,8 @@ _MAX_LINGER = 64 * 1024 * 1024
 _CORRELATION_HEADERS = ("x-ms-correlation-request-id", "client-request-id", "x-ms-client-request-id")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _RELATIVE = frozenset({".", ".."})
+_ENCODED_SCOPES = (b"/%2fsubscriptions%2f", b"/%2fproviders%2f")
+_ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
 _log = logging.getLogger("idplane.web")
 
 
@@ -206,6 +208,11 @@ def _checked_path(scope: Scope) -> str:
     if len(raw) > _MAX_PATH:
         raise Failure(FailureKind.URI_TOO_LONG, "the path is too long")
     lowered = raw.lower()
+    if lowered.startswith(_ENCODED_SCOPES):
+        # azure-mgmt-resource-locks sends the scope that such a path starts with as one segment.
+        head, slash, rest = raw[1:].partition(b"/")
+        raw = _ENCODED_SLASH.sub(b"/", head) + slash + rest
+        lowered = raw.lower()
     if b"%2f" in lowered or b"%5c" in lowered or b"\\" in lowered:
         raise Failure(FailureKind.INVALID_PARAMETER, "the path holds an encoded or reversed slash")
     try:

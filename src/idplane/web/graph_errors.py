@@ -74,7 +74,7 @@ def graph_error(failure: Failure, request: HttpRequest) -> HttpResponse:
     body = {
         "error": {
             "code": failure.data.get("code") or row.code,
-            "message": row.message or f"{detail[0].upper()}{detail[1:]}.",
+            "message": failure.data.get("words") or row.message or f"{detail[0].upper()}{detail[1:]}.",
             "innerError": {
                 "date": call.received_at.strftime("%Y-%m-%dT%H:%M:%S"),
                 "request-id": call.request_id,
@@ -100,6 +100,6 @@ def _hints(failure: Failure, request: HttpRequest) -> tuple[tuple[str, str], ...
         case Category.METHOD if "allowed" in failure.data:
             return (("Allow", failure.data["allowed"]),)
         case Category.THROTTLED | Category.UNAVAILABLE:
-            return (("Retry-After", _RETRY_SECONDS),)
+            return (("Retry-After", failure.data.get("retry_after", _RETRY_SECONDS)),)
         case _:
             return ()

@@ -26,6 +26,7 @@ from idplane.model.roles import RoleAssignment
 from idplane.ports.collections import PRINCIPALS, RESOURCES, ROLE_ASSIGNMENTS, SUBSCRIPTIONS, TENANTS
 from idplane.ports.store import ABSENT, Batch, Put
 from idplane.ports.store import Collection as StoreCollection
+from idplane.providers.administrators import keep_administrators
 from idplane.rbac.access import AccessControl
 from idplane.store.sqlite import SqliteStore
 from idplane.testing.worlds import FakeClock, SeededEntropy, memory_store
@@ -48,6 +49,8 @@ ROLES = {
     "Reader": "acdd72a7-3385-48ef-bd42-f606fba81ae7",
     "Key Vault Secrets User": "4633458b-17de-408a-b874-0445c86b69e6",
     "User Access Administrator": "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9",
+    "Management Group Contributor": "5d58bcaf-24a5-4b20-bdb6-eed9f69fbe4c",
+    "Tag Contributor": "4a9ae827-6dc8-4573-8ac7-8239d42aa03f",
 }
 _ADDRESSES = Addresses(
     authority="https://localhost:8443",
@@ -86,7 +89,7 @@ class World:
         self.store = store
         self.clock = clock
         self.entropy = SeededEntropy()
-        self.access = AccessControl(store=store)
+        self.access = AccessControl(store=store, clock=clock)
         self._manager = ResourceManager(
             Kernel(
                 store=store,
@@ -100,6 +103,7 @@ class World:
                 identities=identities,
                 record=activity_event,
                 describe=lambda failure: (failure.kind.category.value, failure.kind.name),
+                keep=keep_administrators,
             )
         )
 

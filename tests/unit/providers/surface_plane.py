@@ -16,16 +16,17 @@ from idplane.arm.requests import Kernel
 from idplane.audit.activity import activity_event
 from idplane.directory import identities
 from idplane.model.calls import Call, Caller
-from idplane.model.directory import Principal, PrincipalType, Subscription, Tenant
+from idplane.model.directory import Membership, Principal, PrincipalType, Subscription, Tenant
 from idplane.model.events import ActivityEvent
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.profile import OPEN, Profile
 from idplane.model.roles import RoleAssignment
-from idplane.ports.collections import ACTIVITY, PRINCIPALS, ROLE_ASSIGNMENTS, SUBSCRIPTIONS, TENANTS
+from idplane.ports.collections import ACTIVITY, MEMBERSHIPS, PRINCIPALS, ROLE_ASSIGNMENTS, SUBSCRIPTIONS, TENANTS
 from idplane.ports.store import ABSENT, Batch, Order, Put, Store
 from idplane.providers import PROVIDERS
+from idplane.providers.administrators import keep_administrators
 from idplane.rbac import AccessControl
-from idplane.testing.worlds import FakeClock, SeededEntropy, memory_store
+from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
 from idplane.web.arm_errors import describe, explain
 from idplane.web.http import HttpRequest, HttpResponse, Origin
 from idplane.web.management import ManagementSurface
@@ -44,6 +45,8 @@ ROLES = {
     "Virtual Machine Contributor": "9980e02c-c2be-4d73-94e8-173b1dc7cf3c",
     "Managed Identity Operator": "f1a07417-d97a-45cb-824c-7a7467783830",
     "Managed Identity Contributor": "e40ec5ca-96e0-45a2-b4ff-59039f2c2b59",
+    "User Access Administrator": "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9",
+    "Role Based Access Control Administrator": "f58310d9-a9f6-439a-9e8d-f62e7b41a168",
 }
 ORIGIN = Origin(
     authority="https://localhost:8443",
@@ -72,6 +75,7 @@ class Reply:
 @dataclass(frozen=True, slots=True)
 class _Named:
     store: Store
+    access: AccessControl
 
     async def authenticate(self, token: str, audiences: Collection[str]) -> Caller:
         assert "https://localhost:8443" in audiences
@@ -90,6 +94,7 @@ class _Named:
             client_id=one.client_id,
             display_name=one.display_name,
             token_id="t",
+            groups=tuple(sorted(await self.access.principal_ids(one.id) - {one.id})),
             claims={"oid": one.id, "secret_claim": "hidden"},
         )
 
@@ -158,8 +163,15 @@ class Plane:
         assert reply.status in (200, 201), reply.body
         return reply.body
 
-    async def person(self, name: str, *grants: tuple[str, str], tenant: str = HOME) -> str:
-        """A service principal with roles at scopes."""
+    async def person(
+        self,
+        name: str,
+        *grants: tuple[str, str],
+        tenant: str = HOME,
+        condition: str | None = None,
+        kind: PrincipalType = PrincipalType.APPLICATION,
+    ) -> str:
+        """A principal, a service principal unless it is said, with roles at scopes, all of them under the condition if there is one."""
         number = len(self.people) + 1
         identifier = f"e1000000-0000-4000-8000-{number:012x}"
         self.people[name] = identifier
@@ -169,7 +181,7 @@ class Plane:
             tenant_id=tenant,
             client_id=f"f1000000-0000-4000-8000-{number:012x}",
             display_name=name,
-            type=PrincipalType.APPLICATION,
+            type=kind,
             created_at=now,
         )
         assigned = [
@@ -179,15 +191,22 @@ class Plane:
                 scope=scope,
                 role_id=ROLES[role],
                 principal_id=identifier,
-                principal_type="ServicePrincipal",
+                principal_type=kind.rbac_type,
                 created_at=now,
                 changed_at=now,
+                condition=condition,
+                condition_version=None if condition is None else "2.0",
             )
             for at, (role, scope) in enumerate(grants)
         ]
         operations = [Put(collection=ROLE_ASSIGNMENTS, value=one, expect=ABSENT) for one in assigned]
         await self.store.commit(Batch.of(Put(collection=PRINCIPALS, value=principal, expect=ABSENT), *operations))
         return identifier
+
+    async def joins(self, member: str, group: str) -> None:
+        """Make one a member of the other, both by name."""
+        membership = Membership(group_id=self.people[group], member_id=self.people[member])
+        await self.store.commit(Batch.of(Put(collection=MEMBERSHIPS, value=membership, expect=ABSENT)))
 
     async def events(self) -> list[ActivityEvent]:
         """The activity log, oldest first."""
@@ -242,19 +261,22 @@ async def open_plane(*, providers: tuple[Provider, ...] = PROVIDERS, group: bool
     """Two tenants with a subscription each; `owner` owns the home tenant's root, `reader` and `contributor` its subscription."""
     clock = FakeClock()
     store = await memory_store(clock)
+    access = AccessControl(store=store, clock=clock)
     kernel = Kernel(
         store=store,
         clock=clock,
         entropy=SeededEntropy(),
         profile=profile,
         registry=Registry(providers),
-        authenticator=_Named(store),
+        authenticator=_Named(store, access),
         audiences=frozenset(),
-        access=AccessControl(store=store),
+        access=access,
         identities=identities,
         record=activity_event,
         describe=describe,
         explain=explain,
+        keep=keep_administrators,
+        custody=MemoryCustody(),
     )
     manager = ResourceManager(kernel)
     plane = Plane(store, clock, ManagementSurface(manager=manager, home_tenant=HOME), manager)

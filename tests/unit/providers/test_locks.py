@@ -236,7 +236,7 @@ async def test_a_lock_beside_does_not_count(world: World) -> None:
     await world.resource(f"{GROUP}2")
     await lock(world, f"{GROUP}2", "ReadOnly")
     assert (await delete(world, VAULT)).status == 200
-    assert (await delete(world, GROUP)).status == 200
+    assert (await delete(world, GROUP)).status == 202
 
 
 async def test_what_is_not_there_is_refused_for_its_lock_first(world: World) -> None:
@@ -250,6 +250,35 @@ async def test_the_refusal_is_in_the_log(world: World) -> None:
     await refused(delete(world, GROUP))
     event = (await world.store.read_log(ACTIVITY, limit=1))[0].event
     assert (event.http_status, event.sub_status, event.status) == (409, "LOCKED", EventStatus.FAILED)
+
+
+@pytest.mark.parametrize(
+    ("scope", "level", "allowed"),
+    [
+        (VAULT, "CanNotDelete", False),
+        (f"{VAULT}/secrets/one", "CanNotDelete", False),
+        (GROUP, "CanNotDelete", False),
+        (GROUP, "ReadOnly", False),
+        (f"{GROUP}2", "ReadOnly", False),
+        (f"{GROUP}2", "CanNotDelete", True),
+    ],
+)
+async def test_nothing_is_moved_out_from_under_its_lock(world: World, scope: str, level: str, *, allowed: bool) -> None:
+    await make(world)
+    await world.resource(f"{GROUP}2")
+    await lock(world, scope, level)
+    body = {"resources": [VAULT], "targetResourceGroup": f"{GROUP}2"}
+
+    def move(word: str) -> Awaitable[ManagementResponse]:
+        return world.call("POST", f"{GROUP}/{word}", body, version=RESOURCES_VERSION)
+
+    if allowed:
+        assert (await move("moveResources")).status == 202
+        return
+    assert (await refused(move("moveResources"))).kind is FailureKind.LOCKED
+    assert await world.store.get(RESOURCES, VAULT.lower()) is not None
+    await unlock(world, scope)
+    assert (await move("moveResources")).status == 202
 
 
 # Races ----------------------------------------------------------------------------------------------------------------

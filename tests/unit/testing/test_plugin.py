@@ -18,6 +18,7 @@ from azure.core.exceptions import ServiceRequestError
 from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
 
 from idplane.agent.host import Dialect
+from idplane.directory.first_party import FIRST_PARTY
 from idplane.ports.collections import PRINCIPALS, RESOURCES, ROLE_ASSIGNMENTS, SECRETS
 from idplane.testing.local import LocalPlane, VirtualMachine
 
@@ -206,7 +207,12 @@ def test_reset_kills_tokens_and_forgets_everything(idplane: LocalPlane, monkeypa
     with pytest.raises(ServiceRequestError, match="refused"):  # nothing listens at the old address
         ManagedIdentityCredential(retry_total=0).get_token(ARM)
     left = {one.name: len(idplane.run(idplane.store.all(one))) for one in (RESOURCES, SECRETS, PRINCIPALS, ROLE_ASSIGNMENTS)}
-    assert left == {"resources": 0, "secrets": 0, "principals": 2, "role_assignments": 2}  # the owners and their roles
+    assert left == {
+        "resources": 0,
+        "secrets": 0,
+        "principals": 2 + len(FIRST_PARTY),
+        "role_assignments": 2,
+    }  # the owners and their roles
 
 
 def status(plane: LocalPlane, url: str, token: str) -> int:

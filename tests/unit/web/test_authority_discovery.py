@@ -87,6 +87,7 @@ async def test_everything_listed_is_served(world: StsWorld) -> None:
         assert (await get(world, found["jwks_uri"].removeprefix(AUTHORITY))).status == 200
         assert (await get(world, found["token_endpoint"].removeprefix(AUTHORITY), method="POST")).status == 400
         assert found["grant_types_supported"][0] == "client_credentials"
+    found = await document(world, f"/{TENANT_ID}/{V2}")
     assert found["grant_types_supported"][1:] == ["refresh_token", "urn:ietf:params:oauth:grant-type:device_code"]
     assert (await get(world, found["device_authorization_endpoint"].removeprefix(AUTHORITY), method="POST")).status == 400
 
