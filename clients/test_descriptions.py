@@ -66,9 +66,9 @@ class Asker:
 
 
 @pytest.fixture
-def asker(up: Up) -> Iterator[Asker]:
+def asker(unlimited: Up) -> Iterator[Asker]:
     with requests.Session() as session:
-        yield Asker(up=up, session=session, seeds=sow(up))
+        yield Asker(up=unlimited, session=session, seeds=sow(unlimited))
 
 
 @pytest.mark.parametrize("file", _FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")

@@ -14,7 +14,7 @@ import pytest
 from clients.descriptions import SPECIFICATIONS, Operation, operations
 from clients.traffic import Exchange, Wire, written
 from clients.wire_authorization import authorization
-from clients.wire_deployments import deployments
+from clients.wire_deployments import deployments, management_group_deployments
 from clients.wire_identities import identities
 from clients.wire_logs import logs
 from clients.wire_reasons import NOT_EXERCISED, NOT_REFUSED, excused
@@ -22,7 +22,7 @@ from clients.wire_resources import resources
 from tests.stories.planes import Up
 
 pytestmark = pytest.mark.xdist_group("wire")
-_PARTS = (identities, authorization, resources, deployments, logs)
+_PARTS = (identities, authorization, resources, deployments, management_group_deployments, logs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Traffic:
 
 
 @pytest.fixture(scope="module")
-def traffic(up: Up, tmp_path_factory: pytest.TempPathFactory) -> Traffic:
-    wire = Wire(up)
+def traffic(unlimited: Up, tmp_path_factory: pytest.TempPathFactory) -> Traffic:
+    wire = Wire(unlimited)
     for part in _PARTS:
         part(wire)
     _by_others(wire)

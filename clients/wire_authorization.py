@@ -99,6 +99,18 @@ def _definitions(wire: Wire, client: AuthorizationManagementClient, group: str, 
 def _denies(wire: Wire, client: AuthorizationManagementClient, identity: str, principal: str) -> None:
     group = identity.partition("/providers/")[0]
     denies = client.deny_assignments
+    one = f"{group}/providers/Microsoft.Authorization/denyAssignments/{uuid.uuid4()}"
+    everyone = {"id": "00000000-0000-0000-0000-000000000000", "type": "SystemDefined"}
+    properties = {
+        "denyAssignmentName": "No deletion",
+        "permissions": [{"actions": ["Microsoft.Compute/*/delete"], "notActions": [], "dataActions": [], "notDataActions": []}],
+        "principals": [everyone],
+        "excludePrincipals": [{"id": principal, "type": "ServicePrincipal"}],
+        "scope": group,
+    }
+    wire.good("PUT", one, "2024-07-01-preview", {"properties": properties})
+    denies.get(group, one.rpartition("/")[2])
+    denies.get_by_id(one)
     list(denies.list())
     list(denies.list_for_resource_group("rbac"))
     list(denies.list_for_resource("rbac", "Microsoft.ManagedIdentity", "", "userAssignedIdentities", "one"))

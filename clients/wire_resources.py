@@ -27,6 +27,8 @@ def resources(wire: Wire) -> None:
     _namespaces(wire)
     _tag_names(wire)
     _questions(wire)
+    _tags(wire)
+    _exports(wire)
     _moves(wire)
 
 
