@@ -60,11 +60,16 @@ def print_environment() -> None:
 
 @contextmanager
 def running_plane(*options: str) -> Iterator[tuple[Path, dict[str, Any], int]]:
-    """`idplane up` with more options on a new data folder: the folder, its status document and its process id."""
+    """`idplane up` with more options on a new data folder: the folder, its status document and its process id.
+
+    Profile open: azure answers as often as Azure's limits say, and no oftener.
+    """
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         process = subprocess.Popen(
-            [IDPLANE, "up", "--data", str(data), "--port", "0", "--json", *options], stdout=subprocess.PIPE, text=True
+            [IDPLANE, "up", "--data", str(data), "--port", "0", "--profile", "open", "--json", *options],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert process.stdout is not None
         try:

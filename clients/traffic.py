@@ -136,6 +136,16 @@ class Wire:
         answer = self.transport.exchanges[-1]
         return answer.status, answer.received
 
+    def settle(self) -> None:
+        """Wait for the operation that the last answer tells of."""
+        headers = {name.lower(): value for name, value in self.transport.exchanges[-1].headers.items()}
+        place = headers.get("location") or headers["azure-asyncoperation"]
+        while True:
+            self.transport.send(HttpRequest("GET", place, headers={"authorization": f"Bearer {self.token}"}))
+            answer = self.transport.exchanges[-1]
+            if answer.status != 202 and (answer.received or {}).get("status") not in ("Running", "InProgress", "Accepted"):
+                return
+
     def again(self, exchange: Exchange, token: str) -> int:
         """The same request by another bearer; the status."""
         headers = {"authorization": f"Bearer {token}", "accept": "application/json"}

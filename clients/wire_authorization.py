@@ -26,7 +26,7 @@ def authorization(wire: Wire) -> None:
     with wire.client(AuthorizationManagementClient) as client:
         _assignments(wire, client, principal, identity)
         _definitions(wire, client, group, principal)
-        _denies(wire, client, group, identity)
+        _denies(wire, client, identity, principal)
         _permissions(client, identity)
         assert list(client.provider_operations_metadata.list())
         assert client.provider_operations_metadata.get("Microsoft.Compute").resource_types
@@ -105,7 +105,8 @@ def _definitions(wire: Wire, client: AuthorizationManagementClient, group: str, 
         definitions.delete(group, name)
 
 
-def _denies(wire: Wire, client: AuthorizationManagementClient, group: str, identity: str) -> None:
+def _denies(wire: Wire, client: AuthorizationManagementClient, identity: str, principal: str) -> None:
+    group = identity.partition("/providers/")[0]
     denies = client.deny_assignments
     list(denies.list())
     list(denies.list_for_resource_group("rbac"))

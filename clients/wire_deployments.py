@@ -63,8 +63,6 @@ def management_group_deployments(wire: Wire) -> None:
         "properties": _asked(_GROUP)["properties"],
     }
     _life(wire, group, {**_asked(inner), "location": "westeurope"})
-    wire.good("POST", f"{group}/providers/Microsoft.Compute/register", _VERSION)
-    wire.refused((404, "InvalidResourceNamespace"), "POST", f"{group}/providers/Microsoft.Nowhere/register", _VERSION)
 
 
 def _life(wire: Wire, scope: str, body: Any, *, short: bool = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["NOT_EXERCISED", "NOT_REFUSED", "excused"]
+__all__ = ["NEVER_DEEP", "NOT_EXERCISED", "NOT_REFUSED", "excused"]
 
 _LATER = "not served yet"
 NOT_EXERCISED: Mapping[str, str] = {
@@ -22,10 +22,7 @@ NOT_EXERCISED: Mapping[str, str] = {
     "2021-04-01 Deployments_ListAtManagementGroupScope": _LATER,
     "2021-04-01 Deployments_ValidateAtManagementGroupScope": _LATER,
     "2021-04-01 Deployments_WhatIfAtManagementGroupScope": _LATER,
-    "2021-04-01 Providers_RegisterAtManagementGroupScope": _LATER,
     "2021-04-01 ResourceGroups_ExportTemplate": _LATER,
-    "2021-04-01 Resources_MoveResources": _LATER,
-    "2021-04-01 Resources_ValidateMoveResources": _LATER,
     "2021-04-01 Tags_CreateOrUpdateAtScope": _LATER,
     "2021-04-01 Tags_DeleteAtScope": _LATER,
     "2021-04-01 Tags_GetAtScope": _LATER,
@@ -48,6 +45,16 @@ NOT_REFUSED: Mapping[str, str] = {
     "2025-05-31-preview Operations_List": _PUBLIC,
 }
 """Operations that refuse nobody but strangers, and why."""
+
+_RUNNING = "needs a deployment that has not ended yet"
+NEVER_DEEP: Mapping[str, str] = {
+    "2021-04-01 Deployments_Cancel": _RUNNING,
+    "2021-04-01 Deployments_CancelAtManagementGroupScope": _RUNNING,
+    "2021-04-01 Deployments_CancelAtScope": _RUNNING,
+    "2021-04-01 Deployments_CancelAtSubscriptionScope": _RUNNING,
+    "2021-04-01 Deployments_CancelAtTenantScope": _RUNNING,
+}
+"""Operations that made-up requests never get an answer from, and why."""
 
 _ACTIVITY_LOG = ("ActivityLogs_List", "TenantActivityLogs_List", "EventCategories_List")
 

@@ -26,6 +26,7 @@ def resources(wire: Wire) -> None:
     _namespaces(wire)
     _tag_names(wire)
     _questions(wire)
+    _moves(wire)
 
 
 def _subscriptions(wire: Wire) -> None:
@@ -137,6 +138,10 @@ def _namespaces(wire: Wire) -> None:
     assert wire.good("POST", f"{namespace}/register", _VERSION)["registrationState"] == "Registered"
     wire.good("PUT", workflow, "2019-05-01", body)
     wire.refused((409, "Conflict"), "POST", f"{namespace}/unregister", _VERSION)
+    group = "/providers/Microsoft.Management/managementGroups/registered"
+    wire.good("PUT", group, "2020-05-01", {"properties": {"displayName": "registered"}})
+    wire.good("POST", f"{group}/providers/Microsoft.Compute/register", _VERSION)
+    wire.refused((404, "ResourceNotFound"), "POST", f"{group}x/providers/Microsoft.Compute/register", _VERSION)
     nowhere = f"{wire.subscription}/providers/Microsoft.Nowhere"
     invalid = (404, "InvalidResourceNamespace")
     for method, path in (
@@ -146,6 +151,7 @@ def _namespaces(wire: Wire) -> None:
         ("GET", f"{nowhere}/providerPermissions"),
         ("POST", f"{nowhere}/register"),
         ("POST", f"{nowhere}/unregister"),
+        ("POST", f"{group}/providers/Microsoft.Nowhere/register"),
     ):
         wire.refused(invalid, method, path, _VERSION)
 
@@ -178,3 +184,40 @@ def _questions(wire: Wire) -> None:
     wire.refused((400, "InvalidParameter"), "POST", zones, _SUBSCRIPTIONS, {"location": "westeurope", "subscriptionIds": ["x"]})
     template = {"$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#", "resources": []}
     wire.good("POST", "/providers/Microsoft.Resources/calculateTemplateHash", _VERSION, template)
+
+
+def _tags(wire: Wire) -> None:
+    """The tags of anything, as a resource of their own."""
+    group = f"{wire.subscription}/resourceGroups/res"
+    for scope in (group, wire.subscription):
+        tags = f"{scope}/providers/Microsoft.Resources/tags/default"
+        wire.good("PUT", tags, _VERSION, {"properties": {"tags": {"team": "shop"}}})
+        for operation, stated in (("Merge", {"tier": "web"}), ("Delete", {"tier": "web"}), ("Replace", {"team": "shop"})):
+            wire.good("PATCH", tags, _VERSION, {"operation": operation, "properties": {"tags": stated}})
+        assert wire.good("GET", tags, _VERSION)["properties"]["tags"] == {"team": "shop"}
+        wire.good("DELETE", tags, _VERSION)
+    nowhere = f"{wire.subscription}/resourceGroups/nowhere/providers/Microsoft.Resources/tags/default"
+    stated = {"properties": {"tags": {}}}
+    for method, body in (("PUT", stated), ("PATCH", {"operation": "Merge", **stated}), ("GET", None), ("DELETE", None)):
+        wire.refused((404, "ResourceGroupNotFound"), method, nowhere, _VERSION, body)
+
+
+def _exports(wire: Wire) -> None:
+    group = f"{wire.subscription}/resourcegroups/res"
+    wire.good("POST", f"{group}/exportTemplate", _VERSION, {"resources": ["*"], "options": "SkipResourceNameParameterization"})
+    nowhere = f"{wire.subscription}/resourcegroups/nowhere/exportTemplate"
+    wire.refused((404, "ResourceGroupNotFound"), "POST", nowhere, _VERSION, {"resources": ["*"]})
+
+
+def _moves(wire: Wire) -> None:
+    """From a group to another one, first asked, then done."""
+    source = f"{wire.subscription}/resourceGroups/res"
+    network = f"{source}/providers/Microsoft.Network/virtualNetworks/mover"
+    wire.good("PUT", network, _NETWORK, {"location": "westeurope"})
+    wanted = {"resources": [network], "targetResourceGroup": f"{wire.subscription}/resourceGroups/other"}
+    wire.good("POST", f"{source}/validateMoveResources", _VERSION, wanted)
+    wire.good("POST", f"{source}/moveResources", _VERSION, wanted)
+    wire.settle()
+    absent = {**wanted, "resources": [f"{source}/providers/Microsoft.Network/virtualNetworks/absent"]}
+    for word in ("validateMoveResources", "moveResources"):
+        wire.refused((404, "ResourceNotFound"), "POST", f"{source}/{word}", _VERSION, absent)

@@ -61,7 +61,7 @@ class Plane:
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
-    up = Up(tmp_path_factory.mktemp("floods") / "data")
+    up = Up(tmp_path_factory.mktemp("floods") / "data", "--profile", "open")  # azure answers twenty a second
     yield Plane(up)
     assert up.stop() == 0
 

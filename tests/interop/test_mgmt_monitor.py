@@ -10,6 +10,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.mgmt.authorization import AuthorizationManagementClient
 from azure.mgmt.authorization.v2022_04_01.models import RoleAssignmentCreateParameters
 from azure.mgmt.monitor import MonitorManagementClient
+from azure.mgmt.monitor.models import EventData
 from tests.interop.mgmt import client_of, credential_of, refusal
 
 if TYPE_CHECKING:
@@ -113,8 +114,8 @@ def test_grants_and_their_removal_can_be_told_from_the_log(
     assignments.create(scope, name, wanted)
     assignments.delete(scope, name)
     text = f"resourceProvider eq Microsoft.Authorization and {since.replace(chr(39), '')}"
-    started: dict[str, EventData] = {}
-    ended: dict[str, EventData] = {}
+    started: dict[str | None, EventData] = {}
+    ended: dict[str | None, EventData] = {}
     for event in client.activity_logs.list(filter=text):
         assert event.status is not None
         (started if event.status.value == "Started" else ended)[event.operation_id] = event

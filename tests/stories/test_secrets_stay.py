@@ -162,6 +162,11 @@ def story(up: LoudUp) -> tuple[set[str], dict[str, str]]:
     shown["stderr of the run"] = ran.stderr
     shown["the sign-in log"] = up.cli("log", "signins", "--json").stdout
     shown["the activity log"] = up.cli("log", "activity", "--json").stdout
+    for kind in ("activity", "signins"):
+        for shape in ("jsonl", "otlp-json"):
+            exported = up.cli("log", "export", kind, "--format", shape).stdout
+            assert json.loads(exported.splitlines()[0])
+            shown[f"the export of {kind} as {shape}"] = exported
     shown["status"] = up.cli("status", "--json").stdout
     shown["processes"] = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout
     shown["the process's environment"] = Path(f"/proc/{up.process.pid}/environ").read_bytes().decode("latin-1")

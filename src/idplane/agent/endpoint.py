@@ -13,6 +13,7 @@ from idplane.agent.callers import Caller, Callers, Place
 from idplane.agent.plans import Plans, Service, TokenPlan, Wish
 from idplane.agent.protocol import Peer, Request
 from idplane.agent.query import Target
+from idplane.agent.rates import Gate
 from idplane.agent.refusals import Refusals, is_reported, refusal_of
 from idplane.agent.replies import Reply
 from idplane.agent.source import TokenSource
@@ -42,6 +43,8 @@ class Listener:
     """Where that is, for telling who connects."""
     key_folder: int | None = None
     """An open folder for the files that Arc's challenge names; stays its opener's."""
+    gate: Gate | None = None
+    """How often IMDS may be asked here; None for as often as anyone likes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

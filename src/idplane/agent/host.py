@@ -25,6 +25,7 @@ from idplane.agent.machinelearning import MachineLearningEndpoint
 from idplane.agent.peers import Process
 from idplane.agent.places import Places
 from idplane.agent.plane import Plane, UpstreamToken
+from idplane.agent.rates import Gates
 from idplane.agent.refusals import Refusals, is_reported, refusal_of
 from idplane.agent.servicefabric import ServiceFabricEndpoint
 from idplane.agent.sockets import SocketTables, is_elsewhere
@@ -33,6 +34,7 @@ from idplane.agent.upstream import AgentIdentity, Upstream, UpstreamResponse
 from idplane.agent.workload_identity import TokenFiles
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
+from idplane.model.rates import MetadataRates
 from idplane.ports.store import Change
 from idplane.ports.world import Clock, Entropy
 
@@ -80,7 +82,16 @@ class HostAgent:
     to `Store.subscribe`; elsewhere, `follow` runs beside it.
     """
 
-    def __init__(self, *, upstream: Upstream, clock: Clock, entropy: Entropy, identity: AgentIdentity) -> None:
+    def __init__(
+        self,
+        *,
+        upstream: Upstream,
+        clock: Clock,
+        entropy: Entropy,
+        identity: AgentIdentity,
+        rates: MetadataRates | None = None,
+    ) -> None:
+        """`rates` is how often a machine's IMDS may be asked about identities; without it as often as anyone likes."""
         self._plane = Plane(upstream=upstream, identity=identity, clock=clock, entropy=entropy)
         self._clock = clock
         self._entropy = entropy
@@ -94,6 +105,7 @@ class HostAgent:
             share=share,
             clock=clock,
         )
+        self._gates = Gates(rates, clock)
         self._places = Places()
         self._listening: set[ServedSocket] = set()
         self.token_files = TokenFiles(issue=self._plane.project, clock=clock)
@@ -138,6 +150,7 @@ class HostAgent:
             dialect=dialect,
             place=self._place(sock, run_id, callers, process),
             key_folder=key_folder,
+            gate=self._gates.of(host.key) if dialect is Dialect.IMDS else None,
         )
         endpoint = self._endpoint(dialect, listener)
         listening = await ServedSocket.start(sock, endpoint, self._clock, tls=tls, places=self._places)

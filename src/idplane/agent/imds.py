@@ -26,7 +26,7 @@ from idplane.agent import imds_errors
 from idplane.agent.endpoint import Endpoint, examine
 from idplane.agent.identities import NoSelector
 from idplane.agent.instance import VERSIONS, instance_document, part, rendered
-from idplane.agent.plans import Service, Wish
+from idplane.agent.plans import Service, TokenPlan, Wish
 from idplane.agent.protocol import Peer, Request
 from idplane.agent.query import Target, parse_selector
 from idplane.agent.replies import JSON, Reply, reply
@@ -59,7 +59,12 @@ class ImdsEndpoint(Endpoint):
         self._admit_authority(plan.authority)
         if self._listener.require_metadata and (seen.wanted is None or seen.wanted.lower() != b"true"):
             raise Failure(FailureKind.METADATA_HEADER_MISSING)
-        return self._serve(plan.asked(), request.peer)
+        gate = self._listener.gate
+        if gate is None or not (isinstance(plan.meaning, TokenPlan) or plan.meaning == self.info):
+            return self._serve(plan.asked(), request.peer)
+        gate.admit()
+        answer = self._serve(plan.asked(), request.peer)
+        return answer if isinstance(answer, Reply) else gate.during(answer)
 
     def _render(self, failure: Failure, request_id: str) -> Reply:
         return imds_errors.render(failure, request_id, self._clock.now())

@@ -61,7 +61,7 @@ _CATEGORIES = {
     Category.PRECONDITION: _Words(400, "invalid_request"),
     Category.TOO_LARGE: _Words(413, "invalid_request"),
     Category.MEDIA_TYPE: _Words(400, "invalid_request"),
-    Category.THROTTLED: _Words(429, "too_many_requests", None, (("Retry-After", "1"),)),
+    Category.THROTTLED: _Words(429, "invalid_request", None, (("Retry-After", "1"),)),
     Category.INTERNAL: _OPAQUE,
     Category.UNAVAILABLE: _DOWN,
 }

@@ -6,10 +6,10 @@ change and the activity event.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeVar
 
 from idplane.arm.inner import Manager
 from idplane.model.attributes import Attributes
@@ -21,14 +21,11 @@ from idplane.model.profile import Profile
 from idplane.model.resources import Resource
 from idplane.model.roles import Decision, Permission, RoleDefinition
 from idplane.ports.store import Batch, Reads, Store
-from idplane.ports.world import Entropy
+from idplane.ports.world import Entropy, KeyCustody
 
-__all__ = ["Access", "Addresses", "Context", "Identities", "IdentityDirectory", "Reseal"]
+__all__ = ["Access", "Addresses", "Context", "Identities", "IdentityDirectory"]
 
 T = TypeVar("T")
-
-Reseal: TypeAlias = Callable[[bytes, str, str], bytes]
-"""A sealed value, where it was sealed for, and where it will be: the same value sealed for the new place. Nobody sees it."""
 
 
 class Access(Protocol):
@@ -133,7 +130,8 @@ class Context:
     access: Access
     identities: Identities
     addresses: Addresses
-    reseal: Reseal
+    custody: KeyCustody = field(repr=False)
+    """For secrets: what is stored of them is sealed for the place where it is stored."""
     manager: Manager
     """For work that consists of further requests."""
     action: str

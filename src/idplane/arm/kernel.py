@@ -39,6 +39,7 @@ from idplane.arm.requests import (
 )
 from idplane.arm.scratch import NotedEntropy, ScratchStore
 from idplane.arm.task import Plan, Task
+from idplane.arm.throttle import Throttle
 from idplane.model.calls import Call, Caller
 from idplane.model.directory import Subscription, Tenant
 from idplane.model.events import ActivityEvent
@@ -141,6 +142,7 @@ class ResourceManager:
     def __init__(self, kernel: Kernel) -> None:
         self._k = kernel
         self._locks = Locks(kernel.store)
+        self._throttle = Throttle(kernel.profile.management_rates)
         self.background = Background()
 
     async def close(self) -> None:
@@ -149,11 +151,16 @@ class ResourceManager:
 
     async def handle(self, request: ManagementRequest) -> ManagementResponse:
         """Serve one request; raises `Failure` for everything that the caller must be told."""
-        return await self.serve(request, await self._authenticate(request))
+        attempt, query = self._resolve(request, await self._authenticate(request), None)
+        headers = self._throttle.admit(attempt, self._k.clock.now())
+        answer = await self._serve(attempt, query)
+        return replace(answer, headers=answer.headers + headers) if headers else answer
 
     async def serve(self, request: ManagementRequest, caller: Caller, attachment: object = None) -> ManagementResponse:
-        """Serve a request of a caller who has been authenticated: the outer request, or one that it makes."""
-        attempt, query = self._resolve(request, caller, attachment)
+        """Serve a request that another one makes, of the same caller."""
+        return await self._serve(*self._resolve(request, caller, attachment))
+
+    async def _serve(self, attempt: Attempt, query: Mapping[str, str]) -> ManagementResponse:
         if not attempt.verb.writes:
             await self._authorize(attempt)
             plan = await self._plan(attempt, query)
@@ -290,6 +297,8 @@ class ResourceManager:
             unlocked = await self._locks.require_unlocked(attempt.route.permission, attempt.route.id)
             plan = await self._plan(attempt, query)
             kept = await self._kept(attempt, plan, query)
+            if attempt.request.authorization is not None:  # not of a request that another one makes
+                self._throttle.admit_made(attempt.caller, attempt.route.id, plan.batch, self._k.clock.now())
             events = self._events(attempt, decision, plan)
             try:
                 recorded = Batch.of(*(Append(log=ACTIVITY, event=one) for one in events))
@@ -373,7 +382,7 @@ class ResourceManager:
             access=k.access,
             identities=BoundIdentities(k.identities, k.store, tenant.id, k.entropy, now),
             addresses=attempt.request.addresses,
-            reseal=k.reseal,
+            custody=k.custody,
             manager=BoundManager(self, attempt.request, attempt.caller),
             action=attempt.route.permission,
             target=attempt.route.id,

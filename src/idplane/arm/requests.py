@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from idplane.arm.bodies import parse_object
-from idplane.arm.context import Access, Addresses, IdentityDirectory, Reseal
+from idplane.arm.context import Access, Addresses, IdentityDirectory
 from idplane.arm.declare import Visibility
 from idplane.arm.registry import CollectionRoute, InstanceRoute, OperationsRoute, Registry, Route, Verb
 from idplane.model.calls import Call, Caller
@@ -21,7 +21,7 @@ from idplane.model.resources import Resource
 from idplane.model.roles import Decision
 from idplane.model.values import JsonObject
 from idplane.ports.store import Batch, Store
-from idplane.ports.world import Clock, Entropy
+from idplane.ports.world import Clock, Entropy, KeyCustody
 
 __all__ = [
     "Attempt",
@@ -30,6 +30,7 @@ __all__ = [
     "Kernel",
     "ManagementRequest",
     "ManagementResponse",
+    "NoCustody",
     "Recorder",
     "body_of",
     "first_values",
@@ -96,6 +97,19 @@ class ManagementResponse:
     headers: tuple[tuple[str, str], ...] = ()
 
 
+class NoCustody:
+    """Seals nothing: for a manager without vaults."""
+
+    def seal(self, plaintext: bytes, *, context: str) -> bytes:
+        """Raises `Failure(UNAVAILABLE)`."""
+        del plaintext, context
+        raise Failure(FailureKind.UNAVAILABLE, "this server holds no key for secrets")
+
+    def unseal(self, sealed: bytes, *, context: str) -> bytes:
+        """Raises `Failure(UNAVAILABLE)`."""
+        return self.seal(sealed, context=context)
+
+
 @dataclass(frozen=True, slots=True)
 class BoundIdentities:
     """The identity directory for one request."""
@@ -135,10 +149,6 @@ async def _keep_anything(_: Store, __: Batch, ___: str) -> Batch:
     return Batch()
 
 
-def _no_custody(_sealed: bytes, _old: str, _new: str) -> bytes:
-    raise Failure(FailureKind.UNAVAILABLE, "this server holds no keys for secrets")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
     """What a `ResourceManager` works with: doors to the world, and the narrow interfaces of its neighbours."""
@@ -162,8 +172,8 @@ class Kernel:
     """A failure's error object, for operations whose end is told later."""
     keep: Callable[[Store, Batch, str], Awaitable[Batch]] = _keep_anything
     """Refuses a change that would leave a tenant without administrators; what it returns is committed with the change."""
-    reseal: Reseal = _no_custody
-    """How secrets are moved."""
+    custody: KeyCustody = field(default=NoCustody(), repr=False)
+    """What seals secrets."""
 
 
 def visibility_of(route: Route) -> Visibility:

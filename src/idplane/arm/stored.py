@@ -11,6 +11,7 @@ from idplane.arm.long_running import ACCEPTED, accepted
 from idplane.arm.missing import resource_not_found
 from idplane.arm.preconditions import resource_etag
 from idplane.arm.registry import CollectionRoute, InstanceRoute, Verb
+from idplane.arm.room import require_room
 from idplane.arm.task import Plan, Task, etag_header
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ROOT, ResourceId
@@ -98,6 +99,7 @@ async def _write(task: Task, route: InstanceRoute) -> Plan:
         if task.verb is Verb.PATCH:
             raise await _missing(context, route.id)
         identifier = await _new_id(context, declared, route.id)
+        await require_room(context, declared, identifier)
         draft = drafts.put(declared, identifier, task.body, None, author)
     elif task.verb is Verb.PATCH:
         draft = drafts.patched(declared, task.body, old.value, author)

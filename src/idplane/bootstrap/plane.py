@@ -122,7 +122,7 @@ class Plane:
                 describe=describe,
                 explain=explain,
                 keep=keep_administrators,
-                reseal=lambda sealed, old, new: custody.seal(custody.unseal(sealed, context=old), context=new),
+                custody=custody,
             )
         )
         vault = SecretVault(
@@ -240,6 +240,7 @@ async def _embedded_agent(world: World, authority: CredentialAuthority, surfaces
         clock=world.clock,
         entropy=world.entropy,
         identity=AgentIdentity(agent_id=EMBEDDED_AGENT, private_key=key, certificate=certificate),
+        rates=world.profile.metadata_rates,
     )
 
 

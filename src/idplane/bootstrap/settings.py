@@ -37,3 +37,5 @@ class UpSettings:
     keep_activity: str | None = None
     """How long the activity log is kept from now on (`audit.retention`); None leaves it as it was set before."""
     keep_sign_ins: str | None = None
+    otlp_endpoint: str | None = None
+    """An OpenTelemetry collector that both logs are handed on to; its headers are in OTEL_EXPORTER_OTLP_HEADERS."""

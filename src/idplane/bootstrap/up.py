@@ -10,21 +10,24 @@ import resource
 import shutil
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from idplane import __version__
 from idplane.agent.control import ControlServer
 from idplane.agent.runs import Runs, Surroundings
 from idplane.audit.retention import keep_log
+from idplane.bootstrap.collector import HttpCollector, header_words
 from idplane.bootstrap.folder import open_custody, usable
 from idplane.bootstrap.inside import PlaneHosts, PlanePublicNames
+from idplane.bootstrap.log_export import LogExport
 from idplane.bootstrap.operator import OPERATOR_FILE, OperatorKey, write_private_file, write_public_file
 from idplane.bootstrap.plane import Plane
 from idplane.bootstrap.seed import allow_private_issuers, trust_operator
-from idplane.bootstrap.settings import UpSettings
+from idplane.bootstrap.settings import UpSettings, environment
 from idplane.bootstrap.world import SystemClock, SystemEntropy, World
 from idplane.ports.collections import ACTIVITY, SIGN_INS
 from idplane.store.datafolder import DataFolder
@@ -105,7 +108,7 @@ async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> Non
             write_private_file(description, json.dumps(asdict(info), indent=2).encode())
         stack.callback(description.unlink, missing_ok=True)
         ready(info)
-        await _until_told_to_stop(plane, stop)
+        await _until_told_to_stop(_duties(plane, _export(settings, world)), stop)
 
 
 def _allow_many_descriptors() -> None:
@@ -179,9 +182,21 @@ def _stop_signal() -> asyncio.Event:
     return stop
 
 
-async def _until_told_to_stop(plane: Plane, stop: asyncio.Event) -> None:
+def _export(settings: UpSettings, world: World) -> LogExport | None:
+    if settings.otlp_endpoint is None:
+        return None
+    headers = header_words(environment().get("OTEL_EXPORTER_OTLP_HEADERS", ""))
+    return LogExport(store=world.store, clock=world.clock, collector=HttpCollector(settings.otlp_endpoint, headers))
+
+
+async def _duties(plane: Plane, export: LogExport | None) -> None:
+    exports = () if export is None else (export.run("activity"), export.run("signins"))
+    await asyncio.gather(plane.duties(), *exports)
+
+
+async def _until_told_to_stop(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
-    duties = loop.create_task(plane.duties())
+    duties = loop.create_task(work)
     waiting = loop.create_task(stop.wait())
     try:
         done, _ = await asyncio.wait({duties, waiting}, return_when=asyncio.FIRST_COMPLETED)

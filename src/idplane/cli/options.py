@@ -16,8 +16,10 @@ __all__ = [
     "account_option",
     "data_option",
     "dialect_option",
+    "inner_data_option",
     "json_option",
     "resource_option",
+    "since_option",
     "workload_choice",
     "workload_options",
 ]
@@ -43,9 +45,31 @@ def data_option(function: _F) -> _F:
     )(function)
 
 
+def inner_data_option(function: _F) -> _F:
+    """`--data` of a command inside a group that has `data_option`: may be given at either place."""
+    return click.option(
+        "--data",
+        type=str,
+        metavar="DIR",
+        callback=lambda context, parameter, value: context.obj if value is None else _absolute(context, parameter, value),
+        help="The plane's data folder.",
+    )(function)
+
+
 def json_option(function: _F) -> _F:
     """`--json`: for scripts."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(function)
+
+
+def since_option(function: _F) -> _F:
+    """`--since`: from when on."""
+    return click.option(
+        "--since",
+        default="1d",
+        show_default=True,
+        metavar="WHEN",
+        help="A length such as 90s, 10m, 2h, 7d, or an ISO 8601 time.",
+    )(function)
 
 
 def resource_option(function: _F) -> _F:

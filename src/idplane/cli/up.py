@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from idplane.bootstrap.settings import DEFAULT_PORT, UpSettings
+from idplane.bootstrap.settings import DEFAULT_PORT, UpSettings, environment
 from idplane.cli.options import data_option, json_option
 from idplane.cli.output import CommandError, say_json
 from idplane.model.profile import PROFILES
@@ -66,6 +66,11 @@ def _days(_context: click.Context, _parameter: click.Parameter, value: str | Non
     callback=_days,
     help="The same for the sign-in log (azure: 30 days).",
 )
+@click.option(
+    "--otlp-endpoint",
+    metavar="URL",
+    help="Hand both logs on to the OpenTelemetry collector there (OTLP/HTTP, JSON). Headers: OTEL_EXPORTER_OTLP_HEADERS.",
+)
 @json_option
 def command(  # noqa: PLR0913 - one parameter for each option
     *,
@@ -75,6 +80,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     private_issuers: tuple[str, ...],
     keep_activity: str | None,
     keep_sign_ins: str | None,
+    otlp_endpoint: str | None,
     as_json: bool,
 ) -> None:
     """Run a plane on this machine, until Ctrl-C: identities, tokens, roles, vaults and logs, kept in the data folder.
@@ -82,6 +88,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     With --json, one line when it is ready: the same document that `idplane status --json` prints.
     """
     # The server's imports take longest; wrong options should not wait for them.
+    from idplane.bootstrap.collector import HttpCollector, header_words  # noqa: PLC0415 - see above
     from idplane.bootstrap.up import PortTaken, serve  # noqa: PLC0415 - see above
     from idplane.store.datafolder import DataFolderProblem  # noqa: PLC0415 - see above
 
@@ -91,6 +98,11 @@ def command(  # noqa: PLR0913 - one parameter for each option
         else:
             click.echo(ready_screen(info, data))
 
+    if otlp_endpoint is not None:
+        try:
+            HttpCollector(otlp_endpoint, header_words(environment().get("OTEL_EXPORTER_OTLP_HEADERS", "")))
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
     settings = UpSettings(
         data=data,
         port=port,
@@ -98,6 +110,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
         private_issuers=private_issuers,
         keep_activity=keep_activity,
         keep_sign_ins=keep_sign_ins,
+        otlp_endpoint=otlp_endpoint,
     )
     try:
         asyncio.run(serve(settings, ready))

@@ -5,10 +5,12 @@ A profile is this one table of values. No logic asks which profile is in force; 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
-__all__ = ["AZURE", "OPEN", "PROFILES", "Profile"]
+from idplane.model.rates import AZURE_MANAGEMENT, AZURE_METADATA, ManagementRates, MetadataRates
+
+__all__ = ["AZURE", "AZURE_UNHURRIED", "OPEN", "PROFILES", "Profile"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,11 @@ class Profile:
     activity_log_retention: timedelta | None
     """How long the activity log is kept, unless the installation says otherwise; None for ever."""
     sign_in_retention: timedelta | None
+    management_rates: ManagementRates | None
+    """How often Resource Manager may be asked; None for as often as anyone likes."""
+    metadata_rates: MetadataRates | None
+    resources_per_group_and_type: int | None
+    groups_per_subscription: int | None
     role_assignments_per_subscription: int | None
     role_assignments_per_management_group: int | None
     custom_roles_per_tenant: int | None
@@ -57,6 +64,10 @@ AZURE = Profile(
     secret_retention=timedelta(days=90),
     activity_log_retention=timedelta(days=90),
     sign_in_retention=timedelta(days=30),
+    management_rates=AZURE_MANAGEMENT,
+    metadata_rates=AZURE_METADATA,
+    resources_per_group_and_type=800,
+    groups_per_subscription=980,
     role_assignments_per_subscription=4000,
     role_assignments_per_management_group=500,
     custom_roles_per_tenant=5000,
@@ -81,6 +92,10 @@ OPEN = Profile(
     secret_retention=timedelta(days=90),
     activity_log_retention=None,
     sign_in_retention=None,
+    management_rates=None,
+    metadata_rates=None,
+    resources_per_group_and_type=None,
+    groups_per_subscription=None,
     role_assignments_per_subscription=None,
     role_assignments_per_management_group=None,
     custom_roles_per_tenant=None,
@@ -94,5 +109,8 @@ OPEN = Profile(
     resources_per_move=None,
     resources_per_template=None,
 )
+
+AZURE_UNHURRIED = replace(AZURE, management_rates=None, metadata_rates=None)
+"""Azure's limits without its rates: for tests, which ask faster than people do. No profile of its own."""
 
 PROFILES = {profile.name: profile for profile in (AZURE, OPEN)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from idplane.arm.bodies import MAX_BODY, parse_object
 from idplane.arm.context import Context
@@ -15,6 +15,7 @@ from idplane.model.values import JsonObject
 from idplane.ports.collections import RESOURCES
 from idplane.providers.fields import Fields
 from idplane.providers.management_groups import shown_group
+from idplane.providers.vault_secrets import secret_parameter
 from idplane.templates.evaluation import Evaluator
 from idplane.templates.facts import Facts, Locals
 from idplane.templates.lenient import locate, read_lenient
@@ -22,7 +23,7 @@ from idplane.templates.limits import MAX_NESTING
 from idplane.templates.planning import Plan, plan_nested, plan_template
 from idplane.templates.problems import TemplateProblem
 
-__all__ = ["COMPLETE", "Ask", "Nested", "facts_of", "planned", "read_ask", "read_body", "template_hash"]
+__all__ = ["COMPLETE", "Ask", "Nested", "facts_of", "planned", "read_ask", "read_body", "template_hash", "with_secrets"]
 
 COMPLETE = "Complete"
 _MODES = {"incremental": "Incremental", "complete": COMPLETE}
@@ -116,6 +117,28 @@ def read_ask(body: JsonObject, identifier: ResourceId) -> Ask:
     )
 
 
+async def with_secrets(context: Context, ask: Ask) -> Ask:
+    """The request with the secrets of vaults that its parameters refer to; raises `Failure` for those it may not have."""
+    given = dict(ask.parameters)
+    for name, value in ask.parameters.items():
+        reference = value.get("reference") if isinstance(value, Mapping) else None
+        if reference is None:
+            continue
+        if not isinstance(reference, Mapping) or not _is_secure(ask.template, name):
+            words = f"The parameter '{name}' refers to a secret of a key vault: its type must be 'securestring'."
+            raise Failure(FailureKind.INVALID_PARAMETER, words, code="InvalidTemplate", target=f"properties.parameters.{name}")
+        given[name] = {"value": await secret_parameter(context, name, reference)}
+    return ask if given == ask.parameters else replace(ask, parameters=given)
+
+
+def _is_secure(template: object, name: str) -> bool:
+    """Whether a parameter's value will be shown nowhere."""
+    declared = template.get("parameters") if isinstance(template, Mapping) else None
+    folded = {key.lower(): one for key, one in declared.items()} if isinstance(declared, Mapping) else {}
+    one = folded.get(name.lower())
+    return isinstance(one, Mapping) and str(one.get("type", "")).lower() == "securestring"
+
+
 def _location(fields: Fields, identifier: ResourceId) -> str | None:
     """Deployments outside of groups have a place of their own; those in groups have their group's."""
     location = fields.text("location")
@@ -171,6 +194,8 @@ async def facts_of(context: Context, identifier: ResourceId, ask: Ask) -> Facts:
         group=group,
         management_group=await shown_group(context, identifier.scope.name) if identifier.scope.is_management_group else None,
         environment=_environment(context),
+        versions=context.manager.versions,
+        most_resources=context.profile.resources_per_template,
         deployer={"objectId": caller.principal_id, "tenantId": caller.tenant_id, "userPrincipalName": caller.display_name},
     )
 

@@ -126,15 +126,17 @@ class Run:
                 return False
         if not one.wanted or one.existing:
             return True
-        async with free:
-            return await self._deploy(one)
+        return await self._deploy(one, free)
 
-    async def _deploy(self, one: Planned) -> bool:
+    async def _deploy(self, one: Planned, free: asyncio.Semaphore) -> bool:
+        """Only the request itself takes one of the places: while its record is written, the next one may go on."""
         started = self.manager.clock.now()
         try:
-            made = await self._resolved(lambda: body(self.plan, one))
-            self.sent[one.id.lower()] = made
-            answer = await self._put(one, made)
+            async with free:
+                started = self.manager.clock.now()
+                made = await self._resolved(lambda: body(self.plan, one))
+                self.sent[one.id.lower()] = made
+                answer = await self._put(one, made)
         except TemplateProblem as problem:
             return await self._failed("Create", one.id, started, problem.failure(), None)
         except Failure as failure:

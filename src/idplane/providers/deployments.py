@@ -33,7 +33,16 @@ from idplane.model.values import JsonObject
 from idplane.ports.collections import DEPLOYMENT_OPERATIONS, DEPLOYMENTS
 from idplane.ports.store import ABSENT, Batch, Delete, Put, Versioned
 from idplane.providers.deployment_records import RecordedRun, as_now, dependencies_of, providers_of, shown, shown_operation
-from idplane.providers.deployment_requests import Ask, Nested, facts_of, planned, read_ask, read_body, template_hash
+from idplane.providers.deployment_requests import (
+    Ask,
+    Nested,
+    facts_of,
+    planned,
+    read_ask,
+    read_body,
+    template_hash,
+    with_secrets,
+)
 from idplane.providers.filters import Comparison, invalid_filter, parse_filter
 from idplane.providers.scopes import require_scope
 from idplane.providers.what_if import foreseen
@@ -171,7 +180,7 @@ async def _prepared(context: Context, identifier: ResourceId, body: JsonObject) 
     """The plan of a request, after everything that can be refused ahead of deploying; raises `Failure`."""
     nested = context.attachment if isinstance(context.attachment, Nested) else None
     await require_scope(context, identifier.scope)
-    ask = read_ask(body, identifier)
+    ask = await with_secrets(context, read_ask(body, identifier))
     plan = planned(ask, await facts_of(context, identifier, ask), nested)
     await _require_allowed(context, plan)
     return ask, plan

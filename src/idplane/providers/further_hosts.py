@@ -11,12 +11,19 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from idplane.arm.declare import NAME, Provider, ResourceType
-from idplane.model.resources import IdentityType
+from idplane.arm.context import Context
+from idplane.arm.declare import NAME, Provider, ResourceType, default_members
+from idplane.model.resources import IdentityType, Resource
+from idplane.model.values import JsonObject
 from idplane.providers.hosts import ANY_IDENTITY, EITHER_IDENTITY, NEVER_USER_ALONE, SYSTEM_ONLY, USER_ONLY, host_type
 from idplane.providers.operations import operations_of
+from idplane.providers.reported_members import with_reported
 
 __all__ = ["FURTHER_HOSTS"]
+
+
+def _members(resource: Resource, context: Context) -> JsonObject:
+    return with_reported(resource, default_members(resource, context))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,7 @@ class _Row:
             self.name,
             tuple(self.versions.split()),
             naming=NAME,
+            members=_members,
             identities=self.identities,
             location_optional=self.unlocated,
             created_status=self.created,
@@ -78,7 +86,7 @@ _ROWS = (
     _Row("Microsoft.Communication/communicationServices", "2026-03-18 2025-09-01 2025-05-01-preview 2025-05-01 2023-04-01"),
     _Row(
         "Microsoft.ContainerRegistry/registries",
-        "2026-03-01-preview 2025-11-01 2025-04-01 2023-07-01 2022-12-01 2021-09-01",
+        "2026-03-01-preview 2025-11-01 2025-04-01 2023-07-01 2023-01-01-preview 2022-12-01 2022-02-01-preview 2021-12-01-preview 2021-09-01 2019-05-01 2017-10-01",
     ),
     _Row(
         "Microsoft.DBforMySQL/flexibleServers",
@@ -101,10 +109,28 @@ _ROWS = (
         created=200,
         deleted=204,
     ),
-    _Row("Microsoft.EventGrid/domains", "2025-07-15-preview 2025-02-15 2022-06-15 2021-12-01", updated=201, deleted=204),
-    _Row("Microsoft.EventGrid/systemTopics", "2025-07-15-preview 2025-02-15 2022-06-15 2021-12-01", updated=201, deleted=204),
-    _Row("Microsoft.EventGrid/topics", "2025-07-15-preview 2025-02-15 2022-06-15 2021-12-01", updated=201, deleted=204),
-    _Row("Microsoft.EventHub/namespaces", "2026-07-01-preview 2026-01-01 2024-01-01 2021-11-01"),
+    _Row(
+        "Microsoft.EventGrid/domains",
+        "2025-07-15-preview 2025-02-15 2022-06-15 2021-12-01 2021-06-01-preview 2020-10-15-preview 2020-06-01",
+        updated=201,
+        deleted=204,
+    ),
+    _Row(
+        "Microsoft.EventGrid/systemTopics",
+        "2025-07-15-preview 2025-02-15 2022-06-15 2021-12-01 2021-06-01-preview 2020-10-15-preview 2020-06-01",
+        updated=201,
+        deleted=204,
+    ),
+    _Row(
+        "Microsoft.EventGrid/topics",
+        "2025-07-15-preview 2025-02-15 2022-06-15 2021-12-01 2021-06-01-preview 2020-10-15-preview 2020-06-01",
+        updated=201,
+        deleted=204,
+    ),
+    _Row(
+        "Microsoft.EventHub/namespaces",
+        "2026-07-01-preview 2026-01-01 2024-01-01 2022-10-01-preview 2022-01-01-preview 2021-11-01 2021-06-01-preview 2018-01-01-preview 2017-04-01",
+    ),
     _Row(
         "Microsoft.HealthcareApis/services",
         (
@@ -162,7 +188,7 @@ _ROWS = (
             "2025-06-01 2025-04-01 2024-10-01 2024-04-01 2023-10-01 2023-04-01 2022-10-01 2022-05-01"
         ),
     ),
-    _Row("Microsoft.Maps/accounts", "2025-10-01-preview 2023-06-01"),
+    _Row("Microsoft.Maps/accounts", "2025-10-01-preview 2023-06-01 2021-12-01-preview 2021-02-01 2018-05-01"),
     _Row(
         "Microsoft.Network/applicationGateways",
         (
@@ -183,8 +209,16 @@ _ROWS = (
             "2021-08-01 2021-07-01 2021-06-01 2021-04-01 2021-03-01 2021-02-10 2021-01-01 2020-10-01 2020-02-02"
         ),
     ),
+    _Row(
+        "Microsoft.Resources/deploymentScripts",
+        "2023-08-01 2020-10-01 2019-10-01-preview",
+        identities=USER_ONLY,
+    ),
     _Row("Microsoft.Search/searchServices", "2026-09-01-preview 2025-05-01 2023-11-01 2022-09-01 2020-08-01 2020-03-13"),
-    _Row("Microsoft.ServiceBus/namespaces", "2026-07-01-preview 2026-01-01 2024-01-01 2021-11-01"),
+    _Row(
+        "Microsoft.ServiceBus/namespaces",
+        "2026-07-01-preview 2026-01-01 2024-01-01 2022-10-01-preview 2022-01-01-preview 2021-11-01 2021-06-01-preview 2018-01-01-preview 2017-04-01",
+    ),
     _Row("Microsoft.ServiceFabric/clusters", "2026-03-01-preview 2021-06-01 2020-03-01 2019-03-01 2018-02-01", created=200),
     _Row(
         "Microsoft.ServiceFabric/clusters/applications",
@@ -214,7 +248,10 @@ _ROWS = (
         "2025-12-01-preview 2024-03-01 2023-02-01 2021-10-01",
         identities=EITHER_IDENTITY,
     ),
-    _Row("Microsoft.Sql/servers", "2025-08-01-preview 2025-01-01 2023-08-01 2021-11-01"),
+    _Row(
+        "Microsoft.Sql/servers",
+        "2025-08-01-preview 2025-01-01 2023-08-01 2022-05-01-preview 2021-11-01 2021-02-01-preview 2020-11-01-preview 2019-06-01-preview",
+    ),
     _Row("Microsoft.StreamAnalytics/streamingjobs", "2021-10-01-preview 2020-03-01"),
     _Row(
         "Microsoft.Synapse/workspaces",

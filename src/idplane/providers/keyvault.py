@@ -37,6 +37,7 @@ from idplane.model.values import JsonObject
 from idplane.ports.collections import RESOURCES, SECRETS
 from idplane.ports.store import Batch, Delete
 from idplane.providers.fields import Fields
+from idplane.providers.vault_secrets import vault_secrets
 
 __all__ = ["KEY_VAULT"]
 
@@ -274,7 +275,7 @@ _OPERATIONS = tuple(
 
 KEY_VAULT = Provider(
     namespace="Microsoft.KeyVault",
-    types=(_VAULTS, _DELETED_VAULTS, _LOCATED_DELETED_VAULTS),
+    types=(_VAULTS, vault_secrets(_VERSIONS), _DELETED_VAULTS, _LOCATED_DELETED_VAULTS),
     operations=_OPERATIONS,
     operations_versions=_VERSIONS,
     actions={"checkNameAvailability": Action(run=_check_name, permission="Microsoft.KeyVault/checkNameAvailability/read")},

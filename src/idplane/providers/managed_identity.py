@@ -108,7 +108,8 @@ async def _remove(removal: Removal) -> Batch:
 
 
 def _members(identity: Resource, context: Context) -> JsonObject:
-    properties = dict(identity.properties)
+    # Made under a version that does not know the scope, it has none.
+    properties = {"isolationScope": "None", **identity.properties}
     if context.api_version not in _WITH_ISOLATION:
         properties.pop("isolationScope", None)
     restrictions = properties.get("assignmentRestrictions")

@@ -14,6 +14,7 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.ports.collections import RESOURCES, SUBSCRIPTIONS
 from idplane.ports.store import Batch, Put
 from idplane.providers.metadata import UNREGISTRABLE, ProviderCatalogue, described
+from idplane.providers.scopes import require_scope
 
 __all__ = ["registration"]
 
@@ -36,6 +37,7 @@ class _Registrar:
     async def register(self, invocation: Invocation) -> Outcome:
         provider = self.catalogue.named(invocation.argument)
         if invocation.context.subscription is None:
+            await require_scope(invocation.context, invocation.id)
             # At the tenant and at management groups nothing can be unregistered, so that nothing is to be done.
             return Outcome()
         return await _answer(invocation, provider, taken=True)

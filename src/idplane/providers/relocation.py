@@ -156,7 +156,8 @@ class Relocation:
         made = []
         for one in found:
             blank = replace(one.value, vault=self.renamed(vault.id).key)
-            sealed = self.context.reseal(one.value.sealed, one.value.key, blank.key)
+            plain = self.context.custody.unseal(one.value.sealed, context=one.value.key)
+            sealed = self.context.custody.seal(plain, context=blank.key)
             made.append(Put(collection=SECRETS, value=replace(blank, sealed=sealed), expect=ABSENT))
         gone = (Delete(collection=SECRETS, key=one.value.key, expect=one.version) for one in found)
         return Batch.of(*gone), Batch.of(*made)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from idplane.arm.context import Context
 from idplane.arm.declare import Invocation, Outcome
@@ -12,72 +11,20 @@ from idplane.arm.paging import Paging, next_link
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
 from idplane.model.values import JsonObject
-from idplane.ports.collections import RESOURCES
-from idplane.ports.store import ColumnValue
-from idplane.providers.filters import Comparison, invalid_filter, parse_filter
+from idplane.ports.collections import PRINCIPALS, RESOURCES
+from idplane.ports.store import Page
 from idplane.providers.identity_block import identity_members
+from idplane.providers.resource_filters import GROUP_FIELDS, ResourceFilter
 
-__all__ = ["GROUP_TYPE", "ResourceFilter", "groups_filter", "list_resources"]
+__all__ = ["GROUP_TYPE", "groups_filter", "list_resources"]
 
 GROUP_TYPE = "Microsoft.Resources/resourceGroups"
-_FIELDS = frozenset({"resourcetype", "resourcegroup", "name", "location", "tagname", "tagvalue"})
-_GROUP_FIELDS = frozenset({"name", "location", "tagname", "tagvalue"})
 _SHOWN = ("kind", "sku", "plan", "zones", "managedBy", "extendedLocation")
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceFilter:
-    """A parsed `$filter`: equalities that all must hold, compared without case except for tag values."""
-
-    values: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, text: str | None, fields: frozenset[str] = _FIELDS) -> ResourceFilter:
-        """Read a filter; raises `Failure(INVALID_FILTER)` for what these lists do not understand."""
-        values: dict[str, str] = {}
-        for condition in parse_filter(text):
-            supported = isinstance(condition, Comparison) and condition.operator == "eq"
-            if (
-                not supported
-                or not isinstance(condition, Comparison)
-                or condition.field not in fields
-                or condition.field in values
-            ):
-                raise invalid_filter(text or "")
-            values[condition.field] = condition.value
-        if "tagvalue" in values and "tagname" not in values:
-            raise invalid_filter(text or "")
-        return cls(values)
-
-    def columns(self, scope: ResourceId) -> dict[str, ColumnValue]:
-        """The part that the store can search by."""
-        where: dict[str, ColumnValue] = {}
-        if "resourcetype" in self.values:
-            where["type"] = self.values["resourcetype"].lower()
-        if "name" in self.values:
-            where["name"] = self.values["name"].lower()
-        if "resourcegroup" in self.values and scope.subscription is not None:
-            where["group_key"] = f"/subscriptions/{scope.subscription}/resourcegroups/{self.values['resourcegroup'].lower()}"
-        return where
-
-    def keeps(self, resource: Resource) -> bool:
-        """Whether a resource passes what no column tells."""
-        location = self.values.get("location")
-        if location is not None and (resource.location or "").lower() != location.replace(" ", "").lower():
-            return False
-        name = self.values.get("name")
-        if name is not None and resource.id.name.lower() != name.lower():
-            return False
-        tag = self.values.get("tagname")
-        if tag is None:
-            return True
-        found = next((value for key, value in resource.tags.items() if key.lower() == tag.lower()), None)
-        return found is not None and self.values.get("tagvalue", found) == found
 
 
 def groups_filter(context: Context) -> Callable[[Resource], bool]:
     """The filter of the list of resource groups."""
-    return ResourceFilter.of(context.query.get("$filter"), _GROUP_FIELDS).keeps
+    return ResourceFilter.of(context.query.get("$filter"), GROUP_FIELDS).keeps
 
 
 async def list_resources(invocation: Invocation) -> Outcome:
@@ -85,9 +32,7 @@ async def list_resources(invocation: Invocation) -> Outcome:
     context, scope = invocation.context, invocation.id
     wanted = ResourceFilter.of(context.query.get("$filter"))
     paging = Paging.of(context.query.get("$top"), context.query.get("$skiptoken"))
-    page = await context.store.page(
-        RESOURCES, where=wanted.columns(scope), under=("path", scope.key), after=paging.after, limit=paging.top
-    )
+    page = await _page(context, scope, wanted, paging)
     found = [one.value for one in page.items if one.value.type != GROUP_TYPE and wanted.keeps(one.value)]
     shown = await _readable(context, scope, found)
     body: dict[str, object] = {"value": [_summary(one, context) for one in shown]}
@@ -95,6 +40,23 @@ async def list_resources(invocation: Invocation) -> Outcome:
         path = f"{scope}/resources"
         body["nextLink"] = next_link(context.addresses.management, path, tuple(context.query.items()), page.after)
     return Outcome(body=body)
+
+
+async def _page(context: Context, scope: ResourceId, wanted: ResourceFilter, paging: Paging) -> Page[Resource]:
+    if wanted.principal is not None:
+        return await _of_principal(context, scope, wanted.principal)
+    return await context.store.page(
+        RESOURCES, where=wanted.columns(scope), under=("path", scope.key), after=paging.after, limit=paging.top
+    )
+
+
+async def _of_principal(context: Context, scope: ResourceId, principal_id: str) -> Page[Resource]:
+    """The one resource whose system-assigned identity it is."""
+    principal = await context.store.get(PRINCIPALS, principal_id.lower())
+    named = principal.value.resource_id if principal is not None and principal.value.system_assigned else None
+    found = await context.store.get(RESOURCES, named.lower()) if named else None
+    inside = found is not None and found.value.id.is_within(scope)
+    return Page(items=(found,) if found is not None and inside else (), after=None)
 
 
 async def _readable(context: Context, scope: ResourceId, found: list[Resource]) -> list[Resource]:

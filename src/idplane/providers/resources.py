@@ -29,6 +29,7 @@ from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
 from idplane.ports.collections import ROLE_ASSIGNMENTS, SUBSCRIPTIONS
 from idplane.providers.deployments import deployment_types
+from idplane.providers.group_templates import export_group
 from idplane.providers.locations import locations_of
 from idplane.providers.metadata import ProviderCatalogue
 from idplane.providers.moves import move, validate_move
@@ -62,6 +63,7 @@ RESOURCES_VERSIONS = (
     "2020-01-01",
     "2019-11-01",
     "2019-10-01",
+    "2019-09-01",
     "2019-08-01",
     "2019-07-01",
     "2019-06-01",
@@ -221,7 +223,11 @@ def resources_provider(catalogue: ProviderCatalogue) -> Provider:
             deleted_later=True,
             system_data=False,
             views={"resources": resources},
-            actions={"moveResources": Action(run=move), "validateMoveResources": Action(run=validate_move)},
+            actions={
+                "exportTemplate": Action(run=export_group),
+                "moveResources": Action(run=move),
+                "validateMoveResources": Action(run=validate_move),
+            },
         ),
         *deployment_types(("2026-06-01", *RESOURCES_VERSIONS)),
         *tag_name_types(RESOURCES_VERSIONS),

@@ -325,25 +325,23 @@ def _render(one: RoleAssignment, asked: ResourceId = ROOT) -> JsonObject:
     scope = ResourceId.parse(one.scope)
     prefix = "" if scope == ROOT else str(scope)
     roles = definition_scope(scope) or definition_scope(asked)
-    return {
-        "id": f"{prefix}/providers/{_TYPE}/{one.id}",
-        "type": _TYPE,
-        "name": one.id,
-        "properties": {
-            "roleDefinitionId": f"{roles}/providers/Microsoft.Authorization/roleDefinitions/{one.role_id}",
-            "principalId": one.principal_id,
-            "principalType": one.principal_type,
-            "scope": one.scope,
-            "condition": one.condition,
-            "conditionVersion": one.condition_version,
-            "createdOn": timestamp(one.created_at),
-            "updatedOn": timestamp(one.changed_at),
-            "createdBy": one.created_by or None,
-            "updatedBy": one.changed_by or None,
-            "delegatedManagedIdentityResourceId": one.delegated_identity,
-            "description": one.description,
-        },
+    properties = {
+        "roleDefinitionId": f"{roles}/providers/Microsoft.Authorization/roleDefinitions/{one.role_id}",
+        "principalId": one.principal_id,
+        "principalType": one.principal_type,
+        "scope": one.scope,
+        "condition": one.condition,
+        "conditionVersion": one.condition_version,
+        "createdOn": timestamp(one.created_at),
+        "updatedOn": timestamp(one.changed_at),
+        "createdBy": one.created_by or None,
+        "updatedBy": one.changed_by or None,
+        "delegatedManagedIdentityResourceId": one.delegated_identity,
+        "description": one.description,
     }
+    # The description has no nulls here: what is not there is left out.
+    known = {name: value for name, value in properties.items() if value is not None}
+    return {"id": f"{prefix}/providers/{_TYPE}/{one.id}", "type": _TYPE, "name": one.id, "properties": known}
 
 
 ROLE_ASSIGNMENTS_TYPE = ResourceType(

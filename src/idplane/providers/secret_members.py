@@ -26,6 +26,7 @@ _HELD_BACK = frozenset(
         "secondarykey",
         "secret",
         "securevalue",
+        "sharedkey",
         "storageaccountkey",
         "workspacekey",
     }

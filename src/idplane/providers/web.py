@@ -22,8 +22,10 @@ from idplane.arm.declare import (
     NameRule,
     Outcome,
     Own,
+    OwnWrite,
     Provider,
     ResourceType,
+    StoredItem,
     Write,
     Written,
 )
@@ -32,9 +34,11 @@ from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
 from idplane.model.values import JsonObject
 from idplane.ports.collections import RESOURCES
+from idplane.ports.store import Batch, Put
 from idplane.providers.fields import Fields
 from idplane.providers.hosts import host_type
 from idplane.providers.operations import operations_of
+from idplane.providers.secret_members import without_secrets
 from idplane.providers.web_stacks import stack_types
 
 __all__ = ["WEB"]
@@ -194,12 +198,44 @@ _PLANS = host_type("Microsoft.Web/serverfarms", _VERSIONS, naming=_PLAN_NAMES, m
 # Configuration ------------------------------------------------------------------------------------------------------
 
 
+_UNKEPT = frozenset(
+    {
+        "appsettings",
+        "authsettings",
+        "authsettingsv2",
+        "azurestorageaccounts",
+        "connectionstrings",
+        "logs",
+        "metadata",
+        "pushsettings",
+        "slotconfignames",
+    }
+)
+"""Configurations that templates write beside `web`. They are full of secrets and nothing here would read them, so none is kept."""
+
+
 async def _configuration(lookup: Lookup) -> Item | None:
-    """`config/web`: what was sent as the site's `siteConfig`. The CLI reads it before it makes a slot."""
+    """`config/web`: what was sent as the site's `siteConfig`. The CLI reads it before it makes a slot. Others show as empty."""
     site = await lookup.context.store.get(RESOURCES, _owner(lookup.id).key)
-    if site is None or lookup.id.name.lower() != "web":
+    name = lookup.id.name.lower()
+    if site is None or name not in {"web", *_UNKEPT}:
         return None
-    return Item(body=_shown_configuration(site.value, lookup.type.name))
+    return Item(body=_shown_configuration(site.value, lookup.type.name, lookup.id.name))
+
+
+async def _put_configuration(write: OwnWrite) -> StoredItem:
+    """What templates set beside the site: `web` is merged into its `siteConfig`, the rest is taken and not kept."""
+    site = await write.context.store.get(RESOURCES, _owner(write.id).key)
+    name = write.id.name.lower()
+    if site is None or name not in {"web", *_UNKEPT}:
+        raise resource_not_found(write.id)
+    if name != "web":
+        return StoredItem(body=_shown_configuration(site.value, write.type.name, write.id.name), created=False, batch=Batch())
+    sent, old = Fields(write.body).inner("properties").values, site.value.properties.get("siteConfig")
+    merged = without_secrets({**(old if isinstance(old, Mapping) else {}), **sent})
+    changed = replace(site.value, properties={**site.value.properties, "siteConfig": merged})
+    batch = Batch.of(Put(collection=RESOURCES, value=changed, expect=site.version))
+    return StoredItem(body=_shown_configuration(changed, write.type.name), created=False, batch=batch)
 
 
 async def _configurations(listing: Listing) -> Listed:
@@ -213,11 +249,11 @@ def _owner(configuration: ResourceId) -> ResourceId:
     return ResourceId(configuration.segments[:-2])
 
 
-def _shown_configuration(site: Resource, kind: str) -> JsonObject:
-    settings = site.properties.get("siteConfig")
+def _shown_configuration(site: Resource, kind: str, name: str = "web") -> JsonObject:
+    settings = site.properties.get("siteConfig") if name.lower() == "web" else None
     return {
-        "id": f"{site.id}/config/web",
-        "name": "/".join(site.id.segments[7::2]),
+        "id": f"{site.id}/config/{name}",
+        "name": "/".join(site.id.segments[7::2]) if name.lower() == "web" else name,
         "type": kind,
         "location": site.location or "",
         "properties": dict(settings) if isinstance(settings, Mapping) else {},
@@ -237,7 +273,7 @@ def _configuration_of(owner: str) -> ResourceType:
     return ResourceType(
         name=f"{owner}/config",
         api_versions=_VERSIONS,
-        own=Own(get=_configuration, list=_configurations),
+        own=Own(get=_configuration, list=_configurations, put=_put_configuration),
         actions={"list": Action(run=_settings)},
         taggable=False,
     )

@@ -147,8 +147,8 @@ class SqliteStore:
         limit: int,
     ) -> int:
         """How many records match, at most `limit`."""
-        ((found,),) = self._rows(*self._table(collection).counted(where, under, limit))
-        return int(found)
+        rows = self._rows(*self._table(collection).count(where, under, limit))
+        return int(rows[0][0]) if rows else 0
 
     async def commit(self, batch: Batch, /) -> int:
         """Apply all or nothing, durably. A caller that is cancelled while it waits does not undo the commit."""

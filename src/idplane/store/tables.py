@@ -133,15 +133,15 @@ class CollectionTable(Generic[T]):
             text += f" limit {clauses.mark(limit)}"
         return text, tuple(clauses.parameters)
 
-    def counted(self, where: Mapping[str, ColumnValue] | None, under: tuple[str, str] | None, limit: int) -> Query:
-        """One row: how many records match, at most `limit`."""
+    def count(self, where: Mapping[str, ColumnValue] | None, under: tuple[str, str] | None, limit: int) -> Query:
+        """The number of rows, counted no further than `limit`."""
         clauses = _Clauses(self._dialect)
         for column, value in (where or {}).items():
             clauses.equal(self._physical[column], value)
         if under is not None:
             clauses.within(self._physical[under[0]], under[1])
-        inner = f"select 1 from {self.name}{clauses.where} limit {clauses.mark(limit)}"  # noqa: S608 - as above
-        return f"select count(*) from ({inner}) as matching", tuple(clauses.parameters)  # noqa: S608 - as above
+        inner = f"select 1 from {self.name}{clauses.where} limit {clauses.mark(limit)}"  # noqa: S608 - as in select
+        return f"select count(*) from ({inner}) as counted", tuple(clauses.parameters)  # noqa: S608 - as in select
 
 
 class LogTable(Generic[T]):

@@ -18,6 +18,8 @@ from idplane.templates.syntax import Call, Node, Text
 
 __all__ = ["CONTEXTUAL"]
 
+_ZONES = 3
+
 
 def _arguments(it: Evaluator, call: Call, local: Locals, least: int, most: int) -> Arguments:
     require_count(call, least, most)
@@ -270,6 +272,26 @@ def _deployment(it: Evaluator, call: Call, _: Locals) -> object:
     return shown
 
 
+def _providers(it: Evaluator, call: Call, local: Locals) -> object:
+    """What Azure knows of a type; a list of all types of a namespace is not among what templates read."""
+    given = _arguments(it, call, local, 2, 2)
+    namespace, path = given.text(0), given.text(1)
+    versions = it.facts.versions(f"{namespace}/{path}")
+    if not versions:
+        raise TemplateProblem(f"The resource type '{namespace}/{path}' is not known to this plane.")
+    places = [it.facts.group["location"]] if it.facts.group else []
+    return {"resourceType": path, "locations": places, "apiVersions": list(versions)}
+
+
+def _pick_zones(it: Evaluator, call: Call, local: Locals) -> object:
+    """Every place has three zones, and every type them all."""
+    given = _arguments(it, call, local, 3, 5)
+    count, offset = given.integer(3, 1), given.integer(4, 0)
+    if not 1 <= count <= _ZONES or not 0 <= offset < _ZONES or count + offset > _ZONES:
+        raise given.refuse(f"there are {_ZONES} zones to pick from.")
+    return [str(offset + at + 1) for at in range(count)]
+
+
 def _utc_now(it: Evaluator, call: Call, local: Locals) -> str:
     given = _arguments(it, call, local, 0, 1)
     if not local.default:
@@ -394,6 +416,8 @@ CONTEXTUAL: Mapping[str, Contextual] = {
     "environment": _environment,
     "deployer": _deployer,
     "deployment": _deployment,
+    "providers": _providers,
+    "pickzones": _pick_zones,
     "utcnow": _utc_now,
     "newguid": _new_guid,
     "reference": _reference,

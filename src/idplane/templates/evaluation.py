@@ -272,8 +272,9 @@ def loop_count(evaluator: Evaluator, raw: object, local: Locals, name: str) -> i
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
         words = f"The copy count of '{name}' must be an integer that is not negative; it is of type '{kind(count)}'."
         raise TemplateProblem(f"{words} Please see https://aka.ms/arm-copy for usage details.")
-    if count > MAX_RESOURCES:
-        words = f"The copy count '{count}' of '{name}' exceeds the maximum of '{MAX_RESOURCES}'."
+    most = min(MAX_RESOURCES, evaluator.facts.most_resources or MAX_RESOURCES)
+    if count > most:
+        words = f"The copy count '{count}' of '{name}' exceeds the maximum of '{most}'."
         raise TemplateProblem(f"{words} Please see https://aka.ms/arm-copy for usage details.")
     return count
 

@@ -12,6 +12,10 @@ from idplane.model.values import JsonObject
 __all__ = ["NOWHERE", "Facts", "Locals", "Lookup", "Unresolved"]
 
 
+def _no_versions(_: str) -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Circumstances of one deployment. Time and GUIDs are passed in: the engine has neither clock nor randomness."""
@@ -29,6 +33,10 @@ class Facts:
     management_group: JsonObject | None = None
     environment: JsonObject = field(default_factory=dict)
     deployer: JsonObject = field(default_factory=dict)
+    versions: Callable[[str], tuple[str, ...]] = field(default=_no_versions, repr=False)
+    """Api-versions of a resource type, newest first; none of an unknown one."""
+    most_resources: int | None = None
+    """What one template may have, if that is limited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

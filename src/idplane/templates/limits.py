@@ -23,8 +23,8 @@ __all__ = [
 
 MAX_PARAMETERS = 256
 MAX_VARIABLES = 512
-MAX_RESOURCES = 800
-"""Resources of one template, copies counted; also the count of a single copy loop."""
+MAX_RESOURCES = 10_000
+"""Resources of one template, copies counted; also the count of a single copy loop. Azure's own limit, 800, is the profile's."""
 MAX_OUTPUTS = 64
 MAX_OUTPUT_TEXT = 4 * 1024 * 1024
 """Characters of all outputs as JSON."""

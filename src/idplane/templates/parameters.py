@@ -122,9 +122,6 @@ def _value(template: Template, name: str, declared: JsonObject, given: object, e
     if given is not None and (not isinstance(given, Mapping) or not {"value", "reference"} & given.keys()):
         words = f"The parameter '{name}' must be given as an object with the member 'value'."
         raise TemplateProblem(words, code="InvalidDeploymentParameterValue")
-    if isinstance(given, Mapping) and given.get("reference") is not None:
-        words = f"The parameter '{name}' refers to a secret of a key vault. References in parameters are not supported."
-        raise TemplateProblem(words, code="KeyVaultParameterReferenceNotSupported")
     path = ("parameters", name)
     if isinstance(given, Mapping) and given.get("value") is not None:
         value = given["value"]

@@ -171,8 +171,9 @@ def _planned(
 ) -> Plan:
     home = scope or evaluator.facts.scope
     found = [one for declared in template.resources for one in _copies(evaluator, declared, local, home)]
-    if len(found) > MAX_RESOURCES:
-        words = f"The number of template resources limit exceeded. Limit: '{MAX_RESOURCES}' and actual: '{len(found)}'."
+    most = min(MAX_RESOURCES, evaluator.facts.most_resources or MAX_RESOURCES)
+    if len(found) > most:
+        words = f"The number of template resources limit exceeded. Limit: '{most}' and actual: '{len(found)}'."
         raise TemplateProblem(f"{words} {_SYNTAX}")
     index = Index(found, around)
     evaluator.names = index

@@ -26,6 +26,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _UNIQUE = 13
 _WIDEST = 4096
 _DATA_URI = re.compile(r"data:([^,;]*(?:;[^,;]+=[^,;]+)*)(;base64)?,(.*)", re.IGNORECASE | re.DOTALL)
+_SHORT_NUMBER = re.compile(r"\s*-?\.[0-9]{1,15}\s*")
 
 
 def unique_string(texts: list[str]) -> str:
@@ -40,6 +41,9 @@ def unique_string(texts: list[str]) -> str:
 
 def decoded_json(text: str, function: str = "json") -> object:
     """A value from JSON text; raises `TemplateProblem`."""
+    if _SHORT_NUMBER.fullmatch(text):
+        # Not JSON, but what templates write for fractions of a core, since they have no other way to write one.
+        return float(text)
     try:
         return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:

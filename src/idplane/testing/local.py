@@ -36,7 +36,7 @@ from idplane.model.dialects import Dialect
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.federation import ClaimsExpression, Trust
 from idplane.model.ids import ResourceId
-from idplane.model.profile import AZURE, Profile
+from idplane.model.profile import AZURE_UNHURRIED, Profile
 from idplane.ports.collections import ACTIVITY, APPLICATIONS, CREDENTIALS, FEDERATED_CREDENTIALS, PRINCIPALS, SIGN_INS
 from idplane.ports.store import ABSENT, Batch, Log, Logged, Order, Put, Store
 from idplane.providers import PROVIDERS
@@ -83,7 +83,7 @@ class OperatorCredential:
 class LocalPlane:
     """A running plane and the things that tests do with one."""
 
-    def __init__(self, *, profile: Profile = AZURE) -> None:
+    def __init__(self, *, profile: Profile = AZURE_UNHURRIED) -> None:
         self.clock = MovableClock()
         entropy = SystemEntropy()
         self._entropy = entropy

@@ -261,15 +261,6 @@ class StoreConformance(TrimConformance):
             early = await store.page(ROLE_ASSIGNMENTS, under=("scope_key", "/a"), after=other)
             assert {one.value.scope for one in early.items} <= set(scopes) - {"/a-b", "/a0"}
 
-    async def test_counting_stops_at_its_limit(self, store: Store) -> None:
-        await store.commit(Batch.of(sample.create(PRINCIPALS, sample.principal("ann"))))
-        roles = [sample.role_assignment(str(index), scope=scope) for index, scope in enumerate(["/a", "/a/b", "/a-b", "/c"])]
-        await store.commit(Batch.of(*(sample.create(ROLE_ASSIGNMENTS, one) for one in roles)))
-        assert await store.count(ROLE_ASSIGNMENTS, limit=9) == 4
-        assert await store.count(ROLE_ASSIGNMENTS, under=("scope_key", "/a"), limit=9) == 2
-        assert await store.count(ROLE_ASSIGNMENTS, under=("scope_key", "/a"), limit=1) == 1
-        assert await store.count(ROLE_ASSIGNMENTS, where={"principal_id": "bob"}, limit=9) == 0
-
     async def test_pages_of_a_subtree_follow_its_column_and_then_the_key(self, store: Store) -> None:
         await store.commit(Batch.of(sample.create(PRINCIPALS, sample.principal("ann"))))
         scopes = ["/a/c", "/a", "/a/b", "/a/c", "/a/b"]
@@ -322,6 +313,18 @@ class StoreConformance(TrimConformance):
         value = sample.resource(sample.GROUP, text="nul\x00" + "x" * 100_000)
         await store.commit(Batch.of(sample.create(RESOURCES, value)))
         assert await store.get(RESOURCES, sample.GROUP.lower()) == Versioned(value, 1)
+
+    async def test_records_are_counted_as_far_as_asked(self, store: Store) -> None:
+        await store.commit(
+            Batch.of(*(sample.create(RESOURCES, sample.resource(f"{sample.GROUP}-{number}")) for number in range(5)))
+        )
+        everything = await store.all(RESOURCES)
+        where = {"type": everything[0].value.type.lower()}
+        assert [await store.count(RESOURCES, where=where, limit=limit) for limit in (1, 4, 5, 100)] == [1, 4, 5, 5]
+        under = ("path", everything[0].value.id.key)
+        assert await store.count(RESOURCES, under=under, limit=100) == len(await store.all(RESOURCES, under=under)) == 1
+        assert await store.count(RESOURCES, where={"name": "absent"}, limit=100) == 0
+        assert await store.count(RESOURCES, where={"name": "nul\x00"}, limit=100) == 0
 
     # Logs
 

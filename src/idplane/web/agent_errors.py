@@ -31,6 +31,8 @@ def agent_error(failure: Failure, request_id: str) -> HttpResponse:
     message = _FIXED.get(category) or failure.detail or failure.kind.name.replace("_", " ").lower()
     error = {"code": failure.kind.name, "message": message, "requestId": request_id}
     headers = _HEADERS.get(category, ())
+    if category is Category.THROTTLED and "retry_after" in failure.data:
+        headers = (("Retry-After", failure.data["retry_after"]),)
     if category is Category.METHOD and "allowed" in failure.data:
         headers = (("Allow", failure.data["allowed"]),)
     return HttpResponse(status=category.value, body=msgspec.json.encode({"error": error}), headers=headers)

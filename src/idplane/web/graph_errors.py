@@ -100,6 +100,6 @@ def _hints(failure: Failure, request: HttpRequest) -> tuple[tuple[str, str], ...
         case Category.METHOD if "allowed" in failure.data:
             return (("Allow", failure.data["allowed"]),)
         case Category.THROTTLED | Category.UNAVAILABLE:
-            return (("Retry-After", _RETRY_SECONDS),)
+            return (("Retry-After", failure.data.get("retry_after", _RETRY_SECONDS)),)
         case _:
             return ()

@@ -53,6 +53,8 @@ class ManagementSurface:
         """The error envelope of control-plane.md section 4, with a challenge when authentication is what is missing."""
         error = error_of(failure, request_id=request.call.request_id)
         headers: tuple[tuple[str, str], ...] = (("x-ms-failure-cause", "gateway"),)
+        if failure.kind.category is Category.THROTTLED:
+            headers += (("Retry-After", failure.data.get("retry_after", "1")),)
         if failure.kind.category is Category.UNAUTHENTICATED:
             value = challenge(
                 failure,

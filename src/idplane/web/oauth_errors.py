@@ -64,7 +64,7 @@ def _hints(failure: Failure, request: HttpRequest) -> tuple[tuple[str, str], ...
             # RFC 6749 section 5.2: a client that used the Authorization header is told its scheme.
             return (("WWW-Authenticate", f'Basic realm="{request.origin.authority}"'),)
         case Category.THROTTLED | Category.UNAVAILABLE:
-            return (("Retry-After", _RETRY_SECONDS),)
+            return (("Retry-After", failure.data.get("retry_after", _RETRY_SECONDS)),)
         case _:
             return ()
 

@@ -114,6 +114,8 @@ class VaultSurface:
             headers = (("WWW-Authenticate", challenge),)
         elif "allow" in failure.data:
             headers = (("Allow", failure.data["allow"]),)
+        if failure.kind.category is Category.THROTTLED:
+            headers = (("Retry-After", failure.data.get("retry_after", "1")),)
         return HttpResponse(status=status, body=body, headers=headers)
 
     async def _authenticated(self, request: HttpRequest, vault: Vault) -> Caller:

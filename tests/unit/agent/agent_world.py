@@ -23,6 +23,7 @@ from idplane.agent.host import AgentIdentity, Dialect, HostAgent, UpstreamRespon
 from idplane.jose import b64url, certificate_thumbprint, new_ec_key, parse
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
+from idplane.model.rates import MetadataRates
 from idplane.ports.store import Change
 from idplane.testing.worlds import FakeClock, SeededEntropy
 
@@ -275,13 +276,13 @@ class AgentWorld:
     clients: list[Client] = field(default_factory=list)
 
     @classmethod
-    def make(cls, clock: FakeClock | None = None) -> AgentWorld:
+    def make(cls, clock: FakeClock | None = None, rates: MetadataRates | None = None) -> AgentWorld:
         clock = clock or FakeClock()
         server = FakeServer(clock)
         key = new_ec_key()
         certificate = make_certificate(key.public_key(), clock.now(), clock.now() + timedelta(days=1))
         identity = AgentIdentity(agent_id="agent-1", private_key=key, certificate=certificate)
-        agent = HostAgent(upstream=server, clock=clock, entropy=SeededEntropy(), identity=identity)
+        agent = HostAgent(upstream=server, clock=clock, entropy=SeededEntropy(), identity=identity, rates=rates)
         return cls(clock, server, agent)
 
     async def imds(self, *, host: ResourceId = VM, require_metadata: bool = True) -> tuple[str, int]:

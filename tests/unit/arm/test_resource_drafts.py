@@ -113,3 +113,11 @@ def test_merging_twice_changes_nothing_more(old: dict[str, object], change: dict
 def test_merging_into_nothing_states_it_all(change: dict[str, object]) -> None:
     assert drafts.merge({}, change) == change
     assert drafts.merge(change, dict.fromkeys(change)) == {}
+
+
+def test_tags_that_tools_hide_may_name_resources() -> None:
+    link = "hidden-link:/subscriptions/s/resourceGroups/g/providers/Microsoft.Web/sites/a"
+    assert _made(tags={link: "Resource"}).tags == {link: "Resource"}
+    for name in ("link:/subscriptions", "hidden-link:<", "a/b"):
+        with pytest.raises(Failure):
+            _made(tags={name: "x"})

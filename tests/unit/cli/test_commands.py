@@ -52,6 +52,9 @@ def test_every_command_has_help_and_json(name: str) -> None:
         ("up", "--port", "70000"),
         ("up", "--profile", "x"),
         ("up", "--keep-activity", "0"),
+        ("up", "--otlp-endpoint", "collector:4317"),
+        ("log", "export", "nonsense"),
+        ("log", "export", "activity", "--follow", "--until", "1h"),
         ("log",),
     ],
 )
@@ -89,6 +92,7 @@ def test_combinations_that_make_no_sense_are_2(arguments: tuple[str, ...], tmp_p
         ("token", "--as", "x", "--resource", "x"),
         ("log", "activity"),
         ("log", "signins", "--json"),
+        ("log", "export", "signins"),
         ("hosts",),
     ],
 )

@@ -26,7 +26,7 @@ from idplane.ports.store import ABSENT, Batch, Order, Put, Store
 from idplane.providers import PROVIDERS
 from idplane.providers.administrators import keep_administrators
 from idplane.rbac import AccessControl
-from idplane.testing.worlds import FakeClock, SeededEntropy, memory_store
+from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
 from idplane.web.arm_errors import describe, explain
 from idplane.web.http import HttpRequest, HttpResponse, Origin
 from idplane.web.management import ManagementSurface
@@ -276,6 +276,7 @@ async def open_plane(*, providers: tuple[Provider, ...] = PROVIDERS, group: bool
         describe=describe,
         explain=explain,
         keep=keep_administrators,
+        custody=MemoryCustody(),
     )
     manager = ResourceManager(kernel)
     plane = Plane(store, clock, ManagementSurface(manager=manager, home_tenant=HOME), manager)

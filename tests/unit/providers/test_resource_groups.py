@@ -83,18 +83,56 @@ async def test_filters_of_resource_lists(open_plane: OpenPlane) -> None:
     assert await found("tagName eq 'team' and tagValue eq 'blue'") == []
     assert await found("location eq 'West Europe'") == ["virtualMachines", "userAssignedIdentities"]
     assert await found("tagName eq 'Team' and tagValue eq 'red'", f"{SUB}/resourceGroups") == ["resourceGroups"]
+    both = ["virtualMachines", "userAssignedIdentities"]
+    assert await found("name ne 'x'") == both
+    assert await found("resourceType ne 'Microsoft.Compute/virtualMachines'") == both[1:]
+    assert await found("substringof('N', name) and substringof('STO', resourceGroup)") == both
+    assert await found("substringof('two', name) or startswith(tagName, 'te')") == both[:1]
+    assert await found("startswith(tagName, 'x')") == []
+    assert await found("tagName ne 'team'") == both[1:]
+    assert await found("(name eq 'one' or name eq 'two') and location eq 'westeurope'") == both
+    assert await found("(tagName eq 'team' and tagValue eq 'Blue') or name eq 'nobody'") == both[:1]
+    assert await found("identity eq 'None'") == both
+    assert await found("plan/publisher eq 'x'") == []
     for bad in (
         "colour eq 'red'",
-        "name ne 'x'",
+        "name gt 'x'",
         "tagValue eq 'x'",
-        "substringof('a', name)",
+        "tagName eq 'a' or tagValue eq 'x'",
+        "tagName eq 'a' and tagValue ne 'x'",
+        "substringof(name, 'a')",
+        "substringof('a', location)",
+        "startswith(name, 'a')",
         "name eq",
+        "name eq x",
+        "name eq 'a' and",
+        "name eq 'a' name eq 'b'",
+        "name eq 'a' and name eq 'b'",
+        "name eq 'a'; drop",
         "((",
-        "name eq 'a' or name eq 'b'",
+        "(" * 20 + "name eq 'a'" + ")" * 20,
+        " and ".join(["name ne 'a'"] * 200),
     ):
         reply = await plane.call("GET", f"{SUB}/resources?$filter={bad}")
         assert (reply.status, reply.code) == (400, "InvalidFilterInQueryString"), bad
     assert (await plane.call("GET", f"{SUB}/resourceGroups?$filter=resourceType eq 'x'")).status == 400
+
+
+async def test_the_resource_of_an_identity_is_found_by_it(open_plane: OpenPlane) -> None:
+    plane = await open_plane()
+    own = (await plane.machine("one", {"type": "SystemAssigned"}))["identity"]["principalId"]
+    shared = (await plane.identity("shared"))["properties"]["principalId"]
+    await plane.put(f"{SUB}/resourceGroups/Other", {"location": "eastus"})
+    for text, url, names in (
+        (f"identity/principalId eq '{own.upper()}'", f"{SUB}/resources", ["one"]),
+        (f"identity/principalId eq '{own}' and name eq 'two'", f"{SUB}/resources", []),
+        (f"identity/principalId eq '{own}'", f"{SUB}/resourceGroups/Other/resources", []),
+        (f"identity/principalId eq '{shared}'", f"{SUB}/resources", []),
+        ("identity/principalId eq 'nobody'", f"{SUB}/resources", []),
+        (f"identity/principalId ne '{own}'", f"{SUB}/resources", ["shared"]),
+        ("identity eq 'SystemAssigned'", f"{SUB}/resources", ["one"]),
+    ):
+        assert [one["name"] for one in (await plane.get(f"{url}?$filter={text}"))["value"]] == names, text
 
 
 async def test_resource_lists_page_and_expand(open_plane: OpenPlane) -> None:

@@ -291,7 +291,7 @@ async def test_roles_that_can_be_assigned_at_a_scope(
 
 
 def test_the_built_in_roles_are_whole() -> None:
-    assert len(BUILT_IN_ROLES) == len(set(BUILT_IN_ROLES)) == 38
+    assert len(BUILT_IN_ROLES) == len(set(BUILT_IN_ROLES)) == 48
     assert repr(BUILT_IN_ROLES) == "BUILT_IN_ROLES"
     for key, role in BUILT_IN_ROLES.items():
         assert (role.id, role.built_in, role.tenant_id) == (key, True, None)

@@ -31,6 +31,7 @@ def facts(scope: str = GROUP) -> Facts:
         subscription={"id": SUB, "subscriptionId": SUB.rpartition("/")[2]},
         tenant={"tenantId": "t"},
         location=None if scope == GROUP else "westeurope",
+        most_resources=800,
     )
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.templates.template_world import SCHEMA, facts, plan
+from tests.unit.templates.template_world import plan
 
-from idplane.templates.planning import outputs, plan_template
+from idplane.templates.planning import outputs
 from idplane.templates.problems import TemplateProblem
 
 
@@ -114,14 +114,6 @@ def test_undeclared_parameters_are_refused() -> None:
     problem = _refused({"a": {"type": "string"}}, a="x", b="y")
     assert "The template parameters 'b' in the parameters file are not valid" in problem.plain
     assert "The only supported parameters for this template are 'a'" in problem.plain
-
-
-def test_references_to_vault_secrets_are_refused() -> None:
-    template = {**SCHEMA, "resources": [], "parameters": {"a": {"type": "securestring"}}}
-    given = {"a": {"reference": {"keyVault": {"id": "/x"}, "secretName": "s"}}}
-    with pytest.raises(TemplateProblem) as refused:
-        plan_template(template, given, facts())
-    assert refused.value.code == "KeyVaultParameterReferenceNotSupported"
 
 
 def test_types_of_the_template_s_own() -> None:
