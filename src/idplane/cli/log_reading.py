@@ -23,6 +23,7 @@ from idplane.model.values import JsonObject
 __all__ = [
     "ACTIVITY",
     "SIGN_INS",
+    "USER_SIGN_INS",
     "Follower",
     "LogKind",
     "Reader",
@@ -67,9 +68,18 @@ def _ends_address(plane: PlaneDescription, since: datetime, until: datetime | No
 
 
 def _sign_in_address(plane: PlaneDescription, since: datetime, until: datetime | None) -> str:
-    kinds = "signInEventTypes/any(t: t eq 'managedIdentity' or t eq 'servicePrincipal')"
+    return _sign_ins_of("managedIdentity", "servicePrincipal", plane=plane, since=since, until=until)
+
+
+def _user_sign_in_address(plane: PlaneDescription, since: datetime, until: datetime | None) -> str:
+    """Graph does not show people's sign-ins and programs' together."""
+    return _sign_ins_of("interactiveUser", "nonInteractiveUser", plane=plane, since=since, until=until)
+
+
+def _sign_ins_of(*types: str, plane: PlaneDescription, since: datetime, until: datetime | None) -> str:
+    kinds = " or ".join(f"t eq '{one}'" for one in types)
     end = f" and createdDateTime lt {_instant(until)}" if until is not None else ""
-    condition = quote(f"createdDateTime ge {_instant(since)}{end} and {kinds}")
+    condition = quote(f"createdDateTime ge {_instant(since)}{end} and signInEventTypes/any(t: {kinds})")
     return f"{plane.graph}/beta/auditLogs/signIns?$filter={condition}"
 
 
@@ -80,6 +90,7 @@ ACTIVITY = LogKind(
     time="eventTimestamp",
 )
 SIGN_INS = LogKind(audience=GRAPH_RESOURCE, address=_sign_in_address, identity="id", time="createdDateTime")
+USER_SIGN_INS = LogKind(audience=GRAPH_RESOURCE, address=_user_sign_in_address, identity="id", time="createdDateTime")
 
 
 def parse_since(text: str, now: datetime) -> datetime:

@@ -172,7 +172,7 @@ def broken(**properties: object) -> dict[str, Any]:
         (broken(principalType="Robot"), FailureKind.PRINCIPAL_TYPE, None),
         (broken(description="x" * 2049), FailureKind.INVALID_PARAMETER, None),
         (broken(condition="(!(ActionMatches{'a'})"), FailureKind.INVALID_PARAMETER, "RoleAssignmentConditionInvalid"),
-        (broken(condition="", conditionVersion="2.0"), FailureKind.INVALID_PARAMETER, "RoleAssignmentConditionInvalid"),
+        (broken(condition=" ", conditionVersion="2.0"), FailureKind.INVALID_PARAMETER, "RoleAssignmentConditionInvalid"),
         (
             broken(condition="!(ActionMatches{'a'})", conditionVersion="1.0"),
             FailureKind.INVALID_PARAMETER,
