@@ -10,7 +10,17 @@ import click
 
 from idplane.bootstrap.world import SystemClock
 from idplane.cli import log_export
-from idplane.cli.log_reading import ACTIVITY, SIGN_INS, Follower, LogKind, Reader, follow_log, parse_since, until_interrupted
+from idplane.cli.log_reading import (
+    ACTIVITY,
+    SIGN_INS,
+    USER_SIGN_INS,
+    Follower,
+    LogKind,
+    Reader,
+    follow_log,
+    parse_since,
+    until_interrupted,
+)
 from idplane.cli.options import data_option, inner_data_option, json_option, since_option
 from idplane.cli.output import say_columns, say_json
 from idplane.model.values import JsonObject
@@ -42,8 +52,14 @@ def _sign_in_columns(event: JsonObject) -> Sequence[str]:
     return (
         _clock_time(event.get("createdDateTime")),
         outcome,
-        str(event.get("servicePrincipalName") or event.get("appDisplayName") or event.get("appId") or _host_name(event)),
-        kind if kind != "none" else "",
+        str(
+            event.get("servicePrincipalName")
+            or event.get("userPrincipalName")
+            or event.get("appDisplayName")
+            or event.get("appId")
+            or _host_name(event)
+        ),
+        str(event.get("appDisplayName") or "") if event.get("userId") else kind if kind != "none" else "",
         str(event.get("resourceDisplayName") or event.get("resourceId") or event.get("@idplane.resource") or ""),
         caller_words(event.get("@idplane.workload")),
         reason,
@@ -69,8 +85,12 @@ def _host_name(event: JsonObject) -> str:
     return str(event.get("azureResourceId") or "").rpartition("/")[2] or "-"
 
 
-_KINDS = {"activity": ACTIVITY, "signins": SIGN_INS}
-COLUMNS: dict[LogKind, Callable[[JsonObject], Sequence[str]]] = {ACTIVITY: _activity_columns, SIGN_INS: _sign_in_columns}
+_KINDS = {"activity": ACTIVITY, "signins": SIGN_INS, "user-signins": USER_SIGN_INS}
+COLUMNS: dict[LogKind, Callable[[JsonObject], Sequence[str]]] = {
+    ACTIVITY: _activity_columns,
+    SIGN_INS: _sign_in_columns,
+    USER_SIGN_INS: _sign_in_columns,
+}
 
 
 _EXAMPLES = """\b
@@ -115,6 +135,7 @@ def _shown_by(name: str, words: str) -> None:
 
 
 _shown_by("activity", "What was done, oldest first. With --json a list; with --json --follow one event on each line.")
+_shown_by("user-signins", "How people signed in, oldest first. With --json a list; with --follow too, lines.")
 _shown_by("signins", "Which tokens were issued and refused, oldest first. With --json a list; with --follow too, lines.")
 
 
