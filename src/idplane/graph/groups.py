@@ -16,7 +16,6 @@ from idplane.graph.declare import Context, Entity, EntitySet, Planned, RowQuery,
 from idplane.graph.guards import require_may_fill
 from idplane.graph.memberships import MEMBER_ACTIONS, MEMBER_OF, casts
 from idplane.graph.object_documents import DIRECTORY_OBJECT, entity_of, render_group
-from idplane.graph.owners import require_other_owner
 from idplane.graph.permissions import Area
 from idplane.graph.principals import find_principal, principal_rows
 from idplane.graph.shapes import BOOL, TEXT, TEXTS, TIME, EntityType
@@ -95,8 +94,7 @@ async def _update(task: Task) -> Planned:
 
 async def _delete(task: Task) -> Planned:
     row: Versioned[Principal] = task.target.row
-    kept = await require_other_owner(task.context.store, row.value)
-    return Planned(status=204, batch=kept + await removal_of(task.context.store, row.value.id), name=row.value.display_name)
+    return Planned(status=204, batch=await removal_of(task.context.store, row.value.id), name=row.value.display_name)
 
 
 def _fields(body: JsonObject) -> Fields:

@@ -1,4 +1,7 @@
-"""What even those who may write to the directory may not do: take over an administrator, change what is changed elsewhere."""
+"""What even those who may write to the directory may not do: take over an administrator, change what is changed elsewhere.
+
+That nobody is locked out is for every commit to see to (`service`).
+"""
 
 from __future__ import annotations
 
