@@ -207,7 +207,7 @@ class TestUsers:
 
     async def test_the_last_owner_stays(self, desk: Desk) -> None:
         status, answer = await desk.call("DELETE", f"/users/{desk.people.ada.id}")
-        assert (status, answer["error"]["code"]) == (412, "Request_BadRequest")
+        assert (status, answer["error"]["code"]) == (412, "CannotDeleteLastRbacAdminAssignment")
         assert (await desk.call("PATCH", f"/users/{desk.people.ada.id}", {"accountEnabled": False}))[0] == 412
         eve = await desk.make("users", "eve")
         await desk.world.commit(Put(collection=ROLE_ASSIGNMENTS, value=ownership(eve, desk.people, 2), expect=ABSENT))
