@@ -25,7 +25,7 @@ SUBSCRIPTION = "{subscription}"
 WORDS = (
     "subscriptions", SUBSCRIPTION, "resourceGroups", "resourcegroups", "tests", "providers", "Microsoft.Compute", "virtualMachines",
     "vm", "virtualMachineScaleSets", "set", "Microsoft.Web", "sites", "app", "slots", "config", "web", "Microsoft.ManagedIdentity", "userAssignedIdentities", "id", "identities", "default", "Microsoft.Authorization",
-    "roleAssignments", "roleDefinitions", "denyAssignments", "permissions", "11111111-2222-3333-4444-555555555555",
+    "roleAssignments", "roleDefinitions", "denyAssignments", "permissions", "checkAccess", "11111111-2222-3333-4444-555555555555",
     "Microsoft.KeyVault", "vaults", "kv", "Microsoft.Insights", "eventtypes", "management", "values", "Microsoft.Resources",
     "resources", "locations", "tenants", "metadata", "endpoints", "common", "organizations", "{tenant}", "oauth2", "v2.0", "token",
     ".well-known", "openid-configuration", "discovery", "keys", "instance", "v1.0", "beta", "auditLogs", "signIns", "agent", "v1",

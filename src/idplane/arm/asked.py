@@ -1,4 +1,4 @@
-"""What conditions of role assignments may look at of a management request, worked out before its caller is let in."""
+"""Around the question whether a caller may: what conditions of role assignments may look at, and what decided a refusal."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from idplane.arm.declare import Question
 from idplane.arm.registry import InstanceRoute
 from idplane.arm.requests import Attempt, body_of
 from idplane.model.attributes import Attributes
-from idplane.model.failure import Failure
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.roles import Decision, Reason
 from idplane.ports.store import Reads
 
-__all__ = ["attributes_of"]
+__all__ = ["attributes_of", "refusal_of"]
 
 
 async def attributes_of(attempt: Attempt, store: Reads) -> Attributes | None:
@@ -24,3 +25,10 @@ async def attributes_of(attempt: Attempt, store: Reads) -> Attributes | None:
         body = {}
     question = Question(store=store, tenant_id=attempt.caller.tenant_id, id=route.id, verb=attempt.verb.word, body=body)
     return await route.type.attributes(question)
+
+
+def refusal_of(failure: Failure) -> Decision | None:
+    """The decision that a refusal tells of, for the activity log; None for what was refused for another reason."""
+    if failure.kind is not FailureKind.FORBIDDEN or not failure.data.get("because"):
+        return None
+    return Decision(allowed=False, reason=Reason(failure.data["reason"]), because=failure.data["because"])

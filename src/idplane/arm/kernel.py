@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import Any
 
 from idplane.arm import actions, logged, owned, stored
-from idplane.arm.asked import attributes_of
+from idplane.arm.asked import attributes_of, refusal_of
 from idplane.arm.bodies import encode_object
 from idplane.arm.context import Context
 from idplane.arm.declare import Visibility
@@ -289,7 +289,7 @@ class ResourceManager:
                 raise
             status, code = self._k.describe(failure)
             told = logged.details(attempt, error=self._k.explain(failure))
-            event = self._event(attempt, decision, status, code, details=told)
+            event = self._event(attempt, decision or refusal_of(failure), status, code, details=told)
             await self._k.store.commit(Batch.of(Append(log=ACTIVITY, event=event)))
             raise
 

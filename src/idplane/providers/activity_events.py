@@ -47,6 +47,7 @@ _GROUP_TYPE = "Microsoft.Resources/subscriptions/resourceGroups"
 """A group's type, as its actions name it."""
 _STARTS = uuid.UUID("6b0d6f0a-5f0e-5b1c-9a75-2f1f5d5c1b0e")
 """Namespace of the ids of start events: each follows from the id of its end."""
+_DENIED = "DenyAssignmentAuthorizationFailed"
 _OF_START = frozenset({"uri", "because", "statusCode", "statusMessage", "serviceRequestId", "responseBody"})
 """Properties that a start cannot have, since they tell of the end."""
 _OF_END = frozenset({"uri"})
@@ -142,7 +143,7 @@ def group_name(event: ActivityEvent) -> str:
 
 
 def _properties(event: ActivityEvent, left_out: frozenset[str]) -> JsonObject:
-    """Details; at the end also what decided: the assignment that allowed the operation, or the one that denied it."""
+    """Details; at the end also what decided: the role assignment that allowed the operation or whose condition it did not meet, or what denied it."""
     places = (event.tenant_id, event.subscription_id or "")
     properties: dict[str, str] = {
         "eventCategory": "Administrative",
@@ -151,7 +152,7 @@ def _properties(event: ActivityEvent, left_out: frozenset[str]) -> JsonObject:
         "hierarchy": "/".join(place for place in places if place),
     }
     if "because" not in left_out and event.because is not None:
-        decided = "denyAssignmentId" if event.status is EventStatus.FAILED else "roleAssignmentId"
+        decided = "denyAssignmentId" if event.sub_status == _DENIED else "roleAssignmentId"
         properties[decided] = event.because
     if "statusCode" not in left_out:
         properties["statusCode"] = event.sub_status

@@ -76,6 +76,8 @@ def _guid(value: AttributeValue) -> str | None:
 def _moment(value: AttributeValue) -> int | None:
     """Ticks since the epoch."""
     if isinstance(value, datetime):
+        if value.tzinfo is None:
+            return None  # no moment, but one for each zone
         since = value - _EPOCH
         return (since.days * 86_400 + since.seconds) * _TICKS + since.microseconds * 10
     found = _DATE_TIME.fullmatch(value) if isinstance(value, str) else None

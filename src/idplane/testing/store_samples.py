@@ -194,6 +194,18 @@ def role_assignment(identifier: str = "assignment", principal_id: str = "ann", s
     )
 
 
+def _denial(anchor: str | None = None) -> DenyAssignment:
+    return DenyAssignment(
+        id="deny",
+        tenant_id=TENANT,
+        name="no",
+        scope=anchor or GROUP,
+        permissions=(Permission(actions=("*",)),),
+        principals=("ann",),
+        anchor=None if anchor is None else anchor.lower(),
+    )
+
+
 def management_group(name: str, parent: str | None = None) -> ManagementGroup:
     """A management group; `parent` is a key, None for the root group."""
     return ManagementGroup(name=name, tenant_id=TENANT, display_name=name, parent=parent, changed_at=NOW)
@@ -305,9 +317,6 @@ def everything() -> Batch:
         properties=bearer.properties,
         envelope={"sku": {"name": "x"}},
     )
-    denial = DenyAssignment(
-        id="deny", tenant_id=TENANT, name="no", scope=GROUP, permissions=(Permission(actions=("*",)),), principals=("ann",)
-    )
     return Batch.of(
         create(TENANTS, tenant(TENANT)),
         create(MANAGEMENT_GROUPS, management_group("Shops")),
@@ -328,7 +337,7 @@ def everything() -> Batch:
         create(AGENTS, _agent("agent", "aa")),
         create(ROLE_DEFINITIONS, _role("role", "Price Reader")),
         create(ROLE_ASSIGNMENTS, role_assignment()),
-        create(DENY_ASSIGNMENTS, denial),
+        create(DENY_ASSIGNMENTS, _denial()),
         create(LOCKS, _lock(VAULT)),
         create(LOCK_MARKS, LockMark(subscription_id="sub")),
         create(SIGNING_KEYS, signing_key("key", KeyState.ACTIVE)),
@@ -395,12 +404,14 @@ REFUSALS = (
     missing("principal of a role assignment", ROLE_ASSIGNMENTS, role_assignment()),
     missing("vault of a secret", SECRETS, secret("a", 1), _GROUP),
     missing("scope of a lock", LOCKS, _lock(VAULT), _GROUP),
+    missing("scope of a deny assignment", DENY_ASSIGNMENTS, _denial(VAULT), _GROUP),
     missing("parent of a management group", MANAGEMENT_GROUPS, management_group("Web", "shops")),
     missing("management group of a subscription", SUBSCRIPTIONS, _SUBSCRIBED),
     missing("subscription of an alias", SUBSCRIPTION_ALIASES, _alias()),
     missing("management group of a role assignment", ROLE_ASSIGNMENTS, role_assignment(scope=_SHOPS), _ANN),
     needed("group with resources", RESOURCES, GROUP.lower(), _VM),
     needed("host with an identity", RESOURCES, VM.lower(), _ASSIGNED),
+    needed("scope with a deny assignment", RESOURCES, VM.lower(), _VM + Batch.of(create(DENY_ASSIGNMENTS, _denial(VM)))),
     needed("host with a binding", RESOURCES, VM.lower(), _VM + Batch.of(create(BINDINGS, binding()))),
     needed("principal with a host", PRINCIPALS, "ann", _ASSIGNED),
     needed("principal with a credential", PRINCIPALS, "ann", _ANN + Batch.of(create(CREDENTIALS, credential()))),
