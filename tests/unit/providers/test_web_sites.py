@@ -106,11 +106,29 @@ async def test_the_configuration_that_clients_read_before_they_make_a_slot(open_
     assert (web["name"], web["type"], web["properties"]) == ("Shop", "Microsoft.Web/sites/config", {"alwaysOn": True})
     assert (await plane.get(f"{SLOT}/config/web", version=VERSION))["properties"] == {}
     assert len((await plane.get(f"{SITE}/config", version=VERSION))["value"]) == 1
-    for url in (f"{SITE}/config/appsettings", f"{GROUP}/providers/Microsoft.Web/sites/gone/config/web"):
+    for url in (f"{SITE}/config/nothing", f"{GROUP}/providers/Microsoft.Web/sites/gone/config/web"):
         assert (await plane.call("GET", url, version=VERSION)).status == 404
     gone = f"{GROUP}/providers/Microsoft.Web/sites/gone/config"
     assert (await plane.call("GET", gone, version=VERSION)).status == 404
-    assert (await plane.call("PUT", f"{SITE}/config/web", {"properties": {}}, version=VERSION)).status == 405
+    assert (await plane.call("DELETE", f"{SITE}/config/web", version=VERSION)).status == 405
+
+
+async def test_the_configuration_that_templates_write(open_plane: OpenPlane) -> None:
+    plane = await open_plane()
+    await _site(plane, properties={"siteConfig": {"alwaysOn": True}})
+    sent = {"properties": {"minTlsVersion": "1.2", "appSettings": [{"name": "a", "value": "secret"}]}}
+    merged = await plane.put(f"{SITE}/config/web", sent, version=VERSION)
+    assert merged["properties"] == {"alwaysOn": True, "minTlsVersion": "1.2"}
+    assert (await plane.get(f"{SITE}/config/web", version=VERSION)) == merged
+    # Settings are full of secrets: taken, and kept nowhere.
+    taken = await plane.put(f"{SITE}/config/appsettings", {"properties": {"KEY": "secret"}}, version=VERSION)
+    assert (taken["id"], taken["name"], taken["properties"]) == (f"{SITE}/config/appsettings", "appsettings", {})
+    assert await plane.get(f"{SITE}/config/appsettings", version=VERSION) == taken
+    gone = f"{GROUP}/providers/Microsoft.Web/sites/gone/config/web"
+    for url in (f"{SITE}/config/nothing", gone):
+        assert (await plane.call("PUT", url, sent, version=VERSION)).status == 404
+    refused = await plane.call("PUT", f"{SITE}/config/web", sent, by="reader", version=VERSION)
+    assert (refused.status, refused.code) == (403, "AuthorizationFailed")
 
 
 async def test_names_can_be_asked_for(open_plane: OpenPlane) -> None:
