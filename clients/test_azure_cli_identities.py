@@ -146,7 +146,7 @@ def test_a_function_app_and_its_slot(up: Up, az: Az, group: str) -> None:
     app = ("--resource-group", GROUP, "--name", "function")
     made = az(
         *("functionapp", "create", *app, "--plan", "functions", "--storage-account", "idsstore", "--assign-identity"),
-        *("--runtime", "python", "--functions-version", "4", "--disable-app-insights", "true"),
+        *("--runtime", "python", "--functions-version", "4"),
     )
     assert (made["kind"], made["identity"]["type"]) == ("functionapp,linux", "SystemAssigned")
     assert az("functionapp", "show", *app)["serverFarmId"] == f"{group}/providers/Microsoft.Web/serverfarms/functions"
