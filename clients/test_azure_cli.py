@@ -8,7 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from clients.azure_cli_world import own_az
+from clients.azure_cli_world import operator_az, own_az
 from tests.stories.planes import IDPLANE, Up
 
 README = Path(__file__).parents[1] / "README.md"
@@ -48,3 +48,21 @@ def test_what_the_readme_says_of_it(azure_cli: Path, tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert '"principalType": "ServicePrincipal"' in ended.stdout
     assert list(home.iterdir()) == [], "nothing of the person's own was touched"
+
+
+def test_it_follows_a_plane_that_changes(azure_cli: Path, tmp_path: Path) -> None:
+    first = Up(tmp_path / "data")
+    az = operator_az(first, azure_cli, tmp_path)
+    az("group", "create", "--name", "kept", "--location", "westeurope")
+    first.stop()
+    assert "no plane is running" in az.refused("group", "list")
+
+    (first.data / "operator.pem").unlink()
+    second = Up(tmp_path / "data")
+    try:
+        assert second.info["port"] != first.info["port"]
+        assert az("group", "list", "--query", "[].name") == ["kept"]
+        az("account", "clear")
+        assert az("account", "show")["user"]["name"] == second.info["operator_client_id"]
+    finally:
+        second.stop()
