@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import subprocess
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Any
 
 from tests.stories.planes import IDPLANE, Up
 
-__all__ = ["Az", "operator_az", "own_az", "signed_in"]
+__all__ = ["Az", "grant", "new_group", "new_identity", "operator_az", "own_az", "put", "signed_in"]
 
 _SECONDS = 180
+_READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,41 @@ def signed_in(az: Az, *options: str) -> dict[str, Any]:
     payload = token.split(".")[1]
     claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     return claims
+
+
+# What stories need beforehand, without a start of `az` for each.
+
+
+def put(up: Up, identifier: str, version: str, body: Any) -> Any:
+    """A resource, put by a plain request."""
+    status, answer = up.arm("PUT", f"{identifier}?api-version={version}", body)
+    assert status < 400, answer
+    return answer
+
+
+def new_group(up: Up, name: str) -> str:
+    """The id of a new group."""
+    identifier = f"/subscriptions/{up.info['subscription_id']}/resourceGroups/{name}"
+    put(up, identifier, "2024-11-01", {"location": "westeurope"})
+    return identifier
+
+
+def new_identity(up: Up, group: str, name: str) -> dict[str, str]:
+    """A user-assigned identity: its `id`, `principalId` and `clientId`."""
+    identifier = f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
+    made = put(up, identifier, "2024-11-30", {"location": "westeurope"})
+    return {"id": made["id"], **made["properties"]}
+
+
+def grant(up: Up, principal_id: str, scope: str) -> None:
+    """Let a principal read a scope."""
+    properties = {
+        "roleDefinitionId": f"/providers/Microsoft.Authorization/roleDefinitions/{_READER}",
+        "principalId": principal_id,
+        "principalType": "ServicePrincipal",
+    }
+    identifier = f"{scope}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
+    put(up, identifier, "2022-04-01", {"properties": properties})
 
 
 def _environment(home: Path) -> dict[str, str]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from clients.azure_cli_world import Az, own_az, signed_in
+from clients.azure_cli_world import Az, new_group, new_identity, own_az, signed_in
 from tests.stories.planes import Up
 
 pytestmark = pytest.mark.xdist_group("azure-cli-authorization")
@@ -17,16 +16,15 @@ UNNAMED = ("--fill-principal-name", "false")
 
 
 @pytest.fixture(scope="module")
-def group(az: Az) -> str:
+def group(up: Up) -> str:
     """The id of the module's group."""
-    made: str = az("group", "create", "--name", GROUP, "--location", "westeurope")["id"]
-    return made
+    return new_group(up, GROUP)
 
 
 @pytest.fixture(scope="module")
-def someone(az: Az, group: str) -> Any:
+def someone(up: Up, group: str) -> dict[str, str]:
     """An identity to give roles to."""
-    return az("identity", "create", "--name", "someone", "--resource-group", GROUP)
+    return new_identity(up, group, "someone")
 
 
 def test_role_definitions(up: Up, az: Az, tmp_path: Path) -> None:
@@ -50,7 +48,7 @@ def test_role_definitions(up: Up, az: Az, tmp_path: Path) -> None:
     assert az("role", "definition", "list", "--custom-role-only") == []
 
 
-def test_role_assignments(up: Up, az: Az, group: str, someone: Any) -> None:
+def test_role_assignments(up: Up, az: Az, group: str, someone: dict[str, str]) -> None:
     subscription = f"/subscriptions/{up.info['subscription_id']}"
     assign = ("role", "assignment", "create")
     typed = ("--assignee-object-id", someone["principalId"], "--assignee-principal-type", "ServicePrincipal")
@@ -90,7 +88,9 @@ def test_role_assignments(up: Up, az: Az, group: str, someone: Any) -> None:
     ]
 
 
-def test_a_condition_and_a_delegate(up: Up, az: Az, group: str, someone: Any, azure_cli: Path, tmp_path: Path) -> None:
+def test_a_condition_and_a_delegate(
+    up: Up, az: Az, group: str, someone: dict[str, str], azure_cli: Path, tmp_path: Path
+) -> None:
     """A delegate who may give one role only, signed in by the secret that `create-for-rbac` made."""
     only_readers = (
         "((!(ActionMatches{'Microsoft.Authorization/roleAssignments/write'})) OR (@Request[Microsoft.Authorization/"
@@ -117,8 +117,8 @@ def test_a_condition_and_a_delegate(up: Up, az: Az, group: str, someone: Any, az
     assert "AuthorizationFailed" in theirs.refused(*assign, "--role", "8e3af657-a8ff-443c-a75c-2fe8c4bcb635")
 
 
-def test_deny_assignments(az: Az, someone: Any) -> None:
-    scope = az("group", "create", "--name", "denied", "--location", "westeurope")["id"]
+def test_deny_assignments(up: Up, az: Az, someone: dict[str, str]) -> None:
+    scope = new_group(up, "denied")
     deny = ("role", "deny-assignment")
     kept = az(
         *(
@@ -141,9 +141,8 @@ def test_deny_assignments(az: Az, someone: Any) -> None:
     az("group", "delete", "--name", "denied", "--yes")
 
 
-def test_locks(az: Az) -> None:
-    az("group", "create", "--name", "locked", "--location", "westeurope")
-    az("identity", "create", "--name", "one", "--resource-group", "locked")
+def test_locks(up: Up, az: Az) -> None:
+    new_identity(up, new_group(up, "locked"), "one")
     lock = ("--name", "keep", "--resource-group", "locked")
     assert az("lock", "create", *lock, "--lock-type", "CanNotDelete", "--notes", "mine")["level"] == "CanNotDelete"
     assert "ScopeLocked" in az.refused("group", "delete", "--name", "locked", "--yes")
@@ -157,7 +156,7 @@ def test_locks(az: Az) -> None:
     az("group", "delete", "--name", "locked", "--yes")
 
 
-def test_management_groups(up: Up, az: Az, someone: Any) -> None:
+def test_management_groups(up: Up, az: Az, someone: dict[str, str]) -> None:
     made = az("account", "management-group", "create", "--name", "platform", "--display-name", "Platform")
     az("account", "management-group", "create", "--name", "stock", "--parent", "platform")
     az("account", "management-group", "subscription", "add", "--name", "stock", "--subscription", up.info["subscription_id"])

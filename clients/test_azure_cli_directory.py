@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from clients.azure_cli_world import Az, signed_in
+from clients.azure_cli_world import Az, new_group, new_identity
 from tests.stories.planes import Up
 
 pytestmark = pytest.mark.xdist_group("azure-cli-directory")
@@ -45,9 +45,8 @@ def test_an_application_and_its_federated_credentials(az: Az, tmp_path: Path) ->
     az.refused("ad", "app", "show", "--id", made["appId"], code=3)
 
 
-def test_managed_identities_among_service_principals(az: Az) -> None:
-    az("group", "create", "--name", "principals", "--location", "westeurope")
-    made = az("identity", "create", "--name", "named", "--resource-group", "principals")
+def test_managed_identities_among_service_principals(up: Up, az: Az) -> None:
+    made = new_identity(up, new_group(up, "principals"), "named")
     [found] = az("ad", "sp", "list", "--filter", MANAGED)
     assert (found["id"], found["appId"], found["displayName"]) == (made["principalId"], made["clientId"], "named")
     assert found["alternativeNames"] == ["isExplicit=True", made["id"]]
@@ -59,7 +58,7 @@ def test_managed_identities_among_service_principals(az: Az) -> None:
     assert az("ad", "sp", "list", "--filter", MANAGED) == []
 
 
-def test_groups_and_users(up: Up, az: Az) -> None:
+def test_groups_and_users(az: Az) -> None:
     admin = az("ad", "user", "list")[0]
     made = az("ad", "group", "create", "--display-name", "readers", "--mail-nickname", "readers")
     assert az("ad", "group", "list", "--query", "[].displayName") == ["readers"]
@@ -78,9 +77,9 @@ def test_groups_and_users(up: Up, az: Az) -> None:
 
 
 def test_a_group_gives_its_members_its_roles(up: Up, az: Az) -> None:
-    scope = az("group", "create", "--name", "shared", "--location", "westeurope")["id"]
+    scope = new_group(up, "shared")
     group = az("ad", "group", "create", "--display-name", "team", "--mail-nickname", "team")["id"]
-    member = az("identity", "create", "--name", "member", "--resource-group", "shared")
+    member = new_identity(up, scope, "member")
     az("ad", "group", "member", "add", "--group", group, "--member-id", member["principalId"])
     given = az("role", "assignment", "create", "--assignee", group, "--role", "Reader", "--scope", scope)
     assert given["principalType"] == "Group"
@@ -89,4 +88,3 @@ def test_a_group_gives_its_members_its_roles(up: Up, az: Az) -> None:
         *("--assignee", member["principalId"], "--query", "[].principalName"),
     )
     assert held == ["team"]
-    assert signed_in(az)["oid"] != member["principalId"]

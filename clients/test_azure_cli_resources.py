@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from clients.azure_cli_world import Az
+from clients.azure_cli_world import Az, new_group
 from tests.stories.planes import Up
 
 pytestmark = pytest.mark.xdist_group("azure-cli-resources")
@@ -37,8 +37,8 @@ def test_groups_come_and_go(az: Az) -> None:
     assert "ResourceGroupNotFound" in az.refused("group", "show", "--name", "groups", code=3)
 
 
-def test_generic_resources_of_any_type(up: Up, az: Az, tmp_path: Path) -> None:
-    az("group", "create", "--name", "generic", "--location", "westeurope")
+def test_generic_resources_of_any_type(up: Up, az: Az) -> None:
+    new_group(up, "generic")
     named = ("--resource-group", "generic", "--resource-type", MACHINES, "--name", "One")
     made = az("resource", "create", *named, "--properties", json.dumps({"hardwareProfile": {"vmSize": "Standard_B1s"}}))
     assert (made["name"], made["location"]) == ("One", "westeurope")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clients.azure_cli_world import Az, operator_az, own_az, signed_in
+from clients.azure_cli_world import Az, grant, new_group, new_identity, operator_az, own_az, put, signed_in
 from tests.interop.issuers import EXCHANGE, LocalIssuer, local_issuer
 from tests.stories.planes import IDPLANE, Up
 from tests.stories.workloads import why_no_namespaces
@@ -39,18 +40,18 @@ def az(up: Up, azure_cli: Path, tmp_path_factory: pytest.TempPathFactory) -> Az:
 
 
 @pytest.fixture(scope="module")
-def group(az: Az) -> str:
+def group(up: Up) -> str:
     """The id of a group that everybody here may read."""
-    made: str = az("group", "create", "--name", "signed", "--location", "westeurope")["id"]
-    return made
+    return new_group(up, "signed")
 
 
-@pytest.fixture
-def mine(up: Up, azure_cli: Path, tmp_path: Path) -> Az:
+@pytest.fixture(scope="module")
+def registered(up: Up, azure_cli: Path, tmp_path_factory: pytest.TempPathFactory) -> Az:
     """Plain `az` that knows the plane and nobody in it, made by what `idplane az setup` prints."""
     document = json.loads(up.cli("az", "--json", "setup").stdout)
-    settings = {**document["variables"], "AZURE_CONFIG_DIR": str(tmp_path / "config")}
-    plain = own_az(azure_cli, tmp_path)
+    folder = tmp_path_factory.mktemp("registered")
+    settings = {**document["variables"], "AZURE_CONFIG_DIR": str(folder / "config")}
+    plain = own_az(azure_cli, folder)
     [register, _] = document["commands"]
     # What is printed is for the folder of `idplane az`, which may know the plane already.
     fresh = {name: value for name, value in settings.items() if name != "AZURE_CLOUD_NAME"}
@@ -58,13 +59,18 @@ def mine(up: Up, azure_cli: Path, tmp_path: Path) -> Az:
     return plain.within(**settings)
 
 
-def reader(az: Az, group: str, name: str, *options: str) -> dict[str, str]:
+@pytest.fixture
+def mine(registered: Az, tmp_path: Path) -> Az:
+    """The same for one test."""
+    folder = tmp_path / "config"
+    shutil.copytree(registered.environment["AZURE_CONFIG_DIR"], folder)
+    return registered.within(AZURE_CONFIG_DIR=str(folder), HOME=str(tmp_path))
+
+
+def reader(up: Up, group: str, name: str) -> dict[str, str]:
     """A user-assigned identity that may read the group."""
-    made: dict[str, str] = az("identity", "create", "--name", name, "--resource-group", "signed", *options)
-    az(
-        *("role", "assignment", "create", "--assignee-object-id", made["principalId"]),
-        *("--assignee-principal-type", "ServicePrincipal", "--role", "Reader", "--scope", group),
-    )
+    made = new_identity(up, group, name)
+    grant(up, made["principalId"], group)
     return made
 
 
@@ -102,7 +108,7 @@ def test_a_certificate(up: Up, mine: Az) -> None:
 
 
 def test_a_token_of_another_issuer(up: Up, az: Az, mine: Az, group: str, issuer: LocalIssuer) -> None:
-    identity = reader(az, group, "federated")
+    identity = reader(up, group, "federated")
     az(
         *("identity", "federated-credential", "create", "--name", "job", "--identity-name", "federated"),
         *("--resource-group", "signed", "--issuer", issuer.url, "--subject", "job-1", "--audiences", EXCHANGE),
@@ -121,10 +127,8 @@ def test_a_token_of_another_issuer(up: Up, az: Az, mine: Az, group: str, issuer:
 
 
 @pytest.mark.skipif(bool(why_no_namespaces()), reason=why_no_namespaces())
-def test_managed_identities_where_the_public_names_lead_here(
-    up: Up, az: Az, group: str, azure_cli: Path, tmp_path: Path
-) -> None:
-    identity = reader(az, group, "of-machine")
+def test_managed_identities_where_the_public_names_lead_here(up: Up, group: str, azure_cli: Path, tmp_path: Path) -> None:
+    identity = reader(up, group, "of-machine")
     machine = (
         '{"location": "westeurope", "identity": {"type": "SystemAssigned, UserAssigned", "userAssignedIdentities": {"%s": {}}}}'
     )
@@ -147,10 +151,9 @@ def test_managed_identities_where_the_public_names_lead_here(
     inside.refused("login", "--identity", "--client-id", up.info["tenant_id"])
 
 
-def test_managed_identities_by_variables(up: Up, az: Az, mine: Az, group: str) -> None:
-    site = '{"location": "westeurope", "identity": {"type": "SystemAssigned"}, "properties": {}}'
-    url = f"{group}/providers/Microsoft.Web/sites/front?api-version=2024-11-01"
-    made = az("rest", "--method", "put", "--url", url, "--body", site)
+def test_managed_identities_by_variables(up: Up, mine: Az, group: str) -> None:
+    site = {"location": "westeurope", "identity": {"type": "SystemAssigned"}, "properties": {}}
+    made = put(up, f"{group}/providers/Microsoft.Web/sites/front", "2024-11-01", site)
     run = (*IDPLANE, "run", "--data", str(up.data), "--as", "front", "--isolation", "env", "--")
     inside = mine.within(*run)
     inside("login", "--identity", "--allow-no-subscriptions")

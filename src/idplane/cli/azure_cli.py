@@ -37,7 +37,6 @@ _SETTINGS: Final = {
     "AZURE_CORE_COLLECT_TELEMETRY": "false",
     "AZURE_CORE_SURVEY_MESSAGE": "false",
     "AZURE_CORE_DISPLAY_REGION_IDENTIFIED": "false",
-    "AZURE_AUTO_UPGRADE_ENABLE": "false",
 }
 """Instance discovery would ask login.microsoftonline.com whether to trust the plane; the others tell Microsoft, ask it, or praise its regions."""
 _TRUST: Final = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
