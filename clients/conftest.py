@@ -15,7 +15,7 @@ from tests.stories.planes import Up
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """A running plane for one module: a process with a data folder of its own."""
-    plane = Up(tmp_path_factory.mktemp("plane") / "data")
+    plane = Up(tmp_path_factory.mktemp("plane") / "data", "--no-rates")
     yield plane
     plane.stop()
 

@@ -4,7 +4,7 @@
 - `resources`: the host changed or is gone. Identities come and go by assignments, so a changed tag costs no token.
 - `bindings`: who may ask on the host changed. Its description goes, and with it every proof; tokens are the same whoever asks.
 - `principals`: its tokens go (it may be disabled); on removal, its keys too.
-- `role_assignments`: the principal's tokens go, so that the next one shows what it may do now.
+- `role_assignments`, `memberships`: the principal's tokens go, so that the next one shows what it may do now.
 - `credentials`: a certificate that this agent holds was revoked. Other certificates of the same identity, on other hosts and
   renewed all the time, are none of its business, and neither is one that comes into being.
 - `signing_keys`, `tenants`: every token's signature or issuer may be void.
@@ -18,6 +18,7 @@ from idplane.ports.collections import (
     BINDINGS,
     CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
+    MEMBERSHIPS,
     PRINCIPALS,
     RESOURCES,
     ROLE_ASSIGNMENTS,
@@ -88,6 +89,7 @@ _RULES = {
     BINDINGS.name: _binding,
     PRINCIPALS.name: _principal,
     ROLE_ASSIGNMENTS.name: _role,
+    MEMBERSHIPS.name: _role,
     CREDENTIALS.name: _credential,
     SIGNING_KEYS.name: _everything,
     TENANTS.name: _everything,

@@ -10,7 +10,16 @@ import click
 
 from idplane.bootstrap.world import SystemClock
 from idplane.cli import log_export
-from idplane.cli.log_reading import ACTIVITY, SIGN_INS, Follower, LogKind, Reader, follow_log, parse_since, until_interrupted
+from idplane.cli.log_reading import (
+    ACTIVITY,
+    SIGN_INS,
+    Follower,
+    LogKind,
+    Reader,
+    follow_log,
+    parse_since,
+    until_interrupted,
+)
 from idplane.cli.options import data_option, inner_data_option, json_option, since_option
 from idplane.cli.output import say_columns, say_json
 from idplane.model.values import JsonObject
@@ -42,8 +51,14 @@ def _sign_in_columns(event: JsonObject) -> Sequence[str]:
     return (
         _clock_time(event.get("createdDateTime")),
         outcome,
-        str(event.get("servicePrincipalName") or event.get("appDisplayName") or event.get("appId") or _host_name(event)),
-        kind if kind != "none" else "",
+        str(
+            event.get("servicePrincipalName")
+            or event.get("userPrincipalName")
+            or event.get("appDisplayName")
+            or event.get("appId")
+            or _host_name(event)
+        ),
+        str(event.get("appDisplayName") or "") if event.get("userId") else kind if kind != "none" else "",
         str(event.get("resourceDisplayName") or event.get("resourceId") or event.get("@idplane.resource") or ""),
         caller_words(event.get("@idplane.workload")),
         reason,
@@ -70,7 +85,10 @@ def _host_name(event: JsonObject) -> str:
 
 
 _KINDS = {"activity": ACTIVITY, "signins": SIGN_INS}
-COLUMNS: dict[LogKind, Callable[[JsonObject], Sequence[str]]] = {ACTIVITY: _activity_columns, SIGN_INS: _sign_in_columns}
+COLUMNS: dict[LogKind, Callable[[JsonObject], Sequence[str]]] = {
+    ACTIVITY: _activity_columns,
+    SIGN_INS: _sign_in_columns,
+}
 
 
 _EXAMPLES = """\b

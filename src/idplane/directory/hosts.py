@@ -28,6 +28,7 @@ from idplane.ports.collections import (
     BINDINGS,
     CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
+    MEMBERSHIPS,
     PRINCIPALS,
     RESOURCES,
     ROLE_ASSIGNMENTS,
@@ -49,7 +50,17 @@ _MAX_ID_LENGTH: Final = 128
 _ATTEMPTS: Final = 4
 _TOLD: Final = frozenset(
     one.name
-    for one in (RESOURCES, IDENTITY_ASSIGNMENTS, BINDINGS, PRINCIPALS, CREDENTIALS, ROLE_ASSIGNMENTS, SIGNING_KEYS, TENANTS)
+    for one in (
+        RESOURCES,
+        IDENTITY_ASSIGNMENTS,
+        BINDINGS,
+        PRINCIPALS,
+        CREDENTIALS,
+        ROLE_ASSIGNMENTS,
+        MEMBERSHIPS,
+        SIGNING_KEYS,
+        TENANTS,
+    )
 )
 _TOLD_TO_ALL: Final = frozenset({SIGNING_KEYS.name, TENANTS.name})
 

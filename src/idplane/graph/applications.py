@@ -28,7 +28,6 @@ from idplane.graph.credentials import CREDENTIAL_ACTIONS, credential_members, cr
 from idplane.graph.declare import Context, Entity, EntitySet, Planned, RowQuery, Rows, Task, Wanted
 from idplane.graph.federated import FEDERATED_OF_APPLICATION
 from idplane.graph.guards import require_changeable
-from idplane.graph.owners import require_other_owner
 from idplane.graph.permissions import Area
 from idplane.graph.settings import merged, require_settable
 from idplane.graph.shapes import BOOL, OBJECT, OBJECTS, TEXT, TEXTS, TIME, EntityType, Kind, Property
@@ -221,7 +220,7 @@ async def _delete(task: Task) -> Planned:
     batch = Batch()
     for principal in await context.store.all(PRINCIPALS, where={"client_id": application.client_id}):
         require_changeable(principal.value)
-        batch += await require_other_owner(context.store, principal.value) + await removal_of(context.store, principal.value.id)
+        batch += await removal_of(context.store, principal.value.id)
     credentials = await context.store.all(CREDENTIALS, where=mine)
     federated = await context.store.all(FEDERATED_CREDENTIALS, where=mine)
     batch += Batch.of(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from idplane.graph.declare import Entity, EntitySet, RowQuery, Rows
+from idplane.graph.declare import Context, Entity, EntitySet, RowQuery, Rows
 from idplane.graph.logs import order_of, position_of, time_bounds
 from idplane.graph.permissions import Area
 from idplane.graph.shapes import OBJECT, OBJECTS, TEXT, TIME, EntityType
 from idplane.graph.times import shown_time
 from idplane.model.events import ActivityEvent, EventStatus
 from idplane.model.values import JsonObject
-from idplane.ports.collections import ACTIVITY
+from idplane.ports.collections import ACTIVITY, PRINCIPALS
 
 __all__ = ["DIRECTORY_AUDIT_SET"]
 
@@ -54,15 +54,39 @@ async def _rows(query: RowQuery) -> Rows:
         order=order_of(query),
         limit=query.limit,
     )
+    ours = [row for row in rows if row.event.operation.startswith(_PREFIX)]
+    names = {one: await _name(query.context, one) for one in {row.event.caller_id for row in ours}}
     items = tuple(
-        Entity(id=row.event.id, document=_document(row.event), cursor=str(row.position), row=row)
-        for row in rows
-        if row.event.operation.startswith(_PREFIX)
+        Entity(
+            id=row.event.id,
+            document=_document(row.event, names[row.event.caller_id]),
+            cursor=str(row.position),
+            row=row,
+        )
+        for row in ours
     )
     return Rows(items=items, after=str(rows[-1].position) if len(rows) == query.limit else None)
 
 
-def _document(event: ActivityEvent) -> JsonObject:
+async def _name(context: Context, principal_id: str) -> str | None:
+    """What the caller is called today, if it is still there."""
+    found = await context.store.get(PRINCIPALS, principal_id)
+    return found.value.display_name if found else None
+
+
+def _initiator(event: ActivityEvent, name: str | None) -> JsonObject:
+    if event.claims.get("idtyp") == "user":
+        return {"app": None, "user": {"id": event.caller_id, "displayName": name, "userPrincipalName": event.caller}}
+    app = {
+        "appId": event.claims.get("appid") or event.claims.get("azp"),
+        "displayName": name,
+        "servicePrincipalId": event.caller_id,
+        "servicePrincipalName": None,
+    }
+    return {"app": app, "user": None}
+
+
+def _document(event: ActivityEvent, caller: str | None) -> JsonObject:
     names = event.operation.removeprefix(_PREFIX).split("/")
     failed = event.status is EventStatus.FAILED
     return {
@@ -72,15 +96,7 @@ def _document(event: ActivityEvent) -> JsonObject:
         "additionalDetails": [],
         "category": _CATEGORIES.get(names[0], "ApplicationManagement"),
         "correlationId": event.correlation_id,
-        "initiatedBy": {
-            "app": {
-                "appId": event.claims.get("appid") or event.claims.get("azp"),
-                "displayName": event.caller,
-                "servicePrincipalId": event.caller_id,
-                "servicePrincipalName": None,
-            },
-            "user": None,
-        },
+        "initiatedBy": _initiator(event, caller),
         "loggedByService": "Core Directory",
         "operationType": _VERBS.get(names[-1], "Update"),
         "result": "failure" if failed else "success",

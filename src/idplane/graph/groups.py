@@ -13,9 +13,9 @@ from idplane.directory.identities import removal_of
 from idplane.directory.people import new_group
 from idplane.graph.app_role_assignments import ASSIGNMENTS_SET
 from idplane.graph.declare import Context, Entity, EntitySet, Planned, RowQuery, Rows, Task, missing
+from idplane.graph.guards import require_may_fill
 from idplane.graph.memberships import MEMBER_ACTIONS, MEMBER_OF, casts
 from idplane.graph.object_documents import DIRECTORY_OBJECT, entity_of, render_group
-from idplane.graph.owners import require_other_owner
 from idplane.graph.permissions import Area
 from idplane.graph.principals import find_principal, principal_rows
 from idplane.graph.shapes import BOOL, TEXT, TEXTS, TIME, EntityType
@@ -94,8 +94,7 @@ async def _update(task: Task) -> Planned:
 
 async def _delete(task: Task) -> Planned:
     row: Versioned[Principal] = task.target.row
-    kept = await require_other_owner(task.context.store, row.value)
-    return Planned(status=204, batch=kept + await removal_of(task.context.store, row.value.id), name=row.value.display_name)
+    return Planned(status=204, batch=await removal_of(task.context.store, row.value.id), name=row.value.display_name)
 
 
 def _fields(body: JsonObject) -> Fields:
@@ -142,6 +141,7 @@ async def _added(context: Context, group_id: str, reference: str) -> Batch:
         raise Failure(
             FailureKind.INVALID_PARAMETER, "The reference is not one to a directory object.", code="Request_BadRequest"
         )
+    await require_may_fill(context, group_id)
     member = await entity_of(context, named[1])
     if member is None:
         raise missing(named[1])

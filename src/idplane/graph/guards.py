@@ -1,4 +1,7 @@
-"""What even those who may write to the directory may not do: take over an administrator, change what is changed elsewhere."""
+"""What even those who may write to the directory may not do: take over an administrator, change what is changed elsewhere.
+
+That nobody is locked out is for every commit to see to (`service`).
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ from idplane.graph.declare import Context
 from idplane.graph.permissions import administers, is_administrator
 from idplane.model.directory import Application, Principal, PrincipalType
 from idplane.model.failure import Failure, FailureKind
-from idplane.ports.collections import PRINCIPALS
+from idplane.ports.collections import MEMBERSHIPS, PRINCIPALS
+from idplane.rbac import groups_above
 
-__all__ = ["require_changeable", "require_may_act_for"]
+__all__ = ["require_changeable", "require_may_act_for", "require_may_fill"]
 
 
 def require_changeable(principal: Principal) -> None:
@@ -29,6 +33,18 @@ async def require_may_act_for(context: Context, owner: Application | Principal) 
         return
     if not await is_administrator(context.caller, context.access):
         raise _denied("credentials of an administrator of the directory can be changed by administrators only")
+
+
+async def require_may_fill(context: Context, group_id: str) -> None:
+    """Whoever is put into a group that administers the directory is an administrator: only they do it. Raises `Failure(FORBIDDEN)`."""
+    store = context.store
+
+    async def direct(member: str) -> list[str]:
+        return [row.value.group_id for row in await store.all(MEMBERSHIPS, where={"member_id": member})]
+
+    groups = (group_id, *await groups_above(group_id, direct))
+    if await administers(context.access, *groups) and not await is_administrator(context.caller, context.access):
+        raise _denied("members of a group that administers the directory can be added by administrators only")
 
 
 async def _principals(context: Context, application: Application) -> list[Principal]:

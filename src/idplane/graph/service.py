@@ -146,7 +146,7 @@ class DirectoryService:
         route, context = attempt.route, attempt.context
         if route.shape in (Shape.ACTION, Shape.REFERENCE):
             raise _method("POST" if route.shape is Shape.ACTION else "DELETE", attempt.request.method)
-        await self._authorize_read(attempt)
+        await self._authorize_read(attempt, route.set.area)
         parent, entity = await _resolve(route, context)
         query = parse_query(attempt.request.query, route.set.entity, largest=route.set.largest_page)
         match route.shape:
@@ -176,9 +176,9 @@ class DirectoryService:
             document["value"] = [await shown(found, attempt.context, one, query) for one in page.items]
         return GraphResponse(status=200, body=document)
 
-    async def _authorize_read(self, attempt: _Attempt) -> None:
+    async def _authorize_read(self, attempt: _Attempt, area: Area) -> None:
         """Everyone may read itself; that nothing else is told apart from what is not there, the order of checks sees to."""
-        area, caller, first = attempt.route.set.area, attempt.context.caller, attempt.route.steps[0]
+        caller, first = attempt.context.caller, attempt.route.steps[0]
         if await may(caller, self._access, area, writes=False):
             return
         if first.set.owned and (first.key is not None or first.set.single):
@@ -191,8 +191,7 @@ class DirectoryService:
 
     async def _ask(self, attempt: _Attempt, planner: Planner, area: Area) -> GraphResponse:
         """An action that only reads."""
-        if not await may(attempt.context.caller, self._access, area, writes=False):
-            raise forbidden(area, writes=False)
+        await self._authorize_read(attempt, area)
         return _answer(attempt, await self._plan(attempt, planner))
 
     async def _write(self, attempt: _Attempt, planner: Planner, word: str, area: Area) -> GraphResponse:

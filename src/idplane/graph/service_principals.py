@@ -18,7 +18,6 @@ from idplane.graph.declare import Context, Entity, EntitySet, Planned, RowQuery,
 from idplane.graph.federated import FEDERATED_OF_PRINCIPAL
 from idplane.graph.guards import require_changeable
 from idplane.graph.memberships import MEMBER_ACTIONS, MEMBER_OF, OWNED
-from idplane.graph.owners import require_other_owner
 from idplane.graph.permissions import Area
 from idplane.graph.principals import find_by_column, find_principal, principal_rows
 from idplane.graph.service_principal_documents import SETTINGS, service_principal_document
@@ -29,7 +28,7 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import is_guid
 from idplane.model.values import JsonObject
 from idplane.ports.collections import APPLICATIONS, PRINCIPALS
-from idplane.ports.store import ABSENT, Batch, Put, Require, Versioned
+from idplane.ports.store import ABSENT, Batch, Put, Versioned
 from idplane.providers.fields import Fields
 
 __all__ = ["SERVICE_PRINCIPAL", "SERVICE_PRINCIPAL_SET", "SERVICE_PRINCIPAL_TYPES"]
@@ -169,8 +168,7 @@ async def _update(task: Task) -> Planned:
     shown = await _complete(context, task.target, lambda _: True)
     require_settable(task.body, SERVICE_PRINCIPAL, _SETTABLE, shown.document)
     changed = _described(old, task.body)
-    batch = await require_other_owner(context.store, old) if old.enabled and not changed.enabled else Batch()
-    batch += Batch.of(Put(collection=PRINCIPALS, value=changed, expect=row.version))
+    batch = Batch.of(Put(collection=PRINCIPALS, value=changed, expect=row.version))
     batch += await key_changes(context, changed, Fields(task.body))
     return Planned(status=204, batch=batch, name=changed.display_name)
 
@@ -178,10 +176,7 @@ async def _update(task: Task) -> Planned:
 async def _delete(task: Task) -> Planned:
     row: Versioned[Principal] = task.target.row
     require_changeable(row.value)
-    pinned = await require_other_owner(task.context.store, row.value)
-    pinned += Batch.of(Require(collection=PRINCIPALS, key=row.value.id, expect=row.version))
-    batch = await removal_of(task.context.store, row.value.id)
-    return Planned(status=204, batch=pinned + batch, name=row.value.display_name)
+    return Planned(status=204, batch=await removal_of(task.context.store, row.value.id), name=row.value.display_name)
 
 
 def _described(principal: Principal, body: JsonObject) -> Principal:

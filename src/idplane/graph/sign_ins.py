@@ -50,6 +50,8 @@ _TYPE: Final = EntityType(
                 "servicePrincipalId",
                 "servicePrincipalName",
                 "servicePrincipalCredentialKeyId",
+                "servicePrincipalCredentialThumbprint",
+                "federatedCredentialId",
                 "clientCredentialType",
                 "resourceDisplayName",
                 "resourceId",
@@ -69,6 +71,7 @@ _TYPE: Final = EntityType(
             TEXT,
         ),
         "createdDateTime": TIME,
+        "processingTimeInMilliseconds": NUMBER,
         "isInteractive": BOOL,
         "signInEventTypes": TEXTS,
         "status": Property(kind=Kind.OBJECT, members={"errorCode": NUMBER, "failureReason": TEXT, "additionalDetails": TEXT}),
@@ -218,7 +221,18 @@ def sign_in_document(event: SignIn) -> dict[str, object]:
         "authenticationProtocol": "deviceCode" if _event_type(event) == "interactiveUser" else "none",
         "tokenIssuerType": "AzureAD",
         "crossTenantAccessType": "none",
+        **_credential(event),
         **_annotations(event),
+    }
+
+
+def _credential(event: SignIn) -> dict[str, object]:
+    """What proved the client, beyond its key's id, and how long the attempt took."""
+    federated = event.credential_kind == CredentialKind.FEDERATED.value
+    return {
+        "servicePrincipalCredentialThumbprint": (event.credential_thumbprint or "").upper(),
+        "federatedCredentialId": event.credential_id if federated else "",
+        "processingTimeInMilliseconds": event.milliseconds,
     }
 
 

@@ -16,7 +16,6 @@ from idplane.graph.app_role_assignments import ASSIGNMENTS_SET
 from idplane.graph.declare import Action, Context, Entity, EntitySet, Planned, RowQuery, Rows, Task
 from idplane.graph.memberships import MEMBER_ACTIONS, MEMBER_OF, OWNED
 from idplane.graph.object_documents import FURTHER_TEXTS, render_user
-from idplane.graph.owners import require_other_owner
 from idplane.graph.permissions import Area
 from idplane.graph.principals import find_by_column, find_principal, principal_rows
 from idplane.graph.shapes import BOOL, TEXT, TEXTS, TIME, EntityType
@@ -113,15 +112,13 @@ async def _update(task: Task) -> Planned:
     )
     batch = Batch.of(Put(collection=PRINCIPALS, value=changed, expect=row.version))
     if not changed.enabled:
-        kept = await require_other_owner(context.store, old) if old.enabled else Batch()
-        batch = kept + await sign_out(context.store, old.id) + batch
+        batch = await sign_out(context.store, old.id) + batch
     return Planned(status=204, batch=batch, name=changed.display_name)
 
 
 async def _delete(task: Task) -> Planned:
     row: Versioned[Principal] = task.target.row
-    kept = await require_other_owner(task.context.store, row.value)
-    return Planned(status=204, batch=kept + await removal_of(task.context.store, row.value.id), name=row.value.display_name)
+    return Planned(status=204, batch=await removal_of(task.context.store, row.value.id), name=row.value.display_name)
 
 
 async def _revoke(task: Task) -> Planned:

@@ -73,7 +73,7 @@ async def _deny(invocation: Invocation) -> Outcome:
 
 
 async def _asked_for(invocation: Invocation) -> Versioned[DeviceCode]:
-    """The request that still waits under this code; raises FORBIDDEN, THROTTLED, RESOURCE_NOT_FOUND."""
+    """The request that still waits under this code; raises FORBIDDEN, THROTTLED, DEVICE_CODE_UNKNOWN."""
     context = invocation.context
     await context.require(_GIVE_ACCESS, ROOT)
     await _require_no_guessing(context)
@@ -82,11 +82,8 @@ async def _asked_for(invocation: Invocation) -> Versioned[DeviceCode]:
         waits = found.value.state is DeviceCodeState.PENDING and context.now < found.value.expires_at
         if waits and found.value.tenant_id in (None, context.tenant.id):
             return found
-    raise Failure(
-        FailureKind.RESOURCE_NOT_FOUND,
-        "no sign-in waits under this code: it may be mistyped, expired, or decided already",
-        id=str(invocation.id),
-    )
+    words = "No sign-in waits under this code: it may be mistyped, expired, or decided already."
+    raise Failure(FailureKind.DEVICE_CODE_UNKNOWN, words, code="DeviceCodeNotFound")
 
 
 async def _require_no_guessing(context: Context) -> None:

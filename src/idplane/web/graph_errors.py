@@ -74,7 +74,7 @@ def graph_error(failure: Failure, request: HttpRequest) -> HttpResponse:
     body = {
         "error": {
             "code": failure.data.get("code") or row.code,
-            "message": failure.data.get("words") or row.message or f"{detail[0].upper()}{detail[1:]}.",
+            "message": failure.data.get("words") or row.message or f"{detail[0].upper()}{detail[1:].removesuffix('.')}.",
             "innerError": {
                 "date": call.received_at.strftime("%Y-%m-%dT%H:%M:%S"),
                 "request-id": call.request_id,

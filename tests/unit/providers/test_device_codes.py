@@ -110,19 +110,19 @@ async def test_what_was_decided_stays_decided(world: World, first: str, second: 
     await wait(world)
     await send(world, first)
     before = await stored(world)
-    assert await refusal(world, second) is FailureKind.RESOURCE_NOT_FOUND
+    assert await refusal(world, second) is FailureKind.DEVICE_CODE_UNKNOWN
     assert await stored(world) == before
 
 
 async def test_an_expired_code(world: World) -> None:
     await wait(world)
     world.clock.advance(timedelta(minutes=15))
-    assert await refusal(world) is FailureKind.RESOURCE_NOT_FOUND
+    assert await refusal(world) is FailureKind.DEVICE_CODE_UNKNOWN
 
 
 async def test_another_tenant_s_request(world: World) -> None:
     await wait(world, tenant=OTHER_TENANT)
-    assert await refusal(world) is FailureKind.RESOURCE_NOT_FOUND
+    assert await refusal(world) is FailureKind.DEVICE_CODE_UNKNOWN
     assert await refusal(world, caller=OTHER_OWNER, body={"user": ADA}) is FailureKind.INVALID_PARAMETER
     assert (await send(world, "approve", body={"user": EVE}, caller=OTHER_OWNER))["userId"] == EVE
 
@@ -149,14 +149,14 @@ async def test_each_try_is_in_the_log(world: World) -> None:
     await refusal(world, code="WRONGCODE")
     await send(world, "approve")
     events = [row.event for row in reversed(await world.store.read_log(ACTIVITY))]
-    assert [(one.caller_id, one.http_status) for one in events] == [(CONTRIBUTOR, 403), (OWNER, 404), (OWNER, 200)]
+    assert [(one.caller_id, one.http_status) for one in events] == [(CONTRIBUTOR, 403), (OWNER, 400), (OWNER, 200)]
     assert {one.operation for one in events} == {f"{DEVICE_CODES_TYPE}/approve/action"}
 
 
 async def test_guessing_ends_soon(world: World) -> None:
     await wait(world)
     for number in range(10):
-        assert await refusal(world, "show", f"WRONG{number}") is FailureKind.RESOURCE_NOT_FOUND
+        assert await refusal(world, "show", f"WRONG{number}") is FailureKind.DEVICE_CODE_UNKNOWN
     assert await refusal(world) is FailureKind.THROTTLED
     # Others are not in the guesser's way, and a minute without tries lifts it.
     await world.grant(0x25, "Owner", "/", READER)

@@ -1,5 +1,6 @@
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from tests.unit.sts.sts_world import AUTHORITY, OTHER_TENANT_ID, TENANT_ID, StsW
 from tests.unit.sts.user_world import People
 from tests.unit.web.test_graph_sign_ins import ORIGIN, surface_of
 
+from idplane.directory.first_party import graph_grants
 from idplane.directory.people import new_user
 from idplane.model.directory import UserDetails
 from idplane.model.failure import Failure
@@ -205,7 +207,8 @@ class TestUsers:
 
     async def test_the_last_owner_stays(self, desk: Desk) -> None:
         status, answer = await desk.call("DELETE", f"/users/{desk.people.ada.id}")
-        assert (status, answer["error"]["code"]) == (412, "CannotDeleteLastRbacAdminAssignment") or status in {400, 403}
+        assert (status, answer["error"]["code"]) == (412, "CannotDeleteLastRbacAdminAssignment")
+        assert (await desk.call("PATCH", f"/users/{desk.people.ada.id}", {"accountEnabled": False}))[0] == 412
         eve = await desk.make("users", "eve")
         await desk.world.commit(Put(collection=ROLE_ASSIGNMENTS, value=ownership(eve, desk.people, 2), expect=ABSENT))
         assert (await desk.call("DELETE", f"/users/{desk.people.ada.id}"))[0] == 204
@@ -230,6 +233,8 @@ class TestMe:
         assert (await desk.get("/me"))["id"] == eve
         assert (await desk.get(f"/users/{eve}"))["id"] == eve
         assert await desk.ids("/me/memberOf") == []
+        assert (await desk.call("POST", "/me/getMemberGroups", {}))[1]["value"] == []
+        assert (await desk.call("POST", f"/users/{desk.people.ada.id}/getMemberGroups", {}))[0] == 403
         assert (await desk.call("GET", f"/users/{desk.people.ada.id}"))[0] == 403
         assert (await desk.call("GET", "/users"))[0] == 403
 
@@ -335,6 +340,20 @@ class TestGroups:
     async def test_what_is_refused(self, desk: Desk, change: dict[str, object]) -> None:
         body = {"displayName": "x", "mailNickname": "x", "mailEnabled": False, "securityEnabled": True, **change}
         assert (await desk.call("POST", "/groups", body))[0] == 400
+
+    async def test_a_program_that_may_write_groups_makes_no_administrators(self, desk: Desk) -> None:
+        """Neither itself nor anybody else, directly or through a group of the group."""
+        admins, inner, app = await desk.make("groups", "admins"), await desk.make("groups", "inner"), desk.world.app
+        await desk.world.commit(Put(collection=ROLE_ASSIGNMENTS, value=ownership(admins, desk.people, 5), expect=ABSENT))
+        await desk.join(admins, inner)
+        await desk.people.change(replace(app, app_roles=graph_grants("Group.ReadWrite.All")))
+        issued = await desk.world.service.issue(desk.world.by_secret(audience="https://graph.microsoft.com"), desk.world.call())
+        desk.token = issued.access_token
+        reference = f"{AUTHORITY}/v1.0/directoryObjects/{app.id}"
+        for group in (admins, inner):
+            assert (await desk.join(group, app.id))[0] == 403
+            assert (await desk.call("PATCH", f"/groups/{group}", {"members@odata.bind": [reference]}))[0] == 403
+        assert (await desk.join(await desk.make("groups", "harmless"), app.id))[0] == 204
 
     async def test_questions_about_membership(self, desk: Desk) -> None:
         ada, team, mail, other = desk.people.ada.id, await desk.make("groups", "team"), "", await desk.make("groups", "other")
