@@ -72,6 +72,9 @@ async def test_what_can_be_granted_is_told_to_everyone(open_plane: OpenPlane) ->
     one = await plane.get(f"{path}/microsoft.managedidentity", by="nobody", version="2022-04-01")
     named = {operation["name"] for kind in one["resourceTypes"] for operation in kind["operations"]}
     assert "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action" in named
+    assert "Microsoft.ManagedIdentity/register/action" in {operation["name"] for operation in one["operations"]}
+    insights = await plane.get(f"{path}/Microsoft.Insights", by="nobody", version="2022-04-01")
+    assert {"components", "eventtypes/values"} <= {kind["name"] for kind in insights["resourceTypes"]}
     first = await plane.get(f"{path}?$top=3", by="nobody", version="2022-04-01")
     assert len(first["value"]) == 3
     names, link = [one["name"] for one in first["value"]], first["nextLink"]
