@@ -18,6 +18,8 @@ _GUID = "5eed0000-0000-4000-8000-000000000001"
 _NETWORK = "2021-05-01"
 _GENERIC = tuple(f"Resources_{word}" for word in ("CheckExistence", "CreateOrUpdate", "Delete", "Get", "Update"))
 """Operations whose api-version is that of the type."""
+_MANAGEMENT_GROUP = "/providers/Microsoft.Management/managementGroups/seed"
+_MANAGED = "AtManagementGroupScope"
 _SINCE = "eventTimestamp ge '2020-01-01T00:00:00Z'"
 _TEMPLATE = {
     "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
@@ -34,7 +36,8 @@ class Seeds:
 
     token: str
     places: Mapping[str, tuple[str, ...]]
-    """Values of path parameters; with a slash ahead where the parameter is a whole path."""
+    """Values of path parameters, by their names: with a slash ahead where a parameter is a whole path, behind the word of its
+    operations where it is theirs alone, and ahead of the end of their names likewise."""
     bodies: Mapping[str, Mapping[str, Any]]
     """Members that make sense, by the start of an operation's name."""
     queries: Mapping[str, Mapping[str, str]]
@@ -83,11 +86,18 @@ def sow(up: Up) -> Seeds:
         "permissions": [{"actions": ["*/read"], "notActions": []}],
     }
     sower.put(f"{group}/providers/Microsoft.Authorization/roleDefinitions/{_GUID}", "2022-04-01", properties=custom)
+    sower.put(_MANAGEMENT_GROUP, "2020-05-01", properties={"displayName": "seed"})
     operations = _deployments(sower, subscription, group)
-    sower.put("/providers/Microsoft.Management/managementGroups/seed", "2020-05-01", properties={"displayName": "seed"})
     sower.put(f"{subscription}/tagNames/seed", "2021-04-01")
     sower.put(f"{subscription}/tagNames/seed/tagValues/seed", "2021-04-01")
     denies = f"{group}/providers/Microsoft.Authorization/denyAssignments/{_GUID}"
+    denied = {
+        "denyAssignmentName": "Seed",
+        "permissions": [{"actions": ["Microsoft.Batch/*/delete"], "notActions": []}],
+        "principals": [{"id": "00000000-0000-0000-0000-000000000000", "type": "SystemDefined"}],
+        "excludePrincipals": [{"id": principal, "type": "ServicePrincipal"}],
+    }
+    sower.put(denies, "2024-07-01-preview", properties=denied)
     return Seeds(
         token=sower.token,
         places={
@@ -97,7 +107,11 @@ def sow(up: Up) -> Seeds:
             "groupId": ("seed",),
             "resourceName": ("seed", "seed", "new"),
             "federatedIdentityCredentialResourceName": ("seed", "seed", "new"),
-            "resourceProviderNamespace": ("Microsoft.Network", "Microsoft.Network", "Microsoft.Logic"),
+            "resourceProviderNamespace": ("Microsoft.Network",),
+            "Providers resourceProviderNamespace": ("Microsoft.Logic",),
+            "DeploymentOperations /scope": (group.strip("/"),),
+            "Deployments /scope": (group.strip("/"),),
+            "SystemAssignedIdentities /scope": (machine.strip("/"),),
             "parentResourcePath": ("",),
             "resourceType": ("virtualNetworks",),
             "/scope": tuple(one.strip("/") for one in (group, group, machine, subscription)),
@@ -108,7 +122,7 @@ def sow(up: Up) -> Seeds:
             "/denyAssignmentId": (denies.strip("/"),),
             "roleDefinitionId": (_GUID, _READER),
             "deploymentName": ("seed", "seed", "new"),
-            "operationId": operations,
+            **operations,
             "tagName": ("seed", "seed", "new"),
             "tagValue": ("seed", "new"),
         },
@@ -140,16 +154,22 @@ def sow(up: Up) -> Seeds:
     )
 
 
-def _deployments(sower: _Sower, subscription: str, group: str) -> tuple[str, ...]:
-    """One at each scope, with outputs for an operation of its own; the ids of these."""
-    found = []
-    for scope, more in ((group, {}), (subscription, {"location": "westeurope"}), ("", {"location": "westeurope"})):
+def _deployments(sower: _Sower, subscription: str, group: str) -> dict[str, tuple[str, ...]]:
+    """One at each scope, with outputs for an operation of its own; the ids of these, as places."""
+    found: dict[str, tuple[str, ...]] = {}
+    for place, scope in (
+        ("", group),
+        ("AtSubscriptionScope", subscription),
+        ("AtTenantScope", ""),
+        (_MANAGED, _MANAGEMENT_GROUP),
+    ):
         deployment = f"{scope}/providers/Microsoft.Resources/deployments/seed"
+        more = {} if scope == group else {"location": "westeurope"}
         sower.put(deployment, "2021-04-01", **_DEPLOYMENT, **more)
         while not (operations := sower.get(f"{deployment}/operations", "2021-04-01")["value"]):
             """Until it has begun."""
-        found.append(str(operations[0]["operationId"]))
-    return tuple(found)
+        found[f"operationId{place}"] = (str(operations[0]["operationId"]),)
+    return found
 
 
 def _move(subscription: str, resource: str) -> dict[str, Any]:

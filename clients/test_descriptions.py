@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 from tests.stories.planes import Up
 
 pytestmark = pytest.mark.xdist_group("descriptions")
-_EXAMPLES = {GenerationMode.POSITIVE: 8, GenerationMode.NEGATIVE: 4}
+_EXAMPLES = {GenerationMode.POSITIVE: 6, GenerationMode.NEGATIVE: 3}
 """For each operation, of what is allowed and of what is not."""
 _CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
 _METHODS = ("get", "head", "put", "patch", "post", "delete")
@@ -41,7 +41,7 @@ class Asker:
     refused: dict[str, str] = field(default_factory=dict)
 
     def ask(self, case: Any, name: str, chosen: int) -> None:
-        case.path_parameters = _placed(case.operation.path, dict(case.path_parameters or {}), self.seeds.places, chosen)
+        case.path_parameters = _placed(name, case.operation.path, dict(case.path_parameters or {}), self.seeds.places, chosen)
         if chosen % 4:
             case.query = _asked(dict(case.query), name, self.seeds)
             case.body = _sensible(case.body, name, self.seeds, alone=chosen % 2 == 0)
@@ -112,13 +112,18 @@ def _ask(asker: Asker, operation: Any, mode: GenerationMode, version: str) -> No
         assert mode is GenerationMode.NEGATIVE
 
 
-def _placed(template: str, made_up: dict[str, Any], places: Mapping[str, tuple[str, ...]], chosen: int) -> dict[str, Any]:
+def _placed(
+    operation: str, template: str, made_up: dict[str, Any], places: Mapping[str, tuple[str, ...]], chosen: int
+) -> dict[str, Any]:
     """Mostly what exists; some names stay as they were made up, but not those that make a path Resource Manager's."""
+    family, _, action = operation.partition("_")
+    end = action[action.index("At") :] if "At" in action else ""
     parameters = {}
     for at, (name, value) in enumerate(sorted(made_up.items())):
         whole = template.startswith(f"/{{{name}}}")
-        choices = places.get(f"/{name}" if whole else name)
-        kept = not whole and name != "subscriptionId" and (chosen >> (3 * at + 2)) & 7 == 0
+        spelled = f"/{name}" if whole else name
+        choices = places.get(f"{family} {spelled}") or places.get(f"{spelled}{end}") or places.get(spelled)
+        kept = not whole and name != "subscriptionId" and (chosen >> (3 * at + 2)) & 15 == 0
         parameters[name] = value if choices is None or kept else choices[(chosen >> (2 * at + 2)) % len(choices)]
     return parameters
 

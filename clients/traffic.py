@@ -142,6 +142,10 @@ class Wire:
         answer = self.transport.exchanges[-1]
         return answer.status, answer.received
 
+    def forget(self) -> None:
+        """Leave the last exchange out: of those that only wait, one is enough."""
+        self.transport.exchanges.pop()
+
     def settle(self) -> None:
         """Wait for the operation that the last answer tells of."""
         headers = {name.lower(): value for name, value in self.transport.exchanges[-1].headers.items()}
@@ -151,6 +155,7 @@ class Wire:
             answer = self.transport.exchanges[-1]
             if answer.status != 202 and (answer.received or {}).get("status") not in ("Running", "InProgress", "Accepted"):
                 return
+            self.forget()
 
     def again(self, exchange: Exchange, token: str) -> int:
         """The same request by another bearer; the status."""

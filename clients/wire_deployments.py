@@ -131,6 +131,7 @@ def _ended(wire: Wire, deployment: str) -> str:
         state: str = wire.good("GET", deployment, _VERSION)["properties"]["provisioningState"]
         if state not in ("Accepted", "Running"):
             return state
+        wire.forget()
 
 
 def _asked(*resources: dict[str, Any]) -> dict[str, Any]:

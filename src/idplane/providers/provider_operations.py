@@ -1,6 +1,6 @@
 """`Microsoft.Authorization/providerOperations`: what can be granted, of all namespaces (control-plane.md section 9).
 
-What is listed is what is served: the operations that a namespace declares, and those of its types where it declares none.
+What is listed is what is served: the operations that a namespace declares, and those that follow from its types and actions.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def provider_operations(catalogue: ProviderCatalogue) -> Provider:
 
 
 def _metadata(provider: Provider) -> JsonObject:
-    known = provider.operations or operations_of(provider.namespace, provider.types)
+    known = _known(provider)
     types = {one.path.lower(): one for one in provider.types}
     by_type: dict[str, list[OperationInfo]] = {}
     for operation in known:
@@ -76,6 +76,22 @@ def _metadata(provider: Provider) -> JsonObject:
         ],
         "operations": _shown(by_type.get("", ())),
     }
+
+
+def _known(provider: Provider) -> Iterable[OperationInfo]:
+    """What is declared in words, and what follows from the types and actions; each name once."""
+    actions = (
+        OperationInfo(
+            name=action.permission or f"{provider.namespace}/{word}/action",
+            provider=provider.namespace,
+            resource=provider.namespace,
+            operation=f"{word}/action of {provider.namespace}",
+            data=action.data,
+        )
+        for word, action in provider.actions.items()
+    )
+    found = (*actions, *operations_of(provider.namespace, provider.types), *provider.operations)
+    return {one.name.lower(): one for one in found}.values()
 
 
 def _type_of(operation: OperationInfo, types: Iterable[str]) -> str:
