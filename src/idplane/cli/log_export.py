@@ -34,7 +34,6 @@ _KINDS = {"activity": replace(ACTIVITY, addresses=activity_addresses), "signins"
 _RECORDS: dict[str, Callable[[Iterable[JsonObject]], list[JsonObject]]] = {
     "activity": activity_records,
     "signins": sign_in_records,
-    "user-signins": sign_in_records,
 }
 
 _EXAMPLES = """\b

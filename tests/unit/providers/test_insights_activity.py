@@ -87,7 +87,9 @@ async def busy(world: World) -> World:
         resource_id=f"{SUB}/resourceGroups/Web2/providers/Microsoft.Web/sites/a",
         operation="Microsoft.Web/sites/delete",
     )
-    await log(world, 4, status=EventStatus.FAILED, sub_status="DenyAssignmentAuthorizationFailed", http_status=403, because=guid(0x99))
+    await log(
+        world, 4, status=EventStatus.FAILED, sub_status="DenyAssignmentAuthorizationFailed", http_status=403, because=guid(0x99)
+    )
     await log(world, 5, resource_id=VM.lower())
     await log(world, 6, subscription_id=None, resource_id="/", operation="Microsoft.Authorization/roleAssignments/write")
     await log(world, 7, tenant_id=OTHER_TENANT, subscription_id=OTHER_SUBSCRIPTION)
