@@ -8,14 +8,31 @@ from pathlib import Path
 
 import pytest
 from clients.azure_cli_world import Az, operator_az
+from clients.traffic import Wire
 from tests.stories.planes import Up
 
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """A running plane for one module: a process with a data folder of its own."""
-    plane = Up(tmp_path_factory.mktemp("plane") / "data")
+    plane = Up(tmp_path_factory.mktemp("plane") / "data", "--no-rates")
     yield plane
+    plane.stop()
+
+
+@pytest.fixture(scope="module")
+def unlimited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """The same without Azure's limits: for tests that ask more than a tenant may."""
+    plane = Up(tmp_path_factory.mktemp("plane") / "data", "--profile", "open")
+    yield plane
+    plane.stop()
+
+
+@pytest.fixture(scope="session")
+def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    """One running plane for all tests of Azure's management SDKs; each works in resource groups of its own."""
+    plane = Up(tmp_path_factory.mktemp("wire") / "data", "--profile", "open")
+    yield Wire(plane)
     plane.stop()
 
 

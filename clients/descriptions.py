@@ -14,17 +14,17 @@ __all__ = ["SPECIFICATIONS", "Operation", "operations", "operations_of"]
 
 SPECIFICATIONS = Path(__file__).parent / "specifications" / "specification"
 _METHODS = ("get", "head", "put", "patch", "post", "delete")
-_PLACES = {
+_WHOLE = {
     "scope": r"(?:.+/)?",
     "roleAssignmentId": r"(?:.+/)?providers/Microsoft\.Authorization/roleAssignments/[^/]+",
     "denyAssignmentId": r"(?:.+/)?providers/Microsoft\.Authorization/denyAssignments/[^/]+",
     "roleId": r"(?:.+/)?providers/Microsoft\.Authorization/roleDefinitions/[^/]+",
     # What is generic matches everything; it is confirmed by the type that the requests below use for nothing else.
     "resourceId": r"subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+",
-    "parentResourcePath": r".*",
-    "resourceProviderNamespace": r"[^/]+\.[^/]+",
 }
-"""What stands for a parameter in a path, where it is not one segment."""
+"""What stands for the parameters that paths begin with."""
+_PLACES = {"parentResourcePath": r".*", "resourceProviderNamespace": r"[^/]+\.[^/]+"}
+"""What stands for other parameters, where it is not one segment."""
 _GENERIC = re.compile(r"Resources_(?!List|Move|Validate)")
 """Operations whose api-version is the target type's."""
 _GENERIC_TYPE = re.compile(r"/providers/Microsoft\.Network/+virtualNetworks/[^/]+$", re.IGNORECASE)
@@ -105,12 +105,13 @@ def _declared(file: Path) -> Iterator[Operation]:
 
 def _pattern(template: str) -> re.Pattern[str]:
     parts = []
-    for segment in template.strip("/").split("/"):
+    for at, segment in enumerate(template.strip("/").split("/")):
         name = segment.strip("{}")
         if name == segment:
             parts.append(re.escape(segment) + "/")
         elif name == "scope":
-            parts.append(f"(?P<{name}>{_PLACES[name]})")
+            parts.append(f"(?P<{name}>{_WHOLE[name]})")
         else:
-            parts.append(f"(?P<{name}>{_PLACES.get(name, '[^/]+')})/")
+            place = _PLACES.get(name, "[^/]+") if at else _WHOLE[name]
+            parts.append(f"(?P<{name}>{place})/")
     return re.compile("/+" + "".join(parts) + "?", re.IGNORECASE)

@@ -32,20 +32,21 @@ def someone(az: Az, group: str) -> Any:
 def test_role_definitions(up: Up, az: Az, tmp_path: Path) -> None:
     subscription = f"/subscriptions/{up.info['subscription_id']}"
     file = tmp_path / "role.json"
-    role = {"Name": "Operator of machines", "Description": "starts", "AssignableScopes": [subscription]}
+    name = "Operator of machines"
+    role = {"Name": name, "Description": "starts", "AssignableScopes": [subscription]}
     file.write_text(json.dumps({**role, "Actions": ["Microsoft.Compute/virtualMachines/start/action"], "NotActions": []}))
     made = az("role", "definition", "create", "--role-definition", str(file))
-    assert (made["roleName"], made["roleType"], made["assignableScopes"]) == (role["Name"], "CustomRole", [subscription])
+    assert (made["roleName"], made["roleType"], made["assignableScopes"]) == (name, "CustomRole", [subscription])
     file.write_text(json.dumps({**role, "Actions": ["Microsoft.Compute/*/read"], "NotActions": []}))
     updated = az("role", "definition", "update", "--role-definition", str(file))
     assert updated["permissions"][0]["actions"] == ["Microsoft.Compute/*/read"]
     assert updated["name"] == made["name"]
-    assert az("role", "definition", "list", "--custom-role-only", "--query", "[].roleName") == [role["Name"]]
+    assert az("role", "definition", "list", "--custom-role-only", "--query", "[].roleName") == [name]
     [reader] = az("role", "definition", "list", "--name", "Reader")
     assert (reader["name"], reader["permissions"][0]["actions"]) == ("acdd72a7-3385-48ef-bd42-f606fba81ae7", ["*/read"])
-    file.write_text(json.dumps({**role, "Name": "Nothing", "Actions": ["Contoso.Unknown/things/read"]}))
+    file.write_text(json.dumps({**role, "Name": "Nothing", "Actions": ["no action"]}))
     az.refused("role", "definition", "create", "--role-definition", str(file))
-    az("role", "definition", "delete", "--name", role["Name"])
+    az("role", "definition", "delete", "--name", name)
     assert az("role", "definition", "list", "--custom-role-only") == []
 
 
@@ -120,13 +121,22 @@ def test_deny_assignments(az: Az, someone: Any) -> None:
     scope = az("group", "create", "--name", "denied", "--location", "westeurope")["id"]
     deny = ("role", "deny-assignment")
     kept = az(
-        *(*deny, "create", "--name", "Nobody deletes", "--scope", scope, "--actions", "*/delete"),
+        *(
+            *deny,
+            "create",
+            "--name",
+            "Nobody deletes",
+            "--scope",
+            scope,
+            "--actions",
+            "Microsoft.Resources/subscriptions/resourceGroups/delete",
+        ),
         *("--exclude-principal-ids", someone["principalId"], "--exclude-principal-types", "ServicePrincipal"),
     )
     assert kept["denyAssignmentName"] == "Nobody deletes"
     assert az(*deny, "list", "--scope", scope, "--query", "[].denyAssignmentName") == ["Nobody deletes"]
     assert "DenyAssignmentAuthorizationFailed" in az.refused("group", "delete", "--name", "denied", "--yes")
-    az(*deny, "delete", "--ids", kept["id"])
+    az(*deny, "delete", "--id", kept["id"], "--yes")
     assert az(*deny, "list", "--scope", scope) == []
     az("group", "delete", "--name", "denied", "--yes")
 

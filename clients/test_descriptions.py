@@ -66,9 +66,9 @@ class Asker:
 
 
 @pytest.fixture
-def asker(up: Up) -> Iterator[Asker]:
+def asker(unlimited: Up) -> Iterator[Asker]:
     with requests.Session() as session:
-        yield Asker(up=up, session=session, seeds=sow(up))
+        yield Asker(up=unlimited, session=session, seeds=sow(unlimited))
 
 
 @pytest.mark.parametrize("file", _FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
@@ -126,7 +126,7 @@ def _placed(template: str, made_up: dict[str, Any], places: Mapping[str, tuple[s
 def _asked(query: dict[str, Any], name: str, seeds: Seeds) -> dict[str, Any]:
     """Without a made-up filter, which would be refused, and with what is needed."""
     query.pop("$filter", None)
-    return next((query | needed for start, needed in seeds.queries.items() if name.startswith(start)), query)
+    return next(({**query, **needed} for start, needed in seeds.queries.items() if name.startswith(start)), query)
 
 
 def _sensible(body: Any, name: str, seeds: Seeds, *, alone: bool) -> Any:

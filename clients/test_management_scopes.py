@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.mgmt.authorization import AuthorizationManagementClient
-from azure.mgmt.authorization.models import RoleAssignmentCreateParameters
+from azure.mgmt.authorization.v2022_04_01.models import RoleAssignmentCreateParameters
 from azure.mgmt.managementgroups import ManagementGroupsMgmtClient
 from azure.mgmt.managementgroups.models import (
     CheckNameAvailabilityRequest,
     CreateManagementGroupDetails,
     CreateManagementGroupProperties,
     CreateManagementGroupRequest,
+    CreateOrUpdateSettingsProperties,
+    CreateOrUpdateSettingsRequest,
     CreateParentGroupInfo,
     PatchManagementGroupRequest,
 )
@@ -125,6 +127,20 @@ def test_subscriptions_come_and_go_and_roles_with_them(idplane: LocalPlane, grou
     assert inherited() == []
 
 
+def test_settings_of_the_hierarchy(idplane: LocalPlane, groups: ManagementGroupsMgmtClient) -> None:
+    home = make(groups, "home").id
+    properties = CreateOrUpdateSettingsProperties(require_authorization_for_group_creation=True, default_management_group=home)
+    wanted = CreateOrUpdateSettingsRequest(properties=properties)
+    made = groups.hierarchy_settings.create_or_update(idplane.tenant_id, wanted)
+    assert (made.properties.default_management_group, made.properties.require_authorization_for_group_creation) == (home, True)
+    assert [one.name for one in groups.hierarchy_settings.list(idplane.tenant_id).value] == ["default"]
+    second = idplane.subscription("second").rpartition("/")[2]
+    assert groups.management_group_subscriptions.get_subscription("home", second).name == second
+    groups.hierarchy_settings.delete(idplane.tenant_id)
+    with pytest.raises(ResourceNotFoundError):
+        groups.hierarchy_settings.get(idplane.tenant_id)
+
+
 # Locks ----------------------------------------------------------------------------------------------------------------
 
 
@@ -173,15 +189,15 @@ def test_a_read_only_scope_says_which_lock_it_is(idplane: LocalPlane, locks: Man
 
 
 def test_locks_in_three_pages(idplane: LocalPlane, locks: ManagementLockClient) -> None:
-    for number in range(11):
-        group = idplane.resource_group(f"group-{number}")
+    groups = [idplane.resource_group(f"group-{number}") for number in range(11)]
+    for group in groups:
         for name in range(20):
             locks.management_locks.create_or_update_by_scope(group, f"lock-{name}", ManagementLockObject(level="CanNotDelete"))
     pages = list(locks.management_locks.list_at_subscription_level().by_page())
     names = [(one.id) for page in pages for one in page]
     assert (len(names), len(set(names)), len(pages) >= 3) == (220, 220, True)
     with pytest.raises(HttpResponseError) as refused:
-        locks.management_locks.create_or_update_by_scope(group, "more", ManagementLockObject(level="CanNotDelete"))
+        locks.management_locks.create_or_update_by_scope(groups[0], "more", ManagementLockObject(level="CanNotDelete"))
     assert refusal(refused) == (400, "LockLimitExceeded")
 
 

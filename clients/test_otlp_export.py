@@ -42,7 +42,7 @@ class Collector:
 
 
 def uid(record: Any) -> str:
-    return next(one.value.string_value for one in record.attributes if one.key == "log.record.uid")
+    return next(str(one.value.string_value) for one in record.attributes if one.key == "log.record.uid")
 
 
 def body_of(record: Any) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from clients.descriptions import SPECIFICATIONS, Operation, operations
-from clients.traffic import AUDIENCE, Exchange, Wire, written
+from clients.traffic import Exchange, Wire, written
 from clients.wire_authorization import authorization
-from clients.wire_deployments import deployments
+from clients.wire_deployments import deployments, management_group_deployments
 from clients.wire_identities import identities
 from clients.wire_logs import logs
 from clients.wire_reasons import NOT_EXERCISED, NOT_REFUSED, excused
@@ -22,7 +22,7 @@ from clients.wire_resources import resources
 from tests.stories.planes import Up
 
 pytestmark = pytest.mark.xdist_group("wire")
-_PARTS = (identities, authorization, resources, deployments, logs)
+_PARTS = (identities, authorization, resources, deployments, management_group_deployments, logs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Traffic:
 
 
 @pytest.fixture(scope="module")
-def traffic(up: Up, tmp_path_factory: pytest.TempPathFactory) -> Traffic:
-    wire = Wire(up)
+def traffic(unlimited: Up, tmp_path_factory: pytest.TempPathFactory) -> Traffic:
+    wire = Wire(unlimited)
     for part in _PARTS:
         part(wire)
     _by_others(wire)
@@ -66,8 +66,7 @@ def _command_prefers(operation: Operation) -> bool:
 def _by_others(wire: Wire) -> None:
     """Each operation once more, by somebody who may do nothing, and by nobody."""
     machine = f"{wire.subscription}/resourceGroups/msi/providers/Microsoft.Compute/virtualMachines/vm"
-    told = wire.up.cli("token", "--as", machine, "--resource", AUDIENCE, "--json")
-    token = json.loads(told.stdout)["access_token"]
+    token = wire.token_of(machine)
     asked: dict[str, Exchange] = {}
     for exchange in wire.transport.exchanges:
         for operation, _ in exchange.operations():
@@ -144,6 +143,6 @@ def _validated(folder: Path, index: list[dict[str, Any]]) -> list[dict[str, Any]
     (folder / "index.json").write_text(json.dumps(index))
     program = Path(__file__).parent / "oav" / "validate.js"
     command = ["node", program, SPECIFICATIONS, folder / "index.json", folder / "found.json"]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True)
     found: list[dict[str, Any]] = json.loads((folder / "found.json").read_text())
     return found

@@ -17,7 +17,7 @@ from clients.descriptions import Operation, operations_of
 if TYPE_CHECKING:
     from tests.stories.planes import Up
 
-__all__ = ["AUDIENCE", "Exchange", "Operator", "Recorder", "Wire"]
+__all__ = ["AUDIENCE", "Bearer", "Exchange", "Recorder", "Wire", "written"]
 
 AUDIENCE = "https://management.azure.com"
 _KEPT = ("content-type", "location", "azure-asyncoperation", "retry-after")
@@ -69,7 +69,7 @@ class Exchange:
         return {"liveRequest": request, "liveResponse": response}
 
 
-class Recorder(RequestsTransport):
+class Recorder(RequestsTransport):  # type: ignore[misc]  # azure-core exports it by a module attribute that mypy cannot see into
     """azure-core's ordinary transport, with a memory. Credentials are not remembered."""
 
     def __init__(self, ca_file: str) -> None:
@@ -98,8 +98,8 @@ class Recorder(RequestsTransport):
 
 
 @dataclass(frozen=True, slots=True)
-class Operator:
-    """The plane's owner as a credential of Azure's clients."""
+class Bearer:
+    """Whoever has a token, as a credential of Azure's clients."""
 
     token: str = field(repr=False)
 
@@ -121,11 +121,17 @@ class Wire:
         self.token = up.operator_token(AUDIENCE)
         self.transport = Recorder(self.ca_file)
 
-    def client(self, kind: Any, **options: Any) -> Any:
-        """One of Azure's management clients, of the plane's owner."""
+    def client(self, kind: Any, token: str | None = None, **options: Any) -> Any:
+        """One of Azure's management clients, of the plane's owner or of a token's bearer."""
         scopes = [f"{AUDIENCE}/.default"]
         options = {"base_url": self.url, "credential_scopes": scopes, "transport": self.transport, "retry_total": 0, **options}
-        return kind(Operator(self.token), self.subscription_id, **options)
+        return kind(Bearer(token or self.token), self.subscription_id, **options)
+
+    def token_of(self, resource: str) -> str:
+        """What a resource's own identity gets for Resource Manager."""
+        ended = self.up.cli("token", "--as", resource, "--resource", AUDIENCE, "--json")
+        token: str = json.loads(ended.stdout)["access_token"]
+        return token
 
     def call(self, method: str, path: str, version: str, body: Any = None, **query: str) -> Any:
         """A request by itself; its status, and the body of the answer."""

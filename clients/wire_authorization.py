@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import uuid
 
-import pytest
-from azure.core.exceptions import HttpResponseError
 from azure.mgmt.authorization import AuthorizationManagementClient
 from azure.mgmt.authorization.v2022_04_01.models import Permission, RoleAssignmentCreateParameters, RoleDefinition
+from clients.sdk import fails, refused
 from clients.traffic import Wire
 
 __all__ = ["authorization"]
@@ -30,8 +29,7 @@ def authorization(wire: Wire) -> None:
         _permissions(client, identity)
         assert list(client.provider_operations_metadata.list())
         assert client.provider_operations_metadata.get("Microsoft.Compute").resource_types
-        with pytest.raises(HttpResponseError):
-            client.provider_operations_metadata.get("Microsoft.Nowhere")
+        fails(lambda: client.provider_operations_metadata.get("Microsoft.Nowhere"))
     operations = "/providers/Microsoft.Authorization/providerOperations"
     wire.good("GET", f"{operations}/Microsoft.KeyVault", _VERSION, **{"$expand": "resourceTypes"})
 
@@ -52,25 +50,20 @@ def _assignments(wire: Wire, client: AuthorizationManagementClient, principal: s
     assert list(assignments.list_for_resource_group("rbac", filter="atScope()"))
     assert list(assignments.list_for_resource("rbac", "Microsoft.ManagedIdentity", "userAssignedIdentities", "one"))
     assert list(assignments.list_for_scope(identity, filter=f"assignedTo('{principal}')"))
-    for expected, scope, named, parameters in (
-        ((409, "RoleAssignmentExists"), group, str(uuid.uuid4()), wanted),
-        ((400, "PrincipalNotFound"), group, str(uuid.uuid4()), _with(definition, _NOBODY)),
-        ((400, "RoleAssignmentUpdateNotPermitted"), identity, name, wanted),
-    ):
-        with pytest.raises(HttpResponseError) as refused:
-            assignments.create(scope, named, parameters)
-        assert (refused.value.status_code, refused.value.error.code) == expected
+    refused(
+        ((409, "RoleAssignmentExists"), lambda: assignments.create(group, str(uuid.uuid4()), wanted)),
+        ((400, "PrincipalNotFound"), lambda: assignments.create(group, str(uuid.uuid4()), _with(definition, _NOBODY))),
+        ((400, "RoleAssignmentUpdateNotPermitted"), lambda: assignments.create(identity, name, wanted)),
+    )
     for _ in range(2):
         assignments.delete(group, name)
         assignments.delete_by_id(f"{identity}/providers/Microsoft.Authorization/roleAssignments/{other}")
-    for lookup in (
+    fails(
         lambda: assignments.get(group, name),
         lambda: assignments.get_by_id(made.id),
         lambda: assignments.list_for_resource_group("nowhere").next(),
         lambda: assignments.list_for_subscription(filter="nonsense").next(),
-    ):
-        with pytest.raises(HttpResponseError):
-            lookup()
+    )
 
 
 def _with(definition: str, principal: str) -> RoleAssignmentCreateParameters:
@@ -91,15 +84,13 @@ def _definitions(wire: Wire, client: AuthorizationManagementClient, group: str, 
     assert list(definitions.list(group, filter="roleName eq 'Looker'"))
     assert list(definitions.list(group, filter="type eq 'CustomRole'"))
     held = client.role_assignments.create(group, str(uuid.uuid4()), _with(made.id, principal))
-    for refused in (
+    fails(
         lambda: definitions.delete(group, name),
         lambda: definitions.create_or_update(group, str(uuid.uuid4()), wanted),
         lambda: definitions.get(group, _NOBODY),
         lambda: definitions.list(group, filter="nonsense").next(),
         lambda: definitions.delete(group, _READER),
-    ):
-        with pytest.raises(HttpResponseError):
-            refused()
+    )
     client.role_assignments.delete_by_id(held.id)
     for _ in range(2):
         definitions.delete(group, name)
@@ -108,22 +99,31 @@ def _definitions(wire: Wire, client: AuthorizationManagementClient, group: str, 
 def _denies(wire: Wire, client: AuthorizationManagementClient, identity: str, principal: str) -> None:
     group = identity.partition("/providers/")[0]
     denies = client.deny_assignments
+    one = f"{group}/providers/Microsoft.Authorization/denyAssignments/{uuid.uuid4()}"
+    everyone = {"id": "00000000-0000-0000-0000-000000000000", "type": "SystemDefined"}
+    properties = {
+        "denyAssignmentName": "No deletion",
+        "permissions": [{"actions": ["Microsoft.Compute/*/delete"], "notActions": [], "dataActions": [], "notDataActions": []}],
+        "principals": [everyone],
+        "excludePrincipals": [{"id": principal, "type": "ServicePrincipal"}],
+        "scope": group,
+    }
+    wire.good("PUT", one, "2024-07-01-preview", {"properties": properties})
+    denies.get(group, one.rpartition("/")[2])
+    denies.get_by_id(one)
     list(denies.list())
     list(denies.list_for_resource_group("rbac"))
     list(denies.list_for_resource("rbac", "Microsoft.ManagedIdentity", "", "userAssignedIdentities", "one"))
     list(denies.list_for_scope(identity, filter="atScope()"))
     missing = f"{group}/providers/Microsoft.Authorization/denyAssignments/{_NOBODY}"
-    for refused in (
+    fails(
         lambda: denies.get(group, _NOBODY),
         lambda: denies.get_by_id(missing),
         lambda: denies.list_for_resource_group("nowhere").next(),
-    ):
-        with pytest.raises(HttpResponseError):
-            refused()
+    )
 
 
 def _permissions(client: AuthorizationManagementClient, identity: str) -> None:
     assert list(client.permissions.list_for_resource_group("rbac"))
     assert list(client.permissions.list_for_resource("rbac", "Microsoft.ManagedIdentity", "", "userAssignedIdentities", "one"))
-    with pytest.raises(HttpResponseError):
-        client.permissions.list_for_resource_group("nowhere").next()
+    fails(lambda: client.permissions.list_for_resource_group("nowhere").next())

@@ -7,27 +7,7 @@ from typing import Any
 
 __all__ = ["NEVER_DEEP", "NOT_EXERCISED", "NOT_REFUSED", "excused"]
 
-_LATER = "not served yet"
-NOT_EXERCISED: Mapping[str, str] = {
-    "2022-04-01 DenyAssignments_Get": _LATER,
-    "2022-04-01 DenyAssignments_GetById": _LATER,
-    "2021-04-01 DeploymentOperations_GetAtManagementGroupScope": _LATER,
-    "2021-04-01 DeploymentOperations_ListAtManagementGroupScope": _LATER,
-    "2021-04-01 Deployments_CancelAtManagementGroupScope": _LATER,
-    "2021-04-01 Deployments_CheckExistenceAtManagementGroupScope": _LATER,
-    "2021-04-01 Deployments_CreateOrUpdateAtManagementGroupScope": _LATER,
-    "2021-04-01 Deployments_DeleteAtManagementGroupScope": _LATER,
-    "2021-04-01 Deployments_ExportTemplateAtManagementGroupScope": _LATER,
-    "2021-04-01 Deployments_GetAtManagementGroupScope": _LATER,
-    "2021-04-01 Deployments_ListAtManagementGroupScope": _LATER,
-    "2021-04-01 Deployments_ValidateAtManagementGroupScope": _LATER,
-    "2021-04-01 Deployments_WhatIfAtManagementGroupScope": _LATER,
-    "2021-04-01 ResourceGroups_ExportTemplate": _LATER,
-    "2021-04-01 Tags_CreateOrUpdateAtScope": _LATER,
-    "2021-04-01 Tags_DeleteAtScope": _LATER,
-    "2021-04-01 Tags_GetAtScope": _LATER,
-    "2021-04-01 Tags_UpdateAtScope": _LATER,
-}
+NOT_EXERCISED: Mapping[str, str] = {}
 """Operations without an answer that succeeds, and why."""
 
 _PUBLIC = "whoever is signed in may ask, and there is nothing in it that could be wrong"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-from azure.core.exceptions import HttpResponseError
+from typing import Any
+
 from azure.mgmt.resource.resources import ResourceManagementClient
 from azure.mgmt.resource.resources.models import GenericResource, ResourceGroup, ResourceGroupPatchable
+from clients.sdk import fails
 from clients.traffic import Wire
 
 __all__ = ["resources"]
@@ -26,6 +27,8 @@ def resources(wire: Wire) -> None:
     _namespaces(wire)
     _tag_names(wire)
     _questions(wire)
+    _tags(wire)
+    _exports(wire)
     _moves(wire)
 
 
@@ -50,15 +53,13 @@ def _groups(client: ResourceManagementClient) -> None:
     assert len(list(groups.list(top=1))) >= 3
     assert list(groups.list(filter="tagName eq 'team' and tagValue eq 'shop'"))
     groups.begin_delete("gone").result()
-    for refused in (
+    fails(
         lambda: groups.get("gone"),
         lambda: groups.update("gone", ResourceGroupPatchable(tags={})),
         lambda: groups.begin_delete("gone").result(),
         lambda: groups.create_or_update("ends.", ResourceGroup(location="westeurope")),
         lambda: groups.list(filter="nonsense").next(),
-    ):
-        with pytest.raises(HttpResponseError):
-            refused()
+    )
 
 
 def _instances(client: ResourceManagementClient) -> None:
@@ -77,14 +78,12 @@ def _instances(client: ResourceManagementClient) -> None:
     assert not every.check_existence(*place("absent"), api_version=_NETWORK)
     for _ in range(2):
         every.begin_delete(*place("long"), api_version=_NETWORK).result()
-    for refused in (
+    fails(
         lambda: every.get(*place("absent"), api_version=_NETWORK),
         lambda: every.get(*place("absent"), api_version="1999-01-01"),
         lambda: every.begin_update(*place("absent"), GenericResource(tags={}), api_version=_NETWORK).result(),
         lambda: every.begin_create_or_update(*place("one", "nowhere"), body, api_version=_NETWORK).result(),
-    ):
-        with pytest.raises(HttpResponseError):
-            refused()
+    )
 
 
 def _by_id(wire: Wire, client: ResourceManagementClient) -> None:
@@ -99,13 +98,11 @@ def _by_id(wire: Wire, client: ResourceManagementClient) -> None:
     for _ in range(2):
         every.begin_delete_by_id(one, api_version=_NETWORK).result()
     assert not every.check_existence_by_id(one, api_version=_NETWORK)
-    for refused in (
+    fails(
         lambda: every.get_by_id(one, api_version=_NETWORK),
         lambda: every.begin_update_by_id(one, GenericResource(tags={}), api_version=_NETWORK).result(),
         lambda: every.begin_create_or_update_by_id(one, GenericResource(), api_version=_NETWORK).result(),
-    ):
-        with pytest.raises(HttpResponseError):
-            refused()
+    )
 
 
 def _lists(wire: Wire) -> None:
@@ -197,8 +194,8 @@ def _tags(wire: Wire) -> None:
         assert wire.good("GET", tags, _VERSION)["properties"]["tags"] == {"team": "shop"}
         wire.good("DELETE", tags, _VERSION)
     nowhere = f"{wire.subscription}/resourceGroups/nowhere/providers/Microsoft.Resources/tags/default"
-    stated = {"properties": {"tags": {}}}
-    for method, body in (("PUT", stated), ("PATCH", {"operation": "Merge", **stated}), ("GET", None), ("DELETE", None)):
+    none: dict[str, Any] = {"properties": {"tags": {}}}
+    for method, body in (("PUT", none), ("PATCH", {"operation": "Merge", **none}), ("GET", None), ("DELETE", None)):
         wire.refused((404, "ResourceGroupNotFound"), method, nowhere, _VERSION, body)
 
 

@@ -31,6 +31,8 @@ WORDS = (
     ".well-known", "openid-configuration", "discovery", "keys", "instance", "v1.0", "beta", "auditLogs", "signIns", "agent", "v1",
     "host", "certificates", "changes", "secrets", "deletedsecrets", "recover", "portal", "start", "listAssociatedResources",
     "Idplane.Workloads", "bindings", "refusals",
+    "Idplane.Directory", "deviceCodes", "BCDFGHJKL", "show", "approve", "deny", "devicecode", "deviceauth", "userrealm", "admin@idplane.onmicrosoft.com",
+    "users", "groups", "me", "members", "memberOf", "transitiveMemberOf", "directoryObjects", "getByIds", "getMemberGroups", "$ref", "$count",
     "deployments", "validate", "whatIf", "cancel", "exportTemplate", "operations", "operationStatuses",
     "", "..", ".", "%2e%2e", "%2f", "%00", "%ff", "ä", "a" * 300, "$", "*", "null", "'", "<script>",
 )  # fmt: skip
@@ -57,6 +59,13 @@ KNOWN = st.sampled_from(
         "/subscriptions/{subscription}/providers/Microsoft.Resources/deployments/main/validate?api-version=2025-04-01",
         "/{tenant}/oauth2/v2.0/token",
         "/{tenant}/oauth2/token",
+        "/organizations/oauth2/v2.0/token",
+        "/common/oauth2/v2.0/devicecode",
+        "/common/userrealm/admin@idplane.onmicrosoft.com?api-version=1.0",
+        "/providers/Idplane.Directory/deviceCodes/BCDFGHJKL/approve?api-version=2026-11-01",
+        "/v1.0/users",
+        "/v1.0/groups",
+        "/v1.0/directoryObjects/getByIds",
         "/agent/v1/certificates",
         "/agent/v1/refusals",
         "/secrets/name?api-version=7.4",
@@ -110,6 +119,11 @@ BODIES = JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size
     (
         b"", b"{", b"[" * 2000, b'{"a":' * 1000, b"1e999999", b'{"a":' + b"9" * 5000 + b"}", b"\xff\xfe", b'{"a":1,"a":2}', b"null",
         b"grant_type=client_credentials&client_id=x&client_secret=y&scope=z",
+        b"client_id=04b07795-8ddb-461a-bbee-02f9e1bf7b46&scope=openid+offline_access+User.Read",
+        b"grant_type=urn:ietf:params:oauth:grant-type:device_code&client_id=04b07795-8ddb-461a-bbee-02f9e1bf7b46&device_code=x",
+        b"grant_type=refresh_token&client_id=04b07795-8ddb-461a-bbee-02f9e1bf7b46&refresh_token=x&scope=z",
+        b'{"displayName":"x","mailNickname":"x","mailEnabled":false,"securityEnabled":true,"members@odata.bind":["x"]}',
+        b'{"accountEnabled":true,"displayName":"x","mailNickname":"x","userPrincipalName":"x@y"}', b'{"ids":["x"]}',
         b"grant_type=client_credentials&grant_type=password", b"client_assertion=a.b.c&client_id=x&grant_type=client_credentials", b"%zz=%",
     )
 )  # fmt: skip

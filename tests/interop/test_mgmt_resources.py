@@ -6,7 +6,7 @@ import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.mgmt.authorization import AuthorizationManagementClient
 from azure.mgmt.resource.resources import ResourceManagementClient
-from azure.mgmt.resource.resources.models import GenericResource, ResourceGroup, ResourceGroupPatchable
+from azure.mgmt.resource.resources.models import GenericResource, ResourceGroup, ResourceGroupPatchable, Sku
 from tests.interop.mgmt import GROUP, client_of, credential_of, refusal
 
 if TYPE_CHECKING:
@@ -134,3 +134,55 @@ def test_a_reader_of_one_group_sees_that_group(idplane: LocalPlane) -> None:
     with pytest.raises(HttpResponseError) as missing:
         theirs.resource_groups.get("never-was")
     assert refusal(missing) == (403, "AuthorizationFailed")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "version", "body"),
+    [
+        ("Microsoft.Web/serverfarms", "plan", "2023-12-01", GenericResource(location="westeurope", sku=Sku(name="F1"))),
+        ("Microsoft.Web/sites", "site", "2023-12-01", GenericResource(location="westeurope", kind="app")),
+        ("Microsoft.Network/virtualNetworks", "net", "2024-05-01", GenericResource(location="westeurope")),
+        ("Microsoft.OperationalInsights/workspaces", "log", "2022-10-01", GenericResource(location="westeurope")),
+        (
+            "Microsoft.Storage/storageAccounts",
+            "generic4x",
+            "2023-05-01",
+            GenericResource(location="westeurope", kind="StorageV2"),
+        ),
+    ],
+)
+def test_generic_resources_of_any_type(
+    idplane: LocalPlane, client: ResourceManagementClient, kind: str, name: str, version: str, body: GenericResource
+) -> None:
+    """Put, patched, seen and deleted, by id and in the long form."""
+    namespace, _, path = kind.partition("/")
+    place = (GROUP, namespace, "", path, name)
+    identifier = f"{idplane.resource_group()}/providers/{kind}/{name}"
+    assert client.resources.check_existence(*place, api_version=version) is False
+    client.resources.begin_create_or_update(*place, api_version=version, parameters=body).result()
+    assert client.resources.check_existence(*place, api_version=version) is True
+    assert client.resources.get(*place, api_version=version).id == identifier
+    patched = client.resources.begin_update(*place, api_version=version, parameters=GenericResource(tags={"a": "b"})).result()
+    assert patched.tags == {"a": "b"}
+    by_id = client.resources.begin_update_by_id(
+        identifier, api_version=version, parameters=GenericResource(tags={"c": "d"})
+    ).result()
+    assert (by_id.tags, by_id.kind) == ({"c": "d"}, patched.kind)
+    [listed] = client.resources.list(
+        filter="tagName eq 'C' and tagValue eq 'd'", expand="createdTime,changedTime,provisioningState"
+    )
+    assert (listed.id, listed.provisioning_state) == (identifier, "Succeeded")
+    assert listed.created_time is not None
+    assert listed.changed_time is not None
+    assert listed.created_time <= listed.changed_time
+    client.resources.begin_delete(*place, api_version=version).result()
+    assert client.resources.check_existence_by_id(identifier, api_version=version) is False
+
+
+def test_a_group_s_template(idplane: LocalPlane, client: ResourceManagementClient) -> None:
+    idplane.virtual_machine("web")
+    body = {"resources": ["*"], "options": "SkipAllParameterizations"}
+    exported = client.resource_groups.begin_export_template(GROUP, body).result()
+    assert exported.error is None
+    assert exported.template is not None
+    assert [one["name"] for one in exported.template["resources"]] == ["web"]

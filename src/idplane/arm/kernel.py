@@ -47,14 +47,16 @@ from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.roles import Decision
 from idplane.model.values import JsonObject
-from idplane.ports.collections import ACTIVITY, ROLE_ASSIGNMENTS, SUBSCRIPTIONS, TENANTS
+from idplane.ports.collections import ACTIVITY, LOCK_MARKS, ROLE_ASSIGNMENTS, SUBSCRIPTIONS, TENANTS
 from idplane.ports.store import Append, Batch, CommitRefused
 from idplane.ports.world import Clock
 
 __all__ = ["ResourceManager"]
 
 _ATTEMPTS = 16
-"""How often a write is planned before a storm of other writers is told to the caller."""
+"""How often a write loses to other writers before their storm is told to the caller."""
+_TURNS = 1000
+"""How often it is planned at most: changes of locks make it look again, and are no other writers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +295,8 @@ class ResourceManager:
 
     async def _commit(self, attempt: Attempt, decision: Decision | None, query: Mapping[str, str]) -> Plan:
         pinned = Preconditions(if_match=attempt.request.if_match).pins_version
-        for _ in range(_ATTEMPTS):
+        lost = 0
+        for _ in range(_TURNS):
             unlocked = await self._locks.require_unlocked(attempt.route.permission, attempt.route.id)
             plan = await self._plan(attempt, query)
             kept = await self._kept(attempt, plan, query)
@@ -303,8 +306,11 @@ class ResourceManager:
             try:
                 recorded = Batch.of(*(Append(log=ACTIVITY, event=one) for one in events))
                 await self._k.store.commit(unlocked + plan.batch + kept + recorded)
-            except CommitRefused:
+            except CommitRefused as refused:
                 # Fresh reads tell what has changed; with If-Match they tell that the client's version has gone.
+                lost += refused.collection != LOCK_MARKS.name
+                if lost == _ATTEMPTS:
+                    break
                 continue
             if plan.then is not None:
                 plan.then()

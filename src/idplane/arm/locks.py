@@ -5,9 +5,10 @@ A lock on a scope counts for all that lies in it, extensions such as role assign
 refused). What deletes a scope deletes what is in it, so a lock below refuses that, too. Locks themselves are not subject to locks,
 and the data planes (secrets of a vault, tokens of an identity) know none.
 
-Every change of a lock raises the version of its subscription, and every write requires the version that it was judged by. So a lock
-that commits while a delete is under way either comes too late or makes the delete look again, and nothing is asked of the locks of a
-subscription that is known, at this version, to have none.
+Every change of a lock, and of a subscription's state, rewrites the subscription's `LockMark`, and every write requires the version of
+it that it was judged by. So a lock that commits while a delete is under way either comes too late or makes the delete look again, and
+nothing is asked of the locks of a subscription that is known, at this version, to have none. Changes of locks themselves require no
+version: any number of them go on at once.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from collections.abc import Iterable
 from idplane.model.directory import Subscription
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
-from idplane.model.locks import Lock, LockLevel
-from idplane.ports.collections import LOCKS, SUBSCRIPTIONS
-from idplane.ports.store import Batch, Reads, Require, Versioned
+from idplane.model.locks import Lock, LockLevel, LockMark
+from idplane.ports.collections import LOCK_MARKS, LOCKS, SUBSCRIPTIONS
+from idplane.ports.store import ABSENT, ANY, Batch, Put, Reads, Require
 
-__all__ = ["Locks", "locks_along", "locks_below"]
+__all__ = ["Locks", "locks_along", "locks_below", "marked"]
 
 _KEPT = 5_000
 """Subscriptions of which it is remembered whether they have any lock."""
@@ -40,7 +41,7 @@ class Locks:
     def __init__(self, store: Reads) -> None:
         self._store = store
         self._any: dict[str, tuple[int, bool]] = {}
-        """By subscription: its version, and whether there was a lock in it then."""
+        """By subscription: the version of its mark, and whether there was a lock in it then."""
 
     async def require_unlocked(self, permission: str, target: ResourceId) -> Batch:
         """Refuse an operation that a lock or the subscription's state forbids; raises `Failure(LOCKED | SUBSCRIPTION_DISABLED)`.
@@ -51,14 +52,14 @@ class Locks:
         kind = permission.rpartition("/")[2].lower()
         if target.subscription is None or kind == "read" or permission.lower().startswith(_EXEMPT):
             return Batch()
+        mark = await self._store.get(LOCK_MARKS, target.subscription)
         subscription = await self._store.get(SUBSCRIPTIONS, target.subscription)
-        if subscription is None:
-            return Batch()
-        if kind != "delete":
+        if subscription is not None and kind != "delete":
             _require_enabled(subscription.value)
-        if await self._has_any(subscription):
+        if mark is not None and await self._has_any(target.subscription, mark.version):
             await self._require(kind, target)
-        return Batch.of(Require(collection=SUBSCRIPTIONS, key=subscription.value.id, expect=subscription.version))
+        expect = ABSENT if mark is None else mark.version
+        return Batch.of(Require(collection=LOCK_MARKS, key=target.subscription, expect=expect))
 
     async def require_movable(self, moved: Iterable[ResourceId], target: ResourceId) -> Batch:
         """Refuse to take resources from where they are locked, or to where nothing may be added; as `require_unlocked`.
@@ -70,16 +71,15 @@ class Locks:
         # They are all of one group: the oldest answer stands for all.
         return added + (taken[0] if taken else Batch())
 
-    async def _has_any(self, subscription: Versioned[Subscription]) -> bool:
-        """Whether the subscription has locks. Asked after its version is known, so that the answer is never older than it."""
-        key = subscription.value.id
-        version, known = self._any.get(key, (0, False))
-        if version != subscription.version:
-            page = await self._store.page(LOCKS, under=("scope_key", f"/subscriptions/{key}"), limit=1)
+    async def _has_any(self, subscription: str, version: int) -> bool:
+        """Whether a subscription has locks. Asked after its mark's version is known, so that the answer is never older than it."""
+        then, known = self._any.get(subscription, (0, False))
+        if then != version:
+            page = await self._store.page(LOCKS, under=("scope_key", f"/subscriptions/{subscription}"), limit=1)
             known = bool(page.items)
             if len(self._any) >= _KEPT:
                 self._any.clear()
-            self._any[key] = (subscription.version, known)
+            self._any[subscription] = (version, known)
         return known
 
     async def _require(self, kind: str, target: ResourceId) -> None:
@@ -112,6 +112,11 @@ async def locks_below(store: Reads, target: ResourceId) -> list[Lock]:
     """Some of the locks on a scope and what lies in it; none if there are none."""
     page = await store.page(LOCKS, under=("scope_key", target.key), limit=_TOLD)
     return [one.value for one in page.items]
+
+
+def marked(subscription_id: str) -> Batch:
+    """What goes with every change of a subscription's locks or state: writes that were judged without it start again."""
+    return Batch.of(Put(collection=LOCK_MARKS, value=LockMark(subscription_id=subscription_id), expect=ANY))
 
 
 def _require_enabled(subscription: Subscription) -> None:

@@ -60,7 +60,7 @@ def _record(record: JsonObject, observed: datetime) -> JsonObject:
                 "azure.correlation.id": record.get("correlationId"),
                 "azure.result.type": record.get("resultType"),
                 "azure.result.signature": record.get("resultSignature"),
-                "azure.caller": inner.get("caller") or inner.get("servicePrincipalId"),
+                "azure.caller": inner.get("caller") or inner.get("userId") or inner.get("servicePrincipalId"),
                 "client.address": record.get("callerIpAddress"),
             }
         ),

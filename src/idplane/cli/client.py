@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,10 @@ __all__ = ["PlaneAnswer", "PlaneClient"]
 _SECONDS = 20.0
 _LARGEST = 32 * 1024 * 1024
 _OK = range(200, 300)
+_TOO_MANY = 429
+_PATIENCE = 5
+"""How often a request is made again, when the plane says that it comes too often."""
+_LONGEST_PAUSE = 30.0
 _HEADERS = {"Accept": "application/json", "User-Agent": f"idplane/{__version__}"}
 
 
@@ -28,6 +33,8 @@ class PlaneAnswer:
 
     status: int
     body: JsonObject = field(repr=False)
+    retry_after: float = 1.0
+    """Seconds until a request that came too often may come again."""
 
 
 class PlaneClient:
@@ -66,6 +73,16 @@ class PlaneClient:
     def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> PlaneAnswer:
+        """The answer to a request, made again after a while where the plane says that it comes too often; raises `CommandError`."""
+        answer = self._exchange(method, url, headers or {}, body)
+        for _ in range(_PATIENCE):
+            if answer.status != _TOO_MANY:
+                break
+            threading.Event().wait(answer.retry_after)
+            answer = self._exchange(method, url, headers or {}, body)
+        return answer
+
+    def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> PlaneAnswer:
         """One exchange on a connection of its own. Raises `CommandError` when the plane can't be reached or answers nonsense."""
         parts = urlsplit(url)
         connection = http.client.HTTPSConnection(
@@ -73,14 +90,20 @@ class PlaneClient:
         )
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
-            connection.request(method, target, body=body, headers={**_HEADERS, **(headers or {})})
+            connection.request(method, target, body=body, headers={**_HEADERS, **headers})
             response = connection.getresponse()
             content = response.read(_LARGEST + 1)
         except (OSError, http.client.HTTPException) as error:
             raise CommandError(f"the plane at {parts.scheme}://{parts.netloc} does not answer: {_reason(error)}") from error
         finally:
             connection.close()
-        return PlaneAnswer(status=response.status, body=_parsed(content))
+        return PlaneAnswer(
+            status=response.status, body=_parsed(content), retry_after=_pause(response.headers.get("Retry-After"))
+        )
+
+
+def _pause(text: str | None) -> float:
+    return min(float(text), _LONGEST_PAUSE) if text is not None and text.isascii() and text.isdigit() else 1.0
 
 
 def _bearer(token: str | None) -> dict[str, str]:

@@ -13,7 +13,6 @@ from idplane.cli import log_export
 from idplane.cli.log_reading import (
     ACTIVITY,
     SIGN_INS,
-    USER_SIGN_INS,
     Follower,
     LogKind,
     Reader,
@@ -85,11 +84,10 @@ def _host_name(event: JsonObject) -> str:
     return str(event.get("azureResourceId") or "").rpartition("/")[2] or "-"
 
 
-_KINDS = {"activity": ACTIVITY, "signins": SIGN_INS, "user-signins": USER_SIGN_INS}
+_KINDS = {"activity": ACTIVITY, "signins": SIGN_INS}
 COLUMNS: dict[LogKind, Callable[[JsonObject], Sequence[str]]] = {
     ACTIVITY: _activity_columns,
     SIGN_INS: _sign_in_columns,
-    USER_SIGN_INS: _sign_in_columns,
 }
 
 
@@ -136,7 +134,6 @@ def _shown_by(name: str, words: str) -> None:
 
 _shown_by("activity", "What was done, oldest first. With --json a list; with --json --follow one event on each line.")
 _shown_by("signins", "Which tokens were issued and refused, oldest first. With --json a list; with --follow too, lines.")
-_shown_by("user-signins", "Which of them were people's, oldest first. With --json a list; with --follow too, lines.")
 
 
 def _show(events: Sequence[JsonObject], kind: LogKind, *, as_json: bool) -> None:

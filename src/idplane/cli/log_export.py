@@ -17,7 +17,7 @@ from idplane.cli.log_reading import (
     SIGN_INS,
     Follower,
     Reader,
-    activity_address,
+    activity_addresses,
     follow_log,
     parse_since,
     until_interrupted,
@@ -30,10 +30,11 @@ __all__ = ["command"]
 
 _SPAN = timedelta(hours=6)
 """Read at once, since a log is listed newest first and exported oldest first."""
-_KINDS = {"activity": replace(ACTIVITY, address=activity_address), "signins": SIGN_INS}
+_KINDS = {"activity": replace(ACTIVITY, addresses=activity_addresses), "signins": SIGN_INS}
 _RECORDS: dict[str, Callable[[Iterable[JsonObject]], list[JsonObject]]] = {
     "activity": activity_records,
     "signins": sign_in_records,
+    "user-signins": sign_in_records,
 }
 
 _EXAMPLES = """\b

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import re
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,10 @@ from idplane.model.values import JsonObject
 __all__ = [
     "ACTIVITY",
     "SIGN_INS",
-    "USER_SIGN_INS",
     "Follower",
     "LogKind",
     "Reader",
-    "activity_address",
+    "activity_addresses",
     "follow_log",
     "parse_since",
     "until_interrupted",
@@ -46,51 +46,44 @@ class LogKind:
     """One of the two logs: where it is read and how an event is shown."""
 
     audience: str
-    address: Callable[[PlaneDescription, datetime, datetime | None], str]
-    """The first page of what happened since an instant, and before another if there is one, newest first."""
+    addresses: Callable[[PlaneDescription, datetime, datetime | None], Sequence[str]]
+    """The first pages of what happened since an instant, and before another if there is one, each newest first."""
     identity: str
     """The member that tells events apart."""
     time: str
     """The member with the event's time."""
 
 
-def activity_address(plane: PlaneDescription, since: datetime, until: datetime | None, more: str = "") -> str:
+def activity_addresses(plane: PlaneDescription, since: datetime, until: datetime | None, more: str = "") -> Sequence[str]:
     """The activity log of the plane's subscription; `more` is a further condition."""
     end = f" and eventTimestamp lt {_instant(until)}" if until is not None else ""
     condition = quote(f"eventTimestamp ge {_instant(since)}{end}{more}")
     path = f"/subscriptions/{plane.subscription_id}/providers/Microsoft.Insights/eventtypes/management/values"
-    return f"{plane.arm}{path}?api-version=2015-04-01&$filter={condition}"
+    return (f"{plane.arm}{path}?api-version=2015-04-01&$filter={condition}",)
 
 
-def _ends_address(plane: PlaneDescription, since: datetime, until: datetime | None) -> str:
+def _ends_addresses(plane: PlaneDescription, since: datetime, until: datetime | None) -> Sequence[str]:
     """Every operation has a start as well; its end says more."""
-    return activity_address(plane, since, until, " and status eq 'Accepted,Succeeded,Failed'")
+    return activity_addresses(plane, since, until, " and status eq 'Accepted,Succeeded,Failed'")
 
 
-def _sign_in_address(plane: PlaneDescription, since: datetime, until: datetime | None) -> str:
-    return _of_kinds(plane, since, until, "managedIdentity", "servicePrincipal")
-
-
-def _user_sign_in_address(plane: PlaneDescription, since: datetime, until: datetime | None) -> str:
-    """Graph does not show people's sign-ins and programs' together."""
-    return _of_kinds(plane, since, until, "interactiveUser", "nonInteractiveUser")
-
-
-def _of_kinds(plane: PlaneDescription, since: datetime, until: datetime | None, *names: str) -> str:
-    kinds = " or ".join(f"t eq '{name}'" for name in names)
+def _sign_in_addresses(plane: PlaneDescription, since: datetime, until: datetime | None) -> Sequence[str]:
+    """Graph does not show users' sign-ins and those of programs in one list."""
     end = f" and createdDateTime lt {_instant(until)}" if until is not None else ""
-    condition = quote(f"createdDateTime ge {_instant(since)}{end} and signInEventTypes/any(t: {kinds})")
-    return f"{plane.graph}/beta/auditLogs/signIns?$filter={condition}"
+    conditions = (
+        quote(f"createdDateTime ge {_instant(since)}{end} and signInEventTypes/any(t: t eq '{one}' or t eq '{other}')")
+        for one, other in (("managedIdentity", "servicePrincipal"), ("interactiveUser", "nonInteractiveUser"))
+    )
+    return tuple(f"{plane.graph}/beta/auditLogs/signIns?$filter={condition}" for condition in conditions)
 
 
 ACTIVITY = LogKind(
     audience=ARM_RESOURCE,
-    address=_ends_address,
+    addresses=_ends_addresses,
     identity="eventDataId",
     time="eventTimestamp",
 )
-SIGN_INS = LogKind(audience=GRAPH_RESOURCE, address=_sign_in_address, identity="id", time="createdDateTime")
-USER_SIGN_INS = replace(SIGN_INS, address=_user_sign_in_address)
+SIGN_INS = LogKind(audience=GRAPH_RESOURCE, addresses=_sign_in_addresses, identity="id", time="createdDateTime")
 
 
 def parse_since(text: str, now: datetime) -> datetime:
@@ -157,7 +150,8 @@ class Reader:
         if now >= self._renew_at:
             self._token = operator_access(self._data, self._plane, self._client, self.kind.audience)
             self._renew_at = now + _TOKEN_LIFE
-        return pages(self._client, self.kind.address(self._plane, since, until), self._token)
+        lists = (pages(self._client, url, self._token) for url in self.kind.addresses(self._plane, since, until))
+        return heapq.merge(*lists, key=lambda event: _parsed_time(event.get(self.kind.time), since), reverse=True)
 
 
 async def follow_log(

@@ -47,6 +47,11 @@ def _days(_context: click.Context, _parameter: click.Parameter, value: str | Non
     help="azure: Azure's limits and lifetimes. open: without those that are only Azure's.",
 )
 @click.option(
+    "--no-rates",
+    is_flag=True,
+    help="The profile's limits, and none of its rates: for tests that ask faster than Azure would answer.",
+)
+@click.option(
     "--private-issuer",
     "private_issuers",
     metavar="URL",
@@ -77,6 +82,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     data: Path,
     port: int,
     profile: str,
+    no_rates: bool,
     private_issuers: tuple[str, ...],
     keep_activity: str | None,
     keep_sign_ins: str | None,
@@ -106,7 +112,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     settings = UpSettings(
         data=data,
         port=port,
-        profile=PROFILES[profile],
+        profile=PROFILES[profile].without_rates() if no_rates else PROFILES[profile],
         private_issuers=private_issuers,
         keep_activity=keep_activity,
         keep_sign_ins=keep_sign_ins,

@@ -50,6 +50,8 @@ _TYPE: Final = EntityType(
                 "servicePrincipalId",
                 "servicePrincipalName",
                 "servicePrincipalCredentialKeyId",
+                "servicePrincipalCredentialThumbprint",
+                "federatedCredentialId",
                 "clientCredentialType",
                 "resourceDisplayName",
                 "resourceId",
@@ -69,6 +71,7 @@ _TYPE: Final = EntityType(
             TEXT,
         ),
         "createdDateTime": TIME,
+        "processingTimeInMilliseconds": NUMBER,
         "isInteractive": BOOL,
         "signInEventTypes": TEXTS,
         "status": Property(kind=Kind.OBJECT, members={"errorCode": NUMBER, "failureReason": TEXT, "additionalDetails": TEXT}),
@@ -83,14 +86,13 @@ async def _rows(query: RowQuery) -> Rows:
     by_default = _kinds(query.filter) is None
     if query.context.version == "v1.0" and any("signInEventTypes" in _paths(part) for part in conjuncts(query.filter)):
         raise Failure(FailureKind.INVALID_FILTER, "v1.0 has sign-ins of users only; use beta for signInEventTypes")
-    position = position_of(query)
     since, until = time_bounds(query, "createdDateTime")
     rows = await query.context.store.read_log(
         SIGN_INS,
         where=_where(query),
         since=since,
         until=until,
-        position=position,
+        position=position_of(query),
         order=order_of(query),
         limit=query.limit,
     )
@@ -183,26 +185,28 @@ _CREDENTIAL_TYPES: Final = {
 def sign_in_document(event: SignIn) -> dict[str, object]:
     """A record as Graph shows it. Managed identities' sign-ins show no address; what Graph has no property for is an annotation."""
     managed = event.principal_type == PrincipalType.MANAGED_IDENTITY
-    by_user, kind = event.principal_type == PrincipalType.USER, _event_type(event)
+    users = event.principal_type == PrincipalType.USER
     return {
         "id": event.id,
         "createdDateTime": event.at.isoformat().replace("+00:00", "Z"),
         "correlationId": event.correlation_id,
         "originalRequestId": event.id,
         "appId": event.client_id,
-        "appDisplayName": (event.user.client_name if event.user else "") if by_user else event.principal_name,
+        "appDisplayName": event.user.client_name if event.user else "" if users else event.principal_name,
         "appOwnerTenantId": event.tenant_id,
         "ipAddress": "" if managed else event.client_address or "",
         "userAgent": event.user_agent,
-        "isInteractive": kind == "interactiveUser",
-        "signInEventTypes": [kind],
+        "isInteractive": _event_type(event) == "interactiveUser",
+        "signInEventTypes": [_event_type(event)],
         "status": {"errorCode": event.error_code, "failureReason": event.failure_reason or "Other.", "additionalDetails": None},
         "conditionalAccessStatus": "notApplied",
         "location": {"city": "", "state": "", "countryOrRegion": "", "geoCoordinates": {}},
         "deviceDetail": {"deviceId": "", "displayName": "", "operatingSystem": "", "browser": ""},
-        "servicePrincipalId": "" if by_user else event.principal_id or _NO_GUID,
-        "servicePrincipalName": None if by_user else event.principal_name,
-        **(_user(event) if by_user else {}),
+        "servicePrincipalId": "" if users else event.principal_id or _NO_GUID,
+        "servicePrincipalName": None if users else event.principal_name,
+        "userId": (event.principal_id or _NO_GUID) if users else "",
+        "userDisplayName": event.user.display_name if event.user else "",
+        "userPrincipalName": event.principal_name if users else "",
         "servicePrincipalCredentialKeyId": event.credential_id or "",
         "clientCredentialType": _CREDENTIAL_TYPES.get(event.credential_kind, "none"),
         "managedServiceIdentity": _managed_service_identity(event, managed=managed),
@@ -213,19 +217,22 @@ def sign_in_document(event: SignIn) -> dict[str, object]:
         "homeTenantId": event.tenant_id,
         "azureResourceId": event.host or "",
         "uniqueTokenIdentifier": event.token_id,
-        "incomingTokenType": "refreshToken" if kind == "nonInteractiveUser" else "none",
-        "authenticationProtocol": "deviceCode" if kind == "interactiveUser" else "none",
+        "incomingTokenType": "refreshToken" if users and _event_type(event) == "nonInteractiveUser" else "none",
+        "authenticationProtocol": "deviceCode" if _event_type(event) == "interactiveUser" else "none",
         "tokenIssuerType": "AzureAD",
         "crossTenantAccessType": "none",
+        **_credential(event),
         **_annotations(event),
     }
 
 
-def _user(event: SignIn) -> dict[str, object]:
+def _credential(event: SignIn) -> dict[str, object]:
+    """What proved the client, beyond its key's id, and how long the attempt took."""
+    federated = event.credential_kind == CredentialKind.FEDERATED.value
     return {
-        "userId": event.principal_id or _NO_GUID,
-        "userDisplayName": event.user.display_name if event.user else "",
-        "userPrincipalName": event.principal_name,
+        "servicePrincipalCredentialThumbprint": (event.credential_thumbprint or "").upper(),
+        "federatedCredentialId": event.credential_id if federated else "",
+        "processingTimeInMilliseconds": event.milliseconds,
     }
 
 

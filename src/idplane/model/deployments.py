@@ -59,6 +59,10 @@ class Deployment:
     dependencies: tuple[JsonObject, ...] = ()
     providers: tuple[JsonObject, ...] = ()
     error: JsonObject | None = None
+    on_error: tuple[str, str] | None = None
+    """Type and name of the earlier deployment that is deployed again when this one fails."""
+    rollback: JsonObject | None = None
+    """How that ended."""
 
     @property
     def key(self) -> str:

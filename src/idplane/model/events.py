@@ -121,6 +121,10 @@ class SignIn:
     """`uti` of the issued token."""
     credential_kind: str
     credential_id: str | None = None
+    credential_thumbprint: str | None = None
+    """Of the certificate, for those that are one."""
+    milliseconds: int = 0
+    """From the request's arrival to the end of the attempt."""
     signing_key: str | None = None
     """`kid` of the key that signed."""
     host: str | None = None

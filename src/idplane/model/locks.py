@@ -8,7 +8,7 @@ from datetime import datetime
 
 from idplane.model.ids import ResourceId
 
-__all__ = ["Lock", "LockLevel"]
+__all__ = ["Lock", "LockLevel", "LockMark"]
 
 
 class LockLevel(enum.StrEnum):
@@ -41,3 +41,10 @@ class Lock:
     def scope_key(self) -> str:
         """What is locked."""
         return self.id.scope.key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockMark:
+    """Written with every change of a subscription's locks or state, so that its version tells whether either has changed."""
+
+    subscription_id: str

@@ -27,6 +27,10 @@ class ManagementGroup:
     changed_at: datetime
     changed_by: str = ""
     changes: int = 1
+    default_group: str | None = None
+    """Of the root group: key of the group where new subscriptions go; None for the root group itself."""
+    protected: bool | None = None
+    """Of the root group: whether making a group anywhere takes the right to write the root group; None when nobody has said."""
 
     @property
     def key(self) -> str:

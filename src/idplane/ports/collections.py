@@ -23,7 +23,7 @@ from idplane.model.directory import (
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.federation import FederatedCredential
 from idplane.model.keys import SigningKey
-from idplane.model.locks import Lock
+from idplane.model.locks import Lock, LockMark
 from idplane.model.long_operations import LongOperation
 from idplane.model.management_groups import ManagementGroup, SubscriptionAlias, stored_group
 from idplane.model.resources import IdentityAssignment, Resource
@@ -48,6 +48,7 @@ __all__ = [
     "FEDERATED_CREDENTIALS",
     "IDENTITY_ASSIGNMENTS",
     "LOCKS",
+    "LOCK_MARKS",
     "LOGS",
     "LONG_OPERATIONS",
     "MANAGEMENT_GROUPS",
@@ -112,7 +113,7 @@ SUBSCRIPTIONS = Collection(
     key=lambda it: it.id,
     columns={"tenant_id": lambda it: it.tenant_id, "management_group_key": lambda it: it.management_group},
 )
-"""`management_group_key` references management_groups. A change of a lock raises the version of its subscription."""
+"""`management_group_key` references management_groups."""
 SUBSCRIPTION_ALIASES = Collection(
     name="subscription_aliases",
     type=SubscriptionAlias,
@@ -304,6 +305,7 @@ LOCKS = Collection(
     subject=lambda it: it.scope_key,
 )
 """`anchor_key` references resources."""
+LOCK_MARKS = Collection(name="lock_marks", type=LockMark, key=lambda it: it.subscription_id)
 SIGNING_KEYS = Collection(
     name="signing_keys",
     type=SigningKey,
@@ -401,6 +403,7 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     ROLE_ASSIGNMENTS,
     DENY_ASSIGNMENTS,
     LOCKS,
+    LOCK_MARKS,
     SIGNING_KEYS,
     SECRETS,
     DEPLOYMENTS,

@@ -41,12 +41,15 @@ def role_id_of(text: str) -> str | None:
 
 
 def stated_condition(fields: Fields) -> StatedCondition:
-    """The condition in a body's properties; raises `Failure(INVALID_PARAMETER)` with what is wrong in it, and where."""
+    """The condition in a body's properties; raises `Failure(INVALID_PARAMETER)` with what is wrong in it, and where.
+
+    An empty text is none: it is how clients that leave nulls away lift one.
+    """
     version = fields.text("conditionVersion")
     text = fields.text("condition", limit=MAX_CONDITION)
-    if text is None:
+    if not text:
         return StatedCondition()
-    if version is not None and version != CONDITION_VERSION:
+    if version and version != CONDITION_VERSION:
         raise _invalid(f"the condition version must be '{CONDITION_VERSION}'", fields.path("conditionVersion"))
     try:
         read_condition(text)

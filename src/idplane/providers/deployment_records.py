@@ -17,6 +17,7 @@ from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
 from idplane.ports.collections import DEPLOYMENT_OPERATIONS, DEPLOYMENTS
 from idplane.ports.store import ABSENT, Batch, Put, Require
+from idplane.providers.deployment_rollbacks import again
 from idplane.providers.deployment_runs import Done, Run, Superseded, failed_error, operation_of
 from idplane.templates.planning import Plan
 
@@ -61,6 +62,8 @@ class RecordedRun:
         try:
             await self._perform(run)
             await self._finish(run)
+            if run.errors and self._deployment.on_error is not None:
+                await self._store(replace(self._deployment, rollback=await again(self._context, self._deployment)))
         except Superseded:
             return
         finally:
@@ -160,6 +163,9 @@ def shown(deployment: Deployment, *, accepted: bool = False) -> JsonObject:
         properties["outputResources"] = [{"id": one} for one in deployment.output_resources]
     if deployment.error is not None:
         properties["error"] = deployment.error
+    if deployment.on_error is not None:
+        kind, name = deployment.on_error
+        properties["onErrorDeployment"] = deployment.rollback or {"type": kind, "deploymentName": name}
     members: dict[str, object] = {
         "id": str(deployment.id),
         "name": deployment.id.name,

@@ -13,6 +13,7 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId, normalize_location
 from idplane.model.values import JsonObject
 from idplane.ports.collections import RESOURCES
+from idplane.providers.deployment_rollbacks import Rollback, read_rollback
 from idplane.providers.fields import Fields
 from idplane.providers.management_groups import shown_group
 from idplane.providers.vault_secrets import secret_parameter
@@ -30,7 +31,6 @@ _MODES = {"incremental": "Incremental", "complete": COMPLETE}
 _UNSUPPORTED = {
     "templateLink": "The template must be in the request: links to templates are not followed.",
     "parametersLink": "The parameters must be in the request: links to parameters are not followed.",
-    "onErrorDeployment": "Deploying an earlier deployment again after an error is not supported.",
 }
 _MOST_TAGS = 50
 
@@ -87,6 +87,7 @@ class Ask:
     """What-if: whether only resource ids are wanted."""
     text: str = field(default="", repr=False)
     """The body's text, for positions."""
+    on_error: Rollback | None = None
 
 
 def read_ask(body: JsonObject, identifier: ResourceId) -> Ask:
@@ -114,6 +115,7 @@ def read_ask(body: JsonObject, identifier: ResourceId) -> Ask:
         tags=_tags(fields),
         ids_only=(properties.inner("whatIfSettings").text("resultFormat") or "").lower() == "resourceidonly",
         text=body.text if isinstance(body, _Text) else "",
+        on_error=read_rollback(properties),
     )
 
 

@@ -43,6 +43,7 @@ from idplane.providers.deployment_requests import (
     template_hash,
     with_secrets,
 )
+from idplane.providers.deployment_rollbacks import named_rollback
 from idplane.providers.filters import Comparison, invalid_filter, parse_filter
 from idplane.providers.scopes import require_scope
 from idplane.providers.what_if import foreseen
@@ -183,6 +184,11 @@ async def _prepared(context: Context, identifier: ResourceId, body: JsonObject) 
     ask = await with_secrets(context, read_ask(body, identifier))
     plan = planned(ask, await facts_of(context, identifier, ask), nested)
     await _require_allowed(context, plan)
+    if ask.on_error is not None:
+        if nested is not None:
+            words = "The property 'onErrorDeployment' is for deployments that are not nested."
+            raise Failure(FailureKind.INVALID_PARAMETER, words, code="InvalidOnErrorDeployment")
+        ask = replace(ask, on_error=await named_rollback(context, identifier, ask.on_error))
     return ask, plan
 
 
@@ -273,6 +279,7 @@ def _deployment(context: Context, identifier: ResourceId, ask: Ask, plan: Plan) 
         nested=tuple(one.id for one in plan.resources.values() if one.wanted and one.is_deployment),
         dependencies=dependencies_of(plan),
         providers=providers_of(plan, place),
+        on_error=ask.on_error,
     )
 
 

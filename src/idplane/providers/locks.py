@@ -1,7 +1,6 @@
 """Microsoft.Authorization/locks on subscriptions, resource groups, resources and their children (control-plane.md sections 5.1 and 11).
 
-What a lock forbids is decided in `arm.locks`. Here they are made, shown and removed; every change raises the version of the
-subscription, which is what writes in flight are judged by.
+What a lock forbids is decided in `arm.locks`. Here they are made, shown and removed.
 """
 
 from __future__ import annotations
@@ -10,11 +9,12 @@ from idplane.arm.context import Context
 from idplane.arm.declare import Deleted, Item, Listed, Listing, Lookup, Own, OwnWrite, Placement, ResourceType, StoredItem
 from idplane.arm.drafts import author_of
 from idplane.arm.envelope import system_data
+from idplane.arm.locks import marked
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.locks import Lock, LockLevel
 from idplane.model.values import JsonObject
-from idplane.ports.collections import LOCKS, SUBSCRIPTIONS
+from idplane.ports.collections import LOCKS
 from idplane.ports.store import ABSENT, Batch, Delete, Put, Versioned
 from idplane.providers.fields import Fields
 from idplane.providers.filters import FunctionCall, invalid_filter, parse_filter
@@ -81,7 +81,7 @@ async def _put(write: OwnWrite) -> StoredItem:
         anchor=anchor.value.id.key if anchor else None,
     )
     batch = Batch.of(Put(collection=LOCKS, value=lock, expect=old.version if old else ABSENT))
-    return StoredItem(body=_render(lock, context), created=old is None, batch=batch + await _noted(context))
+    return StoredItem(body=_render(lock, context), created=old is None, batch=batch + _noted(context))
 
 
 def _level(fields: Fields) -> LockLevel:
@@ -111,15 +111,12 @@ async def _delete(lookup: Lookup) -> Deleted | None:
     if old is None:
         return None
     gone = Delete(collection=LOCKS, key=old.value.id.key, expect=old.version)
-    return Deleted(batch=Batch.of(gone) + await _noted(context))
+    return Deleted(batch=Batch.of(gone) + _noted(context))
 
 
-async def _noted(context: Context) -> Batch:
-    """Raise the version of the subscription: writes that were judged without knowing of this change start again."""
+def _noted(context: Context) -> Batch:
     assert context.subscription is not None  # locks are placed in subscriptions only, and the kernel has found it
-    found = await context.store.get(SUBSCRIPTIONS, context.subscription.id)
-    assert found is not None  # subscriptions are never removed
-    return Batch.of(Put(collection=SUBSCRIPTIONS, value=found.value, expect=found.version))
+    return marked(context.subscription.id)
 
 
 def _render(lock: Lock, context: Context) -> JsonObject:

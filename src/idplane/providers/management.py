@@ -25,6 +25,7 @@ from idplane.model.ids import MANAGEMENT_GROUP, ResourceId
 from idplane.model.management_groups import ManagementGroup
 from idplane.model.values import JsonObject
 from idplane.providers.fields import Fields
+from idplane.providers.hierarchy_settings import settings_type
 from idplane.providers.management_groups import GROUP_NAMES, MANAGEMENT_VERSIONS, group_types, is_taken
 from idplane.providers.management_tree import Tree, require_group
 
@@ -183,6 +184,7 @@ async def _backfilled(invocation: Invocation) -> Outcome:
 def _operations() -> tuple[OperationInfo, ...]:
     groups = ("managementGroups", "Management group", ("read", "write", "delete"))
     subscriptions = ("managementGroups/subscriptions", "Subscription in a management group", ("read", "write", "delete"))
+    settings = ("managementGroups/settings", "Hierarchy settings", ("read", "write", "delete"))
     return tuple(
         OperationInfo(
             name=f"Microsoft.Management/{kind}/{verb}",
@@ -190,7 +192,7 @@ def _operations() -> tuple[OperationInfo, ...]:
             resource=words,
             provider="Microsoft Management",
         )
-        for kind, words, verbs in (groups, subscriptions)
+        for kind, words, verbs in (groups, subscriptions, settings)
         for verb in verbs
     )
 
@@ -200,6 +202,7 @@ MANAGEMENT = Provider(
     namespace="Microsoft.Management",
     types=(
         *group_types(),
+        settings_type(MANAGEMENT_VERSIONS),
         ResourceType(
             name=f"{MANAGEMENT_GROUP}/descendants",
             api_versions=MANAGEMENT_VERSIONS,

@@ -40,7 +40,7 @@ from idplane.ports.collections import (
     SUBSCRIPTIONS,
     TENANTS,
 )
-from idplane.ports.store import ABSENT, Batch, Delete, Put, Versioned
+from idplane.ports.store import ABSENT, Batch, Delete, Put, Require, Versioned
 from idplane.providers.fields import Fields
 from idplane.providers.management_tree import (
     Tree,
@@ -202,6 +202,8 @@ async def _new(
 ) -> tuple[ManagementGroup, Batch]:
     # Whether a parent exists is told only to those who could use it.
     await context.require(_WRITE, ResourceId.parse(parent_id) if parent_id else management_group_id(context.tenant.id))
+    if (await require_group(context, context.tenant.id)).value.protected:
+        await context.require(_WRITE, management_group_id(context.tenant.id))
     if parent is None:
         if parent_id:
             raise missing_group(parent_named(parent_id))
@@ -284,13 +286,18 @@ async def _delete(lookup: Lookup) -> Deleted | None:
     group = found.value
     if group.is_root:
         raise group_refusal("The root management group cannot be deleted.")
+    root = await require_group(context, context.tenant.id)
+    if root.value.default_group == group.key:
+        raise group_refusal(f"The management group '{group.name}' cannot be deleted: new subscriptions go there by default.")
     children = await context.store.page(MANAGEMENT_GROUPS, where={"parent_key": group.key}, limit=1)
     if children.items or await subscriptions_in(context, group):
         raise group_refusal(
             f"The management group '{group.name}' cannot be deleted: it has child management groups or subscriptions. Move them "
             "first."
         )
-    batch = await _standing_on(context, group)
+    # As long as the root group's record is this one, new subscriptions go elsewhere.
+    batch = Batch.of(Require(collection=MANAGEMENT_GROUPS, key=root.value.key, expect=root.version or ABSENT))
+    batch += await _standing_on(context, group)
     return Deleted(batch=batch + Batch.of(Delete(collection=MANAGEMENT_GROUPS, key=group.key, expect=found.version)))
 
 

@@ -98,7 +98,7 @@ async def _list(listing: Listing) -> Listed:
         keep=lambda one: one.tenant_id == context.tenant.id,
     )
     found, after = await scoped_page(context, query, after=listing.after, top=listing.top)
-    return Listed(items=tuple(_render(one) for one in found), after=after)
+    return Listed(items=tuple(_render(one, listing.scope) for one in found), after=after)
 
 
 def _filter(text: str | None) -> _Filter:
@@ -317,11 +317,16 @@ def _refused(detail: str, code: str) -> Failure:
     return Failure(FailureKind.INVALID_PARAMETER, detail, code=code)
 
 
-def _render(one: RoleAssignment) -> JsonObject:
+def _render(one: RoleAssignment, asked: ResourceId = ROOT) -> JsonObject:
+    """An assignment as it is shown at the scope `asked`.
+
+    What a subscription inherits names the role under that subscription, since clients look the role up among those listed there.
+    """
     scope = ResourceId.parse(one.scope)
     prefix = "" if scope == ROOT else str(scope)
+    roles = definition_scope(scope) or definition_scope(asked)
     properties = {
-        "roleDefinitionId": f"{definition_scope(scope)}/providers/Microsoft.Authorization/roleDefinitions/{one.role_id}",
+        "roleDefinitionId": f"{roles}/providers/Microsoft.Authorization/roleDefinitions/{one.role_id}",
         "principalId": one.principal_id,
         "principalType": one.principal_type,
         "scope": one.scope,

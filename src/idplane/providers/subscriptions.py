@@ -27,6 +27,7 @@ from idplane.arm.declare import (
     StoredItem,
 )
 from idplane.arm.envelope import timestamp
+from idplane.arm.locks import marked
 from idplane.arm.tags import read_tags
 from idplane.model.directory import Principal, Subscription
 from idplane.model.failure import Failure, FailureKind
@@ -153,8 +154,9 @@ async def _new(context: Context, fields: Fields, more: Fields, group: str | None
 
 
 async def _placed(context: Context, group: str | None) -> str | None:
+    """Where a new subscription goes: the group that is asked for, or the tenant's default."""
     if group is None:
-        return None
+        return (await require_group(context, context.tenant.id)).value.default_group
     name = parent_named(group)
     await context.require(_PLACE, management_group_id(name))
     found = (await require_group(context, name)).value
@@ -229,7 +231,9 @@ async def _changed(invocation: Invocation, change: Callable[[Subscription], Subs
     found = await invocation.context.store.get(SUBSCRIPTIONS, subscription.id)
     assert found is not None  # the kernel has found it, and subscriptions are never removed
     value = change(found.value)
-    batch = Batch() if value == found.value else Batch.of(Put(collection=SUBSCRIPTIONS, value=value, expect=found.version))
+    batch = Batch()
+    if value != found.value:
+        batch = Batch.of(Put(collection=SUBSCRIPTIONS, value=value, expect=found.version)) + marked(subscription.id)
     return Outcome(body={"subscriptionId": subscription.id}, batch=batch)
 
 

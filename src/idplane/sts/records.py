@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from idplane.model.calls import Call
-from idplane.model.directory import Principal, PrincipalType, ResourceApplication, Tenant
+from idplane.model.directory import Credential, Principal, PrincipalType, ResourceApplication, Tenant
 from idplane.model.events import ForeignToken, SignIn, UserSignIn
 from idplane.model.failure import Failure
 from idplane.ports.store import Versioned
@@ -20,6 +20,7 @@ from idplane.sts.requests import DEVICE_CODE_GRANT, REFRESH_GRANT, TokenRequest
 __all__ = ["Attempt", "issued", "refused"]
 
 _MAX_TEXT: Final = 1024
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _OF_USERS: Final = frozenset({DEVICE_CODE_GRANT, REFRESH_GRANT})
 
 
@@ -120,6 +121,8 @@ def _record(attempt: Attempt, outcome: _Outcome) -> SignIn:
         token_id=outcome.token_id,
         credential_kind=credential.kind.value if credential else "",
         credential_id=credential.id if credential else None,
+        credential_thumbprint=credential.thumbprint if isinstance(credential, Credential) else None,
+        milliseconds=max(0, (outcome.at - call.received_at) // _MILLISECOND),
         signing_key=outcome.signing_key,
         host=str(host) if host else None,
         identity=managed.resource_id if managed else None,

@@ -38,6 +38,7 @@ from idplane.ports.store import ANY, Batch, Collection, Delete, Operation, Put, 
 
 __all__ = ["reset"]
 
+# Marks of locks stay: their versions must go on rising.
 _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # heterogeneous by design, as in ports.collections
     LOCKS,
     DEPLOYMENT_OPERATIONS,

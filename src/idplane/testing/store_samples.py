@@ -30,7 +30,7 @@ from idplane.model.events import ActivityEvent, EventStatus, SignIn
 from idplane.model.federation import FederatedCredential, Trust
 from idplane.model.ids import ResourceId
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
-from idplane.model.locks import Lock, LockLevel
+from idplane.model.locks import Lock, LockLevel, LockMark
 from idplane.model.management_groups import ManagementGroup, SubscriptionAlias
 from idplane.model.resources import AssignedIdentity, Identity, IdentityAssignment, IdentityType, Resource
 from idplane.model.roles import DenyAssignment, Permission, RoleAssignment, RoleDefinition
@@ -44,6 +44,7 @@ from idplane.ports.collections import (
     DENY_ASSIGNMENTS,
     FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
+    LOCK_MARKS,
     LOCKS,
     MANAGEMENT_GROUPS,
     PRINCIPALS,
@@ -329,6 +330,7 @@ def everything() -> Batch:
         create(ROLE_ASSIGNMENTS, role_assignment()),
         create(DENY_ASSIGNMENTS, denial),
         create(LOCKS, _lock(VAULT)),
+        create(LOCK_MARKS, LockMark(subscription_id="sub")),
         create(SIGNING_KEYS, signing_key("key", KeyState.ACTIVE)),
         create(SECRETS, secret("0" * 32, 1)),
         *PEOPLE.operations,

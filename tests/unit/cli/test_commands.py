@@ -206,6 +206,8 @@ class Server:
                 status, body = outer.answers.pop(0)
                 self.send_response(status)
                 self.send_header("content-length", str(len(body)))
+                if status == 429:
+                    self.send_header("retry-after", "0")
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -244,6 +246,16 @@ def test_refusals_are_the_planes_words(server: Server, status: int, body: bytes,
     with pytest.raises(CommandError) as caught:
         PlaneClient(server.ca_file).get(server.url)
     assert caught.value.message == words
+
+
+def test_what_comes_too_often_is_asked_again_and_not_for_ever(server: Server) -> None:
+    throttled = (429, b'{"error":{"code":"TooManyRequests","message":"Too many."}}')
+    server.answers += [throttled, throttled, (200, b'{"n": 1}')]
+    assert PlaneClient(server.ca_file).get(server.url) == {"n": 1}
+    server.answers += [throttled] * 6
+    with pytest.raises(CommandError, match="Too many"):
+        PlaneClient(server.ca_file).get(server.url)
+    assert server.answers == []
 
 
 def test_pages_are_followed_in_both_spellings(server: Server) -> None:

@@ -172,7 +172,7 @@ def broken(**properties: object) -> dict[str, Any]:
         (broken(principalType="Robot"), FailureKind.PRINCIPAL_TYPE, None),
         (broken(description="x" * 2049), FailureKind.INVALID_PARAMETER, None),
         (broken(condition="(!(ActionMatches{'a'})"), FailureKind.INVALID_PARAMETER, "RoleAssignmentConditionInvalid"),
-        (broken(condition="", conditionVersion="2.0"), FailureKind.INVALID_PARAMETER, "RoleAssignmentConditionInvalid"),
+        (broken(condition=" ", conditionVersion="2.0"), FailureKind.INVALID_PARAMETER, "RoleAssignmentConditionInvalid"),
         (
             broken(condition="!(ActionMatches{'a'})", conditionVersion="1.0"),
             FailureKind.INVALID_PARAMETER,
@@ -343,6 +343,15 @@ async def test_what_a_list_holds(spread: World, scope: str, query: str, expected
 async def test_the_tenant_s_list_stays_in_the_tenant(spread: World) -> None:
     await spread.grant(0x7, "Owner", "/", OWNER)
     assert await names(spread, f"/{TYPE}") == {guid(one) for one in (1, 2, 3, 4, 5, 7)} | SEEDED
+
+
+async def test_what_is_inherited_names_its_role_where_it_is_listed(spread: World) -> None:
+    await spread.grant(0x7, "Owner", "/", OWNER)
+    for scope, prefix in ((VM, SUB), (GROUP, SUB), (SUB, SUB), ("", "")):
+        listed = (await spread.get(f"{scope}/{TYPE}?$filter=principalId eq '{guid(0x10)}'"))["value"]
+        roles = {one["properties"]["scope"]: one["properties"]["roleDefinitionId"] for one in listed}
+        assert roles["/"] == f"{prefix}/providers/Microsoft.Authorization/roleDefinitions/{ROLES['Reader']}"
+        assert roles[SUB].startswith(f"{SUB}/providers/")
 
 
 @pytest.mark.parametrize("top", [1, 2, 3, 7])

@@ -95,7 +95,8 @@ async def test_a_new_condition_counts_at_once(open_plane: OpenPlane) -> None:
     assert body["properties"]["condition"] == delegate("Contributor")
     assert (await grant(plane, "nobody", "Contributor", GROUP, 3, by="worker")).status == 201
     await refused(plane, await grant(plane, "owner", "Reader", GROUP, 4, by="worker"), 403, "AuthorizationFailed")
-    lifted = await plane.put(url(SUB, 1), granting(plane.people["worker"], ADMIN), version=GRANT)
+    empty = granting(plane.people["worker"], ADMIN, condition="", conditionVersion="")
+    lifted = await plane.put(url(SUB, 1), empty, version=GRANT)
     assert lifted["properties"]["condition"] is None
     assert (await grant(plane, "owner", "Reader", GROUP, 4, by="worker")).status == 201
 

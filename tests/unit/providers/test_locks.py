@@ -305,3 +305,15 @@ async def test_a_lock_and_a_delete_at_once_have_one_winner(world: World, *, dele
 async def test_many_writes_at_once_do_not_hinder_each_other(world: World) -> None:
     made = await asyncio.gather(*(make(world, f"{IDENTITY}{number}") for number in range(40)))
     assert [one.status for one in made] == [201] * 40
+
+
+async def test_changes_of_locks_hinder_neither_one_another_nor_other_writes(world: World) -> None:
+    """As a template does that locks each of its resources: what meets a change of locks looks again, however often."""
+    await make(world)
+    calls = [lock(world, GROUP, name=f"lock-{number}") for number in range(60)]
+    writes = [make(world, f"{IDENTITY}{number}") for number in range(20)]
+    done = await asyncio.gather(*calls, *writes)
+    assert {one.status for one in done} == {201}
+    gone = await asyncio.gather(*(unlock(world, GROUP, f"lock-{number}") for number in range(60)))
+    assert {one.status for one in gone} == {200}
+    assert (await delete(world, VAULT)).status == 200

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.providers.management_world import (
     CONTRIBUTOR,
     GROUP,
+    OTHER_SUBSCRIPTION,
     OTHER_TENANT,
     OWNER,
     READER,
@@ -299,6 +300,98 @@ async def test_a_contributor_of_everything_cannot_move_a_subscription(world: Wor
     await world.grant(0x101, "Contributor", ROOT, CONTRIBUTOR)
     await make(world, "a")
     assert await refused(move(world, "a", "to", CONTRIBUTOR)) is FailureKind.FORBIDDEN
+
+
+async def test_nobody_reaches_into_another_tenant_s_tree(world: World) -> None:
+    """By the path, by a parent in the body, or by a subscription that is not the tenant's."""
+    await world.grant(0xE2, "Owner", "/", STRANGER, tenant=OTHER_TENANT)
+    await make(world, "shops")
+    await make(world, "theirs", caller=STRANGER)
+    foreign = f"{GROUPS}/shops"
+    attempts = [
+        call(world, "PUT", f"{GROUPS}/mine", {"properties": {"details": {"parent": {"id": foreign}}}}, STRANGER),
+        call(world, "PATCH", f"{GROUPS}/theirs", {"parentGroupId": foreign}, STRANGER),
+        call(world, "PATCH", f"{GROUPS}/theirs", {"parentGroupId": ROOT}, STRANGER),
+        call(world, "PUT", f"{GROUPS}/theirs/subscriptions/{SUBSCRIPTION}", caller=STRANGER),
+        call(world, "PUT", f"{foreign}/subscriptions/{OTHER_SUBSCRIPTION}", caller=STRANGER),
+        call(world, "PUT", f"{foreign}/subscriptions/{OTHER_SUBSCRIPTION}"),
+        call(world, "GET", f"{foreign}/descendants", caller=STRANGER),
+        call(world, "DELETE", f"{foreign}/subscriptions/{SUBSCRIPTION}", caller=STRANGER),
+        world.call("GET", f"{foreign}/providers/Microsoft.Authorization/roleAssignments", caller=STRANGER),
+    ]
+    unseen = {FailureKind.FORBIDDEN, FailureKind.MANAGEMENT_GROUP_NOT_FOUND, FailureKind.SUBSCRIPTION_NOT_FOUND}
+    for attempt in attempts:
+        assert await refused(attempt) in unseen
+    assert {one.value.key: one.value.parent for one in await world.store.all(MANAGEMENT_GROUPS)} == {
+        "shops": None,
+        "theirs": None,
+    }
+
+
+# Hierarchy settings ---------------------------------------------------------------------------------------------------
+
+SETTINGS = f"{ROOT}/settings/default"
+
+
+def settle(world: World, method: str = "PUT", caller: str = OPERATOR, **properties: object) -> Awaitable[ManagementResponse]:
+    return call(world, method, SETTINGS, {"properties": properties}, caller)
+
+
+async def test_settings_say_where_new_subscriptions_go(world: World) -> None:
+    assert await refused(call(world, "GET", SETTINGS)) is FailureKind.RESOURCE_NOT_FOUND
+    assert await names(world, f"{ROOT}/settings") == []
+    await make(world, "new")
+    put = await settle(world, defaultManagementGroup=f"{GROUPS}/new", requireAuthorizationForGroupCreation=False)
+    assert (put.status, put.body) == (
+        200,
+        {
+            "id": SETTINGS,
+            "type": "Microsoft.Management/managementGroups/settings",
+            "name": "default",
+            "properties": {
+                "tenantId": TENANT,
+                "requireAuthorizationForGroupCreation": False,
+                "defaultManagementGroup": f"{GROUPS}/new",
+            },
+        },
+    )
+    assert await names(world, f"{ROOT}/settings") == ["default"]
+    alias = {"properties": {"displayName": "s", "workload": "Production"}}
+    path = "/providers/Microsoft.Subscription/aliases/s"
+    made: Any = (await world.call("PUT", path, alias, caller=OPERATOR, version="2021-10-01")).body
+    assert made["properties"]["managementGroupId"] == f"{GROUPS}/new"
+    assert await refused(call(world, "DELETE", f"{GROUPS}/new")) is FailureKind.INVALID_PARAMETER
+    assert (await settle(world, "PATCH", defaultManagementGroup=TENANT)).status == 200
+    assert (await show(world, SETTINGS))["properties"]["defaultManagementGroup"] == ROOT
+    for status in (200, 204):
+        assert (await call(world, "DELETE", SETTINGS)).status == status
+    for unknown in ("none", f"{GROUPS}/none"):
+        assert await refused(settle(world, defaultManagementGroup=unknown)) is FailureKind.MANAGEMENT_GROUP_NOT_FOUND
+    assert await refused(call(world, "GET", f"{GROUPS}/new/settings/default")) is FailureKind.INVALID_PARAMETER
+    assert await refused(settle(world, caller=OWNER)) is FailureKind.FORBIDDEN
+
+
+async def test_a_protected_tree_grows_by_those_of_its_root(world: World) -> None:
+    worker = await world.principal(0x10)
+    await make(world, "shops")
+    await world.grant(0x100, "Contributor", f"{GROUPS}/shops", worker)
+    await settle(world, requireAuthorizationForGroupCreation=True)
+    assert await refused(make(world, "web", "shops", worker)) is FailureKind.FORBIDDEN
+    await make(world, "web", "shops")
+    await settle(world, "PATCH", requireAuthorizationForGroupCreation=False)
+    await make(world, "more", "shops", worker)
+
+
+async def test_new_subscriptions_never_go_to_a_group_that_has_gone(world: World) -> None:
+    for number in range(8):
+        await make(world, "new")
+        calls = [settle(world, defaultManagementGroup="new"), call(world, "DELETE", f"{GROUPS}/new")]
+        settled, deleted = await asyncio.gather(*map(outcome, calls if number % 2 else reversed(calls)))
+        if not number % 2:
+            settled, deleted = deleted, settled
+        assert (settled, deleted) in {(200, 400), (404, 204)}
+        await call(world, "DELETE", SETTINGS)
+        await call(world, "DELETE", f"{GROUPS}/new")
 
 
 # What it means for roles ----------------------------------------------------------------------------------------------

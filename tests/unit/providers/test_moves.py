@@ -234,10 +234,12 @@ async def test_a_denial_moves_along(open_plane: OpenPlane) -> None:
         scope=vm("vm"),
         permissions=(Permission(actions=("Microsoft.Compute/virtualMachines/start/action",)),),
         principals=(plane.people["owner"],),
+        anchor=vm("vm").lower(),
     )
     await _put(plane, DENY_ASSIGNMENTS, deny)
     await _moved(plane, vm("vm"))
-    assert [one.value.scope for one in await plane.store.all(DENY_ASSIGNMENTS)] == [_to(vm("vm"))]
+    found = [(one.value.scope, one.value.anchor) for one in await plane.store.all(DENY_ASSIGNMENTS)]
+    assert found == [(_to(vm("vm")), _to(vm("vm")).lower())]
 
 
 @pytest.mark.parametrize(("azure", "target", "stopped"), [(True, FAR, True), (True, OTHER, False), (False, FAR, False)])
@@ -465,3 +467,46 @@ async def test_an_assignment_of_the_old_id_is_gone(open_plane: OpenPlane) -> Non
     assert await plane.store.get(IDENTITY_ASSIGNMENTS, identity_assignment_key(vm("vm").lower(), own)) is None
     later = (await plane.machine("vm", SYSTEM))["identity"]["principalId"]
     assert later != own
+
+
+# Locks ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", ["CanNotDelete", "ReadOnly"])
+@pytest.mark.parametrize("place", [SUB, GROUP, "site", "slot"])
+async def test_what_is_locked_stays(open_plane: OpenPlane, level: str, place: str) -> None:
+    plane = await _open(open_plane)
+    site = f"{GROUP}/providers/Microsoft.Web/sites/shop"
+    for url in (site, f"{site}/slots/blue"):
+        await plane.put(url, {"location": "westeurope"}, version=WEB)
+    scope = {"site": site, "slot": f"{site}/slots/blue"}.get(place, place)
+    lock = f"{scope}/providers/Microsoft.Authorization/locks/l"
+    await plane.put(lock, {"properties": {"level": level}}, version="2016-09-01")
+    reply = await _move(plane, site, to=FAR)
+    assert (reply.status, reply.code) == (409, "ScopeLocked")
+    assert (await plane.call("DELETE", lock, version="2016-09-01")).status in (200, 204)
+    await _moved(plane, site, to=FAR)
+
+
+async def test_a_group_that_may_not_change_takes_nothing_in(open_plane: OpenPlane) -> None:
+    plane = await _open(open_plane)
+    await plane.machine("vm")
+    lock = f"{OTHER}/providers/Microsoft.Authorization/locks/l"
+    await plane.put(lock, {"properties": {"level": "ReadOnly"}}, version="2016-09-01")
+    assert (await _move(plane, vm("vm"))).code == "ScopeLocked"
+    refused = await _move(plane, vm("vm"), word="validateMoveResources")
+    assert (await plane.call("GET", refused.headers["location"])).code == "ScopeLocked"
+    # What may not be deleted there may well come there.
+    await plane.put(lock, {"properties": {"level": "CanNotDelete"}}, version="2016-09-01")
+    await _moved(plane, vm("vm"))
+
+
+async def test_a_disabled_subscription_takes_nothing_in(open_plane: OpenPlane) -> None:
+    plane = await _open(open_plane)
+    await plane.machine("vm")
+    found = await plane.store.get(SUBSCRIPTIONS, SECOND)
+    assert found is not None
+    disabled = replace(found.value, state="Disabled")
+    await plane.store.commit(Batch.of(Put(collection=SUBSCRIPTIONS, value=disabled, expect=found.version)))
+    assert (await _move(plane, vm("vm"), to=FAR)).status == 409
+    assert (await plane.get(vm("vm"), version=COMPUTE))["id"] == vm("vm")

@@ -1,3 +1,4 @@
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -6,20 +7,23 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.sts.sts_world import OTHER_TENANT_ID, TENANT_ID
+from tests.unit.sts.sts_world import OTHER_TENANT_ID, TENANT_ID, shared_ring
 from tests.unit.sts.user_world import ARM_SCOPE, People
 
+from idplane.directory.audiences import Audiences
 from idplane.directory.clients import new_application, new_application_principal
 from idplane.directory.identities import removal_of
 from idplane.directory.people import new_user, sign_out
 from idplane.jose import parse
 from idplane.model.directory import Application, UserDetails
 from idplane.model.failure import Failure, FailureKind
+from idplane.model.profile import AZURE
 from idplane.model.public_clients import AZURE_CLI
 from idplane.ports.collections import APPLICATIONS, DEVICE_CODES, PRINCIPALS, REFRESH_TOKENS, SESSIONS
 from idplane.ports.store import ABSENT, Batch, Put
-from idplane.sts import SignInUpkeep
+from idplane.sts import SignInUpkeep, TokenService
 from idplane.sts.requests import Endpoint
+from idplane.testing.worlds import SeededEntropy
 
 ARM = "https://management.azure.com/"
 POWERSHELL = "1950a258-227b-4e31-a9cf-717495945fc2"
@@ -161,6 +165,32 @@ class TestDeviceCodes:
         with pytest.raises(Failure) as raised:
             await people.start(**changes)
         assert raised.value.kind is kind
+
+    async def test_another_replica_redeems_it(self, people: People) -> None:
+        world = people.world
+        started = await people.start()
+        await people.decide(started, people.ada)
+        other = TokenService(
+            store=world.store,
+            ring=shared_ring(),
+            audiences=Audiences(store=world.store),
+            clock=world.clock,
+            entropy=SeededEntropy("another replica"),
+            profile=AZURE,
+            authenticator=world.authenticator,
+            documents=world.published,
+        )
+        first = await other.issue(people.poll(started), world.call())
+        assert first.user is not None
+        assert (await people.issue(people.refresh(first.user.refresh_token))).access_token
+
+    async def test_two_polls_at_once_get_one_token(self, people: People) -> None:
+        started = await people.start()
+        await people.decide(started, people.ada)
+        answers = await asyncio.gather(*(people.issue(people.poll(started)) for _ in range(3)), return_exceptions=True)
+        refusals = [one.kind for one in answers if isinstance(one, Failure)]
+        assert refusals == [FailureKind.DEVICE_CODE_UNKNOWN] * 2
+        assert len(await people.world.store.all(SESSIONS)) == 1
 
 
 class TestClients:

@@ -106,8 +106,10 @@ class TestReading:
             principal_id="{principal}",
             token_id="{uti}",
             credential_id="{credential}",
+            credential_thumbprint="{thumbprint}",
             signing_key="{kid}",
         )
+        assert record.credential_thumbprint is not None
         assert_golden("graph/sign_in_managed_identity.json", sign_in_document(fixed))
 
     async def test_golden_of_a_refusal(self, world: StsWorld) -> None:

@@ -39,3 +39,10 @@ create table locks (
 ) strict;
 create index locks_scope_key on locks (scope_key, key);
 create index locks_anchor_key on locks (anchor_key, key);
+
+-- One for each subscription that ever had a lock: its version rises with every change of them.
+create table lock_marks (
+  key text primary key not null,
+  version integer not null,
+  doc text not null
+) strict;
