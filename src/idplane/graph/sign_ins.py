@@ -204,9 +204,7 @@ def sign_in_document(event: SignIn) -> dict[str, object]:
         "deviceDetail": {"deviceId": "", "displayName": "", "operatingSystem": "", "browser": ""},
         "servicePrincipalId": "" if users else event.principal_id or _NO_GUID,
         "servicePrincipalName": None if users else event.principal_name,
-        "userId": (event.principal_id or _NO_GUID) if users else "",
-        "userDisplayName": event.user.display_name if event.user else "",
-        "userPrincipalName": event.principal_name if users else "",
+        **(_user(event) if users else {}),
         "servicePrincipalCredentialKeyId": event.credential_id or "",
         "clientCredentialType": _CREDENTIAL_TYPES.get(event.credential_kind, "none"),
         "managedServiceIdentity": _managed_service_identity(event, managed=managed),
@@ -223,6 +221,14 @@ def sign_in_document(event: SignIn) -> dict[str, object]:
         "crossTenantAccessType": "none",
         **_credential(event),
         **_annotations(event),
+    }
+
+
+def _user(event: SignIn) -> dict[str, object]:
+    return {
+        "userId": event.principal_id or _NO_GUID,
+        "userDisplayName": event.user.display_name if event.user else "",
+        "userPrincipalName": event.principal_name,
     }
 
 

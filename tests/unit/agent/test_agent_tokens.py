@@ -315,6 +315,7 @@ def test_every_collection_is_told_from_the_others() -> None:
         "bindings",
         "principals",
         "role_assignments",
+        "memberships",
         "credentials",
         "signing_keys",
         "tenants",
