@@ -129,15 +129,10 @@ def test_a_token_of_another_issuer(up: Up, az: Az, mine: Az, group: str, issuer:
 @pytest.mark.skipif(bool(why_no_namespaces()), reason=why_no_namespaces())
 def test_managed_identities_where_the_public_names_lead_here(up: Up, group: str, azure_cli: Path, tmp_path: Path) -> None:
     identity = reader(up, group, "of-machine")
-    machine = (
-        '{"location": "westeurope", "identity": {"type": "SystemAssigned, UserAssigned", "userAssignedIdentities": {"%s": {}}}}'
-    )
-    url = f"{group}/providers/Microsoft.Compute/virtualMachines/box?api-version=2024-11-01"
-    made = az("rest", "--method", "put", "--url", url, "--body", machine % identity["id"])
-    az(
-        *("role", "assignment", "create", "--assignee-object-id", made["identity"]["principalId"]),
-        *("--assignee-principal-type", "ServicePrincipal", "--role", "Reader", "--scope", group),
-    )
+    block = {"type": "SystemAssigned, UserAssigned", "userAssignedIdentities": {identity["id"]: {}}}
+    machine = f"{group}/providers/Microsoft.Compute/virtualMachines/box"
+    made = put(up, machine, "2024-11-01", {"location": "westeurope", "identity": block})
+    grant(up, made["identity"]["principalId"], group)
     run = (*IDPLANE, "run", "--data", str(up.data), "--as", "box", "--")
     inside = own_az(azure_cli, tmp_path).within(*run, AZURE_CONFIG_DIR=str(tmp_path / "config"))
     [subscription] = inside("login", "--identity")
