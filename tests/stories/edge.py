@@ -33,15 +33,20 @@ class Seen:
         return json.loads(self.body) if self.body else None
 
     @property
+    def _error(self) -> Any:
+        """The activity log tells of its own query without an envelope."""
+        return self.json["error"] if "error" in self.json else self.json
+
+    @property
     def code(self) -> str:
         """The error's code in whichever dialect."""
-        error = self.json["error"]
+        error = self._error
         return str(error["code"] if isinstance(error, dict) else error)
 
     @property
     def text(self) -> str:
         """What a person reads."""
-        error = self.json["error"]
+        error = self._error
         return str(error["message"] if isinstance(error, dict) else self.json["error_description"])
 
 

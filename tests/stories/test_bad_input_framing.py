@@ -59,7 +59,7 @@ AMBIGUOUS = {
 def test_framing_that_two_readers_could_read_differently_is_refused(wire: Wire, case: str) -> None:
     headers, body = AMBIGUOUS[case]
     with wire.open() as connection:
-        connection.sendall(wire.request("POST /common/oauth2/token HTTP/1.1", FORM, *headers, body=body))
+        connection.sendall(wire.request("POST /nowhere.example/oauth2/token HTTP/1.1", FORM, *headers, body=body))
         reply = read_reply(connection)
         assert_refusal(reply, 400)
         assert reply.headers["connection"] == "close"

@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from tests.stories.edge import ARM, GRAPH, PORT, VAULT, Edge, Seen, assert_refused, errors_logged
 
+from idplane.directory.first_party import graph_grants
 from idplane.jose import Algorithm, Signer, b64url, new_rsa_key, parse
 from idplane.keys import SigningPermit
 from idplane.model.directory import Tenant
@@ -240,7 +241,11 @@ def test_another_tenants_token_says_nothing_here(plane: LocalPlane, edge: Edge) 
     )
     operator = plane._plane.installation.operator
     twin = replace(
-        operator, id="33333333-3333-4333-8333-333333333333", tenant_id=other, client_id="44444444-4444-4444-8444-444444444444"
+        operator,
+        id="33333333-3333-4333-8333-333333333333",
+        tenant_id=other,
+        client_id="44444444-4444-4444-8444-444444444444",
+        app_roles=graph_grants("AuditLog.Read.All"),
     )
     plane.run(
         plane.store.commit(

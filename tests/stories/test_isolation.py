@@ -93,7 +93,7 @@ def status(answer: str) -> int:
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     require_namespaces()
-    up = Up(tmp_path_factory.mktemp("plane") / "data")
+    up = Up(tmp_path_factory.mktemp("plane") / "data", "--no-rates")
     try:
         made = Scene(up)
         yield made
