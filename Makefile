@@ -6,15 +6,18 @@ BIN := $(VENV)/bin
 # Hundreds of short processes are started below. Where images forbid Python to keep what it compiles, each of them would compile all anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check lint types layers format fuzz clients bench conformance lock clean
+.PHONY: demo test wide check lint types layers format fuzz clients bench conformance lock clean
 
 demo: $(VENV)/.demo ## the main job, live on this terminal
 	@$(BIN)/idplane demo
 
 test: $(VENV)/.dev ## the tests that need nothing but Python
-	$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(2 * (os.cpu_count() or 1))') --dist worksteal -q tests
+	$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(2 * (os.cpu_count() or 1))') --dist worksteal -q -m "not wide" tests
 
-check: lint types layers test fuzz ## everything that CI checks, except what needs other software
+wide: $(VENV)/.dev ## the tests that take long: faults, floods, many processes
+	$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(2 * (os.cpu_count() or 1))') --dist worksteal -q -m wide tests
+
+check: lint types layers test wide fuzz ## everything that CI checks, except what needs other software
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check src tests fuzz bench clients conformance

@@ -18,6 +18,8 @@ from tests.stories.workloads import Owner, require_namespaces
 
 from idplane.model.dialects import Dialect
 
+pytestmark = pytest.mark.wide
+
 RESET = struct.pack("ii", 1, 0)
 MEMORY = 8 * 1024 * 1024
 """Bytes that the process may have kept after a flood, which is what its allocator does not give back."""

@@ -15,6 +15,8 @@ from azure.mgmt.resource.resources import ResourceManagementClient
 from tests.interop.deployment_client import DeploymentClient
 from tests.interop.mgmt import GROUP, client_of, credential_of, refusal
 
+pytestmark = pytest.mark.wide
+
 if TYPE_CHECKING:
     from idplane.testing.local import LocalPlane
 

@@ -35,7 +35,7 @@ class Seen:
     @property
     def _error(self) -> Any:
         """The activity log tells of its own query without an envelope."""
-        return self.json["error"] if "error" in self.json else self.json
+        return self.json.get("error", self.json)
 
     @property
     def code(self) -> str:

@@ -59,7 +59,7 @@ AMBIGUOUS = {
 def test_framing_that_two_readers_could_read_differently_is_refused(wire: Wire, case: str) -> None:
     headers, body = AMBIGUOUS[case]
     with wire.open() as connection:
-        connection.sendall(wire.request("POST /nowhere.example/oauth2/token HTTP/1.1", FORM, *headers, body=body))
+        connection.sendall(wire.request("POST /common/oauth2/token HTTP/1.1", FORM, *headers, body=body))
         reply = read_reply(connection)
         assert_refusal(reply, 400)
         assert reply.headers["connection"] == "close"
@@ -187,7 +187,7 @@ def test_what_follows_a_short_length_is_another_request(wire: Wire) -> None:
     """The rest of a longer body reads as garbage, and is refused behind the first answer, not instead of it."""
     with wire.open() as connection:
         connection.sendall(wire.request("POST /common/oauth2/token HTTP/1.1", FORM, "Content-Length: 3", body=b"a=bcdef"))
-        assert "does not exist" in (text := read_reply(connection).json["error_description"]) or "not found" in text
+        assert "grant_type" in read_reply(connection).json["error_description"]
         assert "not well-formed" in read_reply(connection).json["error_description"]
         assert read_reply(connection).status == 0
 

@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from tests.stories.planes import Up, send
+
+pytestmark = pytest.mark.wide
 
 ROUNDS = 10
 OPERATIONS_A_ROUND = 110

@@ -18,6 +18,8 @@ from tests.stories.workloads import Workload, require_namespaces
 
 from idplane.providers import PROVIDERS
 
+pytestmark = pytest.mark.wide
+
 PROGRAM = (sys.executable, str(Path(__file__).with_name("neighbours.py")))
 ARC_URL = "http://localhost:40342/metadata/identity/oauth2/token?api-version=2020-06-01&resource=https://vault.azure.net"
 APP_PATH = "?api-version=2019-08-01&resource=https://vault.azure.net"

@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 from tests.stories.planes import IDPLANE, Up, send
 
+pytestmark = pytest.mark.wide
+
 # Root may write anywhere, unless it gives up what makes it root.
 WITHOUT_PRIVILEGES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
 GROUPS = "/subscriptions/{subscription}/resourceGroups"

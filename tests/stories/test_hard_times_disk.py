@@ -15,6 +15,8 @@ from tests.stories.planes import IDPLANE, Up, send
 
 from idplane.bootstrap.operator import OPERATOR_FILE, OperatorKey
 
+pytestmark = pytest.mark.wide
+
 ARM = "https://management.azure.com"
 MOUNT = 'mount -t tmpfs -o size="$1",mode=700 tmpfs "$2" && shift 2 && exec "$@"'
 
