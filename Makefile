@@ -14,7 +14,7 @@ demo: $(VENV)/.demo ## the main job, live on this terminal
 test: $(VENV)/.dev ## the tests that need nothing but Python
 	$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(2 * (os.cpu_count() or 1))') --dist worksteal -q -m "not wide" tests
 
-wide: $(VENV)/.dev ## the tests that take long: faults, floods, many processes
+wide: $(VENV)/.dev ## the tests that take long: faults, floods, real SDKs, PostgreSQL
 	$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(2 * (os.cpu_count() or 1))') --dist worksteal -q -m wide tests
 
 check: lint types layers test wide fuzz ## everything that CI checks, except what needs other software

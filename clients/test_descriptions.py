@@ -24,6 +24,7 @@ from tests.stories.planes import Up
 pytestmark = pytest.mark.xdist_group("descriptions")
 _EXAMPLES = {GenerationMode.POSITIVE: 6, GenerationMode.NEGATIVE: 3}
 """For each operation, of what is allowed and of what is not."""
+_MORE_EXAMPLES = 40
 _CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
 _METHODS = ("get", "head", "put", "patch", "post", "delete")
 _FILES = sorted(file for file in SPECIFICATIONS.rglob("*.json") if '"operationId"' in file.read_text())
@@ -77,8 +78,11 @@ def test_no_answer_breaches_the_description(asker: Asker, file: Path) -> None:
     version = schema.raw_schema["info"]["version"]
     declared = sorted((one.ok() for one in schema.get_all_operations()), key=_order)
     for operation in declared:
-        for mode in _EXAMPLES:
-            _ask(asker, operation, mode, version)
+        for mode, examples in _EXAMPLES.items():
+            _ask(asker, operation, mode, version, examples)
+        if operation.definition.raw["operationId"] not in asker.served:
+            # What is drawn differs between releases of the tools; a few may all be refused.
+            _ask(asker, operation, GenerationMode.POSITIVE, version, _MORE_EXAMPLES)
     assert not asker.breaches, "\n\n".join(asker.breaches[:20])
     shallow = {one.definition.raw["operationId"] for one in declared} - asker.served
     unexplained = sorted(name for name in shallow if f"{version} {name}" not in {*NEVER_DEEP, *NOT_EXERCISED})
@@ -90,11 +94,11 @@ def _order(operation: Any) -> tuple[int, int]:
     return _METHODS.index(operation.method.lower()), -operation.path.count("/")
 
 
-def _ask(asker: Asker, operation: Any, mode: GenerationMode, version: str) -> None:
+def _ask(asker: Asker, operation: Any, mode: GenerationMode, version: str, examples: int) -> None:
     name = operation.definition.raw["operationId"]
 
     @settings(
-        max_examples=_EXAMPLES[mode],
+        max_examples=examples,
         derandomize=True,
         deadline=None,
         database=None,

@@ -22,6 +22,8 @@ from idplane.testing.postgres_cluster import Cluster, binaries, cluster
 from idplane.testing.store_conformance import Opener, SharedStoreConformance, StoreConformance, committer, verify_acknowledged
 from idplane.testing.worlds import FakeClock
 
+pytestmark = pytest.mark.wide
+
 _numbers = itertools.count()
 
 

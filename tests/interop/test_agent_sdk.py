@@ -22,6 +22,8 @@ from idplane.agent.source import TokenAsk
 from idplane.agent.tokens import Token
 from idplane.testing.worlds import FakeClock
 
+pytestmark = pytest.mark.wide
+
 SECRET = "0123456789abcdef0123456789abcdef"
 RESOURCE = "https://vault.azure.net"
 

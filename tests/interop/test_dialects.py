@@ -17,6 +17,8 @@ from tests.stories.workloads import require_namespaces
 from idplane.model.dialects import Dialect
 from idplane.testing.local import LocalPlane
 
+pytestmark = pytest.mark.wide
+
 PROGRAM = str(Path(__file__).with_name("inside_dialects.py"))
 WAYS = ("none", "client_id", "object_id", "resource_id")
 CLIENTS = ("sync", "aio", "msal")

@@ -30,6 +30,8 @@ from tests.stories.workloads import Owner, Witness, Workload, require_namespaces
 
 from idplane.testing.local import Application, LocalPlane, VirtualMachine
 
+pytestmark = pytest.mark.wide
+
 RunAs = Callable[[VirtualMachine | str], None]
 
 

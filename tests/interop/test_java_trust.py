@@ -11,6 +11,8 @@ import pytest
 from tests.stories.planes import Up
 from tests.stories.workloads import require_namespaces
 
+pytestmark = pytest.mark.wide
+
 JAVA = shutil.which("java")
 PROGRAM = """
 public class Get {
