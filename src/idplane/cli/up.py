@@ -139,6 +139,7 @@ def ready_screen(info: PlaneInfo, data: Path) -> str:
 Try next, in another terminal:
 
   {mark} idplane token --operator --resource https://management.azure.com   {click.style("who you are here", dim=True)}
+  {mark} idplane az group list                      {click.style("the Azure CLI, signed in as the operator", dim=True)}
   {mark} idplane run --as MY-VM -- python app.py    {click.style("code as a machine, with its identities and nothing else", dim=True)}
   {mark} idplane log signins --follow               {click.style("every token, as it is issued", dim=True)}
 """
