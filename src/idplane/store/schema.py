@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
 from idplane.model.failure import Failure, FailureKind
@@ -28,6 +29,7 @@ class Migration:
     sql: str
 
 
+@cache
 def migrations(database: str) -> tuple[Migration, ...]:
     """The migrations of `sqlite` or `postgres`, oldest first."""
     folder = files("idplane.store") / "migrations" / database

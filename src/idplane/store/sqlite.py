@@ -30,7 +30,7 @@ from idplane.ports.store import (
 from idplane.ports.world import Clock
 from idplane.store.listeners import Listeners
 from idplane.store.plan import Tables, findable
-from idplane.store.sqlite_connection import FEED_END, failure_of, migrate, open_reader, open_writer
+from idplane.store.sqlite_connection import FEED_END, empty_database, failure_of, migrate, open_reader, open_writer
 from idplane.store.sqlite_writer import SqliteWriter
 from idplane.store.tables import FEED_COLUMNS, CollectionTable, Dialect, LogTable, Parameters
 
@@ -78,7 +78,9 @@ class SqliteStore:
         # A file that nothing waits for the disk to write: the same code, locks and snapshots as a real one, which SQLite's own
         # memory databases do not have when two connections share them.
         folder = Path(tempfile.mkdtemp(prefix="idplane-"))
-        return cls._open_file(folder / "store.sqlite", clock, private=folder)
+        path = folder / "store.sqlite"
+        path.write_bytes(empty_database())
+        return cls._open_file(path, clock, private=folder)
 
     @classmethod
     def _open_file(cls, path: Path, clock: Clock, *, private: Path | None = None) -> SqliteStore:
