@@ -13,7 +13,7 @@ import pytest
 from clients.azure_cli_world import Az, grant, new_group, new_identity, operator_az, own_az, put, signed_in
 from tests.interop.issuers import EXCHANGE, LocalIssuer, local_issuer
 from tests.stories.planes import IDPLANE, Up
-from tests.stories.workloads import why_no_namespaces
+from tests.stories.workloads import require_namespaces
 
 pytestmark = pytest.mark.xdist_group("azure-cli-sign-in")
 
@@ -126,8 +126,8 @@ def test_a_token_of_another_issuer(up: Up, az: Az, mine: Az, group: str, issuer:
 # Managed identities, inside runs
 
 
-@pytest.mark.skipif(bool(why_no_namespaces()), reason=why_no_namespaces())
 def test_managed_identities_where_the_public_names_lead_here(up: Up, group: str, azure_cli: Path, tmp_path: Path) -> None:
+    require_namespaces()
     identity = reader(up, group, "of-machine")
     block = {"type": "SystemAssigned, UserAssigned", "userAssignedIdentities": {identity["id"]: {}}}
     machine = f"{group}/providers/Microsoft.Compute/virtualMachines/box"

@@ -167,16 +167,6 @@ class AccessControl:
         role = await self._custom.get(key, self._load_role)
         return role.definition if role is not None and role.definition.tenant_id == tenant_id else None
 
-    async def definitions_at(self, tenant_id: str, scope: ResourceId) -> tuple[RoleDefinition, ...]:
-        """The roles that can be assigned at a scope: every built-in one, then the tenant's own by name.
-
-        A custom role can be assigned at its assignable scopes and below them.
-        """
-        stored = await self._store.all(ROLE_DEFINITIONS, where={"tenant_id": tenant_id})
-        lineage = frozenset(await self.lineage(scope))
-        custom = (one.value for one in stored if _assignable(one.value, lineage))
-        return (*BUILT_IN_ROLES.values(), *sorted(custom, key=lambda it: (it.name.lower(), it.id)))
-
     async def permissions(self, caller_ids: frozenset[str], scope: ResourceId) -> tuple[Permission, ...]:
         """The permission blocks that these principals hold at a scope, nearest assignments first, each block once.
 
@@ -244,7 +234,3 @@ def _along(lineage: Sequence[str], held: Sequence[_Held]) -> list[RoleAssignment
         here = itertools.chain.from_iterable(principal.index.get(key, ()) for principal in held)
         found.extend(sorted(here, key=lambda it: it.id))
     return found
-
-
-def _assignable(definition: RoleDefinition, lineage: frozenset[str]) -> bool:
-    return any(above.lower() in lineage for above in definition.assignable_scopes)

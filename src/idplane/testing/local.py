@@ -39,24 +39,16 @@ from idplane.model.ids import ResourceId
 from idplane.model.profile import AZURE_UNHURRIED, Profile
 from idplane.ports.collections import ACTIVITY, APPLICATIONS, CREDENTIALS, FEDERATED_CREDENTIALS, PRINCIPALS, SIGN_INS
 from idplane.ports.store import ABSENT, Batch, Log, Logged, Order, Put, Store
-from idplane.providers import PROVIDERS
 from idplane.rbac import BUILT_IN_ROLES
 from idplane.testing.people import People
 from idplane.testing.reset import reset
 from idplane.testing.values import Answer, Application, HostResource, ManagedIdentity, MovableClock, Token, VirtualMachine
+from idplane.testing.versions import version_for
 from idplane.testing.worlds import MemoryCustody, memory_store
 from idplane.web.origins import Origins
 
 __all__ = ["Answer", "Application", "HostResource", "LocalPlane", "ManagedIdentity", "MovableClock", "Token", "VirtualMachine"]
 
-_VERSIONS = {
-    "microsoft.resources": "2024-11-01",
-    "microsoft.compute": "2024-11-01",
-    "microsoft.managedidentity": "2024-11-30",
-    "microsoft.keyvault": "2023-07-01",
-    "microsoft.authorization": "2022-04-01",
-    "microsoft.management": "2023-04-01",
-}
 _LOCATION = "westeurope"
 _HERE = ("localhost", "127.0.0.1", ".localhost")
 _GROUP = "tests"
@@ -432,7 +424,7 @@ class LocalPlane:
     def call(self, method: str, path: str, body: Any = None, *, api_version: str | None = None) -> Answer:
         """A Resource Manager call as the operator; raises `AssertionError` with the answer when it is refused."""
         token = self.operator_token("https://management.azure.com")["access_token"]
-        version = api_version or _version_for(path)
+        version = api_version or version_for(path)
         return self._send(method, f"{path}?api-version={version}", {"authorization": f"Bearer {token}"}, body)
 
     @property
@@ -487,17 +479,6 @@ class LocalPlane:
         if answer.status >= 400:  # noqa: PLR2004 - HTTP errors start here
             raise AssertionError(f"{method} {path} was refused with {answer.status}: {answer.body}")
         return answer
-
-
-def _version_for(path: str) -> str:
-    """The api-version that the verbs use: for types without a settled one, the newest that is no preview."""
-    _, provider, rest = path.lower().rpartition("/providers/")
-    namespace, *words = rest.split("/") if provider else ("microsoft.resources",)
-    if namespace in _VERSIONS:
-        return _VERSIONS[namespace]
-    kind = "/".join((namespace, *words[::2]))
-    versions = next((one.api_versions for each in PROVIDERS for one in each.types if one.name.lower() == kind), ("none",))
-    return next((version for version in versions if "preview" not in version), versions[0])
 
 
 def _identity(body: Mapping[str, Any]) -> ManagedIdentity:

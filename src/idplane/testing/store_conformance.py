@@ -18,13 +18,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from idplane.model.events import ActivityEvent
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import KeyState
 from idplane.ports.collections import (
@@ -38,7 +36,6 @@ from idplane.ports.collections import (
     SIGN_INS,
     SIGNING_KEYS,
     TENANTS,
-    microseconds,
 )
 from idplane.ports.store import (
     ABSENT,
@@ -48,8 +45,6 @@ from idplane.ports.store import (
     Change,
     CommitRefused,
     Delete,
-    Logged,
-    Order,
     Put,
     RefusedBecause,
     Require,
@@ -57,13 +52,13 @@ from idplane.ports.store import (
     Versioned,
 )
 from idplane.testing import store_samples as sample
+from idplane.testing.store_logs import LogConformance
 from idplane.testing.store_sharing import Opener, SharedStoreConformance, acknowledge, committer, verify_acknowledged
-from idplane.testing.store_trimming import TrimConformance
 
 __all__ = ["Opener", "SharedStoreConformance", "StoreConformance", "acknowledge", "committer", "verify_acknowledged"]
 
 
-class StoreConformance(TrimConformance):
+class StoreConformance(LogConformance):
     """What holds for a store on its own. Subclasses provide the fixture `opener`."""
 
     @pytest.fixture
@@ -326,62 +321,6 @@ class StoreConformance(TrimConformance):
         assert await store.count(RESOURCES, where={"name": "absent"}, limit=100) == 0
         assert await store.count(RESOURCES, where={"name": "nul\x00"}, limit=100) == 0
 
-    # Logs
-
-    async def test_events_come_back_newest_first_or_oldest_first(self, store: Store) -> None:
-        events = [sample.activity(str(number), sample.NOW + timedelta(seconds=number // 2)) for number in range(7)]
-        await store.commit(Batch.of(*(Append(log=ACTIVITY, event=event) for event in events)))
-        oldest = await store.read_log(ACTIVITY, order=Order.OLDEST_FIRST)
-        assert [one.event for one in oldest] == events
-        assert [one.position for one in oldest] == sorted({one.position for one in oldest})
-        assert await store.read_log(ACTIVITY) == oldest[::-1]
-
-    @pytest.mark.parametrize("order", Order)
-    @pytest.mark.parametrize("size", [1, 3, 100])
-    async def test_log_pages_joined_are_the_log(self, store: Store, order: Order, size: int) -> None:
-        await _fill(store, 10)
-        whole = await store.read_log(ACTIVITY, order=order)
-        found: list[Logged[ActivityEvent]] = []
-        while page := await store.read_log(ACTIVITY, order=order, limit=size, position=found[-1].position if found else None):
-            found += page
-        assert tuple(found) == whole
-        assert len(whole) == 10
-
-    async def test_an_event_with_an_earlier_time_is_listed_by_time_but_followed_by_position(self, store: Store) -> None:
-        for number, seconds in enumerate((5, 9, 1)):
-            event = sample.activity(str(number), sample.NOW + timedelta(seconds=seconds))
-            await store.commit(Batch.of(Append(log=ACTIVITY, event=event)))
-        newest = await store.read_log(ACTIVITY)
-        assert [one.event.id for one in newest] == ["1", "0", "2"]
-        assert [one.event.id for one in await store.read_log(ACTIVITY, position=newest[1].position)] == ["2"]
-        oldest = await store.read_log(ACTIVITY, order=Order.OLDEST_FIRST)
-        assert [one.event.id for one in oldest] == ["0", "1", "2"]
-        assert await store.read_log(ACTIVITY, order=Order.OLDEST_FIRST, position=oldest[1].position) == oldest[2:]
-
-    async def test_a_time_window_is_half_open(self, store: Store) -> None:
-        await _fill(store, 5)
-        at = [microseconds(sample.NOW + timedelta(seconds=number)) for number in range(5)]
-        for order in Order:
-            window = await store.read_log(ACTIVITY, since=at[1], until=at[3], order=order)
-            assert sorted(one.event.id for one in window) == ["1", "2"]
-        assert await store.read_log(ACTIVITY, since=at[3], until=at[3]) == ()
-
-    async def test_a_log_is_searched_by_its_columns(self, store: Store) -> None:
-        events = [sample.activity("1"), sample.activity("2", resource_id="/x"), sample.activity("3", tenant_id="other")]
-        await store.commit(Batch.of(*(Append(log=ACTIVITY, event=event) for event in events)))
-        await store.commit(Batch.of(Append(log=SIGN_INS, event=sample.sign_in("4", error_code=7000215))))
-        where = {"tenant_id": sample.TENANT, "resource_key": sample.VM.lower()}
-        assert [one.event.id for one in await store.read_log(ACTIVITY, where=where)] == ["1"]
-        assert len(await store.read_log(ACTIVITY, where={"subscription_id": None})) == 3
-        assert [one.event.id for one in await store.read_log(SIGN_INS, where={"error_code": 7000215})] == ["4"]
-        assert await store.read_log(SIGN_INS, where={"error_code": 0}) == ()
-
-    @pytest.mark.parametrize("count", [1, 7, 8, 9, 63, 64, 65, 200])
-    async def test_any_number_of_events_keeps_its_order(self, store: Store, count: int) -> None:
-        await store.commit(Batch.of(*(Append(log=SIGN_INS, event=sample.sign_in(str(number))) for number in range(count))))
-        found = await store.read_log(SIGN_INS, order=Order.OLDEST_FIRST, limit=1000)
-        assert [one.event.id for one in found] == [str(number) for number in range(count)]
-
     # Feed and listeners
 
     async def test_the_feed_has_a_row_for_each_record_written_or_removed(self, store: Store) -> None:
@@ -525,12 +464,6 @@ async def _put(store: Store, name: str, value: str = "") -> int:
 async def _clear(store: Store) -> None:
     names = [one.value.name for one in await store.all(SETTINGS)]
     await store.commit(Batch.of(*(Delete(collection=SETTINGS, key=name) for name in names)))
-
-
-async def _fill(store: Store, count: int) -> None:
-    for number in range(count):
-        event = sample.activity(str(number), sample.NOW + timedelta(seconds=number))
-        await store.commit(Batch.of(Append(log=ACTIVITY, event=event)))
 
 
 async def _refused(store: Store, batch: Batch, because: RefusedBecause, *where: str) -> None:

@@ -268,28 +268,6 @@ async def test_definitions_by_id_in_any_case(world: _World) -> None:
     assert await world.access.definition(_HOME, "unknown") is None
 
 
-@pytest.mark.parametrize(
-    ("assignable", "scope", "listed"),
-    [
-        ("/", _GROUP, True),
-        (str(_SUBSCRIPTION), _GROUP, True),
-        (str(_SUBSCRIPTION).upper().replace("SUBSCRIPTIONS", "subscriptions"), _SUBSCRIPTION, True),
-        (str(_GROUP), _GROUP, True),
-        (str(_GROUP), _SUBSCRIPTION, False),
-        (str(_GROUP), _SUBSCRIPTION.child("resourceGroups", "rg2"), False),
-        (str(_FOREIGN), _GROUP, False),
-    ],
-)
-async def test_roles_that_can_be_assigned_at_a_scope(
-    world: _World, assignable: str, scope: ResourceId, *, listed: bool
-) -> None:
-    await world.write(Put(collection=ROLE_DEFINITIONS, value=_custom("*", scopes=(assignable,)), expect=ABSENT))
-    roles = await world.access.definitions_at(_HOME, scope)
-    assert roles[: len(BUILT_IN_ROLES)] == tuple(BUILT_IN_ROLES.values())
-    assert (_CUSTOM in {role.id for role in roles}) is listed
-    assert _CUSTOM not in {role.id for role in await world.access.definitions_at(_OTHER, scope)}
-
-
 def test_the_built_in_roles_are_whole() -> None:
     assert len(BUILT_IN_ROLES) == len(set(BUILT_IN_ROLES)) == 48
     assert repr(BUILT_IN_ROLES) == "BUILT_IN_ROLES"
