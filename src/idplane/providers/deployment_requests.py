@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from idplane.arm.bodies import MAX_BODY, parse_object
 from idplane.arm.context import Context
+from idplane.arm.tags import read_tags
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId, normalize_location
 from idplane.model.values import JsonObject
@@ -32,7 +33,6 @@ _UNSUPPORTED = {
     "templateLink": "The template must be in the request: links to templates are not followed.",
     "parametersLink": "The parameters must be in the request: links to parameters are not followed.",
 }
-_MOST_TAGS = 50
 
 
 class _Text(dict[str, object]):
@@ -112,7 +112,7 @@ def read_ask(body: JsonObject, identifier: ResourceId) -> Ask:
         parameters=properties.inner("parameters").values,
         mode=mode,
         location=_location(fields, identifier),
-        tags=_tags(fields),
+        tags=read_tags(fields.values) or {},
         ids_only=(properties.inner("whatIfSettings").text("resultFormat") or "").lower() == "resourceidonly",
         text=body.text if isinstance(body, _Text) else "",
         on_error=read_rollback(properties),
@@ -159,13 +159,6 @@ def _location(fields: Fields, identifier: ResourceId) -> str | None:
         )
         raise Failure(FailureKind.INVALID_PARAMETER, words, code="LocationRequired")
     return normalize_location(location)
-
-
-def _tags(fields: Fields) -> Mapping[str, str]:
-    stated = fields.inner("tags").values
-    if len(stated) > _MOST_TAGS or not all(isinstance(value, str) and len(value) <= 256 for value in stated.values()):  # noqa: PLR2004 - as for any tag
-        raise fields.refuse("tags", f"must hold at most {_MOST_TAGS} strings of at most 256 characters")
-    return {name: str(value) for name, value in stated.items()}
 
 
 async def facts_of(context: Context, identifier: ResourceId, ask: Ask) -> Facts:

@@ -12,7 +12,7 @@ from idplane.directory.audiences import GRAPH
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.web.http import HttpRequest, HttpResponse
 
-__all__ = ["describe", "graph_code", "graph_error"]
+__all__ = ["describe", "graph_error"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +54,6 @@ _BY_CATEGORY: Final[Mapping[Category, _Row]] = {
     Category.UNAVAILABLE: _Row(code="serviceNotAvailable"),
 }
 _RETRY_SECONDS: Final = "5"
-
-
-def graph_code(kind: FailureKind) -> str:
-    """Graph's code for a kind; total."""
-    return _row(kind).code
 
 
 def describe(failure: Failure) -> tuple[int, str]:

@@ -20,7 +20,7 @@ from idplane.model.profile import OPEN
 from idplane.ports.collections import PRINCIPALS
 from idplane.rbac import AccessControl
 from idplane.web.graph import GraphSurface
-from idplane.web.graph_errors import describe, graph_code, graph_error
+from idplane.web.graph_errors import describe, graph_error
 from idplane.web.http import HttpRequest, HttpResponse, Origin
 
 ORIGIN = Origin(
@@ -338,5 +338,5 @@ def test_any_text_is_a_filter_or_refused(text: str) -> None:
 async def test_table_is_total(world: StsWorld, kind: FailureKind) -> None:
     sent = HttpRequest(method="GET", path=BETA, query=(), headers={}, body=b"", origin=ORIGIN, call=world.call())
     answer = graph_error(Failure(kind), sent)
-    assert (await refused(answer))[1] == graph_code(kind)
+    assert (await refused(answer))[1] == describe(Failure(kind))[1]
     assert answer.status == kind.category.value
