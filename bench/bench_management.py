@@ -88,9 +88,9 @@ async def serving(store: Store) -> AsyncIterator[Server]:
     clock, entropy = SystemClock(), SystemEntropy()
     world = World(clock=clock, entropy=entropy, store=store, custody=MemoryCustody(), profile=OPEN)
     plane = await Plane.open(world)
-    operator, installed = OperatorKey.create(clock, entropy), plane.installation
+    operator, installed = OperatorKey.create(clock, entropy), plane.server.installation
     await trust_operator(world, installed.operator, operator.certificate)
-    upstream = InProcessUpstream(plane.app(Origins.local(8443)), host=HOST)
+    upstream = InProcessUpstream(plane.server.app(Origins.local(8443)), host=HOST)
     endpoint = f"/{installed.tenant.id}/oauth2/v2.0/token"
     form = operator.token_request(
         client_id=installed.operator.client_id,

@@ -152,7 +152,7 @@ def judge(seen: Seen, bugs: list[logging.LogRecord]) -> None:
 def test_documents(
     edge: Edge, bugs: list[logging.LogRecord], target: str, method: str, changes: list[tuple[int, Any, bool]]
 ) -> None:
-    operator = edge.plane._plane.installation.operator.id  # noqa: SLF001 - somebody who is there
+    operator = edge.plane._plane.server.installation.operator.id  # noqa: SLF001 - somebody who is there
     text = json.dumps(with_changes(DOCUMENTS[target], changes))
     for name, value in (
         ("{subscription}", edge.plane.subscription_id),

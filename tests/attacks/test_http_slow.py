@@ -14,7 +14,7 @@ from tests.unit.agent.agent_world import AgentWorld, Client, get, settle, token_
 
 from idplane.agent.host import Dialect
 from idplane.agent.protocol import Limits
-from idplane.bootstrap.plane import context_for
+from idplane.bootstrap.server import context_for
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 from idplane.keys import RunAuthority
 

@@ -76,7 +76,7 @@ class Edge:
 
     def __init__(self, plane: LocalPlane) -> None:
         self.plane = plane
-        self._app = plane._plane.app(Origins.local(PORT))
+        self._app = plane._plane.server.app(Origins.local(PORT))
 
     def ask(
         self,

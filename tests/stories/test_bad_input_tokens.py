@@ -86,7 +86,7 @@ def ours(plane: LocalPlane, claims: Claims) -> str:
     """A token under the plane's own key: what only a bug in the token service could make."""
 
     async def sign() -> str:
-        return plane._plane.ring.sign(SigningPermit(claims=claims)).token
+        return plane._plane.server.ring.sign(SigningPermit(claims=claims)).token
 
     token: str = plane.run(sign())
     return token
@@ -143,7 +143,7 @@ def test_a_token_does_not_choose_its_algorithm(
     """Unsigned, or signed with the public key as if it were a shared secret, in every form somebody could have it."""
     header = {**parse(good).header, "alg": algorithm}
     payload = good.split(".")[1]
-    key = plane._plane.ring.public_key(str(header["kid"]))
+    key = plane._plane.server.ring.public_key(str(header["kid"]))
     assert key is not None
     public = serialization.PublicFormat.SubjectPublicKeyInfo
     secrets = [
@@ -239,7 +239,7 @@ def test_another_tenants_token_says_nothing_here(plane: LocalPlane, edge: Edge) 
         issuer_v2=f"https://login.microsoftonline.com/{other}/v2.0",
         created_at=now,
     )
-    operator = plane._plane.installation.operator
+    operator = plane._plane.server.installation.operator
     twin = replace(
         operator,
         id="33333333-3333-4333-8333-333333333333",

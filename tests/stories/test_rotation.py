@@ -219,7 +219,7 @@ async def running(clock: FakeClock) -> AsyncIterator[Plane]:
     store = await memory_store(clock)
     world = World(clock=clock, entropy=SystemEntropy(), store=store, custody=MemoryCustody(), profile=AZURE)
     plane = await Plane.open(world)
-    duties = asyncio.create_task(plane.duties())
+    duties = asyncio.create_task(plane.server.duties())
     try:
         yield plane
     finally:
@@ -241,10 +241,10 @@ async def test_keys_rotate_by_themselves() -> None:
     async with running(clock) as plane, asyncio.timeout(20):
         for _ in range(2):
             for wait, states in beats.values():
-                before = plane.ring.keys
+                before = plane.server.ring.keys
                 clock.advance(wait)
-                while plane.ring.keys == before:  # the duties look at the clock twice a minute
+                while plane.server.ring.keys == before:  # the duties look at the clock twice a minute
                     clock.advance(timedelta(seconds=5))
                     await asyncio.sleep(0)
-                assert {key.state.value for key in plane.ring.keys} == states
-                assert len(plane.ring.jwks()["keys"]) == len(states)  # type: ignore[arg-type]  # JSON
+                assert {key.state.value for key in plane.server.ring.keys} == states
+                assert len(plane.server.ring.jwks()["keys"]) == len(states)  # type: ignore[arg-type]  # JSON

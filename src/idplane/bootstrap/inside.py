@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 
 from idplane.agent.opening import ServerCertificate
 from idplane.agent.runs import choose_host
-from idplane.bootstrap.plane import Plane, context_for
+from idplane.bootstrap.server import Server, context_for
 from idplane.keys import RunAuthority
 from idplane.model.azure import ISSUER_DOMAINS, PUBLIC_HOSTS, VAULT_DOMAIN
 from idplane.model.failure import Failure, FailureKind
@@ -41,37 +41,36 @@ class _Serving:
 class PlanePublicNames:
     """Serves the plane under Azure's names, with a certificate authority of the run's own."""
 
-    def __init__(self, plane: Plane, *, port: int | None = None) -> None:
+    def __init__(self, server: Server, *, port: int | None = None) -> None:
         """`port` is where the plane itself listens, if it does."""
-        self._plane = plane
+        self._server = server
         self._port = port
 
     def certificate(self, names: Sequence[str], /) -> ServerCertificate:
         """One of the installation's own, which every run trusts."""
-        identity = self._plane.tls.issue(names)
+        identity = self._server.tls.issue(names)
         leaf = x509.load_pem_x509_certificates(identity.certificate_chain_pem)[0]
         thumbprint = leaf.fingerprint(hashes.SHA1())  # noqa: S303 - not ours to choose: how Service Fabric names a certificate
         return ServerCertificate(context=context_for(identity), thumbprint=thumbprint.hex().upper())
 
     async def open(self, https: socket.socket, plane: socket.socket | None, /) -> _Serving:
         """Start both listeners. The installation's own names keep the installation's own certificate."""
-        authority = RunAuthority.create(self._plane.world.clock, self._plane.world.entropy)
+        authority = RunAuthority.create(self._server.world.clock, self._server.world.entropy)
         names = [host for hosts in PUBLIC_HOSTS.values() for host in hosts]
-        listener = Listener(self._plane.app(Origins.azure(self._port)))
-        await listener.listen(
-            https, context_for(authority.issue([*names, *(f"*.{domain}" for domain in (VAULT_DOMAIN, *ISSUER_DOMAINS))]))
-        )
+        listener = Listener(self._server.app(Origins.azure(self._port)))
+        identity = authority.issue([*names, *(f"*.{domain}" for domain in (VAULT_DOMAIN, *ISSUER_DOMAINS))])
+        await listener.listen(https, context_for(identity, client_authority=self._server.credentials.certificate_pem))
         listeners = [listener]
         if plane is not None:
-            listeners.append(await self._plane.listen(plane))
-        return _Serving(ca_pem=authority.ca_pem + self._plane.tls.ca_pem, listeners=listeners)
+            listeners.append(await self._server.listen(plane))
+        return _Serving(ca_pem=authority.ca_pem + self._server.tls.ca_pem, listeners=listeners)
 
 
 class PlaneHosts:
     """Finds resources in the plane's store."""
 
-    def __init__(self, plane: Plane) -> None:
-        self._store = plane.world.store
+    def __init__(self, server: Server) -> None:
+        self._store = server.world.store
 
     async def resolve(self, text: str, /) -> ResourceId:
         """A full id as it is stored, or the one resource of that name. Raises RESOURCE_NOT_FOUND, CONFLICT."""

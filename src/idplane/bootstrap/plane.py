@@ -1,223 +1,58 @@
-"""One plane: the server's surfaces and the embedded agent, composed for a world. Straight-line; nothing here decides anything."""
+"""One plane: the server and the embedded agent in one process. Straight-line; nothing here decides anything."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import socket
-import ssl
-import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from idplane.agent.host import AgentIdentity, HostAgent
-from idplane.arm.kernel import ResourceManager
-from idplane.arm.registry import Registry
-from idplane.arm.requests import Kernel
-from idplane.audit.activity import activity_event
-from idplane.audit.retention import LogRetention
 from idplane.bootstrap.embedded import InProcessUpstream
-from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
-from idplane.bootstrap.seed import Installation, ensure_installation
+from idplane.bootstrap.server import Server
 from idplane.bootstrap.world import World
-from idplane.directory import identities
-from idplane.directory.audiences import Audiences
-from idplane.directory.first_party import ensure_first_party
-from idplane.directory.hosts import HostDirectory
-from idplane.graph.catalogue import ENTITY_SETS
-from idplane.graph.service import DirectoryService
 from idplane.jose import certificate_thumbprint, make_csr, new_ec_key
-from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
-from idplane.model.azure import PUBLIC_HOSTS
 from idplane.model.directory import Agent
-from idplane.model.failure import Failure
 from idplane.ports.collections import AGENTS, CREDENTIALS
 from idplane.ports.store import ANY, Batch, Delete, Put
-from idplane.providers import PROVIDERS
-from idplane.providers.administrators import keep_administrators
-from idplane.rbac import AccessControl
-from idplane.sts import DeviceCodes, RefusalLog, SignInUpkeep, TokenAuthenticator, TokenService
-from idplane.vault import SecretVault
-from idplane.web.agents import AgentSurface
-from idplane.web.app import ServerApp, Surfaces
-from idplane.web.arm_errors import describe, explain
-from idplane.web.authority import AuthoritySurface
-from idplane.web.graph import GraphSurface
-from idplane.web.graph_errors import describe as describe_graph
-from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
-from idplane.web.serving import Listener, tls_context
-from idplane.web.vault import VaultSurface
 
-__all__ = ["EMBEDDED_AGENT", "Plane", "context_for"]
+__all__ = ["EMBEDDED_AGENT", "Plane"]
 
 EMBEDDED_AGENT = "embedded"
-_TLS_NAMES = ("localhost", "*.vault.localhost", "127.0.0.1", "::1")
-_MANAGEMENT_AUDIENCES = frozenset(
-    {
-        *(f"https://{host}{slash}" for host in PUBLIC_HOSTS["management"] for slash in ("", "/")),
-        "797f4846-ba00-4fd7-ba43-dac1f8f63013",
-    }
-)
-"""Resource Manager's names in Azure, and its application id."""
-_TURN_AT_MOST_EVERY = 30.0
-"""Seconds between looks at what is due: wall clocks jump, so nobody sleeps until a far instant."""
-_log = logging.getLogger("idplane.bootstrap")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plane:
     """A running composition. `close` leaves the store to whoever opened it."""
 
-    world: World
-    installation: Installation
-    ring: KeyRing
-    manager: ResourceManager
-    tls: TlsAuthority
-    vault: SecretVault
-    sign_ins: SignInUpkeep
-    retention: LogRetention
-    surfaces: Surfaces
+    server: Server
     agent: HostAgent
-    stop_listening: tuple[Callable[[], None], ...]
+    stop_listening: Callable[[], None]
 
     @classmethod
     async def open(cls, world: World) -> Plane:
         """Compose a plane over a store that may be empty or hold an installation."""
-        installation = await ensure_installation(world)
-        store, custody, clock, entropy = world.store, world.custody, world.clock, world.entropy
-        await ensure_first_party(store, tenant_id=installation.tenant.id, entropy=entropy, now=clock.now())
-        ring = await KeyRing.open(store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile)
-        authority = await CredentialAuthority.open(
-            store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile
-        )
-        tls = await TlsAuthority.open(store=store, custody=custody, clock=clock, entropy=entropy)
-        access = AccessControl(store=store, clock=world.clock)
-        authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
-        tokens = TokenService(
-            store=store,
-            ring=ring,
-            audiences=Audiences(store=store),
-            clock=clock,
-            entropy=entropy,
-            profile=world.profile,
-            authenticator=authenticator,
-            documents=HttpIssuerDocuments(),
-        )
-        devices = DeviceCodes(store=store, clock=clock, entropy=entropy)
-        manager = ResourceManager(
-            Kernel(
-                store=store,
-                clock=clock,
-                entropy=entropy,
-                profile=world.profile,
-                registry=Registry(PROVIDERS),
-                authenticator=authenticator,
-                audiences=_MANAGEMENT_AUDIENCES,
-                access=access,
-                identities=identities,
-                record=activity_event,
-                describe=describe,
-                explain=explain,
-                keep=keep_administrators,
-                custody=custody,
-            )
-        )
-        vault = SecretVault(
-            store=store,
-            custody=custody,
-            access=access,
-            clock=clock,
-            entropy=entropy,
-            profile=world.profile,
-        )
-        directory = DirectoryService(
-            store=store,
-            clock=clock,
-            entropy=entropy,
-            profile=world.profile,
-            access=access,
-            authenticator=authenticator,
-            sets=ENTITY_SETS,
-            describe=describe_graph,
-        )
-        hosts = HostDirectory(store=store, authority=authority, clock=clock)
-        surfaces = Surfaces(
-            authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store),
-            management=ManagementSurface(manager=manager, home_tenant=installation.tenant.id),
-            graph=GraphSurface(service=directory),
-            vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
-            agents=AgentSurface(
-                hosts=hosts,
-                projected=tokens.projected,
-                refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
-                store=store,
-                clock=clock,
-            ),
-        )
-        agent = await _embedded_agent(world, authority, surfaces)
-        subscriptions = (world.store.subscribe(ring.apply), world.store.subscribe(agent.apply))
-        return cls(
-            world=world,
-            installation=installation,
-            ring=ring,
-            manager=manager,
-            tls=tls,
-            vault=vault,
-            sign_ins=SignInUpkeep(store=store),
-            retention=LogRetention(store=store, profile=world.profile),
-            surfaces=surfaces,
-            agent=agent,
-            stop_listening=subscriptions,
-        )
-
-    def app(self, origins: Origins) -> ServerApp:
-        """The server as one listener shows it."""
-        return ServerApp(surfaces=self.surfaces, origins=origins, clock=self.world.clock, entropy=self.world.entropy)
-
-    async def listen(self, sock: socket.socket) -> Listener:
-        """Serve the installation's own names on a bound socket, over TLS from the installation's CA."""
-        listener = Listener(self.app(Origins.local(sock.getsockname()[1])))
-        await listener.listen(sock, context_for(self.tls.issue(_TLS_NAMES)))
-        return listener
-
-    async def duties(self) -> None:
-        """What happens by itself, until cancelled: keys rotate; deleted secrets, ended sign-ins and old log events go in time."""
-        await asyncio.gather(
-            _repeat(self.world, "key rotation", self.ring.turn),
-            _repeat(self.world, "purge of deleted secrets", lambda: self.vault.purge_due(self.world.clock.now())),
-            _repeat(self.world, "purge of ended sign-ins", lambda: self.sign_ins.purge_due(self.world.clock.now())),
-            _repeat(self.world, "removal of old log events", self._trim_logs),
-        )
-
-    async def _trim_logs(self) -> None:
-        await self.retention.turn(self.world.clock.now())
+        server = await Server.open(world)
+        agent = await _embedded_agent(server)
+        return cls(server=server, agent=agent, stop_listening=world.store.subscribe(agent.apply))
 
     async def turn(self) -> datetime:
         """One pass of all duties, for whoever moves the clock by hand; when the next thing is due."""
-        await self._trim_logs()
-        dues = (
-            await self.ring.turn(),
-            await self.vault.purge_due(self.world.clock.now()),
-            await self.sign_ins.purge_due(self.world.clock.now()),
-            await self.agent.token_files.turn(),
-        )
+        dues = (await self.server.turn(), await self.agent.token_files.turn())
         return min(due for due in dues if due is not None)
 
     async def close(self) -> None:
-        """End deployments that still run, and the agent's listeners, and forget its keys."""
-        await self.manager.close()
-        for stop in self.stop_listening:
-            stop()
+        """End the server's work, then the agent's listeners, and forget its keys."""
+        await self.server.close()
+        self.stop_listening()
         await self.agent.close()
 
 
-async def _embedded_agent(world: World, authority: CredentialAuthority, surfaces: Surfaces) -> HostAgent:
+async def _embedded_agent(server: Server) -> HostAgent:
     """Enroll this process's agent under a key born now; certificates that its predecessor held are gone with its key."""
+    world = server.world
     key = new_ec_key()
-    certificate = authority.issue_agent(make_csr(key, EMBEDDED_AGENT), EMBEDDED_AGENT)
+    certificate = server.credentials.issue_agent(make_csr(key, EMBEDDED_AGENT), EMBEDDED_AGENT)
     enrolled = Agent(
         id=EMBEDDED_AGENT,
         display_name="The agent inside this process",
@@ -233,34 +68,10 @@ async def _embedded_agent(world: World, authority: CredentialAuthority, surfaces
             Put(collection=AGENTS, value=enrolled, expect=ANY),
         )
     )
-    origins = Origins.local(443)
-    app = ServerApp(surfaces=surfaces, origins=origins, clock=world.clock, entropy=world.entropy)
     return HostAgent(
-        upstream=InProcessUpstream(app, host="localhost"),
+        upstream=InProcessUpstream(server.app(Origins.local(443)), host="localhost", certificate=certificate),
         clock=world.clock,
         entropy=world.entropy,
         identity=AgentIdentity(agent_id=EMBEDDED_AGENT, private_key=key, certificate=certificate),
         rates=world.profile.metadata_rates,
     )
-
-
-async def _repeat(world: World, name: str, duty: Callable[[], Awaitable[datetime | None]]) -> None:
-    """Run `duty` now and whenever it next says; a failure is logged and tried again."""
-    while True:
-        pause = _TURN_AT_MOST_EVERY
-        try:
-            due = await duty()
-            if due is not None:
-                pause = min(max((due - world.clock.now()).total_seconds(), 1.0), _TURN_AT_MOST_EVERY)
-        except Failure as failure:
-            _log.warning("%s failed and will be tried again: %s", name, failure)
-        await world.clock.sleep(pause)
-
-
-def context_for(identity: TlsIdentity) -> ssl.SSLContext:
-    """A server context with this certificate. The key passes through a private file that exists for a moment: `ssl` reads only files."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "listener.pem"
-        path.touch(mode=0o600)
-        path.write_bytes(identity.key_pem + identity.certificate_chain_pem)
-        return tls_context(str(path))

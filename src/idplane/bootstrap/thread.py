@@ -41,13 +41,13 @@ class PlaneThread:
     async def _open(self, make_world: Coroutine[Any, Any, World]) -> tuple[Plane, Listener, int]:
         plane = await Plane.open(await make_world)
         sock = socket.create_server(("127.0.0.1", 0))
-        listener = await plane.listen(sock)
+        listener = await plane.server.listen(sock)
         return plane, listener, sock.getsockname()[1]
 
     async def _close(self) -> None:
         await self._listener.close()
         await self.plane.close()
-        await self.plane.world.store.close()
+        await self.plane.server.world.store.close()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()

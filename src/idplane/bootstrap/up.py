@@ -85,20 +85,20 @@ async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> Non
             stack.callback(certificate.cancel)
             plane = await Plane.open(world)
             stack.push_async_callback(plane.close)
-            await trust_operator(world, plane.installation.operator, await certificate)
+            await trust_operator(world, plane.server.installation.operator, await certificate)
             for log, keep in ((ACTIVITY, settings.keep_activity), (SIGN_INS, settings.keep_sign_ins)):
                 if keep is not None:
                     await keep_log(store, log.name, keep)
-            await allow_private_issuers(world, plane.installation.tenant.id, settings.private_issuers)
-            write_public_file(folder.path / CA_FILE, plane.tls.ca_pem)
-            listener = await plane.listen(sock)
+            await allow_private_issuers(world, plane.server.installation.tenant.id, settings.private_issuers)
+            write_public_file(folder.path / CA_FILE, plane.server.tls.ca_pem)
+            listener = await plane.server.listen(sock)
             stack.push_async_callback(listener.close)
         port = sock.getsockname()[1]
         surroundings = Surroundings(authority=f"{_base(port)}/", folder=_empty(folder.path / RUNS_FOLDER))
-        public = PlanePublicNames(plane, port=port)
+        public = PlanePublicNames(plane.server, port=port)
         runs = Runs(agent=plane.agent, public=public, clock=clock, entropy=entropy, surroundings=surroundings)
         stack.push_async_callback(runs.close)
-        control = ControlServer(path=folder.path / CONTROL_SOCKET, agent=plane.agent, runs=runs, hosts=PlaneHosts(plane))
+        control = ControlServer(path=folder.path / CONTROL_SOCKET, agent=plane.agent, runs=runs, hosts=PlaneHosts(plane.server))
         await control.start()
         stack.push_async_callback(control.close)
 
@@ -162,13 +162,13 @@ def _describe(plane: Plane, folder: Path, *, port: int) -> PlaneInfo:
         graph=base,
         portal=f"{base}/portal",
         ca_file=str(folder / CA_FILE),
-        tenant_id=plane.installation.tenant.id,
-        subscription_id=plane.installation.subscription.id,
-        operator_client_id=plane.installation.operator.client_id,
+        tenant_id=plane.server.installation.tenant.id,
+        subscription_id=plane.server.installation.subscription.id,
+        operator_client_id=plane.server.installation.operator.client_id,
         vault_suffix=base.removeprefix("https://").replace("localhost", "vault.localhost"),
         port=port,
         pid=os.getpid(),
-        profile=plane.world.profile.name,
+        profile=plane.server.world.profile.name,
         version=__version__,
     )
 
@@ -191,7 +191,7 @@ def _export(settings: UpSettings, world: World) -> LogExport | None:
 
 async def _duties(plane: Plane, export: LogExport | None) -> None:
     exports = () if export is None else (export.run("activity"), export.run("signins"))
-    await asyncio.gather(plane.duties(), *exports)
+    await asyncio.gather(plane.server.duties(), *exports)
 
 
 async def _until_told_to_stop(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:

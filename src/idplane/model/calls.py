@@ -41,6 +41,10 @@ class Call:
     method: str = ""
     url: str = ""
     """Without query values that could hold secrets."""
+    client_certificate: bytes | None = field(default=None, repr=False)
+    """DER of the certificate of the credential authority that the client proved on this connection, if it did: an agent's or an identity's.
+
+    Its chain and validity were checked when the connection began; whether it is still good is for whoever relies on it to ask."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,15 +87,17 @@ class LocalPlane:
         self._plane = self._thread.plane
         self._folder = tempfile.TemporaryDirectory(prefix="idplane-")
         self.ca_file = Path(self._folder.name) / "ca.pem"
-        self.ca_file.write_bytes(self._plane.tls.ca_pem)
+        self.ca_file.write_bytes(self._plane.server.tls.ca_pem)
         self.url = f"https://localhost:{self._thread.port}"
         self.vault_domain = f"vault.localhost:{self._thread.port}"
-        self.tenant_id = self._plane.installation.tenant.id
-        self.subscription_id = self._plane.installation.subscription.id
+        self.tenant_id = self._plane.server.installation.tenant.id
+        self.subscription_id = self._plane.server.installation.subscription.id
         self._upstream = InProcessUpstream(
-            self._plane.app(Origins.local(self._thread.port)), host=f"localhost:{self._thread.port}"
+            self._plane.server.app(Origins.local(self._thread.port)), host=f"localhost:{self._thread.port}"
         )
-        self._thread.run(trust_operator(self._plane.world, self._plane.installation.operator, self._operator.certificate))
+        self._thread.run(
+            trust_operator(self._plane.server.world, self._plane.server.installation.operator, self._operator.certificate)
+        )
         self._opened = AsyncExitStack()
         self._logs_before: dict[str, int] = {}
 
@@ -235,7 +237,7 @@ class LocalPlane:
 
     def trust_issuers(self, *issuers: str) -> None:
         """Let the documents of these issuers alone be fetched over `http` and from addresses such as this machine's."""
-        self._thread.run(allow_private_issuers(self._plane.world, self.tenant_id, issuers))
+        self._thread.run(allow_private_issuers(self._plane.server.world, self.tenant_id, issuers))
 
     def vault(self, name: str, *, group: str = _GROUP, **secrets: str) -> str:
         """A Key Vault that holds these secrets; its id. Its address is `plane.vault_url(name)`."""
@@ -247,7 +249,7 @@ class LocalPlane:
         }
         self.call("PUT", identifier, {"location": _LOCATION, "properties": properties})
         if secrets:
-            self.grant(self._plane.installation.operator.id, "Key Vault Secrets Officer", identifier)
+            self.grant(self._plane.server.installation.operator.id, "Key Vault Secrets Officer", identifier)
         for secret, value in secrets.items():
             self.secret(name, secret.replace("_", "-"), value)
         return identifier
@@ -284,7 +286,7 @@ class LocalPlane:
     @property
     def people(self) -> People:
         """Users, groups, and sign-ins to approve."""
-        return People(domain=self._plane.installation.tenant.domain, ask=self._ask_graph, manage=self.call)
+        return People(domain=self._plane.server.installation.tenant.domain, ask=self._ask_graph, manage=self.call)
 
     def _ask_graph(self, method: str, path: str, body: Any) -> Answer:
         token = self.operator_token("https://graph.microsoft.com")["access_token"]
@@ -343,7 +345,7 @@ class LocalPlane:
     def workload_issuer(self, machine: HostResource | str, account: str | None = None) -> tuple[str, str]:
         """Issuer and subject of the tokens that code on this machine shows with the dialect workload identity; see `federate`."""
         host = ResourceId.parse(machine if isinstance(machine, str) else machine.id)
-        told = self._thread.run(PlaneHosts(self._plane).issuer(host, account))
+        told = self._thread.run(PlaneHosts(self._plane.server).issuer(host, account))
         return str(told["issuer"]), str(told["subject"])
 
     async def _open(self, wish: EndpointWish) -> dict[str, str]:
@@ -352,7 +354,7 @@ class LocalPlane:
             socket.create_server(("127.0.0.1", 0)),
             wish,
             agent=self._plane.agent,
-            certificates=PlanePublicNames(self._plane),
+            certificates=PlanePublicNames(self._plane.server),
             entropy=self._entropy,
         )
 
@@ -361,7 +363,7 @@ class LocalPlane:
         bundle = self.ca_file.with_name("bundle.pem")
         if not bundle.exists():
             trusted = ssl.get_default_verify_paths().cafile
-            bundle.write_bytes((Path(trusted).read_bytes() + b"\n" if trusted else b"") + self._plane.tls.ca_pem)
+            bundle.write_bytes((Path(trusted).read_bytes() + b"\n" if trusted else b"") + self._plane.server.tls.ca_pem)
         unproxied = ",".join(filter(None, (environment().get("NO_PROXY"), *_HERE)))
         trust = dict.fromkeys(("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"), str(bundle))
         return {**trust, **dict.fromkeys(("NO_PROXY", "no_proxy"), unproxied)}
@@ -408,7 +410,7 @@ class LocalPlane:
     def _ask_operator_token(self, resource: str) -> Mapping[str, Any]:
         path = f"/{self.tenant_id}/oauth2/v2.0/token"
         form = self._operator.token_request(
-            client_id=self._plane.installation.operator.client_id,
+            client_id=self._plane.server.installation.operator.client_id,
             token_endpoint=self.url + path,
             resource=resource,
             clock=self.clock,
@@ -430,7 +432,7 @@ class LocalPlane:
     @property
     def store(self) -> Store:
         """Everything that the plane knows, for tests that look inside: `plane.run(plane.store.all(...))`."""
-        return self._plane.world.store
+        return self._plane.server.world.store
 
     def run(self, work: Any) -> Any:
         """Run a coroutine on the plane's own loop, for tests that look inside."""
@@ -453,7 +455,7 @@ class LocalPlane:
         self.clock.reset()
         self._tokens.clear()
         self.trust_issuers()
-        self._thread.run(reset(self.store, self._plane.installation))
+        self._thread.run(reset(self.store, self._plane.server.installation))
         self._pass_over(SIGN_INS)
         self._pass_over(ACTIVITY)
 

@@ -151,6 +151,7 @@ class ServerApp:
             user_agent=(_only(headers, "user-agent") or "")[:512],
             method=scope["method"],
             url=scope["path"][:2048],
+            client_certificate=scope.get("idplane.client_certificate"),
         )
 
     async def _write(self, send: Send, response: HttpResponse, call: Call, body: _Body) -> None:

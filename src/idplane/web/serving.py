@@ -83,10 +83,21 @@ def _most_connections() -> int:
     return _MAX_CONNECTIONS if limit == resource.RLIM_INFINITY else min(_MAX_CONNECTIONS, limit * 3 // 4)
 
 
-def tls_context(certificate_chain_file: str, key_file: str | None = None) -> ssl.SSLContext:
-    """A server context: TLS 1.2 or later, HTTP/1.1 only. Raises `ssl.SSLError` for a chain that does not fit its key."""
+def tls_context(
+    certificate_chain_file: str, key_file: str | None = None, *, client_authority: bytes | None = None
+) -> ssl.SSLContext:
+    """A server context: TLS 1.2 or later, HTTP/1.1 only. Raises `ssl.SSLError` for a chain that does not fit its key.
+
+    With `client_authority` (PEM), clients may show a certificate of that authority; another one ends the handshake. Sessions are not resumed then:
+    who comes back proves itself anew (RFC 8446 section 2.2 would let it go on from what was proved under an authority that is gone).
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(certificate_chain_file, key_file)
     context.set_alpn_protocols(["http/1.1"])
+    if client_authority is not None:
+        context.load_verify_locations(cadata=client_authority.decode("ascii"))
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.num_tickets = 0
+        context.options |= ssl.OP_NO_TICKET
     return context

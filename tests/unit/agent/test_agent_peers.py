@@ -15,7 +15,7 @@ from tests.unit.agent.agent_world import Client, get, settle
 from idplane.agent.listening import ServedSocket
 from idplane.agent.protocol import Connection, Peer, Request
 from idplane.agent.replies import Reply
-from idplane.bootstrap.plane import context_for
+from idplane.bootstrap.server import context_for
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 from idplane.keys import RunAuthority
 from idplane.model.failure import Failure

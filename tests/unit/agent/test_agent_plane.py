@@ -46,7 +46,7 @@ class Scene:
         return (await self.plane.agent.token(host or self.vm, selector, resource)).access_token
 
     async def commit(self, *operations: object) -> None:
-        await self.plane.world.store.commit(Batch.of(*operations))
+        await self.plane.server.world.store.commit(Batch.of(*operations))
 
     async def unassign(self, host: ResourceId, principal: Principal) -> None:
         await self.commit(Delete(collection=IDENTITY_ASSIGNMENTS, key=f"{host.key}|{principal.id}", subject=host.key))
@@ -57,7 +57,7 @@ async def scene() -> AsyncIterator[Scene]:
     clock, entropy = FakeClock(), SeededEntropy()
     store = await memory_store(clock)
     plane = await Plane.open(World(clock=clock, entropy=entropy, store=store, custody=MemoryCustody(), profile=OPEN))
-    tenant, subscription = plane.installation.tenant.id, plane.installation.subscription.id
+    tenant, subscription = plane.server.installation.tenant.id, plane.server.installation.subscription.id
     group = ResourceId.parse(f"/subscriptions/{subscription}/resourceGroups/rg")
     vm, other = (group.extension("Microsoft.Compute/virtualMachines", name) for name in ("stock-vm", "other-vm"))
     identity = group.extension("Microsoft.ManagedIdentity/userAssignedIdentities", "front-end")
@@ -89,8 +89,8 @@ async def test_a_token_by_the_agents_own_credential(scene: Scene) -> None:
     assert claims["oid"] == scene.system.id
     assert claims["appid"] == scene.system.client_id
     assert claims["aud"] == ARM
-    (credential,) = await scene.plane.world.store.all(CREDENTIALS, where={"principal_id": scene.system.id})
-    (sign_in,) = await scene.plane.world.store.read_log(SIGN_INS)
+    (credential,) = await scene.plane.server.world.store.all(CREDENTIALS, where={"principal_id": scene.system.id})
+    (sign_in,) = await scene.plane.server.world.store.read_log(SIGN_INS)
     assert sign_in.event.credential_id == credential.value.id
     assert sign_in.event.token_id == claims["uti"]
 
@@ -98,8 +98,8 @@ async def test_a_token_by_the_agents_own_credential(scene: Scene) -> None:
 async def test_waiters_share_one_token(scene: Scene) -> None:
     tokens = await asyncio.gather(*(scene.token() for _ in range(20)))
     assert len(set(tokens)) == 1
-    assert len(await scene.plane.world.store.read_log(SIGN_INS)) == 1
-    assert len(await scene.plane.world.store.all(CREDENTIALS, where={"host_key": scene.vm.key})) == 1
+    assert len(await scene.plane.server.world.store.read_log(SIGN_INS)) == 1
+    assert len(await scene.plane.server.world.store.all(CREDENTIALS, where={"host_key": scene.vm.key})) == 1
 
 
 async def test_the_first_certificate_does_not_evict_itself(scene: Scene) -> None:
@@ -107,7 +107,7 @@ async def test_the_first_certificate_does_not_evict_itself(scene: Scene) -> None
     first = await scene.token()
     assert await scene.token() == first
     await scene.token(resource="https://vault.azure.net")
-    assert len(await scene.plane.world.store.all(CREDENTIALS, where={"host_key": scene.vm.key})) == 1
+    assert len(await scene.plane.server.world.store.all(CREDENTIALS, where={"host_key": scene.vm.key})) == 1
 
 
 async def test_an_unassigned_identity_is_gone_at_once_here_and_stays_there(scene: Scene) -> None:
@@ -123,18 +123,18 @@ async def test_an_unassigned_identity_is_gone_at_once_here_and_stays_there(scene
 async def test_a_removed_identity_is_gone_at_once_everywhere(scene: Scene) -> None:
     await scene.token(scene.other)
     await scene.token()
-    await scene.plane.world.store.commit(await removal_of(scene.plane.world.store, scene.shared.id))
+    await scene.plane.server.world.store.commit(await removal_of(scene.plane.server.world.store, scene.shared.id))
     for host, selector in ((scene.vm, scene.shared_selector), (scene.other, None)):
         with pytest.raises(Failure) as caught:
             await scene.token(host, selector)
         assert caught.value.kind is FailureKind.IDENTITY_NOT_FOUND
-    assert not await scene.plane.world.store.all(CREDENTIALS, where={"principal_id": scene.shared.id})
+    assert not await scene.plane.server.world.store.all(CREDENTIALS, where={"principal_id": scene.shared.id})
     assert await scene.token()
 
 
 async def test_a_disabled_identity_is_refused_at_once_in_the_token_services_words(scene: Scene) -> None:
     await scene.token()
-    row = await scene.plane.world.store.get(PRINCIPALS, scene.system.id)
+    row = await scene.plane.server.world.store.get(PRINCIPALS, scene.system.id)
     assert row is not None
     await scene.commit(Put(collection=PRINCIPALS, value=replace(row.value, enabled=False), expect=row.version))
     with pytest.raises(Failure) as caught:
@@ -145,7 +145,7 @@ async def test_a_disabled_identity_is_refused_at_once_in_the_token_services_word
 
 async def test_a_revoked_certificate_is_replaced_and_its_token_not_served(scene: Scene) -> None:
     first = await scene.token()
-    (credential,) = await scene.plane.world.store.all(CREDENTIALS, where={"principal_id": scene.system.id})
+    (credential,) = await scene.plane.server.world.store.all(CREDENTIALS, where={"principal_id": scene.system.id})
     await scene.commit(Delete(collection=CREDENTIALS, key=credential.value.id))
     assert await scene.token() != first
 
@@ -157,7 +157,7 @@ async def test_certificates_renew_and_one_is_live(scene: Scene) -> None:
         scene.clock.advance(timedelta(hours=6))
         await scene.token()
         await asyncio.gather(*scene.plane.agent._source._credentials._flights._tasks)
-        (live,) = await scene.plane.world.store.all(CREDENTIALS, where={"principal_id": scene.system.id})
+        (live,) = await scene.plane.server.world.store.all(CREDENTIALS, where={"principal_id": scene.system.id})
         seen.add(live.value.id)
         assert live.value.not_after > scene.clock.now()
     assert len(seen) >= 5

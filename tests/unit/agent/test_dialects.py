@@ -23,7 +23,7 @@ from idplane.agent import (
 )
 from idplane.agent.api import Dialect
 from idplane.agent.replies import Reply
-from idplane.bootstrap.plane import context_for
+from idplane.bootstrap.server import context_for
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 from idplane.keys import RunAuthority
 from idplane.model.dialects import INSIDE_ADDRESSES, default_dialect, variables_dialect

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.agent.agent_world import SECOND, SHARED, SYSTEM, VM, AgentWorld, token_error
 
 from idplane.agent.api import Dialect
-from idplane.bootstrap.plane import context_for
+from idplane.bootstrap.server import context_for
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 from idplane.keys import RunAuthority
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def found(plane: LocalPlane, text: str) -> str:
-    return str(plane.run(PlaneHosts(plane._plane).resolve(text)))
+    return str(plane.run(PlaneHosts(plane._plane.server).resolve(text)))
 
 
 def refused(plane: LocalPlane, text: str) -> FailureKind:
@@ -35,7 +35,7 @@ def test_any_host_is_found_as_it_is_stored(idplane: LocalPlane) -> None:
 
 
 def test_what_is_open(idplane: LocalPlane) -> None:
-    hosts = PlaneHosts(idplane._plane)
+    hosts = PlaneHosts(idplane._plane.server)
     machine = idplane.virtual_machine("vm")
     front = idplane.resource("Microsoft.Compute/virtualMachineScaleSets", "Front", sku={"capacity": 1}).id
     for host in (machine.id, front):

@@ -1,0 +1,226 @@
+"""The server: its surfaces, composed for a world. Any number of replicas may share one store. Straight-line; nothing here decides anything."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from idplane.arm.kernel import ResourceManager
+from idplane.arm.registry import Registry
+from idplane.arm.requests import Kernel
+from idplane.audit.activity import activity_event
+from idplane.audit.retention import LogRetention
+from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
+from idplane.bootstrap.seed import Installation, ensure_installation
+from idplane.bootstrap.world import World
+from idplane.directory import identities
+from idplane.directory.audiences import Audiences
+from idplane.directory.first_party import ensure_first_party
+from idplane.directory.hosts import HostDirectory
+from idplane.graph.catalogue import ENTITY_SETS
+from idplane.graph.service import DirectoryService
+from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
+from idplane.model.azure import PUBLIC_HOSTS
+from idplane.model.failure import Failure
+from idplane.providers import PROVIDERS
+from idplane.providers.administrators import keep_administrators
+from idplane.rbac import AccessControl
+from idplane.sts import DeviceCodes, RefusalLog, SignInUpkeep, TokenAuthenticator, TokenService
+from idplane.vault import SecretVault
+from idplane.web.agents import AgentSurface
+from idplane.web.app import ServerApp, Surfaces
+from idplane.web.arm_errors import describe, explain
+from idplane.web.authority import AuthoritySurface
+from idplane.web.graph import GraphSurface
+from idplane.web.graph_errors import describe as describe_graph
+from idplane.web.management import ManagementSurface
+from idplane.web.origins import Origins
+from idplane.web.serving import Listener, tls_context
+from idplane.web.vault import VaultSurface
+
+__all__ = ["Server", "context_for", "repeat"]
+
+_TLS_NAMES = ("localhost", "*.vault.localhost", "127.0.0.1", "::1")
+_MANAGEMENT_AUDIENCES = frozenset(
+    {
+        *(f"https://{host}{slash}" for host in PUBLIC_HOSTS["management"] for slash in ("", "/")),
+        "797f4846-ba00-4fd7-ba43-dac1f8f63013",
+    }
+)
+"""Resource Manager's names in Azure, and its application id."""
+_TURN_AT_MOST_EVERY = 30.0
+"""Seconds between looks at what is due: wall clocks jump, so nobody sleeps until a far instant."""
+_log = logging.getLogger("idplane.bootstrap")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A running composition. `close` leaves the store to whoever opened it."""
+
+    world: World
+    installation: Installation
+    ring: KeyRing
+    manager: ResourceManager
+    tls: TlsAuthority
+    vault: SecretVault
+    sign_ins: SignInUpkeep
+    retention: LogRetention
+    credentials: CredentialAuthority
+    surfaces: Surfaces
+    stop_listening: tuple[Callable[[], None], ...]
+
+    @classmethod
+    async def open(cls, world: World) -> Server:
+        """Compose a server over a store that may be empty or hold an installation."""
+        installation = await ensure_installation(world)
+        store, custody, clock, entropy = world.store, world.custody, world.clock, world.entropy
+        await ensure_first_party(store, tenant_id=installation.tenant.id, entropy=entropy, now=clock.now())
+        ring = await KeyRing.open(store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile)
+        authority = await CredentialAuthority.open(
+            store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile
+        )
+        tls = await TlsAuthority.open(store=store, custody=custody, clock=clock, entropy=entropy)
+        access = AccessControl(store=store, clock=world.clock)
+        authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
+        tokens = TokenService(
+            store=store,
+            ring=ring,
+            audiences=Audiences(store=store),
+            clock=clock,
+            entropy=entropy,
+            profile=world.profile,
+            authenticator=authenticator,
+            documents=HttpIssuerDocuments(),
+        )
+        devices = DeviceCodes(store=store, clock=clock, entropy=entropy)
+        manager = ResourceManager(
+            Kernel(
+                store=store,
+                clock=clock,
+                entropy=entropy,
+                profile=world.profile,
+                registry=Registry(PROVIDERS),
+                authenticator=authenticator,
+                audiences=_MANAGEMENT_AUDIENCES,
+                access=access,
+                identities=identities,
+                record=activity_event,
+                describe=describe,
+                explain=explain,
+                keep=keep_administrators,
+                custody=custody,
+            )
+        )
+        vault = SecretVault(
+            store=store,
+            custody=custody,
+            access=access,
+            clock=clock,
+            entropy=entropy,
+            profile=world.profile,
+        )
+        directory = DirectoryService(
+            store=store,
+            clock=clock,
+            entropy=entropy,
+            profile=world.profile,
+            access=access,
+            authenticator=authenticator,
+            sets=ENTITY_SETS,
+            describe=describe_graph,
+        )
+        hosts = HostDirectory(store=store, authority=authority, clock=clock)
+        surfaces = Surfaces(
+            authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store),
+            management=ManagementSurface(manager=manager, home_tenant=installation.tenant.id),
+            graph=GraphSurface(service=directory),
+            vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
+            agents=AgentSurface(
+                hosts=hosts,
+                projected=tokens.projected,
+                refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
+                store=store,
+                clock=clock,
+            ),
+        )
+        subscriptions = (world.store.subscribe(ring.apply),)
+        return cls(
+            world=world,
+            installation=installation,
+            ring=ring,
+            manager=manager,
+            tls=tls,
+            vault=vault,
+            sign_ins=SignInUpkeep(store=store),
+            retention=LogRetention(store=store, profile=world.profile),
+            credentials=authority,
+            surfaces=surfaces,
+            stop_listening=subscriptions,
+        )
+
+    def app(self, origins: Origins) -> ServerApp:
+        """The server as one listener shows it."""
+        return ServerApp(surfaces=self.surfaces, origins=origins, clock=self.world.clock, entropy=self.world.entropy)
+
+    async def listen(self, sock: socket.socket) -> Listener:
+        """Serve the installation's own names on a bound socket, over TLS from the installation's CA."""
+        listener = Listener(self.app(Origins.local(sock.getsockname()[1])))
+        await listener.listen(sock, context_for(self.tls.issue(_TLS_NAMES), client_authority=self.credentials.certificate_pem))
+        return listener
+
+    async def duties(self) -> None:
+        """What happens by itself, until cancelled: keys rotate; deleted secrets, ended sign-ins and old log events go in time."""
+        await asyncio.gather(
+            repeat(self.world, "key rotation", self.ring.turn),
+            repeat(self.world, "purge of deleted secrets", lambda: self.vault.purge_due(self.world.clock.now())),
+            repeat(self.world, "purge of ended sign-ins", lambda: self.sign_ins.purge_due(self.world.clock.now())),
+            repeat(self.world, "removal of old log events", self._trim_logs),
+        )
+
+    async def _trim_logs(self) -> None:
+        await self.retention.turn(self.world.clock.now())
+
+    async def turn(self) -> datetime:
+        """One pass of all duties, for whoever moves the clock by hand; when the next thing is due."""
+        await self._trim_logs()
+        dues = (
+            await self.ring.turn(),
+            await self.vault.purge_due(self.world.clock.now()),
+            await self.sign_ins.purge_due(self.world.clock.now()),
+        )
+        return min(due for due in dues if due is not None)
+
+    async def close(self) -> None:
+        """End deployments that still run."""
+        await self.manager.close()
+        for stop in self.stop_listening:
+            stop()
+
+
+async def repeat(world: World, name: str, duty: Callable[[], Awaitable[datetime | None]]) -> None:
+    """Run `duty` now and whenever it next says; a failure is logged and tried again."""
+    while True:
+        pause = _TURN_AT_MOST_EVERY
+        try:
+            due = await duty()
+            if due is not None:
+                pause = min(max((due - world.clock.now()).total_seconds(), 1.0), _TURN_AT_MOST_EVERY)
+        except Failure as failure:
+            _log.warning("%s failed and will be tried again: %s", name, failure)
+        await world.clock.sleep(pause)
+
+
+def context_for(identity: TlsIdentity, *, client_authority: bytes | None = None) -> ssl.SSLContext:
+    """A server context with this certificate, for `web.serving.tls_context`. The key passes through a private file that exists for a moment: `ssl` reads only files."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "listener.pem"
+        path.touch(mode=0o600)
+        path.write_bytes(identity.key_pem + identity.certificate_chain_pem)
+        return tls_context(str(path), client_authority=client_authority)
