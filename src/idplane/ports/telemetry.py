@@ -103,6 +103,8 @@ class SpanName:
 
     name: str
     kind: SpanKind = SpanKind.INTERNAL
+    root: bool = False
+    """Whether a trace may begin with it; others are only told below one."""
     attributes: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
 
 
@@ -202,7 +204,7 @@ _STATUS = frozenset(_CLASSES.values())
 _SURFACES = _either("authority", "management", "graph", "vault", "agents", "events", "health")
 _METHODS = _either("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _FAILURES = frozenset(kind.name.lower() for kind in FailureKind)
-_GRANTS = _either("client_secret", "certificate", "identity_certificate", "federated", "device_code", "refresh_token")
+_GRANTS = _either("client_secret", "client_assertion", "device_code", "refresh_token")
 _DUTIES = _either(
     "key rotation",
     "purge of deleted secrets",
@@ -382,14 +384,15 @@ METRICS: Final = (
 REQUEST = SpanName(
     name="request",
     kind=SpanKind.SERVER,
+    root=True,
     attributes={"surface": _SURFACES, "http.request.method": _METHODS, "http.response.status_code": None},
 )
 DECISION = SpanName(name="authorization decision", attributes={"allowed": None, "data": None})
 STORE_COMMIT = SpanName(name="store commit", kind=SpanKind.CLIENT, attributes={"outcome": _OUTCOMES, "operations": None})
 SIGN = SpanName(name="signature", attributes={"purpose": frozenset(purpose.value for purpose in KeyPurpose)})
-FEED_CATCH_UP = SpanName(name="feed catch-up", attributes={"changes": None})
-DUTY = SpanName(name="duty", attributes={"duty": _DUTIES})
-FETCH = SpanName(name="ask the server", kind=SpanKind.CLIENT, attributes={"http.response.status_code": None})
+FEED_CATCH_UP = SpanName(name="feed catch-up", root=True, attributes={"changes": None})
+DUTY = SpanName(name="duty", root=True, attributes={"duty": _DUTIES})
+FETCH = SpanName(name="ask the server", kind=SpanKind.CLIENT, root=True, attributes={"http.response.status_code": None})
 """What an agent asks upstream; a server goes on from it."""
 
 SPANS: Final = (REQUEST, DECISION, STORE_COMMIT, SIGN, FEED_CATCH_UP, DUTY, FETCH)
