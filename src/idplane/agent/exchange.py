@@ -133,7 +133,7 @@ class Exchange(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Of all headers only the date counts here; framing is the parser's."""
-        self._head += len(name) + len(value)
+        self._head += len(name) + len(value) + len(b": \r\n")
         if self._head > _MOST_HEAD:
             self._break("the head of the server's answer is too large")
         if self._answer is not None and name.lower() == b"date":
