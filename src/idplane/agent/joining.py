@@ -68,18 +68,20 @@ async def join(upstream: Upstream, attestor: Attestor, *, host: str | None, auth
     """
     asked: JsonObject = {"method": attestor.method, **await attestor.challenge_body()}
     given = _decoded(await _posted(upstream, "/agent/v1/challenges", asked), _Challenge)
+    key = new_ec_key()
+    csr = make_csr(key, "agent")
     challenge = Challenge(
+        csr=csr,
         challenge=given.challenge,
         nonce=b64url_decode(given.nonce),
         credential_blob=b64url_decode(given.credential_blob) if given.credential_blob else None,
         secret=b64url_decode(given.secret) if given.secret else None,
     )
-    key = new_ec_key()
     body = {
         "method": attestor.method,
         "challenge": given.challenge,
         "evidence": await attestor.evidence(challenge),
-        "csr": base64.b64encode(make_csr(key, "agent")).decode(),
+        "csr": base64.b64encode(csr).decode(),
         "protocol": _PROTOCOL,
         **({"host": host} if host is not None else {}),
     }
