@@ -21,9 +21,12 @@ from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
+from idplane.directory.agents import AgentDirectory
+from idplane.directory.attestation import Attestation
 from idplane.directory.audiences import Audiences
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
+from idplane.directory.sightings import Sightings
 from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
 from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
@@ -39,6 +42,7 @@ from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
 from idplane.web.arm_errors import describe, explain
 from idplane.web.authority import AuthoritySurface
+from idplane.web.enrollments import EnrollmentApi
 from idplane.web.graph import GraphSurface
 from idplane.web.graph_errors import describe as describe_graph
 from idplane.web.management import ManagementSurface
@@ -73,6 +77,7 @@ class Server:
     sign_ins: SignInUpkeep
     retention: LogRetention
     credentials: CredentialAuthority
+    sightings: Sightings
     surfaces: Surfaces
     stop_listening: tuple[Callable[[], None], ...]
 
@@ -140,14 +145,29 @@ class Server:
             sets=ENTITY_SETS,
             describe=describe_graph,
         )
-        hosts = HostDirectory(store=store, authority=authority, clock=clock)
+        sightings = Sightings(store=store, clock=clock)
+        agents = AgentDirectory(
+            store=store, authority=authority, sightings=sightings, clock=clock, entropy=entropy, profile=world.profile
+        )
+        attestation = Attestation(
+            store=store,
+            authority=authority,
+            custody=custody,
+            clock=clock,
+            entropy=entropy,
+            profile=world.profile,
+            home_tenant=installation.tenant.id,
+            readers={},
+        )
         surfaces = Surfaces(
             authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store),
             management=ManagementSurface(manager=manager, home_tenant=installation.tenant.id),
             graph=GraphSurface(service=directory),
             vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
             agents=AgentSurface(
-                hosts=hosts,
+                agents=agents,
+                enrollments=EnrollmentApi(attestation=attestation, agents=agents, chain=authority, clock=clock),
+                hosts=HostDirectory(store=store, authority=authority),
                 projected=tokens.projected,
                 refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
                 store=store,
@@ -165,6 +185,7 @@ class Server:
             sign_ins=SignInUpkeep(store=store),
             retention=LogRetention(store=store, profile=world.profile),
             credentials=authority,
+            sightings=sightings,
             surfaces=surfaces,
             stop_listening=subscriptions,
         )
@@ -196,6 +217,7 @@ class Server:
             repeat(self.world, "purge of deleted secrets", lambda: self.vault.purge_due(self.world.clock.now())),
             repeat(self.world, "purge of ended sign-ins", lambda: self.sign_ins.purge_due(self.world.clock.now())),
             repeat(self.world, "removal of old log events", self._trim_logs),
+            repeat(self.world, "notes of when agents were seen", self.sightings.turn),
         )
 
     async def _trim_logs(self) -> None:

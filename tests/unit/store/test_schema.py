@@ -67,6 +67,7 @@ async def test_the_tables_are_what_the_collections_declare(tmp_path: Path) -> No
             (9, "0009_long_operations"),
             (10, "0010_log_retention"),
             (11, "0011_predefined_tags"),
+            (13, "0013_enrollments"),
             (16, "0016_log_tree"),
         ]
 
