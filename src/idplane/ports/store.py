@@ -35,6 +35,7 @@ __all__ = [
     "Require",
     "Store",
     "Trim",
+    "TrimChanges",
     "Versioned",
     "place_of",
 ]
@@ -57,6 +58,8 @@ class Collection(Generic[T]):
     columns: Mapping[str, Callable[[T], ColumnValue]] = field(default_factory=dict)
     subject: Callable[[T], str] | None = None
     """Who must hear of a change besides the key: a principal id or a resource id key."""
+    fed: bool = True
+    """Whether the feed tells of its changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +163,18 @@ class Trim(Generic[T]):
     limit: int
 
 
-Operation: TypeAlias = Put[object] | Delete[object] | Require[object] | Append[object] | Trim[object]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrimChanges:
+    """Remove at most `limit` of the feed's oldest rows, so that at least the last `keep` stay.
+
+    The feed's positions have no gaps: whoever asks for what comes after a position, and gets anything but the next one, has missed some.
+    """
+
+    keep: int
+    limit: int
+
+
+Operation: TypeAlias = Put[object] | Delete[object] | Require[object] | Append[object] | Trim[object] | TrimChanges
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +195,7 @@ class Batch:
         return bool(self.operations)
 
 
-_OPERATIONS = (Put, Delete, Require, Append, Trim)
+_OPERATIONS = (Put, Delete, Require, Append, Trim, TrimChanges)
 
 
 def _operation(one: object) -> Operation:
@@ -315,6 +329,10 @@ class Store(Reads, Protocol):
 
     async def position(self) -> int:
         """The feed's current end."""
+        ...
+
+    def freshness(self) -> float:
+        """Seconds since this process last knew where the feed ends: how old what its listeners have been told may be."""
         ...
 
     def subscribe(self, listener: Listener, /) -> Callable[[], None]:

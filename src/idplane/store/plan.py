@@ -12,9 +12,22 @@ from itertools import chain
 from typing import TypeAlias, assert_never
 
 from idplane.model.failure import Failure, FailureKind
-from idplane.ports.store import Append, Batch, Collection, ColumnValue, Delete, Expect, Log, Operation, Put, Require, Trim
+from idplane.ports.store import (
+    Append,
+    Batch,
+    Collection,
+    ColumnValue,
+    Delete,
+    Expect,
+    Log,
+    Operation,
+    Put,
+    Require,
+    Trim,
+    TrimChanges,
+)
 from idplane.store.codec import encode
-from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters, Query
+from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters, Query, feed_trim
 
 __all__ = [
     "AppendRow",
@@ -24,6 +37,7 @@ __all__ = [
     "RequireRecord",
     "Step",
     "Tables",
+    "TrimFeed",
     "TrimLog",
     "Written",
     "findable",
@@ -68,8 +82,10 @@ class PutRecord:
         return self.table.update, (*self.parameters, self.expect)
 
     @property
-    def written(self) -> Written:
-        """What the feed is told."""
+    def written(self) -> Written | None:
+        """What the feed is told, if anything."""
+        if not self.table.fed:
+            return None
         return Written(collection=self.table.name, key=self.key, subject=self.subject, deleted=False)
 
 
@@ -91,8 +107,10 @@ class DeleteRecord:
             return self.table.delete, (self.key,)
         return self.table.delete_version, (self.key, self.version)
 
-    def written(self, doc: str) -> Written:
-        """What the feed is told; `doc` is the document that was removed."""
+    def written(self, doc: str) -> Written | None:
+        """What the feed is told, if anything; `doc` is the document that was removed."""
+        if not self.table.fed:
+            return None
         subject = self.subject
         if subject is None and self.subject_of is not None:
             subject = self.subject_of(self.table.decode(doc))
@@ -148,9 +166,23 @@ class TrimLog:
         return (self.table.mark, (self.before,)), (self.table.trim, (self.before, self.limit))
 
 
-_NOISY = (PutRecord, DeleteRecord, TrimLog)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrimFeed:
+    """Remove the oldest rows of the feed."""
+
+    text: str
+    keep: int
+    limit: int
+
+    @property
+    def queries(self) -> tuple[Query, ...]:
+        """The statement."""
+        return ((self.text, (self.keep, self.limit)),)
+
+
+_NOISY = (PutRecord, DeleteRecord, TrimLog, TrimFeed)
 _RECORDS = (PutRecord, DeleteRecord, RequireRecord)
-Step: TypeAlias = PutRecord | DeleteRecord | RequireRecord | AppendRow | TrimLog
+Step: TypeAlias = PutRecord | DeleteRecord | RequireRecord | AppendRow | TrimLog | TrimFeed
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +253,8 @@ class Tables:
                 return AppendRow(table=log, parameters=(encode(one.event), *columns))
             case Trim():
                 return TrimLog(table=self.log(one.log), before=one.before, limit=one.limit)
+            case TrimChanges():
+                return TrimFeed(text=feed_trim(self._dialect), keep=one.keep, limit=one.limit)
             case _:
                 assert_never(one)
 

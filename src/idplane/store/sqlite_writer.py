@@ -20,7 +20,17 @@ from typing import TypeAlias, assert_never
 from idplane.model.failure import Failure, FailureKind
 from idplane.ports.store import Change, CommitRefused, RefusedBecause
 from idplane.store.listeners import Listeners
-from idplane.store.plan import AppendRow, DeleteRecord, Plan, PutRecord, RequireRecord, TrimLog, Written, log_statements
+from idplane.store.plan import (
+    AppendRow,
+    DeleteRecord,
+    Plan,
+    PutRecord,
+    RequireRecord,
+    TrimFeed,
+    TrimLog,
+    Written,
+    log_statements,
+)
 from idplane.store.sqlite_connection import FEED_END, failure_of, refusal_of
 
 __all__ = ["SqliteWriter"]
@@ -214,7 +224,7 @@ class SqliteWriter:
         for step in one.plan.steps:
             if isinstance(step, AppendRow):
                 rows.append(step)  # nothing refers to a log row, so they go last, together
-            elif isinstance(step, TrimLog):
+            elif isinstance(step, TrimLog | TrimFeed):
                 for query in step.queries:
                     self._connection.execute(*query)
             elif (written := self._step(step)) is not None:
