@@ -21,6 +21,7 @@ from idplane.model.failure import Failure
 from idplane.model.leases import Lease
 from idplane.ports.collections import LEASES
 from idplane.ports.store import ABSENT, Batch, CommitRefused, Put, Store, Versioned
+from idplane.ports.telemetry import DUTY, DUTY_FAILURES, NO_TELEMETRY, Telemetry
 from idplane.ports.world import Clock
 
 __all__ = ["LEASE_SECONDS", "Duties", "Duty", "Leases"]
@@ -134,8 +135,11 @@ class Leases:
 class Duties:
     """Runs duties until cancelled: all of them without `leases`, else those that every server does and those that this one holds."""
 
-    def __init__(self, duties: Iterable[Duty], *, clock: Clock, leases: Leases | None = None) -> None:
+    def __init__(
+        self, duties: Iterable[Duty], *, clock: Clock, leases: Leases | None = None, telemetry: Telemetry = NO_TELEMETRY
+    ) -> None:
         self._clock = clock
+        self._telemetry = telemetry
         self._leases = leases
         self._duties = tuple(duties)
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -176,8 +180,11 @@ class Duties:
             pause = _TURN_AT_MOST_EVERY
             if self._may(duty):
                 try:
-                    pause = self._pause(await duty.turn())
+                    with self._telemetry.span(DUTY, duty=duty.name):
+                        due = await duty.turn()
+                    pause = self._pause(due)
                 except Failure as failure:
+                    self._telemetry.count(DUTY_FAILURES, duty=duty.name)
                     _log.warning("%s failed and will be tried again: %s", duty.name, failure)
                 except CommitRefused:
                     _log.info("%s met another server's work and will be tried again", duty.name)

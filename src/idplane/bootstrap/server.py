@@ -99,7 +99,7 @@ class Server:
             store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile
         )
         tls = await TlsAuthority.open(store=store, custody=custody, clock=clock, entropy=entropy, hosts=names)
-        access = AccessControl(store=store, clock=world.clock)
+        access = AccessControl(store=store, clock=world.clock, telemetry=world.telemetry)
         authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
         tokens = TokenService(
             store=store,
@@ -110,6 +110,7 @@ class Server:
             profile=world.profile,
             authenticator=authenticator,
             documents=HttpIssuerDocuments(),
+            telemetry=world.telemetry,
         )
         devices = DeviceCodes(store=store, clock=clock, entropy=entropy)
         manager = ResourceManager(
@@ -186,6 +187,7 @@ class Server:
             origins=origins,
             clock=self.world.clock,
             entropy=self.world.entropy,
+            telemetry=self.world.telemetry,
             is_current=self.is_current,
         )
 
@@ -208,7 +210,7 @@ class Server:
 
     async def duties(self, leases: Leases | None = None) -> None:
         """What happens by itself, until cancelled: all of it, or with `leases` what falls to this server."""
-        await Duties(self.duty_list(), clock=self.world.clock, leases=leases).run()
+        await Duties(self.duty_list(), clock=self.world.clock, leases=leases, telemetry=self.world.telemetry).run()
 
     def duty_list(self) -> tuple[Duty, ...]:
         """Keys rotate; deleted secrets, ended sign-ins, old log events and old changes go in time."""
@@ -219,7 +221,7 @@ class Server:
             Duty(name="purge of deleted secrets", turn=lambda: self.vault.purge_due(now())),
             Duty(name="purge of ended sign-ins", turn=lambda: self.sign_ins.purge_due(now())),
             Duty(name="removal of old log events", turn=self._trim_logs),
-            Duty(name="removal of old changes", turn=self.feed.turn),
+            Duty(name="trimming of the feed", turn=self.feed.turn),
             *self.extra_duties,
         )
 

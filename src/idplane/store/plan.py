@@ -19,6 +19,7 @@ from idplane.ports.store import (
     ColumnValue,
     Delete,
     Expect,
+    Extend,
     Log,
     Operation,
     Put,
@@ -26,12 +27,15 @@ from idplane.ports.store import (
     Trim,
     TrimChanges,
 )
+from idplane.ports.tree import LogSealer
 from idplane.store.codec import encode
+from idplane.store.log_tree import TreeQuery, extension_queries
 from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters, Query, feed_trim
 
 __all__ = [
     "AppendRow",
     "DeleteRecord",
+    "ExtendTree",
     "Plan",
     "PutRecord",
     "RequireRecord",
@@ -146,10 +150,15 @@ class RequireRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppendRow:
-    """Add one event; `parameters` are doc and columns."""
+    """Add one event; `parameters` are doc, seal and columns."""
 
     table: LogTable[object]
     parameters: Parameters
+
+    @property
+    def doc(self) -> str:
+        """The document."""
+        return str(self.parameters[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,9 +189,16 @@ class TrimFeed:
         return ((self.text, (self.keep, self.limit)),)
 
 
-_NOISY = (PutRecord, DeleteRecord, TrimLog, TrimFeed)
+@dataclass(frozen=True, slots=True)
+class ExtendTree:
+    """Add to the tree over the logs."""
+
+    queries: tuple[TreeQuery, ...]
+
+
+_NOISY = (PutRecord, DeleteRecord, TrimLog, TrimFeed, ExtendTree)
 _RECORDS = (PutRecord, DeleteRecord, RequireRecord)
-Step: TypeAlias = PutRecord | DeleteRecord | RequireRecord | AppendRow | TrimLog | TrimFeed
+Step: TypeAlias = PutRecord | DeleteRecord | RequireRecord | AppendRow | TrimLog | TrimFeed | ExtendTree
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +236,8 @@ class Tables:
         self._dialect = dialect
         self._collections: dict[str, CollectionTable[object]] = {}
         self._logs: dict[str, LogTable[object]] = {}
+        self.sealer: LogSealer | None = None
+        """Who seals what is appended, and hears of it."""
 
     def collection(self, collection: Collection[object]) -> CollectionTable[object]:
         """The table of a collection."""
@@ -250,13 +268,20 @@ class Tables:
             case Append():
                 log = self.log(one.log)
                 columns = (_column(get(one.event)) for _, get in log.columns)
-                return AppendRow(table=log, parameters=(encode(one.event), *columns))
-            case Trim():
-                return TrimLog(table=self.log(one.log), before=one.before, limit=one.limit)
-            case TrimChanges():
-                return TrimFeed(text=feed_trim(self._dialect), keep=one.keep, limit=one.limit)
+                doc = encode(one.event)
+                seal = None if self.sealer is None else self.sealer.seal(log.name, doc)
+                return AppendRow(table=log, parameters=(doc, seal, *columns))
+            case Trim() | TrimChanges():
+                return self._trim(one)
+            case Extend():
+                return ExtendTree(extension_queries(one, self._dialect))
             case _:
                 assert_never(one)
+
+    def _trim(self, one: Trim[object] | TrimChanges) -> Step:
+        if isinstance(one, TrimChanges):
+            return TrimFeed(text=feed_trim(self._dialect), keep=one.keep, limit=one.limit)
+        return TrimLog(table=self.log(one.log), before=one.before, limit=one.limit)
 
     def _delete(self, one: Delete[object]) -> Step:
         table, key = self.collection(one.collection), _text(one.key)
@@ -279,15 +304,16 @@ class Tables:
         )
 
 
-def log_statements(rows: Sequence[AppendRow]) -> Iterator[Query]:
-    """The fewest statements that append all rows, each log in the order given."""
+def log_statements(rows: Sequence[AppendRow]) -> Iterator[tuple[Query, Sequence[AppendRow]]]:
+    """The fewest statements that append all rows, each log in the order given, and the rows that each one appends."""
     tables = {row.table.name: row.table for row in rows}
     for name, table in tables.items():
-        entries = [row.parameters for row in rows if row.table.name == name]
+        entries = [row for row in rows if row.table.name == name]
         done = 0
         for size in _CHUNKS:
             while len(entries) - done >= size:
-                yield table.insert(size), tuple(chain.from_iterable(entries[done : done + size]))
+                some = entries[done : done + size]
+                yield (table.insert(size), tuple(chain.from_iterable(row.parameters for row in some))), some
                 done += size
 
 
