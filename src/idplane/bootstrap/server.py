@@ -79,6 +79,8 @@ class Server:
     credentials: CredentialAuthority
     surfaces: Surfaces
     stop_listening: tuple[Callable[[], None], ...]
+    end_waiting: Callable[[], None]
+    """Answers requests that wait for something to happen: the process is about to end."""
     feed: FeedUpkeep
     limits: ReplicaLimits
     extra_duties: tuple[Duty, ...] = ()
@@ -150,18 +152,19 @@ class Server:
             describe=describe_graph,
         )
         hosts = HostDirectory(store=store, authority=authority, clock=clock)
+        agents = AgentSurface(
+            hosts=hosts,
+            projected=tokens.projected,
+            refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
+            store=store,
+            clock=clock,
+        )
         surfaces = Surfaces(
             authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store),
             management=ManagementSurface(manager=manager, home_tenant=installation.tenant.id),
             graph=GraphSurface(service=directory),
             vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
-            agents=AgentSurface(
-                hosts=hosts,
-                projected=tokens.projected,
-                refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
-                store=store,
-                clock=clock,
-            ),
+            agents=agents,
         )
         subscriptions = (world.store.subscribe(ring.apply),)
         return cls(
@@ -176,6 +179,7 @@ class Server:
             credentials=authority,
             surfaces=surfaces,
             stop_listening=subscriptions,
+            end_waiting=agents.end_waiting,
             feed=FeedUpkeep(store=store, keep=limits.feed_rows),
             limits=limits,
         )

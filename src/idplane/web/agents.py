@@ -93,6 +93,7 @@ class AgentSurface:
         self._store = store
         self._clock = clock
         self._waiting: Counter[str] = Counter()
+        self._ending = asyncio.Event()
         self._routes: dict[str, tuple[str, Callable[[Agent, HttpRequest], Awaitable[HttpResponse]]]] = {
             "/agent/v1/host": ("GET", self._host),
             "/agent/v1/certificates": ("POST", self._certificate),
@@ -100,6 +101,10 @@ class AgentSurface:
             "/agent/v1/changes": ("GET", self._changes),
             "/agent/v1/refusals": ("POST", self._report),
         }
+
+    def end_waiting(self) -> None:
+        """Answer whoever waits for changes, now and from now on: this process is about to end."""
+        self._ending.set()
 
     async def handle(self, request: HttpRequest, /) -> HttpResponse:
         """Serve one request; raises `Failure`. Who asks is settled before what is asked."""
@@ -209,10 +214,10 @@ class AgentSurface:
                 told = await self._hosts.visible(agent, found)
                 after = found[-1].position if found else after
                 remaining = deadline - self._clock.monotonic()
-                if told or remaining <= 0:
+                if told or remaining <= 0 or self._ending.is_set():
                     return after, told
                 if len(found) < _PAGE:
-                    await _first(woken.wait(), self._clock.sleep(remaining))
+                    await _first(woken.wait(), self._ending.wait(), self._clock.sleep(remaining))
         finally:
             stop()
 
