@@ -28,8 +28,8 @@ from idplane.bootstrap.process import (
 from idplane.bootstrap.seed import allow_private_issuers
 from idplane.bootstrap.server import ReplicaLimits, Server
 from idplane.bootstrap.server_settings import ServerSettings
-from idplane.bootstrap.settings_file import SettingsProblem
 from idplane.bootstrap.server_world import open_world, operable
+from idplane.bootstrap.settings_file import SettingsProblem
 from idplane.keys import TlsIdentity
 from idplane.ports.collections import ACTIVITY, SIGN_INS
 from idplane.web.origins import Origins
