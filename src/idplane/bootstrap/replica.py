@@ -148,8 +148,7 @@ def describe(settings: ServerSettings, server: Server, folder: Path, *, port: in
 def publish(settings: ServerSettings, server: Server, info: PlaneInfo) -> None:
     """Write `ca.pem` and `plane.json` beside each other. Raises `OSError`."""
     authority = settings.tables.tls.authority
-    own = settings.tables.tls.certificate is None
-    pem = server.tls.ca_pem if own else b"" if authority is None else settings.path(authority).read_bytes()
+    pem = server.tls.ca_pem if authority is None else settings.path(authority).read_bytes()
     folder = Path(info.ca_file).parent
     write_public_file(folder / CA_FILE, pem)
     write_public_file(folder / DESCRIPTION_FILE, json.dumps(asdict(info), indent=2).encode())

@@ -182,10 +182,8 @@ def _check(settings: ServerSettings) -> None:
         raise SettingsProblem(
             f"{settings.file}: the database's address holds a password: put it into a file, and name that with 'passfile' or 'url_file'"
         )
-    if (tls.certificate is None) != (tls.key is None):
-        raise SettingsProblem(f"{settings.file}: [tls] needs both 'certificate' and 'key', or neither")
-    if tls.authority is not None and tls.certificate is None:
-        raise SettingsProblem(f"{settings.file}: [tls] 'authority' is the one of 'certificate', which is missing")
+    if len({one is None for one in (tls.certificate, tls.key, tls.authority)}) > 1:
+        raise SettingsProblem(f"{settings.file}: [tls] needs 'certificate', 'key' and 'authority', or none of them")
     if not server.data.strip():
         raise SettingsProblem(f"{settings.file}: [server] 'data' is empty")
 
