@@ -76,6 +76,8 @@ class Server:
     credentials: CredentialAuthority
     surfaces: Surfaces
     stop_listening: tuple[Callable[[], None], ...]
+    agents_seen: dict[str, float]
+    """When each agent last proved itself to this process (`Clock.monotonic`)."""
 
     @classmethod
     async def open(cls, world: World) -> Server:
@@ -139,6 +141,7 @@ class Server:
             describe=describe_graph,
         )
         hosts = HostDirectory(store=store, authority=authority, clock=clock)
+        seen: dict[str, float] = {}
         surfaces = Surfaces(
             authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store),
             management=ManagementSurface(manager=manager, home_tenant=installation.tenant.id),
@@ -150,6 +153,7 @@ class Server:
                 refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
                 store=store,
                 clock=clock,
+                seen=seen,
             ),
         )
         subscriptions = (world.store.subscribe(ring.apply),)
@@ -165,6 +169,7 @@ class Server:
             credentials=authority,
             surfaces=surfaces,
             stop_listening=subscriptions,
+            agents_seen=seen,
         )
 
     def app(self, origins: Origins) -> ServerApp:
