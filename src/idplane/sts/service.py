@@ -35,7 +35,7 @@ from idplane.ports.store import Append, Batch, CommitRefused, Store, Versioned
 from idplane.ports.telemetry import NO_TELEMETRY, SIGN, TOKENS_ISSUED, TOKENS_REFUSED, Telemetry
 from idplane.ports.world import Clock, Entropy
 from idplane.rbac import Groups
-from idplane.sts.claims import BACKDATED, Opaque, TokenFacts, access_claims
+from idplane.sts.claims import BACKDATED, Opaque, Standing, TokenFacts, access_claims
 from idplane.sts.clients import ClientAuthentication
 from idplane.sts.entitlement import entitle
 from idplane.sts.federation import Federation, OwnTokens
@@ -250,15 +250,16 @@ class TokenService:
         principal = entitlement.client.principal.value
         issued_at = now.replace(microsecond=0)
         assignment = entitlement.assignment.value if entitlement.assignment else None
+        tenant = authorized.decision.tenant.value
         return TokenFacts(
-            tenant=authorized.decision.tenant.value,
+            tenant=tenant,
             principal=principal,
             host=assignment.host if assignment else None,
             by_secret=entitlement.client.credential.value.kind is CredentialKind.SECRET,
             audience=authorized.audience,
             resource=authorized.resource,
             capabilities=authorized.capabilities,
-            opaque=Opaque.fresh(self._entropy, assignment.generation if assignment else ""),
+            opaque=Opaque.fresh(self._entropy, Standing.of(principal, tenant, assignment)),
             issued_at=issued_at,
             expires_at=issued_at + self._lifetime(principal),
         )
@@ -305,7 +306,7 @@ class TokenService:
             audience=audience,
             resource=resource,
             capabilities=declared_capabilities(asked.request.claims),
-            opaque=Opaque.fresh(self._entropy),
+            opaque=Opaque.fresh(self._entropy, Standing.of(signed_in.user.value, signed_in.tenant.value)),
             issued_at=issued_at,
             expires_at=issued_at + self._profile.application_token_lifetime,
             roles=await held_roles(self._store, self._groups, signed_in.user.value, audience.client_id),
