@@ -83,6 +83,8 @@ class Server:
     """Answers requests that wait for something to happen: the process is about to end."""
     feed: FeedUpkeep
     limits: ReplicaLimits
+    agents_seen: dict[str, float]
+    """When each agent last proved itself to this process (`Clock.monotonic`)."""
     extra_duties: tuple[Duty, ...] = ()
     """What parts that are not named above have to do in the background."""
 
@@ -152,12 +154,14 @@ class Server:
             describe=describe_graph,
         )
         hosts = HostDirectory(store=store, authority=authority, clock=clock)
+        seen: dict[str, float] = {}
         agents = AgentSurface(
             hosts=hosts,
             projected=tokens.projected,
             refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
             store=store,
             clock=clock,
+            seen=seen,
         )
         surfaces = Surfaces(
             authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store),
@@ -182,6 +186,7 @@ class Server:
             end_waiting=agents.end_waiting,
             feed=FeedUpkeep(store=store, keep=limits.feed_rows),
             limits=limits,
+            agents_seen=seen,
         )
 
     def app(self, origins: Origins) -> ServerApp:

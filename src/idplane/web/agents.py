@@ -15,7 +15,7 @@ import asyncio
 import base64
 import binascii
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
@@ -85,8 +85,17 @@ class AgentSurface:
     """The surface for `/agent/v1`. Counts how many requests of each agent wait for changes, which is bounded."""
 
     def __init__(
-        self, *, hosts: HostDirectory, projected: ProjectedTokens, refusals: RefusalLog, store: Store, clock: Clock
+        self,
+        *,
+        hosts: HostDirectory,
+        projected: ProjectedTokens,
+        refusals: RefusalLog,
+        store: Store,
+        clock: Clock,
+        seen: MutableMapping[str, float] | None = None,
     ) -> None:
+        """`seen` is told when each agent last proved itself (`Clock.monotonic`)."""
+        self._seen = seen if seen is not None else {}
         self._hosts = hosts
         self._projected = projected
         self._refusals = refusals
@@ -109,6 +118,7 @@ class AgentSurface:
     async def handle(self, request: HttpRequest, /) -> HttpResponse:
         """Serve one request; raises `Failure`. Who asks is settled before what is asked."""
         agent = await self._hosts.authenticate(_bearer(request))
+        self._seen[agent.id] = self._clock.monotonic()
         method, serve = self._routes.get(request.path, ("", None))
         if serve is None:
             raise Failure(FailureKind.PATH_NOT_FOUND, "there is no such endpoint")
