@@ -21,9 +21,12 @@ from idplane.bootstrap.leases import Duties, Duty, Leases
 from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
+from idplane.directory.agents import AgentDirectory
+from idplane.directory.attestation import Attestation
 from idplane.directory.audiences import Audiences
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
+from idplane.directory.sightings import Sightings
 from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
 from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
@@ -37,6 +40,7 @@ from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
 from idplane.web.arm_errors import describe, explain
 from idplane.web.authority import AuthoritySurface
+from idplane.web.enrollments import EnrollmentApi
 from idplane.web.graph import GraphSurface
 from idplane.web.graph_errors import describe as describe_graph
 from idplane.web.management import ManagementSurface
@@ -77,14 +81,13 @@ class Server:
     sign_ins: SignInUpkeep
     retention: LogRetention
     credentials: CredentialAuthority
+    sightings: Sightings
     surfaces: Surfaces
     stop_listening: tuple[Callable[[], None], ...]
     end_waiting: Callable[[], None]
     """Answers requests that wait for something to happen: the process is about to end."""
     feed: FeedUpkeep
     limits: ReplicaLimits
-    agents_seen: dict[str, float]
-    """When each agent last proved itself to this process (`Clock.monotonic`)."""
     extra_duties: tuple[Duty, ...] = ()
     """What parts that are not named above have to do in the background."""
 
@@ -153,22 +156,35 @@ class Server:
             sets=ENTITY_SETS,
             describe=describe_graph,
         )
-        hosts = HostDirectory(store=store, authority=authority, clock=clock)
-        seen: dict[str, float] = {}
-        agents = AgentSurface(
-            hosts=hosts,
+        sightings = Sightings(store=store, clock=clock)
+        agents = AgentDirectory(
+            store=store, authority=authority, sightings=sightings, clock=clock, entropy=entropy, profile=world.profile
+        )
+        attestation = Attestation(
+            store=store,
+            authority=authority,
+            custody=custody,
+            clock=clock,
+            entropy=entropy,
+            profile=world.profile,
+            home_tenant=installation.tenant.id,
+            readers={},
+        )
+        surface = AgentSurface(
+            agents=agents,
+            enrollments=EnrollmentApi(attestation=attestation, agents=agents, chain=authority, clock=clock),
+            hosts=HostDirectory(store=store, authority=authority),
             projected=tokens.projected,
             refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
             store=store,
             clock=clock,
-            seen=seen,
         )
         surfaces = Surfaces(
             authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store),
             management=ManagementSurface(manager=manager, home_tenant=installation.tenant.id),
             graph=GraphSurface(service=directory),
             vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
-            agents=agents,
+            agents=surface,
         )
         subscriptions = (world.store.subscribe(ring.apply),)
         return cls(
@@ -181,12 +197,12 @@ class Server:
             sign_ins=SignInUpkeep(store=store),
             retention=LogRetention(store=store, profile=world.profile),
             credentials=authority,
+            sightings=sightings,
             surfaces=surfaces,
             stop_listening=subscriptions,
-            end_waiting=agents.end_waiting,
+            end_waiting=surface.end_waiting,
             feed=FeedUpkeep(store=store, keep=limits.feed_rows),
             limits=limits,
-            agents_seen=seen,
         )
 
     def app(self, origins: Origins) -> ServerApp:
@@ -231,6 +247,7 @@ class Server:
             Duty(name="purge of ended sign-ins", turn=lambda: self.sign_ins.purge_due(now())),
             Duty(name="removal of old log events", turn=self._trim_logs),
             Duty(name="trimming of the feed", turn=self.feed.turn),
+            Duty(name="notes of when agents were seen", turn=self.sightings.turn, every_replica=True),
             *self.extra_duties,
         )
 

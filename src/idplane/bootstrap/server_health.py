@@ -111,7 +111,7 @@ class Survey:
         self._tell_agents(agents)
 
     def _tell_agents(self, agents: dict[str, str]) -> None:
-        seen, now = self._server.agents_seen, self._server.world.clock.monotonic()
+        seen, now = self._server.sightings.proved, self._server.world.clock.monotonic()
         for gone in seen.keys() - agents.keys():
             del seen[gone]
         self._telemetry.metrics.forget(AGENTS_BY_STATE)

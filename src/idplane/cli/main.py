@@ -29,6 +29,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "approve": "Let a program that showed a code sign in as a user.",
         "binding": "Say which processes of a resource may use its identities.",
         "revoke": "Make tokens that were issued worth nothing, at once.",
+        "enroll": "Say which machines become hosts of a resource.",
+        "agents": "See the machines that are hosts, and ban or remove one.",
         "log": "Read what was done (activity) and which tokens were issued (signins).",
         "status": "Tell whether a plane is running, and where.",
         "hosts": "Print the lines that make vault names resolve outside of runs.",
