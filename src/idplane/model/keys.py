@@ -19,7 +19,7 @@ class KeyPurpose(enum.StrEnum):
     TLS_AUTHORITY = "tls-authority"
     """The installation's name-constrained CA for its own listener."""
     LOG = "log"
-    """Checkpoints of the logs."""
+    """Checkpoints of the tree over the logs."""
 
 
 class KeyState(enum.StrEnum):
