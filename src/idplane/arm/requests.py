@@ -44,7 +44,7 @@ _MEDIA_TYPES = frozenset({"", "application/json", "text/json"})
 class Authenticator(Protocol):
     """Verifies bearer tokens; `sts.TokenAuthenticator` is one."""
 
-    async def authenticate(self, token: str, audiences: Collection[str]) -> Caller:
+    async def authenticate(self, token: str, audiences: Collection[str], certificate: bytes | None = None) -> Caller:
         """Who bears the token; raises `Failure` of the `TOKEN_*` kinds."""
         ...
 
