@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
-from idplane.jose.notes import NoteKey
+from idplane.jose.notes import NoteKey, sign_note
 from idplane.keys.certificates import Validity, key_id, name_of, new_serial
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
@@ -100,6 +100,18 @@ class LogKeys:
     def notes(self) -> tuple[NoteKey, ...]:
         """Every key that may have signed, the active one first. Tainted ones are not among them."""
         return tuple(one.note for one in self._keys)
+
+    def sign(self, text: str) -> str:
+        """The text as a note signed with the active key."""
+        return sign_note(text, [(self.active.note, self.active.private)])
+
+    def sign_introduction(self, text: str, successor: LogKey) -> str:
+        """The text as a note signed with the active key and with its successor."""
+        return sign_note(text, [(one.note, one.private) for one in (self.active, successor)])
+
+    def seal(self, log: str, doc: str) -> str:
+        """The proof that is stored beside a record."""
+        return self.active.seal(log, doc.encode())
 
     def sealed(self, log: str, doc: bytes, seal: str) -> bool:
         """Whether a record's seal is of one of the keys."""
