@@ -61,6 +61,19 @@ async def check_log(
     sealed: Callable[[str, bytes, str], bool] | None = None,
 ) -> LogReport:
     """Verify everything in a database, which may be in use meanwhile. `sealed` checks seals of what is not in the tree yet."""
+    keys, before = tuple(keys), await tree.trims()
+    report = await _check(tree, keys, kept, sealed)
+    if report.findings and before != await tree.trims():
+        return await _check(tree, keys, kept, sealed)  # a trim came in between
+    return report
+
+
+async def _check(
+    tree: LogTree,
+    keys: Iterable[NoteKey],
+    kept: Sequence[Checkpoint],
+    sealed: Callable[[str, bytes, str], bool] | None,
+) -> LogReport:
     stored = [one async for one in _stored(tree)]
     report, expected = _signed([one.note for one in stored], [one.size for one in stored], keys, kept)
     verifier = Verifier(expected=expected, allowed=_allowed(expected), trims=await tree.trims())
@@ -68,8 +81,8 @@ async def check_log(
         await _walk(tree, verifier, report.newest)
     recorded = await _rest(tree, verifier, report, sealed)
     _finish(verifier, report, recorded)
-    if verifier.unexplained:
-        await _explain(tree, verifier, report)
+    if verifier.repeated or verifier.unexplained:
+        _explain(verifier, [entry async for entry in _entries_of(tree, verifier)])
     report.findings += verifier.findings
     return report
 
@@ -89,6 +102,10 @@ def check_bundle(source: LeafSource, *, keys: Iterable[NoteKey], kept: Sequence[
             break
         verifier.leaf(packed, entry, row)
     _finish(verifier, report, {})
+    wanted = verifier.repeated | verifier.unexplained
+    if wanted:
+        read = (entry for packed, _ in source.leaves() for entry in unpacked(packed))
+        _explain(verifier, [entry for entry in read if entry.digest in wanted])
     report.findings += verifier.findings
     return report
 
@@ -254,13 +271,16 @@ def _finish(verifier: Verifier, report: LogReport, recorded: Mapping[str, int]) 
     report.removed, report.unsealed = verifier.removed, verifier.unsealed
 
 
-async def _explain(tree: LogTree, verifier: Verifier, report: LogReport) -> None:
-    """Look once more through the tree for documents that stand where they should not."""
-    wanted, known, at = verifier.unexplained, dict[bytes, Entry](), 0
-    while at < report.size and len(known) < len(wanted):
-        stretch = await tree.entries(at, min(at + _AT_ONCE, report.size), ENTRY_BYTES)
-        if not stretch:
-            break
-        known |= {entry.digest: entry for entry in unpacked(stretch) if entry.digest in wanted}
+async def _entries_of(tree: LogTree, verifier: Verifier) -> AsyncIterator[Entry]:
+    """Look once more through the tree, for the few that matter."""
+    wanted, at = verifier.repeated | verifier.unexplained, 0
+    while at < verifier.size and (stretch := await tree.entries(at, min(at + _AT_ONCE, verifier.size), ENTRY_BYTES)):
+        for entry in unpacked(stretch):
+            if entry.digest in wanted:
+                yield entry
         at += len(stretch) // ENTRY_BYTES
-    verifier.explain(known)
+
+
+def _explain(verifier: Verifier, entries: Sequence[Entry]) -> None:
+    verifier.explain({entry.digest: entry for entry in reversed(entries)})
+    verifier.duplicates(entry for entry in entries if entry.digest in verifier.repeated)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -60,10 +61,8 @@ class Sequencer:
 
         A log that cannot be trusted is left alone: `LogWatch.problem` says why.
         """
-        try:
+        with suppress(LogInconsistent):  # told by the watch, once
             await self._advance()
-        except LogInconsistent:
-            pass  # told by the watch, once
         return self._clock.now() + BEAT
 
     async def _advance(self) -> None:

@@ -60,6 +60,25 @@ class Finding:
         return f"{self.kind.value}: {self.text}"
 
 
+class _Seen:
+    """Which digests may have come before: sure when it says no, and wrong in one of 400 when it says yes (a Bloom filter of two bytes each)."""
+
+    def __init__(self, size: int) -> None:
+        self._bits = bytearray(2 * size + 8)
+
+    def add(self, digest: bytes) -> bool:
+        """Whether it may have been added before; adds it."""
+        bits, count = self._bits, len(self._bits) * 8
+        at, step, seen = int.from_bytes(digest[:8]), int.from_bytes(digest[8:16]) | 1, True
+        for _ in range(4):
+            byte, bit = divmod(at % count, 8)
+            if not bits[byte] >> bit & 1:
+                seen = False
+                bits[byte] |= 1 << bit
+            at += step
+        return seen
+
+
 @dataclass(slots=True)
 class _Segment:
     """What was seen since the last signed root."""
@@ -82,12 +101,15 @@ class Verifier:
         self._expected = sorted(expected, key=lambda one: (one.size, one.at))
         self._settled = _settled_size(self._expected)
         self._allowed, self._trims = allowed, trims
+        self._seen = _Seen(self._expected[-1].size if self._expected else 0)
         self._frontier = Frontier()
         self._segment = _Segment(0)
         self._ends: dict[str, int] = {}
         self._unrecorded: dict[str, Entry] = {}
         self._next = 0
         self.findings: list[Finding] = []
+        self.repeated: set[bytes] = set()
+        """Digests that the tree may have twice; `duplicates` has to look."""
         self.checked = self.removed = self.unsealed = 0
         """Records that were compared; that retention removed; that have no seal and need none."""
         self.broken = False
@@ -113,6 +135,8 @@ class Verifier:
             segment.findings.append(found)
             if segment.by_records is None:
                 segment.by_records = self._frontier.copy()
+        if self._seen.add(entry.digest):
+            self.repeated.add(entry.digest)
         self._ends[entry.log] = entry.position
         if segment.by_records is not None:
             told = (
@@ -197,6 +221,14 @@ class Verifier:
         if first is not None:
             return Finding(Kind.REWRITTEN, f"the tree is not what {named(checkpoint)} was signed over, {where}; first: {first}")
         return Finding(Kind.REWRITTEN, f"tree and records are not what {named(checkpoint)} was signed over, {where}")
+
+    def duplicates(self, entries: Iterable[Entry]) -> None:
+        """Tell of records that the tree has twice: `entries` are all of those in `repeated`, in order."""
+        first: dict[bytes, Entry] = {}
+        for entry in entries:
+            earlier = first.setdefault(entry.digest, entry)
+            if earlier is not entry:
+                self.findings.append(Finding(Kind.DUPLICATED, f"{entry} is the same record as {earlier}"))
 
     def explain(self, known: Mapping[bytes, Entry]) -> None:
         """Tell records that stand elsewhere, or twice, from altered ones: `known` are the tree's entries of the findings' digests."""

@@ -18,6 +18,7 @@ from idplane.arm.requests import Kernel
 from idplane.audit.activity import activity_event
 from idplane.audit.retention import LogRetention
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
+from idplane.bootstrap.log_keeping import LogKeeping
 from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
@@ -41,6 +42,7 @@ from idplane.web.arm_errors import describe, explain
 from idplane.web.authority import AuthoritySurface
 from idplane.web.graph import GraphSurface
 from idplane.web.graph_errors import describe as describe_graph
+from idplane.web.log import LogSurface
 from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
 from idplane.web.serving import Listener, tls_context
@@ -73,16 +75,19 @@ class Server:
     sign_ins: SignInUpkeep
     retention: LogRetention
     credentials: CredentialAuthority
+    log: LogKeeping
     surfaces: Surfaces
     stop_listening: tuple[Callable[[], None], ...]
 
     @classmethod
-    async def open(cls, world: World, *, names: Sequence[str] = ()) -> Server:
+    async def open(cls, world: World, *, names: Sequence[str] = (), checkpoint_file: Path | None = None) -> Server:
         """Compose a server over a store that may be empty or hold an installation.
 
-        `names` are hosts and addresses beyond the machine's own that its certificates are to be for.
+        `names` are hosts and addresses beyond the machine's own that its certificates are to be for. `checkpoint_file` is where the log's
+        newest checkpoint is written, and held against the database at the next start.
         """
         installation = await ensure_installation(world)
+        log = await LogKeeping.open(world, tenant_id=installation.tenant.id, file=checkpoint_file)
         store, custody, clock, entropy = world.store, world.custody, world.clock, world.entropy
         await ensure_first_party(store, tenant_id=installation.tenant.id, entropy=entropy, now=clock.now())
         ring = await KeyRing.open(store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile)
@@ -153,6 +158,7 @@ class Server:
                 store=store,
                 clock=clock,
             ),
+            log=LogSurface(log),
         )
         subscriptions = (world.store.subscribe(ring.apply),)
         return cls(
@@ -163,8 +169,9 @@ class Server:
             tls=tls,
             vault=vault,
             sign_ins=SignInUpkeep(store=store),
-            retention=LogRetention(store=store, profile=world.profile),
+            retention=LogRetention(store=store, profile=world.profile, record=log.trimmed),
             credentials=authority,
+            log=log,
             surfaces=surfaces,
             stop_listening=subscriptions,
         )
@@ -196,6 +203,7 @@ class Server:
             repeat(self.world, "purge of deleted secrets", lambda: self.vault.purge_due(self.world.clock.now())),
             repeat(self.world, "purge of ended sign-ins", lambda: self.sign_ins.purge_due(self.world.clock.now())),
             repeat(self.world, "removal of old log events", self._trim_logs),
+            repeat(self.world, "sequencing of the logs", self.log.turn),
         )
 
     async def _trim_logs(self) -> None:
@@ -203,7 +211,9 @@ class Server:
 
     async def turn(self) -> datetime:
         """One pass of all duties, for whoever moves the clock by hand; when the next thing is due."""
+        await self.log.turn()
         await self._trim_logs()
+        await self.log.turn()
         dues = (
             await self.ring.turn(),
             await self.vault.purge_due(self.world.clock.now()),

@@ -34,6 +34,8 @@ class ObservedStore:
         self.all = inner.all
         self.count = inner.count
         self.read_log = inner.read_log
+        self.tree = inner.tree
+        self.seal_logs = inner.seal_logs
 
     async def commit(self, batch: Batch, /) -> int:
         """As the port; what was applied is counted after it is durable."""

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from idplane.jose.notes import NoteKey, sign_note
 from idplane.keys.certificates import Validity, key_id, name_of, new_serial
+from idplane.keys.sealing import check_mark, marked, private_context
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
 from idplane.ports.collections import SIGNING_KEYS
@@ -151,15 +152,15 @@ class LogKeys:
             algorithm=_ALGORITHM,
             state=KeyState.ACTIVE,
             certificate=certificate,
-            sealed=self._custody.seal(der, context=_context(kid)),
+            sealed=self._custody.seal(der, context=private_context(kid)),
             created_at=now,
             activated_at=now,
         )
         retired = Batch()
         if current is not None:
-            was = replace(current.value, state=KeyState.RETIRED, retired_at=now)
+            was = marked(replace(current.value, state=KeyState.RETIRED, retired_at=now), self._custody)
             retired = Batch.of(Put(collection=SIGNING_KEYS, value=was, expect=current.version))
-        return retired + Batch.of(Put(collection=SIGNING_KEYS, value=made, expect=ABSENT))
+        return retired + Batch.of(Put(collection=SIGNING_KEYS, value=marked(made, self._custody), expect=ABSENT))
 
 
 def _certificate(private: Ed25519PrivateKey, now: datetime, entropy: Entropy) -> bytes:
@@ -173,8 +174,9 @@ def _certificate(private: Ed25519PrivateKey, now: datetime, entropy: Entropy) ->
 
 def _private(key: SigningKey, custody: KeyCustody) -> Ed25519PrivateKey:
     """As with every key, the seal is what makes the public part trustworthy."""
+    check_mark(key, custody)
     try:
-        private = load_der_private_key(custody.unseal(key.sealed, context=_context(key.id)), password=None)
+        private = load_der_private_key(custody.unseal(key.sealed, context=private_context(key.id)), password=None)
         public = x509.load_der_x509_certificate(key.certificate).public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise Failure(FailureKind.INTERNAL, "a stored key of the log cannot be read") from error
@@ -183,7 +185,3 @@ def _private(key: SigningKey, custody: KeyCustody) -> Ed25519PrivateKey:
     if key_id(key.certificate) != key.id or private.public_key() != public:
         raise Failure(FailureKind.INTERNAL, "a stored key of the log does not belong to its certificate")
     return private
-
-
-def _context(kid: str) -> str:
-    return f"signing-key:{kid}"
