@@ -18,6 +18,7 @@ from idplane.audit.retention import LogRetention
 from idplane.bootstrap.feed_upkeep import FEED_ROWS, FeedUpkeep
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.leases import Duties, Duty, Leases
+from idplane.bootstrap.log_keeping import LogKeeping
 from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
@@ -43,6 +44,7 @@ from idplane.web.authority import AuthoritySurface
 from idplane.web.enrollments import EnrollmentApi
 from idplane.web.graph import GraphSurface
 from idplane.web.graph_errors import describe as describe_graph
+from idplane.web.log import LogSurface
 from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
 from idplane.web.serving import Listener, tls_context
@@ -82,6 +84,7 @@ class Server:
     retention: LogRetention
     credentials: CredentialAuthority
     sightings: Sightings
+    log: LogKeeping
     surfaces: Surfaces
     stop_listening: tuple[Callable[[], None], ...]
     end_waiting: Callable[[], None]
@@ -92,13 +95,22 @@ class Server:
     """What parts that are not named above have to do in the background."""
 
     @classmethod
-    async def open(cls, world: World, *, names: Sequence[str] = (), limits: ReplicaLimits | None = None) -> Server:
+    async def open(
+        cls,
+        world: World,
+        *,
+        names: Sequence[str] = (),
+        limits: ReplicaLimits | None = None,
+        checkpoint_file: Path | None = None,
+    ) -> Server:
         """Compose a server over a store that may be empty or hold an installation.
 
-        `names` are hosts and addresses beyond the machine's own that its certificates are to be for.
+        `names` are hosts and addresses beyond the machine's own that its certificates are to be for. `checkpoint_file` is where the log's
+        newest checkpoint is written, and held against the database at the next start.
         """
         limits = limits or ReplicaLimits()
         installation = await ensure_installation(world)
+        log = await LogKeeping.open(world, tenant_id=installation.tenant.id, file=checkpoint_file)
         store, custody, clock, entropy = world.store, world.custody, world.clock, world.entropy
         await ensure_first_party(store, tenant_id=installation.tenant.id, entropy=entropy, now=clock.now())
         ring = await KeyRing.open(store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile)
@@ -185,6 +197,7 @@ class Server:
             graph=GraphSurface(service=directory),
             vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
             agents=surface,
+            log=LogSurface(log),
         )
         subscriptions = (world.store.subscribe(ring.apply),)
         return cls(
@@ -195,9 +208,10 @@ class Server:
             tls=tls,
             vault=vault,
             sign_ins=SignInUpkeep(store=store),
-            retention=LogRetention(store=store, profile=world.profile),
+            retention=LogRetention(store=store, profile=world.profile, record=log.trimmed),
             credentials=authority,
             sightings=sightings,
+            log=log,
             surfaces=surfaces,
             stop_listening=subscriptions,
             end_waiting=surface.end_waiting,
@@ -248,6 +262,7 @@ class Server:
             Duty(name="removal of old log events", turn=self._trim_logs),
             Duty(name="trimming of the feed", turn=self.feed.turn),
             Duty(name="notes of when agents were seen", turn=self.sightings.turn, every_replica=True),
+            Duty(name="sequencing of the logs", turn=self.log.turn, every_replica=True),
             *self.extra_duties,
         )
 
@@ -256,7 +271,9 @@ class Server:
 
     async def turn(self) -> datetime:
         """One pass of all duties, for whoever moves the clock by hand; when the next thing is due."""
+        await self.log.turn()
         await self._trim_logs()
+        await self.log.turn()
         dues = (
             await self.ring.turn(),
             await self.vault.purge_due(self.world.clock.now()),
