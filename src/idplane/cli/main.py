@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "up": "Run a plane on this machine, until Ctrl-C.",
         "server": "Run a server of an installation over PostgreSQL, one of any number.",
+        "agent": "Run the agent of this host, or ask how it is.",
         "admin": "Look after an installation of servers: operators.",
         "demo": "Watch the whole story: a machine gets an identity, uses it, loses it.",
         "run": "Run a command as a resource, with its managed identities.",
