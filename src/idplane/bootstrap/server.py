@@ -7,7 +7,7 @@ import logging
 import socket
 import ssl
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -47,7 +47,6 @@ from idplane.web.vault import VaultSurface
 
 __all__ = ["Server", "context_for", "repeat"]
 
-_TLS_NAMES = ("localhost", "*.vault.localhost", "127.0.0.1", "::1")
 _MANAGEMENT_AUDIENCES = frozenset(
     {
         *(f"https://{host}{slash}" for host in PUBLIC_HOSTS["management"] for slash in ("", "/")),
@@ -77,8 +76,11 @@ class Server:
     stop_listening: tuple[Callable[[], None], ...]
 
     @classmethod
-    async def open(cls, world: World) -> Server:
-        """Compose a server over a store that may be empty or hold an installation."""
+    async def open(cls, world: World, *, names: Sequence[str] = ()) -> Server:
+        """Compose a server over a store that may be empty or hold an installation.
+
+        `names` are hosts and addresses beyond the machine's own that its certificates are to be for.
+        """
         installation = await ensure_installation(world)
         store, custody, clock, entropy = world.store, world.custody, world.clock, world.entropy
         await ensure_first_party(store, tenant_id=installation.tenant.id, entropy=entropy, now=clock.now())
@@ -86,7 +88,7 @@ class Server:
         authority = await CredentialAuthority.open(
             store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile
         )
-        tls = await TlsAuthority.open(store=store, custody=custody, clock=clock, entropy=entropy)
+        tls = await TlsAuthority.open(store=store, custody=custody, clock=clock, entropy=entropy, hosts=names)
         access = AccessControl(store=store, clock=world.clock)
         authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
         tokens = TokenService(
@@ -169,10 +171,17 @@ class Server:
         """The server as one listener shows it."""
         return ServerApp(surfaces=self.surfaces, origins=origins, clock=self.world.clock, entropy=self.world.entropy)
 
-    async def listen(self, sock: socket.socket) -> Listener:
-        """Serve the installation's own names on a bound socket, over TLS from the installation's CA."""
-        listener = Listener(self.app(Origins.local(sock.getsockname()[1])))
-        await listener.listen(sock, context_for(self.tls.issue(_TLS_NAMES), client_authority=self.credentials.certificate_pem))
+    async def listen(
+        self, sock: socket.socket, *, origins: Origins | None = None, identity: TlsIdentity | None = None
+    ) -> Listener:
+        """Serve `origins`, or else this machine's own names, on a bound socket.
+
+        TLS is with `identity`, or else with a certificate from the installation's CA.
+        """
+        origins = origins or Origins.local(sock.getsockname()[1])
+        shown = identity or self.tls.issue(origins.tls_names)
+        listener = Listener(self.app(origins))
+        await listener.listen(sock, context_for(shown, client_authority=self.credentials.certificate_pem))
         return listener
 
     async def duties(self) -> None:

@@ -18,6 +18,8 @@ __all__ = ["COMMANDS", "idplane", "main"]
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "up": "Run a plane on this machine, until Ctrl-C.",
+        "server": "Run a server of an installation over PostgreSQL, one of any number.",
+        "admin": "Look after an installation of servers: operators.",
         "demo": "Watch the whole story: a machine gets an identity, uses it, loses it.",
         "run": "Run a command as a resource, with its managed identities.",
         "env": "Print the variables that give a program a resource's identities.",

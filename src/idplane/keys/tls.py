@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from idplane.jose import new_ec_key
@@ -53,6 +54,20 @@ class TlsIdentity:
     key_pem: bytes = field(repr=False)
     not_after: datetime
     """When it has to have been replaced."""
+
+    @classmethod
+    def of_files(cls, certificate_chain_pem: bytes, key_pem: bytes) -> TlsIdentity:
+        """One of somebody else's authority. Raises `Failure(INVALID_PARAMETER)` when there is no certificate or no key, or not the same's."""
+        try:
+            leaf = x509.load_pem_x509_certificates(certificate_chain_pem)[0]
+            key = load_pem_private_key(key_pem, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise Failure(
+                FailureKind.INVALID_PARAMETER, "the listener's certificate or key is not PEM, or needs a password"
+            ) from error
+        if key.public_key() != leaf.public_key():
+            raise Failure(FailureKind.INVALID_PARAMETER, "the listener's key is not the one of its certificate")
+        return cls(certificate_chain_pem=certificate_chain_pem, key_pem=key_pem, not_after=leaf.not_valid_after_utc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,7 +43,7 @@ from idplane.store.plan import (
     findable,
     log_statements,
 )
-from idplane.store.postgres_connections import ERRORS, LOST, Connections, connect, failure_of, hang_up
+from idplane.store.postgres_connections import ERRORS, LOST, Address, Connections, connect, failure_of, hang_up
 from idplane.store.postgres_feed import CHANNEL, PostgresFeed, read_changes
 from idplane.store.schema import SCHEMA_VERSION_TABLE, migrations, outstanding
 from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters
@@ -86,21 +86,22 @@ class PostgresStore:
 
     @classmethod
     async def open(
-        cls, url: str, *, clock: Clock, connections: int = _CONNECTIONS, beat_seconds: float = _BEAT_SECONDS
+        cls, address: str | Address, *, clock: Clock, connections: int = _CONNECTIONS, beat_seconds: float = _BEAT_SECONDS
     ) -> PostgresStore:
         """Connect, bring the schema up to date and follow the feed.
 
         `beat_seconds` is how often the feed is read even if no notification came. Raises `Failure(UNAVAILABLE)` when the server cannot be
         reached or the database belongs to a newer program.
         """
+        address = address if isinstance(address, Address) else Address(url=address)
         try:
-            await _migrate(url, clock)
+            await _migrate(address, clock)
         except ERRORS as error:
             raise failure_of(error) from error
-        pool = Connections(url, limit=connections)
+        pool = Connections(address, limit=connections)
         listeners = Listeners()
         ((end,),) = await pool.fetch(_END)
-        feed = PostgresFeed(url, pool, listeners, clock=clock, heard=end)
+        feed = PostgresFeed(address, pool, listeners, clock=clock, heard=end)
         await feed.listen()
         return cls(pool, feed, listeners, beat=beat_seconds)
 
@@ -283,8 +284,8 @@ class PostgresStore:
                 return
 
 
-async def _migrate(url: str, clock: Clock) -> None:
-    connection = await connect(url)
+async def _migrate(address: Address, clock: Clock) -> None:
+    connection = await connect(address, hurried=False)
     try:
         async with connection.transaction():
             await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATING)

@@ -15,7 +15,7 @@ from idplane.model.failure import Failure
 from idplane.ports.store import Change
 from idplane.ports.world import Clock
 from idplane.store.listeners import Listeners
-from idplane.store.postgres_connections import ERRORS, Connections, connect, hang_up
+from idplane.store.postgres_connections import ERRORS, Address, Connections, connect, hang_up
 from idplane.store.tables import FEED_COLUMNS
 
 __all__ = ["CHANNEL", "PostgresFeed", "read_changes"]
@@ -38,12 +38,12 @@ async def read_changes(connections: Connections, after: int, limit: int) -> tupl
 class PostgresFeed:
     """Tells the listeners of changes up to `heard`, strictly in order of position."""
 
-    def __init__(self, url: str, connections: Connections, listeners: Listeners, *, clock: Clock, heard: int) -> None:
+    def __init__(self, address: Address, connections: Connections, listeners: Listeners, *, clock: Clock, heard: int) -> None:
         self.heard = heard
         """Position up to which the listeners know everything."""
         self.heard_at = clock.monotonic()
         """When that was last known to be the end, on the clock's monotonic scale: its age bounds how stale this replica is."""
-        self._url = url
+        self._address = address
         self._connections = connections
         self._listeners = listeners
         self._clock = clock
@@ -56,7 +56,7 @@ class PostgresFeed:
         if self._listening is not None and not self._listening.is_closed():
             return
         with contextlib.suppress(*ERRORS):
-            self._listening = await connect(self._url)
+            self._listening = await connect(self._address)
             await self._listening.add_listener(CHANNEL, self._notified)
             # What was committed before the first notification could come.
             self._news.set()
