@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from faults.outcomes import Kind, Outcome, Result
 
-__all__ = ["CALM", "Judgement", "Rule", "Verdict", "Window", "judge"]
+__all__ = ["CALM", "Judgement", "Rule", "Silence", "Verdict", "Window", "judge"]
 
 CALM = "no fault"
 """The name of all time that belongs to no fault."""
@@ -42,6 +42,26 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """Success is the failure: whom nothing may be given, and between which instants."""
+
+    clients: str
+    """What their names begin with."""
+    kinds: frozenset[Kind]
+    start: float
+    end: float
+
+    def breaks(self, outcome: Outcome) -> bool:
+        """Whether an outcome is a success that should not have been."""
+        return (
+            outcome.result is Result.OK
+            and outcome.kind in self.kinds
+            and outcome.client.startswith(self.clients)
+            and self.start <= outcome.at <= self.end
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """One fault as it happened. Instants are those of `Outcome`."""
 
@@ -51,8 +71,7 @@ class Window:
     """When what broke was whole again."""
     settled: float
     """When everybody has to be well again."""
-    resting: frozenset[str] = frozenset()
-    """Clients that the fault itself ends, such as those on a machine that was banned."""
+    silence: Silence | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +122,8 @@ def judge(outcomes: Iterable[Outcome], windows: Sequence[Window], rules: Mapping
         window = _window_of(outcome, windows, rules)
         into = found[window.fault if window else CALM]
         into.requests += 1
+        if window and window.silence and window.silence.breaks(outcome):
+            into.forbidden.append(f"{outcome.client}: {outcome.kind}: served {outcome.at - window.silence.start:.1f} s after it should have been refused")
         if outcome.result is Result.OK:
             continue
         into.last_failure = max(into.last_failure, outcome.until)
@@ -152,9 +173,8 @@ def _calm(ordered: Sequence[Outcome], windows: Sequence[Window], found: _Found) 
 
 
 def _verdict(window: Window, found: _Found, successes: Mapping[str, Sequence[Outcome]]) -> Verdict:
-    staying = {client: ones for client, ones in successes.items() if client not in window.resting}
-    gap, gap_client = max(((_gap(ones, window), client) for client, ones in staying.items()), default=(0.0, ""))
-    silent = [client for client, ones in staying.items() if not _is_back(ones, window)]
+    gap, gap_client = max(((_gap(ones, window), client) for client, ones in successes.items()), default=(0.0, ""))
+    silent = [client for client, ones in successes.items() if not _is_back(ones, window)]
     return Verdict(
         fault=window.fault,
         seconds=window.end - window.start,

@@ -45,7 +45,7 @@ frontend public
 
 backend servers
     balance roundrobin
-    option httpchk GET /readyz
+    option tcp-check
     default-server check inter 500ms fastinter 250ms fall 2 rise 1 on-marked-down shutdown-sessions
 """
 
@@ -60,5 +60,5 @@ def balancer(place: Place, folder: Path, backends: Sequence[Backend], *, logs: P
 
 
 def _line(backend: Backend) -> str:
-    check = f"addr {backend.address} port {backend.health_port}"
+    check = f"addr {backend.address} port {backend.port}"
     return f"    server {backend.name} {backend.address}:{backend.port} {check}\n"

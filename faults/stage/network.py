@@ -15,6 +15,7 @@ __all__ = ["Cut", "Network", "Place", "left_over"]
 _BRIDGE: Final = "stage"
 _TABLE: Final = "inet cut"
 _NAMED: Final = Path("/run/netns")
+_VIEWS: Final = Path("/run/views")
 
 
 class Cut(enum.StrEnum):
@@ -32,11 +33,14 @@ class Place:
 
     name: str
     address: str
+    private: bool = False
+    """Whether it has a view of the file system of its own."""
 
     @property
     def entering(self) -> tuple[str, ...]:
         """What goes before a command that is to run there. It becomes the command: no process stands between."""
-        return ("nsenter", f"--net={_NAMED / self.name}", "--")
+        view = (f"--mount={_VIEWS / self.name}",) if self.private else ()
+        return ("nsenter", f"--net={_NAMED / self.name}", *view, "--")
 
     def run(self, *command: str, text: str = "") -> str:
         """Run a short command there; its output. Raises `CalledProcessError`."""
@@ -76,10 +80,16 @@ class Network:
         _ip("address", "add", f"{self.address}/16", "dev", _BRIDGE)
         _ip("link", "set", _BRIDGE, "up")
 
-    def place(self, name: str, last: int, *, extra: Iterable[str] = ()) -> Place:
-        """A new machine at 10.77.0.`last`, with `extra` addresses that only it has on its loopback device."""
+    def place(self, name: str, last: int, *, extra: Iterable[str] = (), folders: Iterable[str] = ()) -> Place:
+        """A new machine at 10.77.0.`last`.
+
+        `extra` are addresses that only it has, on its loopback device; `folders` are replaced by empty ones that only it sees.
+        """
         self._count += 1
-        place, link = Place(name=name, address=f"10.77.0.{last}"), f"v{self._count}"
+        folders = tuple(folders)
+        place, link = Place(name=name, address=f"10.77.0.{last}", private=bool(folders)), f"v{self._count}"
+        if folders:
+            _make_view(name, folders)
         _ip("netns", "add", name)
         _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", name)
         _ip("link", "set", link, "master", _BRIDGE, "up")
@@ -95,6 +105,16 @@ class Network:
         for name in left_over():
             _ip("netns", "delete", name)
         _ip("link", "delete", _BRIDGE)
+
+
+def _make_view(name: str, folders: Iterable[str]) -> None:
+    """A mount namespace, kept by a file that names it."""
+    view = _VIEWS / name
+    _VIEWS.mkdir(exist_ok=True)
+    view.touch()
+    script = 'for folder in "$@"; do mount -t tmpfs -o mode=0755 own "$folder"; done'
+    command = ["unshare", f"--mount={view}", "--propagation", "private", "sh", "-ec", script, "sh", *folders]
+    subprocess.run(command, check=True)
 
 
 def left_over() -> list[str]:
