@@ -237,7 +237,8 @@ class ResourceManager:
         if scheme.lower() != "bearer" or not token.strip():
             raise Failure(FailureKind.TOKEN_INVALID, "the Authorization header must hold a bearer token")
         base = request.addresses.management
-        return await self._k.authenticator.authenticate(token.strip(), self._k.audiences | {base, f"{base}/"})
+        audiences = self._k.audiences | {base, f"{base}/"}
+        return await self._k.authenticator.authenticate(token.strip(), audiences, request.call.client_certificate)
 
     # Authorization --------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from idplane.ports.store import (
     CommitRefused,
     Delete,
     Expect,
+    Extend,
     Listener,
     Log,
     Logged,
@@ -149,7 +150,7 @@ class ScratchStore:
         """Apply all or nothing, here only; raises `CommitRefused` for versions that have passed."""
         states: dict[tuple[str, str], Versioned[object] | None] = {}
         for operation in batch.operations:
-            if isinstance(operation, Append | Trim):
+            if isinstance(operation, Append | Trim | Extend):
                 continue
             key = operation.collection.key(operation.value) if isinstance(operation, Put) else operation.key
             place = (operation.collection.name, key)

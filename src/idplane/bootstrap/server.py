@@ -29,6 +29,7 @@ from idplane.graph.service import DirectoryService
 from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
 from idplane.model.azure import PUBLIC_HOSTS
 from idplane.model.failure import Failure
+from idplane.ports.telemetry import DUTY, DUTY_FAILURES
 from idplane.providers import PROVIDERS
 from idplane.providers.administrators import keep_administrators
 from idplane.rbac import AccessControl
@@ -89,7 +90,7 @@ class Server:
             store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile
         )
         tls = await TlsAuthority.open(store=store, custody=custody, clock=clock, entropy=entropy, hosts=names)
-        access = AccessControl(store=store, clock=world.clock)
+        access = AccessControl(store=store, clock=world.clock, telemetry=world.telemetry)
         authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
         tokens = TokenService(
             store=store,
@@ -100,6 +101,7 @@ class Server:
             profile=world.profile,
             authenticator=authenticator,
             documents=HttpIssuerDocuments(),
+            telemetry=world.telemetry,
         )
         devices = DeviceCodes(store=store, clock=clock, entropy=entropy)
         manager = ResourceManager(
@@ -169,7 +171,10 @@ class Server:
 
     def app(self, origins: Origins) -> ServerApp:
         """The server as one listener shows it."""
-        return ServerApp(surfaces=self.surfaces, origins=origins, clock=self.world.clock, entropy=self.world.entropy)
+        world = self.world
+        return ServerApp(
+            surfaces=self.surfaces, origins=origins, clock=world.clock, entropy=world.entropy, telemetry=world.telemetry
+        )
 
     async def listen(
         self, sock: socket.socket, *, origins: Origins | None = None, identity: TlsIdentity | None = None
@@ -218,10 +223,12 @@ async def repeat(world: World, name: str, duty: Callable[[], Awaitable[datetime 
     while True:
         pause = _TURN_AT_MOST_EVERY
         try:
-            due = await duty()
+            with world.telemetry.span(DUTY, duty=name):
+                due = await duty()
             if due is not None:
                 pause = min(max((due - world.clock.now()).total_seconds(), 1.0), _TURN_AT_MOST_EVERY)
         except Failure as failure:
+            world.telemetry.count(DUTY_FAILURES, duty=name)
             _log.warning("%s failed and will be tried again: %s", name, failure)
         await world.clock.sleep(pause)
 

@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "token": "Get a token, as the operator or as a resource.",
         "approve": "Let a program that showed a code sign in as a user.",
         "binding": "Say which processes of a resource may use its identities.",
+        "revoke": "Make tokens that were issued worth nothing, at once.",
         "log": "Read what was done (activity) and which tokens were issued (signins).",
         "status": "Tell whether a plane is running, and where.",
         "hosts": "Print the lines that make vault names resolve outside of runs.",

@@ -29,11 +29,14 @@ from idplane.ports.store import (
     RefusedBecause,
     Versioned,
 )
+from idplane.ports.tree import LogSealer
 from idplane.ports.world import Clock
 from idplane.store.listeners import Listeners
+from idplane.store.log_tree import SqlLogTree
 from idplane.store.plan import (
     AppendRow,
     DeleteRecord,
+    ExtendTree,
     Plan,
     PutRecord,
     RequireRecord,
@@ -80,6 +83,8 @@ class PostgresStore:
         self._listeners = listeners
         self._feed = feed
         self._tables = Tables(Dialect.POSTGRESQL)
+        self.tree = SqlLogTree(Dialect.POSTGRESQL, connections.fetch, self._horizon)
+        """The tree over the logs."""
         self._commits: set[asyncio.Task[int]] = set()
         self._closed = False
         self._following = asyncio.ensure_future(feed.follow(beat))
@@ -219,6 +224,10 @@ class PostgresStore:
         """Hear of every commit: of this store before it is acknowledged, of other replicas as soon as the database tells."""
         return self._listeners.add(listener)
 
+    def seal_logs(self, sealer: LogSealer, /) -> None:
+        """Seal what is appended from now on."""
+        self._tables.sealer = sealer
+
     async def close(self) -> None:
         """Settle what was submitted, then disconnect. Closing twice is fine."""
         if self._closed:
@@ -250,21 +259,30 @@ class PostgresStore:
             raise failure_of(error) from error
         return cast("list[Any]", rows)
 
+    async def _horizon(self, log: str, text: str) -> list[Any]:
+        return await self._in_turn(log, text, ())
+
     async def _commit(self, plan: Plan) -> int:
         appends = plan.appends
         try:
             if appends is not None and len(appends) == 1:
                 async with self._connections.held() as connection:
-                    await _append(connection, appends)  # one statement is a transaction of its own
+                    appended = await _append(connection, appends)  # one statement is a transaction of its own
+                self._tell_appended(appended)
                 return self._feed.heard
             async with self._begun(plan) as connection:
-                changes = await _transact(connection, plan)
+                changes, appended = await _transact(connection, plan)
         except ERRORS as error:
             raise failure_of(error) from error
+        self._tell_appended(appended)
         if changes:
             await self._feed.hear_own(changes)
             return changes[-1].position
         return self._feed.heard
+
+    def _tell_appended(self, rows: Sequence[tuple[str, int, str]]) -> None:
+        if rows and self._tables.sealer is not None:
+            self._tables.sealer.appended(rows)
 
     @contextlib.asynccontextmanager
     async def _begun(self, plan: Plan) -> AsyncIterator[Any]:
@@ -299,8 +317,8 @@ async def _migrate(address: Address, clock: Clock) -> None:
         await hang_up(connection)
 
 
-async def _transact(connection: Any, plan: Plan) -> tuple[Change, ...]:
-    """Apply the steps in the transaction that was begun; raises `CommitRefused` with everything rolled back."""
+async def _transact(connection: Any, plan: Plan) -> tuple[tuple[Change, ...], list[tuple[str, int, str]]]:
+    """Apply the steps in the transaction that was begun: the changes, and what was appended where. Raises `CommitRefused` with everything rolled back."""
     try:
         written: list[Written] = []
         rows: list[AppendRow] = []
@@ -310,9 +328,11 @@ async def _transact(connection: Any, plan: Plan) -> tuple[Change, ...]:
             elif isinstance(step, TrimLog):
                 for text, parameters in step.queries:
                     await connection.execute(text, *parameters)
+            elif isinstance(step, ExtendTree):
+                await _extend(connection, step)
             elif (one := await _step(connection, step)) is not None:
                 written.append(one)
-        await _append(connection, rows)
+        appended = await _append(connection, rows)
         changes = await _feed(connection, written)
         await connection.execute("commit")
     except BaseException:
@@ -320,7 +340,7 @@ async def _transact(connection: Any, plan: Plan) -> tuple[Change, ...]:
             with contextlib.suppress(*ERRORS):
                 await connection.execute("rollback")
         raise
-    return changes
+    return changes, appended
 
 
 async def _step(connection: Any, step: PutRecord | DeleteRecord | RequireRecord) -> Written | None:
@@ -349,9 +369,19 @@ async def _step(connection: Any, step: PutRecord | DeleteRecord | RequireRecord)
             assert_never(step)
 
 
-async def _append(connection: Any, rows: Sequence[AppendRow]) -> None:
-    for text, parameters in log_statements(rows):
-        await connection.execute(text, *parameters)
+async def _extend(connection: Any, step: ExtendTree) -> None:
+    for text, parameters, needed in step.queries:
+        if not await connection.fetch(text, *parameters) and needed:
+            raise CommitRefused(RefusedBecause.VERSION, "log_entries", "")
+
+
+async def _append(connection: Any, rows: Sequence[AppendRow]) -> list[tuple[str, int, str]]:
+    """Append, and say where: log, position, document."""
+    appended: list[tuple[str, int, str]] = []
+    for (text, parameters), some in log_statements(rows):
+        positions = await connection.fetch(text, *parameters)
+        appended += ((row.table.name, at[0], row.doc) for at, row in zip(positions, some, strict=True))
+    return appended
 
 
 async def _feed(connection: Any, written: Sequence[Written]) -> tuple[Change, ...]:

@@ -6,7 +6,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.ports.store import RefusedBecause
 from idplane.store.schema import SCHEMA_VERSION_TABLE, migrations, outstanding
 
-__all__ = ["FEED_END", "empty_database", "failure_of", "migrate", "open_reader", "open_writer", "refusal_of"]
+__all__ = ["FEED_END", "empty_database", "failure_of", "migrate", "open_reader", "open_writer", "read_failures", "refusal_of"]
 
 FEED_END = "select coalesce((select seq from sqlite_sequence where name = 'changes'), 0)"
 """The position of the last change, even if older ones have been removed."""
@@ -66,6 +66,15 @@ def open_reader(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise failure_of(error) from error
     return connection
+
+
+@contextmanager
+def read_failures() -> Iterator[None]:
+    """Turn what SQLite raises inside into `Failure`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise failure_of(error) from error
 
 
 def _create_private(path: Path) -> None:

@@ -169,17 +169,19 @@ class LogTable(Generic[T]):
         """Parameters: the time, and how many events at most."""
 
     def insert(self, rows: int) -> str:
-        """Parameters: doc and columns of each row, one row after the other."""
+        """Parameters: doc, seal and columns of each row, one row after the other. PostgreSQL answers with the positions."""
         text = self._inserts.get(rows)
         if text is None:
             text = self._inserts[rows] = self._build_insert(rows)
         return text
 
     def _build_insert(self, rows: int) -> str:
-        names = ("doc", *self._names)
+        names = ("doc", "seal", *self._names)
         numbers = iter(range(1, rows * len(names) + 1))
         values = (f"({', '.join(self._dialect.mark(next(numbers)) for _ in names)})" for _ in range(rows))
-        return f"insert into {self.name} ({', '.join(names)}) values {', '.join(values)}"  # noqa: S608 - names are declared
+        # SQLite's one writer knows which positions its rows get: those up to the last one's.
+        positions = " returning position" if self._dialect is Dialect.POSTGRESQL else ""
+        return f"insert into {self.name} ({', '.join(names)}) values {', '.join(values)}{positions}"  # noqa: S608 - names are declared
 
     def select(
         self,

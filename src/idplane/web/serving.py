@@ -28,8 +28,10 @@ _DRAIN_SECONDS = 5.0
 class Listener:
     """A listening socket and its connections, until `close`."""
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: Application, *, most: int | None = None) -> None:
+        """`most` connections at a time; by default as many as the process has descriptors for."""
         self._app = app
+        self._most = most
         self._config = Config(
             app,
             http=BoundedProtocol,
@@ -52,9 +54,10 @@ class Listener:
         loop = asyncio.get_running_loop()
         # Connections inherit it. asyncio sets it only on sockets that say IPPROTO_TCP, which accepted ones mostly do not; and without
         # it, a body that is written after its head waits for the client's delayed acknowledgement: 40 ms for each request.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         options: dict[str, Any] = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS} if context else {}
-        most = _most_connections()
+        most = self._most or _most_connections()
         server = await loop.create_server(
             lambda: BoundedProtocol(self._config, self._state, self._app, most=most),
             sock=sock,
@@ -63,6 +66,11 @@ class Listener:
             **options,
         )
         self._servers.append(server)
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._state.connections)
 
     async def close(self) -> None:
         """Stop accepting, let running requests end, then cut what is left."""

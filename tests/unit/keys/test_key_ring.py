@@ -383,7 +383,7 @@ async def test_private_keys_are_nowhere_in_the_store(key_world: KeyWorld) -> Non
     await key_world.tls()
     await ring.rotate()
     rows = [row.value for row in await key_world.store.all(SIGNING_KEYS)]
-    assert {row.purpose for row in rows} == set(KeyPurpose)
+    assert {row.purpose for row in rows} == set(KeyPurpose) - {KeyPurpose.LOG}
     for row in rows:
         private = unsealed_private_key(row, key_world.custody)
         whole = msgspec.json.encode(row) + row.sealed + row.certificate + (row.anchor or b"")

@@ -54,7 +54,7 @@ async def test_the_tables_are_what_the_collections_declare(tmp_path: Path) -> No
             assert columns == {"key", "version", "doc", *collection.columns} - {"path"}
         for log in LOGS:
             columns = {row[1] for row in database.execute(f"pragma table_info({log.name})")}
-            assert columns == {"position", "doc", *log.columns}
+            assert columns == {"position", "doc", "seal", *log.columns}
         assert database.execute("select version, name from schema_version").fetchall() == [
             (1, "0001_initial"),
             (2, "0002_federated_credentials"),
@@ -67,6 +67,7 @@ async def test_the_tables_are_what_the_collections_declare(tmp_path: Path) -> No
             (9, "0009_long_operations"),
             (10, "0010_log_retention"),
             (11, "0011_predefined_tags"),
+            (16, "0016_log_tree"),
         ]
 
 
