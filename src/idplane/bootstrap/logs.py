@@ -87,7 +87,9 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line, and those of an exception."""
         members = _members(record, self._trace_id())
-        head = f"{members.pop('ts')} {members.pop('level')!s:7} {members.pop('logger')}: {_escaped(str(members.pop('message')))}"
+        head = (
+            f"{members.pop('ts')} {members.pop('level')!s:7} {members.pop('logger')}: {_escaped(str(members.pop('message')))}"
+        )
         error = members.pop("error", None)
         more = "".join(f" {name}={_escaped(str(value))}" for name, value in members.items())
         lines = [] if error is None else [f"\n    | {_escaped(line)}" for line in str(error).splitlines()]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from idplane import __version__
 from idplane.audit.retention import keep_log
+from idplane.bootstrap.leases import Leases
 from idplane.bootstrap.operator import write_public_file
 from idplane.bootstrap.process import (
     CA_FILE,
@@ -24,7 +25,7 @@ from idplane.bootstrap.process import (
     until_told_to_stop,
 )
 from idplane.bootstrap.seed import allow_private_issuers
-from idplane.bootstrap.server import Server
+from idplane.bootstrap.server import ReplicaLimits, Server
 from idplane.bootstrap.server_settings import ServerSettings
 from idplane.bootstrap.server_world import open_world, operable
 from idplane.keys import TlsIdentity
@@ -48,7 +49,7 @@ async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], N
             world = await open_world(settings, stack)
             port = sock.getsockname()[1]
             origins = origins_of(settings, port)
-            server = await Server.open(world, names=certified_names(origins))
+            server = await Server.open(world, names=certified_names(origins), limits=limits_of(settings))
             stack.push_async_callback(server.close)
             await _settle(settings, server)
             listener = await server.listen(sock, origins=origins, identity=identity)
@@ -57,12 +58,21 @@ async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], N
             publish(settings, server, info)
             stack.callback(_withdraw, settings.data)
         ready(info)
-        await until_told_to_stop(server.duties(), stop)
+        leases = Leases(
+            store=world.store, clock=world.clock, holder=world.entropy.guid(), length=settings.tables.replica.lease_seconds
+        )
+        await until_told_to_stop(server.duties(leases), stop)
 
 
 def make_folder(path: Path, *, mode: int) -> None:
     """Make a folder and those above it, unless they are there. Raises `OSError`."""
     path.mkdir(mode=mode, parents=True, exist_ok=True)
+
+
+def limits_of(settings: ServerSettings) -> ReplicaLimits:
+    """What the settings say of one server among several."""
+    table = settings.tables.replica
+    return ReplicaLimits(staleness=table.staleness_seconds, feed_rows=table.feed_rows)
 
 
 def origins_of(settings: ServerSettings, port: int) -> Origins:

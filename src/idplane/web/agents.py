@@ -3,7 +3,7 @@
     GET  /agent/v1/host?id={resource id}              what a host is, and which identities it has
     POST /agent/v1/certificates                       {host, principalId, csr} → a certificate for an identity's new key
     POST /agent/v1/projected-tokens                   {host, serviceAccount?, seconds?, runId?} → a token of the host's own issuer
-    GET  /agent/v1/changes[?after=N&wait=seconds]     what changed since, waiting for something to change
+    GET  /agent/v1/changes[?after=N&wait=seconds]     what changed since, waiting for something to change; or "reset"
     POST /agent/v1/refusals                           {refusals: [...]}: what the agent refused by itself, for the sign-in log
 
 Every request carries `Authorization: Bearer` with a token that the agent signed for it alone (`directory.hosts`).
@@ -173,9 +173,10 @@ class AgentSurface:
         after = _number(request, "after", _MAX_POSITION)
         wait = _number(request, "wait", _MAX_WAIT) or 0
         end = await self._store.position()
-        if after is None or after > end:
-            # A position beyond the end is one of another life of the database; the agent starts over from here.
+        if after is None:
             return _json({"position": end, "changes": []})
+        if await self._is_lost(after, end):
+            return _json({"position": end, "changes": [], "reset": True})
         if self._waiting[agent.id] >= _MAX_WAITING:
             raise Failure(FailureKind.THROTTLED, f"{_MAX_WAITING} requests of this agent are waiting already")
         self._waiting[agent.id] += 1
@@ -185,6 +186,16 @@ class AgentSurface:
             self._waiting[agent.id] -= 1
             self._waiting += Counter()  # drops the agents that no longer wait
         return _json({"position": position, "changes": changes})
+
+    async def _is_lost(self, after: int, end: int) -> bool:
+        """Whether the feed does not go on from there: trimmed beyond it, or the position is one of another life of the database.
+
+        The agent then forgets what it knows, and goes on from the end.
+        """
+        if after >= end:
+            return after > end
+        following = await self._store.changes(after, limit=1)
+        return not following or following[0].position != after + 1
 
     async def _awaited(self, agent: Agent, after: int, wait: int) -> tuple[int, Sequence[Change]]:
         """The changes that the agent is told of; where there are none, the position from which to ask next."""
