@@ -15,6 +15,7 @@ from pathlib import Path
 from idplane import __version__
 from idplane.audit.retention import keep_log
 from idplane.bootstrap.leases import Leases
+from idplane.bootstrap.log_keeping import CHECKPOINT_FILE
 from idplane.bootstrap.operator import write_public_file
 from idplane.bootstrap.process import (
     CA_FILE,
@@ -53,7 +54,12 @@ async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], N
             world = await open_world(settings, stack)
             port = sock.getsockname()[1]
             origins = origins_of(settings, port)
-            server = await Server.open(world, names=certified_names(origins), limits=limits_of(settings))
+            server = await Server.open(
+                world,
+                names=certified_names(origins),
+                limits=limits_of(settings),
+                checkpoint_file=settings.data / CHECKPOINT_FILE,
+            )
             stack.push_async_callback(server.close)
             await _settle(settings, server)
             listener = await server.listen(sock, origins=origins, identity=identity)
