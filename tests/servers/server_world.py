@@ -55,7 +55,7 @@ def postgres(settings: str = "-c fsync=off") -> Iterator[Cluster]:
 
 def psql(running: Cluster, database: str, text: str) -> str:
     """What a statement prints."""
-    command = [running.binaries / "psql", "-qAt", "-v", "ON_ERROR_STOP=1", "-d", running.url(database), "-c", text]
+    command = [str(running.binaries / "psql"), "-qAt", "-v", "ON_ERROR_STOP=1", "-d", running.url(database), "-c", text]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -72,11 +72,11 @@ class Installation:
     ports: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def create(cls, folder: Path, running: Cluster, **more: str) -> Installation:
+    def create(cls, folder: Path, running: Cluster) -> Installation:
         """One with a new database."""
         name = f"servers{next(_numbers)}"
         psql(running, "postgres", f"create database {name}")
-        return cls(folder=folder, url=running.url(name), public_port=free_port(), **more)
+        return cls(folder=folder, url=running.url(name), public_port=free_port())
 
     def config(self, name: str) -> Path:
         """The settings file of a server, written now."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
 from msgspec.structs import replace
@@ -204,6 +204,7 @@ def _has_password(url: str) -> bool:
 
 
 def _with_parameters(url: str, more: dict[str, str]) -> str:
-    parts = urlsplit(url)
-    query = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in more]
-    return urlunsplit(parts._replace(query=urlencode([*query, *more.items()], quote_via=quote)))
+    base, _, query = url.partition("?")
+    kept = [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name not in more]
+    together = urlencode([*kept, *more.items()], quote_via=quote)
+    return f"{base}?{together}" if together else base
