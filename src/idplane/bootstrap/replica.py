@@ -113,7 +113,7 @@ async def _leave(settings: ServerSettings, server: Server, listener: Listener) -
     listener.drain()
     server.end_waiting()
     await server.world.clock.sleep(table.notice_seconds)
-    await listener.finish(table.drain_seconds)
+    await asyncio.gather(listener.finish(table.drain_seconds), server.manager.settle(table.drain_seconds))
 
 
 def limits_of(settings: ServerSettings) -> ReplicaLimits:
