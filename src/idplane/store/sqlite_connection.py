@@ -13,9 +13,9 @@ from pathlib import Path
 
 from idplane.model.failure import Failure, FailureKind
 from idplane.ports.store import RefusedBecause
-from idplane.store.schema import SCHEMA_VERSION_TABLE, migrations, outstanding
+from idplane.store.schema import SCHEMA_VERSION_TABLE, Migration, migrations, outstanding
 
-__all__ = ["FEED_END", "empty_database", "failure_of", "migrate", "open_reader", "open_writer", "refusal_of"]
+__all__ = ["FEED_END", "apply_migration", "empty_database", "failure_of", "migrate", "open_reader", "open_writer", "refusal_of"]
 
 FEED_END = "select coalesce((select seq from sqlite_sequence where name = 'changes'), 0)"
 """The position of the last change, even if older ones have been removed."""
@@ -85,15 +85,20 @@ def migrate(connection: sqlite3.Connection, now: datetime) -> None:
         connection.execute(SCHEMA_VERSION_TABLE)
         (applied,) = connection.execute("select coalesce(max(version), 0) from schema_version").fetchone()
         for one in outstanding(migrations("sqlite"), applied):
-            for statement in _statements(one.sql):
-                connection.execute(statement)
-            connection.execute("insert into schema_version values (?, ?, ?)", (one.version, one.name, now.isoformat()))
+            apply_migration(connection, one, now)
         connection.execute("commit")
     except sqlite3.Error as error:
         raise failure_of(error) from error
     finally:
         if connection.in_transaction:
             connection.execute("rollback")
+
+
+def apply_migration(connection: sqlite3.Connection, one: Migration, now: datetime) -> None:
+    """One step, in the transaction that is going on."""
+    for statement in _statements(one.sql):
+        connection.execute(statement)
+    connection.execute("insert into schema_version values (?, ?, ?)", (one.version, one.name, now.isoformat()))
 
 
 @cache
