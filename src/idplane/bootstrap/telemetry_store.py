@@ -34,6 +34,7 @@ class ObservedStore:
         self.all = inner.all
         self.count = inner.count
         self.read_log = inner.read_log
+        self.freshness = inner.freshness
 
     async def commit(self, batch: Batch, /) -> int:
         """As the port; what was applied is counted after it is durable."""

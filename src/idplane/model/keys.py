@@ -19,7 +19,7 @@ class KeyPurpose(enum.StrEnum):
     TLS_AUTHORITY = "tls-authority"
     """The installation's name-constrained CA for its own listener."""
     LOG = "log"
-    """Checkpoints of the logs."""
+    """Checkpoints of the tree over the logs."""
 
 
 class KeyState(enum.StrEnum):
@@ -38,7 +38,7 @@ class SigningKey:
     """The `kid`: base64url SHA-1 thumbprint of the certificate, as Entra's are."""
     purpose: KeyPurpose
     algorithm: str
-    """JOSE name: RS256 or ES256."""
+    """JOSE name: RS256 or ES256; EdDSA for the log's."""
     state: KeyState
     certificate: bytes
     """DER, self-signed: `x5c` of the published key, or the CA's certificate."""
