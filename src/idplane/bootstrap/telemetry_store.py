@@ -35,6 +35,8 @@ class ObservedStore:
         self.count = inner.count
         self.read_log = inner.read_log
         self.freshness = inner.freshness
+        self.tree = inner.tree
+        self.seal_logs = inner.seal_logs
 
     async def commit(self, batch: Batch, /) -> int:
         """As the port; what was applied is counted after it is durable."""
