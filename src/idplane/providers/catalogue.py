@@ -58,6 +58,4 @@ _AZURE = (
     *FURTHER_HOSTS,
     *SURROUNDINGS,
 )
-PROVIDERS = composed(
-    *_AZURE, workload_bindings(_AZURE), workload_enrollments(_AZURE), AGENTS_PROVIDER, DIRECTORY, AUTHORITY
-)
+PROVIDERS = composed(*_AZURE, workload_bindings(_AZURE), workload_enrollments(_AZURE), AGENTS_PROVIDER, DIRECTORY, AUTHORITY)

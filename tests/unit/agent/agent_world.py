@@ -170,7 +170,9 @@ class FakeServer:
             {"position": it.position, "collection": it.collection, "key": it.key, "subject": it.subject, "deleted": it.deleted}
             for it in told
         ]
-        return _answer({"position": max((it.position for it in told), default=self.position), "changes": body, "reset": self.reset})
+        return _answer(
+            {"position": max((it.position for it in told), default=self.position), "changes": body, "reset": self.reset}
+        )
 
     def _token(self, form: dict[str, str]) -> UpstreamResponse:
         self.forms.append(form)

@@ -149,9 +149,7 @@ async def test_a_refused_agent_asks_again_slowly_and_serves_when_it_is_taken_bac
 async def test_a_refusal_takes_workloads_own_tokens_away(world: AgentWorld, tmp_path: Path) -> None:
     folder = os.open(tmp_path, os.O_RDONLY)
     now = world.clock.now()
-    made = ProjectedToken(
-        token="t", issuer="i", subject="s", tenant_id="t", issued_at=now, expires_at=now + timedelta(hours=1)
-    )
+    made = ProjectedToken(token="t", issuer="i", subject="s", tenant_id="t", issued_at=now, expires_at=now + timedelta(hours=1))
 
     async def issue(_: Projection, /) -> ProjectedToken:
         if world.server.banned is not None:

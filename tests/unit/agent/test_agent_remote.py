@@ -56,9 +56,7 @@ async def scripted(tls: TlsAuthority, script: Script, *, name: str = "localhost"
     sock = socket.create_server(("127.0.0.1", 0))
     server = await asyncio.start_server(serve, sock=sock, ssl=context_for(tls.issue([name])))
     address = ServerAddress(host="localhost", port=sock.getsockname()[1])
-    upstream = HttpsUpstream(
-        servers=[address], authority=lambda: tls.ca_pem, clock=FakeClock(), entropy=SystemEntropy()
-    )
+    upstream = HttpsUpstream(servers=[address], authority=lambda: tls.ca_pem, clock=FakeClock(), entropy=SystemEntropy())
     try:
         yield upstream
     finally:

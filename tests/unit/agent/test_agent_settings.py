@@ -19,8 +19,13 @@ def test_the_example_is_good_as_it_is() -> None:
 
 
 def test_the_example_is_good_with_everything_in_it() -> None:
-    lines = [line.removeprefix("# ") if line.startswith(("# [", "# ")) and _is_setting(line) else line for line in EXAMPLE.splitlines()]
-    settings = parse_settings("\n".join(lines).replace("...", "11111111-1111-1111-1111-111111111111/resourceGroups/g").encode(), "e")
+    lines = [
+        line.removeprefix("# ") if line.startswith(("# [", "# ")) and _is_setting(line) else line
+        for line in EXAMPLE.splitlines()
+    ]
+    settings = parse_settings(
+        "\n".join(lines).replace("...", "11111111-1111-1111-1111-111111111111/resourceGroups/g").encode(), "e"
+    )
     assert {one.dialect for one in settings.endpoint} == set(Dialect) - {Dialect.APP_SERVICE_2017}
     assert settings.agent.host is not None
     assert settings.health is not None
