@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import ssl
@@ -222,7 +223,11 @@ class HostAgent:
         that the server refuses drops everything, serves nothing, and asks again from time to time.
         """
         while True:
-            await self._clock.sleep(await self.turn())
+            pause = await self.turn()
+            if self.condition.problem is None or pause <= _SOON_SECONDS:
+                await self._clock.sleep(pause)
+            else:
+                await self._until_answered(pause)
 
     async def turn(self) -> float:
         """Ask for changes once and do what they mean; seconds until the next time."""
@@ -283,6 +288,18 @@ class HostAgent:
         if position is None or news.reset or news.position < position:
             self._source.forget()
         return news
+
+    async def _until_answered(self, pause: float) -> None:
+        """Wait; but a server that answers somebody else's question can be asked for changes at once."""
+        await self._clock.sleep(_SOON_SECONDS)
+        self._plane.answered.clear()
+        waits = [asyncio.ensure_future(one) for one in (self._clock.sleep(pause - _SOON_SECONDS), self._plane.answered.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     def _admit(self, news: News) -> None:
         condition = self.condition
