@@ -114,7 +114,10 @@ class PostgresFeed:
         if rows:
             return rows[0].position != self.heard + 1
         ((end,),) = await self._connections.fetch(FEED_END)
-        return int(end) < self.heard
+        if int(end) <= self.heard:
+            return int(end) < self.heard
+        # There is more than what was read: committed since, or left out where a restored database begins its feed (`restore`).
+        return not await read_changes(self._connections, self.heard, 1)
 
     async def hear_own(self, changes: Sequence[Change]) -> None:
         """Tell a commit of this process, after whatever other replicas committed before it."""
