@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -24,9 +24,20 @@ from idplane.bootstrap.observed import observed, telemetry_of
 from idplane.bootstrap.operator import OperatorKey
 from idplane.bootstrap.seed import trust_operator
 from idplane.bootstrap.server import Server
+from idplane.bootstrap.telemetry import ProcessTelemetry
 from idplane.bootstrap.telemetry_settings import HealthSection, TracingSection
 from idplane.bootstrap.world import SystemClock, SystemEntropy, World
 from idplane.model.profile import OPEN
+from idplane.ports.telemetry import (
+    REQUEST,
+    REQUESTS,
+    SIGN,
+    STORE_COMMIT,
+    STORE_COMMITS,
+    TOKENS_ISSUED,
+    Telemetry,
+    status_class,
+)
 from idplane.store.sqlite import SqliteStore
 from idplane.testing.worlds import MemoryCustody
 from idplane.web.origins import Origins
@@ -92,6 +103,34 @@ async def server(stack: AsyncExitStack, health: HealthSection, tracing: TracingS
     return Asked(InProcessUpstream(made.app(Origins.local(443)), host="localhost"), path, urlencode(form).encode())
 
 
+def own_cost(health: HealthSection, tracing: TracingSection) -> float:
+    """Microseconds that the calls of one token take by themselves: nothing else goes on, so that little disturbs the figure."""
+    clock, entropy = SystemClock(), SystemEntropy()
+    with ExitStack() as stack:
+        told = AsyncExitStack()
+        telemetry = telemetry_of(health, tracing, clock=clock, entropy=entropy, stack=told)
+        stack.callback(telemetry.close if isinstance(telemetry, ProcessTelemetry) else lambda: None)
+        return min(_calls(telemetry, clock) for _ in range(20))
+
+
+def _calls(telemetry: Telemetry, clock: SystemClock) -> float:
+    count = 500
+    before = time.process_time()
+    for _ in range(count):
+        started = clock.monotonic()
+        with telemetry.span(REQUEST, parent=None, surface="authority", **{"http.request.method": "POST"}) as request:
+            with telemetry.span(SIGN, purpose="token"):
+                pass
+            begun = clock.monotonic()
+            with telemetry.span(STORE_COMMIT, operations=4) as commit:
+                commit.set(outcome="applied")
+            telemetry.observe(STORE_COMMITS, clock.monotonic() - begun, outcome="applied")
+            telemetry.count(TOKENS_ISSUED, grant="client_assertion")
+            request.set(**{"http.response.status_code": 200})
+        telemetry.observe(REQUESTS, clock.monotonic() - started, surface="authority", status=status_class(200))
+    return (time.process_time() - before) * 1e6 / count
+
+
 async def measure(endpoint: str) -> dict[str, list[float]]:
     """CPU microseconds a token, by name, of each round."""
     figures: defaultdict[str, list[float]] = defaultdict(list)
@@ -123,9 +162,18 @@ def main() -> None:
         collector.kill()
     # The quarter of the rounds that the machine's other work disturbed least.
     quiet = {name: statistics.quantiles(rounds, n=4)[0] for name, rounds in figures.items()}
+    none, some = HealthSection(), HealthSection(listen="127.0.0.1:0")
+    own = {
+        "without": own_cost(none, TracingSection()),
+        "metrics": own_cost(some, TracingSection()),
+        "metrics, 1 % traced": own_cost(some, TracingSection(endpoint="http://127.0.0.1:1", ratio=0.01)),
+    }
     print(f"\n{'CPU of a fresh token':24} {'us':>8} {'ratio':>8}")
     for name, found in quiet.items():
         print(f"{name:24} {found:8.0f} {found / quiet['without']:8.3f}")
+    print(f"\n{'its calls by themselves':24} {'us':>8} {'share':>8}")
+    for name, cost in own.items():
+        print(f"{name:24} {cost:8.1f} {cost / quiet['without']:8.2%}")
 
 
 if __name__ == "__main__":
