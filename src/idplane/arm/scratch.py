@@ -34,6 +34,7 @@ from idplane.ports.store import (
     Versioned,
     place_of,
 )
+from idplane.ports.tree import LogSealer, LogTree
 from idplane.ports.world import Entropy
 
 __all__ = ["NotedEntropy", "ScratchStore"]
@@ -185,6 +186,14 @@ class ScratchStore:
         """Nobody is told, this listener neither."""
         del listener
         return lambda: None
+
+    @property
+    def tree(self) -> LogTree:
+        """There is none: nothing is appended here."""
+        raise NotImplementedError
+
+    def seal_logs(self, sealer: LogSealer, /) -> None:
+        """Nothing is appended here."""
 
     async def close(self) -> None:
         """Forget everything."""

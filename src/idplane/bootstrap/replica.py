@@ -18,6 +18,7 @@ from idplane import __version__
 from idplane.audit.retention import keep_log
 from idplane.bootstrap.health import Health
 from idplane.bootstrap.leases import Leases
+from idplane.bootstrap.log_keeping import CHECKPOINT_FILE
 from idplane.bootstrap.logs import configure_logs
 from idplane.bootstrap.observed import listen_privately
 from idplane.bootstrap.operator import write_public_file
@@ -60,7 +61,12 @@ async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], N
             world = await open_world(settings, stack)
             port = sock.getsockname()[1]
             origins = origins_of(settings, port)
-            server = await Server.open(world, names=certified_names(origins), limits=limits_of(settings))
+            server = await Server.open(
+                world,
+                names=certified_names(origins),
+                limits=limits_of(settings),
+                checkpoint_file=settings.data / CHECKPOINT_FILE,
+            )
             stack.push_async_callback(server.close)
             await _settle(settings, server)
             listener = await server.listen(sock, origins=origins, identity=identity)
@@ -141,7 +147,7 @@ async def _leave(settings: ServerSettings, server: Server, listener: Listener) -
     listener.drain()
     server.end_waiting()
     await server.world.clock.sleep(table.notice_seconds)
-    await listener.finish(table.drain_seconds)
+    await asyncio.gather(listener.finish(table.drain_seconds), server.manager.settle(table.drain_seconds))
 
 
 def limits_of(settings: ServerSettings) -> ReplicaLimits:
@@ -182,8 +188,7 @@ def describe(settings: ServerSettings, server: Server, folder: Path, *, port: in
 def publish(settings: ServerSettings, server: Server, info: PlaneInfo) -> None:
     """Write `ca.pem` and `plane.json` beside each other. Raises `OSError`."""
     authority = settings.tables.tls.authority
-    own = settings.tables.tls.certificate is None
-    pem = server.tls.ca_pem if own else b"" if authority is None else settings.path(authority).read_bytes()
+    pem = server.tls.ca_pem if authority is None else settings.path(authority).read_bytes()
     folder = Path(info.ca_file).parent
     write_public_file(folder / CA_FILE, pem)
     write_public_file(folder / DESCRIPTION_FILE, json.dumps(asdict(info), indent=2).encode())

@@ -18,12 +18,16 @@ from idplane.audit.retention import LogRetention
 from idplane.bootstrap.feed_upkeep import FEED_ROWS, FeedUpkeep
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.leases import Duties, Duty, Leases
+from idplane.bootstrap.log_keeping import LogKeeping
 from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
+from idplane.directory.agents import AgentDirectory
+from idplane.directory.attestation import Attestation
 from idplane.directory.audiences import Audiences
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
+from idplane.directory.sightings import Sightings
 from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
 from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
@@ -37,8 +41,10 @@ from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
 from idplane.web.arm_errors import describe, explain
 from idplane.web.authority import AuthoritySurface
+from idplane.web.enrollments import EnrollmentApi
 from idplane.web.graph import GraphSurface
 from idplane.web.graph_errors import describe as describe_graph
+from idplane.web.log import LogSurface
 from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
 from idplane.web.serving import Listener, tls_context
@@ -77,25 +83,34 @@ class Server:
     sign_ins: SignInUpkeep
     retention: LogRetention
     credentials: CredentialAuthority
+    sightings: Sightings
+    log: LogKeeping
     surfaces: Surfaces
     stop_listening: tuple[Callable[[], None], ...]
     end_waiting: Callable[[], None]
     """Answers requests that wait for something to happen: the process is about to end."""
     feed: FeedUpkeep
     limits: ReplicaLimits
-    agents_seen: dict[str, float]
-    """When each agent last proved itself to this process (`Clock.monotonic`)."""
     extra_duties: tuple[Duty, ...] = ()
     """What parts that are not named above have to do in the background."""
 
     @classmethod
-    async def open(cls, world: World, *, names: Sequence[str] = (), limits: ReplicaLimits | None = None) -> Server:
+    async def open(
+        cls,
+        world: World,
+        *,
+        names: Sequence[str] = (),
+        limits: ReplicaLimits | None = None,
+        checkpoint_file: Path | None = None,
+    ) -> Server:
         """Compose a server over a store that may be empty or hold an installation.
 
-        `names` are hosts and addresses beyond the machine's own that its certificates are to be for.
+        `names` are hosts and addresses beyond the machine's own that its certificates are to be for. `checkpoint_file` is where the log's
+        newest checkpoint is written, and held against the database at the next start.
         """
         limits = limits or ReplicaLimits()
         installation = await ensure_installation(world)
+        log = await LogKeeping.open(world, tenant_id=installation.tenant.id, file=checkpoint_file)
         store, custody, clock, entropy = world.store, world.custody, world.clock, world.entropy
         await ensure_first_party(store, tenant_id=installation.tenant.id, entropy=entropy, now=clock.now())
         ring = await KeyRing.open(store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile)
@@ -153,22 +168,36 @@ class Server:
             sets=ENTITY_SETS,
             describe=describe_graph,
         )
-        hosts = HostDirectory(store=store, authority=authority, clock=clock)
-        seen: dict[str, float] = {}
-        agents = AgentSurface(
-            hosts=hosts,
+        sightings = Sightings(store=store, clock=clock)
+        agents = AgentDirectory(
+            store=store, authority=authority, sightings=sightings, clock=clock, entropy=entropy, profile=world.profile
+        )
+        attestation = Attestation(
+            store=store,
+            authority=authority,
+            custody=custody,
+            clock=clock,
+            entropy=entropy,
+            profile=world.profile,
+            home_tenant=installation.tenant.id,
+            readers={},
+        )
+        surface = AgentSurface(
+            agents=agents,
+            enrollments=EnrollmentApi(attestation=attestation, agents=agents, chain=authority, clock=clock),
+            hosts=HostDirectory(store=store, authority=authority),
             projected=tokens.projected,
             refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
             store=store,
             clock=clock,
-            seen=seen,
         )
         surfaces = Surfaces(
             authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store),
             management=ManagementSurface(manager=manager, home_tenant=installation.tenant.id),
             graph=GraphSurface(service=directory),
             vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
-            agents=agents,
+            agents=surface,
+            log=LogSurface(log),
         )
         subscriptions = (world.store.subscribe(ring.apply),)
         return cls(
@@ -179,14 +208,15 @@ class Server:
             tls=tls,
             vault=vault,
             sign_ins=SignInUpkeep(store=store),
-            retention=LogRetention(store=store, profile=world.profile),
+            retention=LogRetention(store=store, profile=world.profile, record=log.trimmed),
             credentials=authority,
+            sightings=sightings,
+            log=log,
             surfaces=surfaces,
             stop_listening=subscriptions,
-            end_waiting=agents.end_waiting,
+            end_waiting=surface.end_waiting,
             feed=FeedUpkeep(store=store, keep=limits.feed_rows),
             limits=limits,
-            agents_seen=seen,
         )
 
     def app(self, origins: Origins) -> ServerApp:
@@ -231,6 +261,8 @@ class Server:
             Duty(name="purge of ended sign-ins", turn=lambda: self.sign_ins.purge_due(now())),
             Duty(name="removal of old log events", turn=self._trim_logs),
             Duty(name="trimming of the feed", turn=self.feed.turn),
+            Duty(name="notes of when agents were seen", turn=self.sightings.turn, every_replica=True),
+            Duty(name="sequencing of the logs", turn=self.log.turn, every_replica=True),
             *self.extra_duties,
         )
 
@@ -239,7 +271,9 @@ class Server:
 
     async def turn(self) -> datetime:
         """One pass of all duties, for whoever moves the clock by hand; when the next thing is due."""
+        await self.log.turn()
         await self._trim_logs()
+        await self.log.turn()
         dues = (
             await self.ring.turn(),
             await self.vault.purge_due(self.world.clock.now()),

@@ -37,6 +37,7 @@ def server_health(server: Server, *, freshness: Callable[[], float], bound: floa
         "feed": feed,
         "signing_key": signing_key,
         "custody": lambda: _custody(world.custody),
+        "log": server.log.check,
     }
     return Health(checks, clock=world.clock)
 

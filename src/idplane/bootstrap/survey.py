@@ -86,7 +86,7 @@ class Survey:
                 self._telemetry.gauge(LOG_EXPORT_BACKLOG, max(0, end - min(taken)), log=log.name.removesuffix("_log"))
 
     def _tell_agents(self, agents: dict[str, str]) -> None:
-        seen, now = self._server.agents_seen, self._server.world.clock.monotonic()
+        seen, now = self._server.sightings.proved, self._server.world.clock.monotonic()
         for gone in seen.keys() - agents.keys():
             del seen[gone]
         self._telemetry.metrics.forget(AGENTS_BY_STATE)

@@ -36,7 +36,6 @@ class ObservedStore:
         self.count = inner.count
         self.read_log = inner.read_log
         self.freshness = inner.freshness
-        self.freshness = inner.freshness
 
     def seal_logs(self, sealer: LogSealer, /) -> None:
         """As the port."""

@@ -63,6 +63,7 @@ class Surfaces:
     graph: Surface
     vault: Surface
     agents: Surface
+    log: Surface
 
     def route(self, path: str, origin: Origin | None) -> Surface:
         """The surface that a path belongs to; vaults are told by their host."""
@@ -74,6 +75,8 @@ class Surfaces:
                 return self.management
             case "agent":
                 return self.agents
+            case "log":
+                return self.log
             case "v1.0" | "beta":
                 return self.graph
             case _:
