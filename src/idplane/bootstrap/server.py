@@ -23,6 +23,10 @@ from idplane.bootstrap.world import World
 from idplane.directory import identities
 from idplane.directory.agents import AgentDirectory
 from idplane.directory.attestation import Attestation
+from idplane.directory.attestation_oidc import OidcReader, private_issuers
+from idplane.directory.attestation_ssh import read_ssh
+from idplane.directory.attestation_tpm import TpmOffers, read_tpm
+from idplane.directory.attestation_x509 import read_x509
 from idplane.directory.audiences import Audiences
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
@@ -31,11 +35,13 @@ from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
 from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
 from idplane.model.azure import PUBLIC_HOSTS
+from idplane.model.enrollments import JoinMethod
 from idplane.model.failure import Failure
 from idplane.providers import PROVIDERS
 from idplane.providers.administrators import keep_administrators
 from idplane.rbac import AccessControl
 from idplane.sts import DeviceCodes, RefusalLog, SignInUpkeep, TokenAuthenticator, TokenService
+from idplane.sts.issuers import IssuerKeys
 from idplane.vault import SecretVault
 from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
@@ -92,6 +98,7 @@ class Server:
             store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile
         )
         tls = await TlsAuthority.open(store=store, custody=custody, clock=clock, entropy=entropy)
+        documents = HttpIssuerDocuments()
         access = AccessControl(store=store, clock=world.clock)
         authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
         tokens = TokenService(
@@ -102,7 +109,7 @@ class Server:
             entropy=entropy,
             profile=world.profile,
             authenticator=authenticator,
-            documents=HttpIssuerDocuments(),
+            documents=documents,
         )
         devices = DeviceCodes(store=store, clock=clock, entropy=entropy)
         manager = ResourceManager(
@@ -153,7 +160,17 @@ class Server:
             entropy=entropy,
             profile=world.profile,
             home_tenant=installation.tenant.id,
-            readers={},
+            readers={
+                JoinMethod.X509: read_x509,
+                JoinMethod.SSH: read_ssh,
+                JoinMethod.TPM: read_tpm,
+                JoinMethod.OIDC: OidcReader(
+                    keys=IssuerKeys(documents=documents, clock=clock),
+                    algorithms=world.profile.federated_algorithms,
+                    is_private=private_issuers(store, installation.tenant.id),
+                ),
+            },
+            offerers={JoinMethod.TPM: TpmOffers(entropy=entropy)},
         )
         surfaces = Surfaces(
             authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store),
