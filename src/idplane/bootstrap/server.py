@@ -37,6 +37,7 @@ from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
 from idplane.model.azure import PUBLIC_HOSTS
 from idplane.model.enrollments import JoinMethod
 from idplane.model.failure import Failure
+from idplane.ports.issuers import IssuerDocuments
 from idplane.providers import PROVIDERS
 from idplane.providers.administrators import keep_administrators
 from idplane.rbac import AccessControl
@@ -88,8 +89,11 @@ class Server:
     stop_listening: tuple[Callable[[], None], ...]
 
     @classmethod
-    async def open(cls, world: World) -> Server:
-        """Compose a server over a store that may be empty or hold an installation."""
+    async def open(cls, world: World, *, documents: IssuerDocuments | None = None) -> Server:
+        """Compose a server over a store that may be empty or hold an installation.
+
+        `documents` is the door to outside issuers, if it shall be another one than the network's.
+        """
         installation = await ensure_installation(world)
         store, custody, clock, entropy = world.store, world.custody, world.clock, world.entropy
         await ensure_first_party(store, tenant_id=installation.tenant.id, entropy=entropy, now=clock.now())
@@ -98,7 +102,7 @@ class Server:
             store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile
         )
         tls = await TlsAuthority.open(store=store, custody=custody, clock=clock, entropy=entropy)
-        documents = HttpIssuerDocuments()
+        documents = documents or HttpIssuerDocuments()
         access = AccessControl(store=store, clock=world.clock)
         authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
         tokens = TokenService(
