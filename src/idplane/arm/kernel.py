@@ -147,6 +147,10 @@ class ResourceManager:
         self._throttle = Throttle(kernel.profile.management_rates)
         self.background = Background()
 
+    async def settle(self, seconds: float) -> None:
+        """Let the operations in the background end by themselves, if they do so soon."""
+        await self.background.settle(seconds)
+
     async def close(self) -> None:
         """End the operations in the background. What they were doing shows as interrupted."""
         await self.background.close()
@@ -237,7 +241,8 @@ class ResourceManager:
         if scheme.lower() != "bearer" or not token.strip():
             raise Failure(FailureKind.TOKEN_INVALID, "the Authorization header must hold a bearer token")
         base = request.addresses.management
-        return await self._k.authenticator.authenticate(token.strip(), self._k.audiences | {base, f"{base}/"})
+        audiences = self._k.audiences | {base, f"{base}/"}
+        return await self._k.authenticator.authenticate(token.strip(), audiences, request.call.client_certificate)
 
     # Authorization --------------------------------------------------------------------------------------------------
 

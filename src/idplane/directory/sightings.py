@@ -34,9 +34,12 @@ class Sightings:
         self._store = store
         self._clock = clock
         self._seen: dict[str, AgentSighting] = {}
+        self.proved: dict[str, float] = {}
+        """When each agent last proved itself to this process (`Clock.monotonic`)."""
 
     def note(self, agent_id: str, call: Call) -> None:
         """An agent has proved itself in this call."""
+        self.proved[agent_id] = self._clock.monotonic()
         self._seen[agent_id] = AgentSighting(at=call.received_at, address=call.client_address, version=call.user_agent[:100])
 
     def known(self, agent_id: str) -> AgentSighting | None:

@@ -45,7 +45,7 @@ _NAMESPACE: Final = "Microsoft.Graph"
 class Authenticator(Protocol):
     """Verifies bearer tokens; `sts.TokenAuthenticator` is one."""
 
-    async def authenticate(self, token: str, audiences: Collection[str]) -> Caller:
+    async def authenticate(self, token: str, audiences: Collection[str], certificate: bytes | None = None) -> Caller:
         """The caller that a token for one of `audiences` speaks for."""
         ...
 
@@ -125,7 +125,7 @@ class DirectoryService:
         if scheme.lower() != "bearer" or not token.strip():
             raise Failure(FailureKind.TOKEN_MISSING, "there is no access token")
         audiences = (*AUDIENCE_URIS[GRAPH.client_id], request.base, f"{request.base}/")
-        return await self._authenticator.authenticate(token.strip(), audiences)
+        return await self._authenticator.authenticate(token.strip(), audiences, request.call.client_certificate)
 
     def _context(self, request: GraphRequest, caller: Caller) -> Context:
         return Context(

@@ -12,6 +12,7 @@ from typing import Final
 
 from idplane.directory.identities import removal_of
 from idplane.directory.people import new_user, sign_out
+from idplane.directory.revocation import revoke_principal
 from idplane.graph.app_role_assignments import ASSIGNMENTS_SET
 from idplane.graph.declare import Action, Context, Entity, EntitySet, Planned, RowQuery, Rows, Task
 from idplane.graph.memberships import MEMBER_ACTIONS, MEMBER_OF, OWNED
@@ -123,7 +124,7 @@ async def _delete(task: Task) -> Planned:
 
 async def _revoke(task: Task) -> Planned:
     row: Versioned[Principal] = task.target.row
-    batch = await sign_out(task.context.store, row.value.id)
+    batch = await revoke_principal(task.context.store, row, entropy=task.context.entropy, now=task.context.now)
     return Planned(status=200, body={"value": True}, batch=batch, name=row.value.display_name, context="Edm.Boolean")
 
 

@@ -13,6 +13,7 @@ from idplane.model.values import JsonObject
 
 __all__ = [
     "HOME_USER",
+    "MARK_BYTES",
     "Agent",
     "AgentState",
     "AppRole",
@@ -29,6 +30,7 @@ __all__ = [
     "Setting",
     "Subscription",
     "Tenant",
+    "TokenBinding",
     "UserDetails",
 ]
 
@@ -49,6 +51,10 @@ class Tenant:
     created_at: datetime
     private_issuers: tuple[str, ...] = ()
     """Issuers of federated tokens whose documents may be fetched over `http` and from addresses that are not public."""
+    tokens_valid_from: datetime | None = None
+    """When all tokens of the tenant were revoked last, for people: `tokens_mark` is what decides."""
+    tokens_mark: str = ""
+    """As `Principal.tokens_mark`, for every principal of the tenant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +91,18 @@ class PrincipalType(enum.StrEnum):
     def is_client(self) -> bool:
         """Whether it is a service principal: something that signs in by itself, under its `client_id`."""
         return self in (PrincipalType.APPLICATION, PrincipalType.MANAGED_IDENTITY)
+
+
+MARK_BYTES = 8
+"""Length of `Principal.tokens_mark` and `Tenant.tokens_mark`."""
+
+
+class TokenBinding(enum.StrEnum):
+    """What a principal's tokens are bound to."""
+
+    NONE = "none"
+    CERTIFICATE = "certificate"
+    """The certificate on the connection that they were issued over (RFC 8705): elsewhere they are refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +172,13 @@ class Principal:
     """Of users."""
     group: GroupDetails | None = None
     """Of groups."""
+    tokens_valid_from: datetime | None = None
+    """When its tokens were revoked last, for people: clocks differ and a token's times are whole seconds, so `tokens_mark` decides."""
+    tokens_mark: str = ""
+    """Hex of random bytes (`MARK_BYTES`), new at each revocation; tokens carry it, and count only under the one that stands. Empty before
+    the first, when any token counts."""
+    token_binding: TokenBinding = TokenBinding.NONE
+    """Whether its tokens are worth anything without the key of a certificate."""
 
     @property
     def caller_name(self) -> str:
@@ -249,6 +274,8 @@ class CredentialKind(enum.StrEnum):
     SECRET = "secret"
     CERTIFICATE = "certificate"
     IDENTITY_CERTIFICATE = "identity-certificate"
+    WORKLOAD_CERTIFICATE = "workload-certificate"
+    """A workload's own, of an identity that it has on a host: the key was born in the workload, not in the host's agent."""
     FEDERATED = "federated"
     """Another issuer's token; such credentials are `model.federation.FederatedCredential`."""
 

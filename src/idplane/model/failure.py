@@ -58,6 +58,7 @@ class FailureKind(enum.Enum):
     TOKEN_EXPIRED = "token_expired", Category.UNAUTHENTICATED
     TOKEN_AUDIENCE = "token_audience", Category.UNAUTHENTICATED
     TOKEN_REVOKED = "token_revoked", Category.UNAUTHENTICATED
+    TOKEN_BINDING = "token_binding", Category.UNAUTHENTICATED
     TOKEN_TENANT = "token_tenant", Category.UNAUTHENTICATED
     FORBIDDEN = "forbidden", Category.FORBIDDEN
     LINKED_FORBIDDEN = "linked_forbidden", Category.FORBIDDEN
@@ -111,6 +112,8 @@ class FailureKind(enum.Enum):
     CLIENT_SECRET_INVALID = "client_secret_invalid", Category.UNAUTHENTICATED
     CLIENT_SECRET_EXPIRED = "client_secret_expired", Category.UNAUTHENTICATED
     ASSERTION_INVALID = "assertion_invalid", Category.UNAUTHENTICATED
+    ASSERTION_REPLAYED = "assertion_replayed", Category.UNAUTHENTICATED
+    BINDING_REQUIRED = "binding_required", Category.BAD_REQUEST
     ASSERTION_TIME = "assertion_time", Category.UNAUTHENTICATED
     ASSERTION_AUDIENCE = "assertion_audience", Category.UNAUTHENTICATED
     FEDERATION_NONE = "federation_none", Category.UNAUTHENTICATED

@@ -24,6 +24,7 @@ from idplane.model.enrollments import AgentSightings, Carriage, Enrollment, Join
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.federation import FederatedCredential
 from idplane.model.keys import SigningKey
+from idplane.model.leases import Lease
 from idplane.model.locks import Lock, LockMark
 from idplane.model.long_operations import LongOperation
 from idplane.model.management_groups import ManagementGroup, SubscriptionAlias, stored_group
@@ -52,6 +53,7 @@ __all__ = [
     "FEDERATED_CREDENTIALS",
     "IDENTITY_ASSIGNMENTS",
     "JOIN_TOKENS",
+    "LEASES",
     "LOCKS",
     "LOCK_MARKS",
     "LOGS",
@@ -423,6 +425,9 @@ SIGN_INS = Log(
     },
 )
 
+LEASES = Collection(name="leases", type=Lease, key=lambda it: it.name, fed=False)
+"""Nobody follows them, so renewals are not in the feed."""
+
 COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # heterogeneous by design; adapters only build tables from it
     TENANTS,
     MANAGEMENT_GROUPS,
@@ -458,5 +463,6 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     REFRESH_TOKENS,
     LONG_OPERATIONS,
     PREDEFINED_TAGS,
+    LEASES,
 )
 LOGS: tuple[Log[object], ...] = (ACTIVITY, SIGN_INS)  # type: ignore[assignment]  # as above

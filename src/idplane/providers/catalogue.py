@@ -23,6 +23,7 @@ from idplane.providers.resources import RESOURCES_VERSIONS, resources_provider
 from idplane.providers.storage import STORAGE
 from idplane.providers.subscriptions import SUBSCRIPTION
 from idplane.providers.surroundings import SURROUNDINGS, joined
+from idplane.providers.token_revocation import AUTHORITY
 from idplane.providers.web import WEB
 from idplane.providers.workload_bindings import workload_bindings
 
@@ -57,4 +58,4 @@ _AZURE = (
     *FURTHER_HOSTS,
     *SURROUNDINGS,
 )
-PROVIDERS = composed(*_AZURE, workload_bindings(_AZURE), workload_enrollments(_AZURE), AGENTS_PROVIDER, DIRECTORY)
+PROVIDERS = composed(*_AZURE, workload_bindings(_AZURE), workload_enrollments(_AZURE), AGENTS_PROVIDER, DIRECTORY, AUTHORITY)

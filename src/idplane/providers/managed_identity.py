@@ -39,6 +39,7 @@ from idplane.ports.store import ABSENT, Batch, Put
 from idplane.providers.federated_credentials import FEDERATED_CREDENTIALS_TYPE
 from idplane.providers.fields import Fields
 from idplane.providers.identity_block import IDENTITY_RESOURCE
+from idplane.providers.token_revocation import REVOKE_IDENTITY
 
 __all__ = ["MANAGED_IDENTITY"]
 
@@ -168,7 +169,7 @@ _USER_ASSIGNED = ResourceType(
     remove=_remove,
     render=_members,
     system_data=False,
-    actions={"listAssociatedResources": _ASSOCIATED},
+    actions={"listAssociatedResources": _ASSOCIATED, "revokeTokens": REVOKE_IDENTITY},
     # Clients follow the next page's link with GET.
     views={"listAssociatedResources": _ASSOCIATED},
 )
@@ -247,6 +248,7 @@ MANAGED_IDENTITY = Provider(
             "List Associated Resources",
             "Lists the resources that a user assigned identity is assigned to",
         ),
+        _operation("revokeTokens/action", "Revoke Tokens", "Revokes all tokens that were issued to a user assigned identity"),
         *(
             OperationInfo(
                 name=f"{FEDERATED_CREDENTIALS_TYPE.name}/{verb}",

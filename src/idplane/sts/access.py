@@ -12,25 +12,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from idplane.jose import UnverifiedToken, numeric_date, parse, verify
+from idplane.jose import UnverifiedToken, b64url_decode, numeric_date, parse, verify
 from idplane.keys import PublicKeyInfo
 from idplane.model.calls import Caller
 from idplane.model.directory import Principal, PrincipalType, Tenant
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.resources import identity_assignment_key
 from idplane.model.values import JsonObject
-from idplane.ports.collections import IDENTITY_ASSIGNMENTS, PRINCIPALS, SESSIONS, TENANTS
+from idplane.ports.collections import CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, SESSIONS, TENANTS
 from idplane.ports.store import Store
 from idplane.ports.world import Clock
 from idplane.rbac import Groups
 from idplane.sts.bounded import Bounded
-from idplane.sts.claims import generation_of
+from idplane.sts.claims import standing_of
 from idplane.sts.held_roles import held_roles
 from idplane.sts.public_clients import public_client
 
 __all__ = ["PublishedKeys", "TokenAuthenticator"]
 
 _REMEMBERED: Final = 4096
+_FOLLOWS: Final = "cp1"
+"""The capability of clients that follow claims challenges."""
 _GRAPH: Final = "00000003-0000-0000-c000-000000000000"
 
 
@@ -64,24 +66,40 @@ class TokenAuthenticator:
         self._groups = Groups(store=store)
         self._remembered: Bounded[bytes, _Verified] = Bounded(_REMEMBERED)
 
-    async def authenticate(self, token: str, audiences: Collection[str]) -> Caller:
-        """The caller that a token for one of `audiences` speaks for.
+    async def authenticate(self, token: str, audiences: Collection[str], certificate: bytes | None = None) -> Caller:
+        """The caller that a token for one of `audiences` speaks for; `certificate` is the one that the client proved on its connection.
 
         Raises `Failure`: TOKEN_MISSING for an empty token, TOKEN_INVALID for anything that this plane did not sign, TOKEN_EXPIRED,
-        TOKEN_AUDIENCE, and TOKEN_REVOKED when the principal is gone or disabled, or its host has lost the identity.
+        TOKEN_AUDIENCE, TOKEN_BINDING for a token that is bound to another certificate than the connection's, and TOKEN_REVOKED when the
+        principal is gone or disabled, its tokens were revoked, or its host has lost the identity. A revoked token of a client that
+        follows claims challenges is told by the fact `follows`.
         """
+        return await self._authenticated(await self.signed_claims(token), audiences, certificate)
+
+    async def signed_claims(self, token: str) -> JsonObject:
+        """What a token says that a key of ours signed, and that has not expired; nothing else about it was asked. Raises as `authenticate`."""
         if not token:
             raise Failure(FailureKind.TOKEN_MISSING, "there is no access token")
         await self._ring.refresh()
         claims = self._verified(token).claims
         _check_lifetime(claims, self._clock.now())
+        return claims
+
+    async def _authenticated(self, claims: JsonObject, audiences: Collection[str], certificate: bytes | None) -> Caller:
         tenant = await self._check_issuer(claims)
         _check_audience(claims, audiences)
-        principal = await self._principal(claims)
-        if principal.type is PrincipalType.USER:
-            await self._check_session(claims, principal, tenant)
-        host = await self._bound_host(claims, principal)
-        await self._check_roles(claims, principal)
+        await self._check_binding(claims, certificate)
+        try:
+            principal = await self._principal(claims)
+            _check_marks(claims, principal, tenant)
+            if principal.type is PrincipalType.USER:
+                await self._check_session(claims, principal, tenant)
+            host = await self._bound_host(claims, principal)
+            await self._check_roles(claims, principal)
+        except Failure as failure:
+            if failure.kind is FailureKind.TOKEN_REVOKED and _follows(claims):
+                raise Failure(failure.kind, failure.detail, follows="true") from failure
+            raise
         return _caller(claims, principal, host, await self._groups.of(principal.id))
 
     def _verified(self, token: str) -> _Verified:
@@ -123,6 +141,19 @@ class TokenAuthenticator:
             raise Failure(FailureKind.TOKEN_REVOKED, "the principal that the token was issued to is disabled")
         return principal
 
+    async def _check_binding(self, claims: JsonObject, certificate: bytes | None) -> None:
+        """A bound token counts on a connection of its certificate (RFC 8705 section 3), as long as that is a credential."""
+        bound_to = claims.get("cnf")
+        if bound_to is None:
+            return
+        shown = hashlib.sha256(certificate).digest() if certificate is not None else b""
+        named = bound_to.get("x5t#S256") if isinstance(bound_to, dict) else None
+        if not isinstance(named, str) or b64url_decode(named) != shown:
+            raise Failure(FailureKind.TOKEN_BINDING, "the token is bound to a certificate that the connection does not show")
+        where = {"thumbprint": shown.hex()}
+        if not (await self._store.page(CREDENTIALS, where=where, limit=1)).items:
+            raise Failure(FailureKind.TOKEN_REVOKED, "the certificate that the token is bound to was revoked")
+
     async def _check_session(self, claims: JsonObject, user: Principal, tenant: Tenant) -> None:
         """A user's token lives with its session, and with the client that it was issued to."""
         session = await self._store.get(SESSIONS, _text(claims, "sid"))
@@ -143,7 +174,7 @@ class TokenAuthenticator:
         host = named.lower()
         assignment = await self._store.get(IDENTITY_ASSIGNMENTS, identity_assignment_key(host, principal.id))
         # One that was taken away and given again is another assignment: tokens of the earlier one stay dead.
-        if assignment is None or assignment.value.generation not in ("", generation_of(claims)):
+        if assignment is None or assignment.value.generation not in ("", standing_of(claims).generation):
             raise Failure(
                 FailureKind.TOKEN_REVOKED, "the identity is no longer assigned to the host that the token was issued to"
             )
@@ -162,6 +193,22 @@ def _check_lifetime(claims: JsonObject, now: datetime) -> None:
     # Without leeway: the clock is the one that the token was dated by.
     if now >= numeric_date(claims.get("exp")):
         raise Failure(FailureKind.TOKEN_EXPIRED, "the token has expired")
+
+
+def _check_marks(claims: JsonObject, principal: Principal, tenant: Tenant) -> None:
+    """A token that was issued ahead of a revocation carries another mark than the one that stands."""
+    standing = standing_of(claims)
+    if principal.tokens_mark not in ("", standing.principal):
+        raise Failure(FailureKind.TOKEN_REVOKED, "the tokens of the principal were revoked")
+    if tenant.tokens_mark not in ("", standing.tenant):
+        raise Failure(FailureKind.TOKEN_REVOKED, "the tokens of the tenant were revoked")
+
+
+def _follows(claims: JsonObject) -> bool:
+    """Whether the client can be told by a claims challenge: it said so (`xms_cc`), or had no way to say it, as on most hosts (MIE section 1.9)."""
+    declared = claims.get("xms_cc")
+    words = declared if isinstance(declared, list) else ()
+    return "xms_mirid" in claims or any(isinstance(it, str) and it.lower() == _FOLLOWS for it in words)
 
 
 def _check_audience(claims: JsonObject, audiences: Collection[str]) -> None:

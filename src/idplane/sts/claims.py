@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from idplane.jose import b64url, b64url_decode
-from idplane.model.directory import Principal, PrincipalType, ResourceApplication, Tenant
+from idplane.model.directory import MARK_BYTES, Principal, PrincipalType, ResourceApplication, Tenant
 from idplane.model.ids import ResourceId
-from idplane.model.resources import GENERATION_BYTES
+from idplane.model.resources import GENERATION_BYTES, IdentityAssignment
 from idplane.model.values import JsonObject
 from idplane.ports.world import Entropy
 
-__all__ = ["BACKDATED", "Opaque", "TokenFacts", "access_claims", "further_claims", "role_claims", "time_claims"]
+__all__ = [
+    "BACKDATED",
+    "Opaque",
+    "Standing",
+    "TokenFacts",
+    "access_claims",
+    "further_claims",
+    "role_claims",
+    "standing_of",
+    "time_claims",
+]
 
 BACKDATED: Final = timedelta(minutes=5)
 """How far `iat` and `nbf` lie in the past, so that a consumer whose clock is slow accepts the token at once."""
@@ -25,6 +36,33 @@ _BY_SECRET: Final = "1"
 _BY_CERTIFICATE: Final = "2"
 
 
+_GENERATION: Final = slice(0, GENERATION_BYTES)
+_PRINCIPAL: Final = slice(GENERATION_BYTES, GENERATION_BYTES + MARK_BYTES)
+_TENANT: Final = slice(GENERATION_BYTES + MARK_BYTES, GENERATION_BYTES + 2 * MARK_BYTES)
+_PLACES: Final = (_GENERATION, _PRINCIPAL, _TENANT)
+"""Where `aio` holds what a token stands under; the rest is random."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a token stands or falls with, as hex: each is replaced when what was issued under it shall die, and no clock is asked.
+
+    The commit of a token's record requires the records that these were read from unchanged, so a token is issued either before a
+    revocation, under the mark that it ends, or after it, under the new one.
+    """
+
+    generation: str = ""
+    """Of the assignment to a host."""
+    principal: str = ""
+    tenant: str = ""
+
+    @classmethod
+    def of(cls, principal: Principal, tenant: Tenant, assignment: IdentityAssignment | None = None) -> Standing:
+        """What stands now."""
+        generation = assignment.generation if assignment else ""
+        return cls(generation=generation, principal=principal.tokens_mark, tenant=tenant.tokens_mark)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opaque:
     """Values that mean nothing to anyone else; `uti` is unique and names the token in logs."""
@@ -34,15 +72,15 @@ class Opaque:
     rh: str
 
     @classmethod
-    def fresh(cls, entropy: Entropy, generation: str = "") -> Opaque:
-        """New ones, from one draw; `aio` starts with the generation of the assignment that the token rests on, if any."""
+    def fresh(cls, entropy: Entropy, standing: Standing | None = None) -> Opaque:
+        """New ones, from one draw; `aio` starts with what the token stands under."""
         drawn = entropy.bytes(_UTI_BYTES + _AIO_BYTES + _RH_BYTES)
-        mark = bytes.fromhex(generation)
-        return cls(
-            uti=b64url(drawn[:_UTI_BYTES]),
-            aio=b64url(mark + drawn[_UTI_BYTES + len(mark) : _UTI_BYTES + _AIO_BYTES]),
-            rh=f"1.{b64url(drawn[_UTI_BYTES + _AIO_BYTES :])}.",
-        )
+        aio = bytearray(drawn[_UTI_BYTES : _UTI_BYTES + _AIO_BYTES])
+        marks = (standing.generation, standing.principal, standing.tenant) if standing else ()
+        for place, mark in zip(_PLACES, marks, strict=False):
+            if mark:
+                aio[place] = bytes.fromhex(mark)
+        return cls(uti=b64url(drawn[:_UTI_BYTES]), aio=b64url(bytes(aio)), rh=f"1.{b64url(drawn[_UTI_BYTES + _AIO_BYTES :])}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +102,15 @@ class TokenFacts:
     expires_at: datetime
     roles: tuple[str, ...] = ()
     """Application roles of the audience that the principal holds."""
+    bound_to: bytes | None = None
+    """DER of the certificate without whose key the token is worth nothing."""
 
 
-def generation_of(claims: JsonObject) -> str:
-    """The generation that `Opaque.fresh` put into a token's `aio`, hex; raises `Failure(TOKEN_INVALID)` if there is no `aio`."""
-    aio = claims.get("aio")
-    return b64url_decode(aio if isinstance(aio, str) else "")[:GENERATION_BYTES].hex()
+def standing_of(claims: JsonObject) -> Standing:
+    """What `Opaque.fresh` put into a token's `aio`, or what is there by chance; raises `Failure(TOKEN_INVALID)` if it is no base64url."""
+    text = claims.get("aio")
+    aio = b64url_decode(text if isinstance(text, str) else "")
+    return Standing(generation=aio[_GENERATION].hex(), principal=aio[_PRINCIPAL].hex(), tenant=aio[_TENANT].hex())
 
 
 def access_claims(facts: TokenFacts) -> JsonObject:
@@ -137,8 +178,10 @@ def role_claims(facts: TokenFacts) -> dict[str, object]:
 
 
 def further_claims(facts: TokenFacts) -> dict[str, object]:
-    """The claims whose names start with `xms_`."""
+    """The claims whose names start with `xms_`, and what the token is bound to."""
     extensions: dict[str, object] = {}
+    if facts.bound_to is not None:
+        extensions["cnf"] = {"x5t#S256": b64url(hashlib.sha256(facts.bound_to).digest())}
     if facts.host is not None and not facts.principal.system_assigned:
         extensions["xms_az_rid"] = _claim_form(str(facts.host))
     if facts.capabilities:

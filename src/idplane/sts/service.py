@@ -32,9 +32,10 @@ from idplane.model.values import JsonObject
 from idplane.ports.collections import SIGN_INS
 from idplane.ports.issuers import IssuerDocuments
 from idplane.ports.store import Append, Batch, CommitRefused, Store, Versioned
+from idplane.ports.telemetry import NO_TELEMETRY, SIGN, TOKENS_ISSUED, TOKENS_REFUSED, Telemetry
 from idplane.ports.world import Clock, Entropy
 from idplane.rbac import Groups
-from idplane.sts.claims import BACKDATED, Opaque, TokenFacts, access_claims
+from idplane.sts.claims import BACKDATED, Opaque, Standing, TokenFacts, access_claims
 from idplane.sts.clients import ClientAuthentication
 from idplane.sts.entitlement import entitle
 from idplane.sts.federation import Federation, OwnTokens
@@ -45,7 +46,7 @@ from idplane.sts.projected import ProjectedTokens, TokenKeys
 from idplane.sts.recent import RecentReads, Records
 from idplane.sts.records import Attempt, issued, refused
 from idplane.sts.remembered import Decision, Remembered
-from idplane.sts.requests import Endpoint, IssuedToken, TokenRequest, UserReply
+from idplane.sts.requests import DEVICE_CODE_GRANT, Endpoint, IssuedToken, TokenRequest, UserReply
 from idplane.sts.scopes import declared_capabilities
 from idplane.sts.tenants import ANY_TENANT, find_tenant
 from idplane.sts.user_claims import UserFacts, id_claims, user_access_claims
@@ -94,7 +95,9 @@ class TokenService:
         authenticator: OwnTokens,
         documents: IssuerDocuments,
         grants: Mapping[str, Grant] = GRANTS,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
+        self._telemetry = telemetry
         self._store = store
         self._ring = ring
         self._audiences = audiences
@@ -119,6 +122,15 @@ class TokenService:
         SCOPE_INVALID, AUDIENCE_UNKNOWN; for users DEVICE_CODE_*, REFRESH_TOKEN_*, USER_* and PASSWORD_GRANT; UNAVAILABLE, STORAGE_FULL
         and INTERNAL for what is not the client's doing.
         """
+        try:
+            token = await self._issue(request, call)
+        except Failure as failure:
+            self._telemetry.count(TOKENS_REFUSED, reason=failure.kind.name.lower())
+            raise
+        self._telemetry.count(TOKENS_ISSUED, grant=_proof(request))
+        return token
+
+    async def _issue(self, request: TokenRequest, call: Call) -> IssuedToken:
         if request.grant_type in USER_GRANTS:
             return await self._issue_to_user(request, call)
         if request.tenant.lower() in ANY_TENANT:
@@ -220,7 +232,8 @@ class TokenService:
     async def _signed(self, facts: TokenFacts, claims: JsonObject, attempt: Attempt, requirements: Batch) -> IssuedToken:
         """Phases 6 to 8; raises `CommitRefused` when the requirements no longer hold."""
         await self._ring.refresh()
-        signed = self._ring.sign(SigningPermit(claims=claims, token_version=facts.audience.token_version))
+        with self._telemetry.span(SIGN, purpose="token"):
+            signed = self._ring.sign(SigningPermit(claims=claims, token_version=facts.audience.token_version))
         record = issued(attempt, facts, signed.kid, self._clock.now())
         await self._store.commit(requirements + Batch.of(Append(log=SIGN_INS, event=record)))
         return IssuedToken(
@@ -237,15 +250,16 @@ class TokenService:
         principal = entitlement.client.principal.value
         issued_at = now.replace(microsecond=0)
         assignment = entitlement.assignment.value if entitlement.assignment else None
+        tenant = authorized.decision.tenant.value
         return TokenFacts(
-            tenant=authorized.decision.tenant.value,
+            tenant=tenant,
             principal=principal,
             host=assignment.host if assignment else None,
             by_secret=entitlement.client.credential.value.kind is CredentialKind.SECRET,
             audience=authorized.audience,
             resource=authorized.resource,
             capabilities=authorized.capabilities,
-            opaque=Opaque.fresh(self._entropy, assignment.generation if assignment else ""),
+            opaque=Opaque.fresh(self._entropy, Standing.of(principal, tenant, assignment)),
             issued_at=issued_at,
             expires_at=issued_at + self._lifetime(principal),
         )
@@ -292,7 +306,7 @@ class TokenService:
             audience=audience,
             resource=resource,
             capabilities=declared_capabilities(asked.request.claims),
-            opaque=Opaque.fresh(self._entropy),
+            opaque=Opaque.fresh(self._entropy, Standing.of(signed_in.user.value, signed_in.tenant.value)),
             issued_at=issued_at,
             expires_at=issued_at + self._profile.application_token_lifetime,
             roles=await held_roles(self._store, self._groups, signed_in.user.value, audience.client_id),
@@ -310,3 +324,10 @@ class TokenService:
             client_info=client_info(facts) if attempt.request.client_info else None,
         )
         return replace(token, user=reply)
+
+
+def _proof(request: TokenRequest) -> str:
+    """How the client proved itself, in the words of `TOKENS_ISSUED`."""
+    if request.grant_type in USER_GRANTS:
+        return "device_code" if request.grant_type == DEVICE_CODE_GRANT else "refresh_token"
+    return "client_secret" if request.client_secret is not None else "client_assertion"

@@ -41,6 +41,7 @@ from idplane.model.events import ActivityEvent, EventStatus, SignIn
 from idplane.model.federation import FederatedCredential, Trust
 from idplane.model.ids import ResourceId
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
+from idplane.model.leases import Lease
 from idplane.model.locks import Lock, LockLevel, LockMark
 from idplane.model.management_groups import ManagementGroup, SubscriptionAlias
 from idplane.model.resources import AssignedIdentity, Identity, IdentityAssignment, IdentityType, Resource
@@ -311,6 +312,11 @@ def sign_in(identifier: str, at: datetime = NOW, error_code: int = 0) -> SignIn:
         token_id=identifier,
         credential_kind="identity-certificate",
     )
+
+
+def lease(name: str = "purge", holder: str = "one", term: int = 1) -> Lease:
+    """A lease on a duty."""
+    return Lease(name=name, holder=holder, term=term)
 
 
 def enrollment() -> Enrollment:

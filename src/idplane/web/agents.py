@@ -3,7 +3,7 @@
     GET  /agent/v1/host?id={resource id}              what a host is, and which identities it has
     POST /agent/v1/certificates                       {host, principalId, csr} → a certificate for an identity's new key
     POST /agent/v1/projected-tokens                   {host, serviceAccount?, seconds?, runId?} → a token of the host's own issuer
-    GET  /agent/v1/changes[?after=N&wait=seconds]     what changed since, waiting for something to change
+    GET  /agent/v1/changes[?after=N&wait=seconds]     what changed since, waiting for something to change; or "reset"
     POST /agent/v1/refusals                           {refusals: [...]}: what the agent refused by itself, for the sign-in log
 
 How machines become agents and renew their certificates is in `enrollments`, below the same path.
@@ -105,6 +105,7 @@ class AgentSurface:
         self._store = store
         self._clock = clock
         self._waiting: Counter[str] = Counter()
+        self._ending = asyncio.Event()
         self._routes: dict[str, tuple[str, Callable[[Agent, HttpRequest], Awaitable[HttpResponse]]]] = {
             "/agent/v1/host": ("GET", self._host),
             "/agent/v1/certificates": ("POST", self._certificate),
@@ -117,6 +118,10 @@ class AgentSurface:
             "/agent/v1/challenges": enrollments.challenge,
             "/agent/v1/enrollments": enrollments.enroll,
         }
+
+    def end_waiting(self) -> None:
+        """Answer whoever waits for changes, now and from now on: this process is about to end."""
+        self._ending.set()
 
     async def handle(self, request: HttpRequest, /) -> HttpResponse:
         """Serve one request; raises `Failure`. Who asks is settled before what is asked, but for machines that are no agents yet."""
@@ -190,9 +195,10 @@ class AgentSurface:
         after = _number(request, "after", _MAX_POSITION)
         wait = _number(request, "wait", _MAX_WAIT) or 0
         end = await self._store.position()
-        if after is None or after > end:
-            # A position beyond the end is one of another life of the database; the agent starts over from here.
+        if after is None:
             return _json({"position": end, "changes": []})
+        if await self._is_lost(after, end):
+            return _json({"position": end, "changes": [], "reset": True})
         if self._waiting[agent.id] >= _MAX_WAITING:
             raise Failure(FailureKind.THROTTLED, f"{_MAX_WAITING} requests of this agent are waiting already")
         self._waiting[agent.id] += 1
@@ -202,6 +208,16 @@ class AgentSurface:
             self._waiting[agent.id] -= 1
             self._waiting += Counter()  # drops the agents that no longer wait
         return _json({"position": position, "changes": changes})
+
+    async def _is_lost(self, after: int, end: int) -> bool:
+        """Whether the feed does not go on from there: trimmed beyond it, or the position is one of another life of the database.
+
+        The agent then forgets what it knows, and goes on from the end.
+        """
+        if after >= end:
+            return after > end
+        following = await self._store.changes(after, limit=1)
+        return not following or following[0].position != after + 1
 
     async def _awaited(self, agent: Agent, after: int, wait: int) -> tuple[int, Sequence[Change]]:
         """The changes that the agent is told of; where there are none, the position from which to ask next.
@@ -220,10 +236,10 @@ class AgentSurface:
                 told = await self._hosts.visible(agent, found)
                 after = found[-1].position if found else after
                 remaining = deadline - self._clock.monotonic()
-                if told or remaining <= 0:
+                if told or remaining <= 0 or self._ending.is_set():
                     return after, told
                 if len(found) < _PAGE:
-                    await _first(woken.wait(), self._clock.sleep(remaining))
+                    await _first(woken.wait(), self._ending.wait(), self._clock.sleep(remaining))
         finally:
             stop()
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.roles import Reason
-from idplane.web.challenges import new_token_wanted
+from idplane.web.challenges import bearer_error
 
 __all__ = ["ArmError", "challenge", "describe", "envelope", "error_of", "explain", "unwrapped"]
 
@@ -78,6 +78,10 @@ _KINDS: Mapping[FailureKind, tuple[str, str]] = MappingProxyType(
             "The access token has been obtained for wrong audience or resource. It should be for Azure Resource Manager.",
         ),
         K.TOKEN_REVOKED: ("InvalidAuthenticationToken", "The access token has been revoked. Please obtain a new one."),
+        K.TOKEN_BINDING: (
+            "InvalidAuthenticationToken",
+            "The access token is bound to a certificate that this connection does not show.",
+        ),
         K.TOKEN_TENANT: (
             "InvalidAuthenticationTokenTenant",
             "The access token is from the wrong issuer. It must match the tenant associated with this subscription.",
@@ -266,12 +270,13 @@ def envelope(error: ArmError) -> Mapping[str, object]:
 def challenge(failure: Failure, *, authority: str, tenant_id: str, now: datetime) -> str:
     """The `WWW-Authenticate` value of a 401. It names the home tenant whatever was asked for, so it reveals nothing.
 
-    A revoked token gets the claims challenge that makes clients ask for a new one instead of sending the old one again
-    (control-plane.md section 3).
+    A revoked token gets the claims challenge that makes clients ask for a new one instead of sending the old one again, if they follow
+    any (control-plane.md section 3).
     """
     base = f'Bearer authorization_uri="{authority}/{tenant_id}"'
-    if failure.kind is K.TOKEN_REVOKED:
-        return f"{base}, {new_token_wanted(now)}"
+    error = bearer_error(failure, now)
+    if error is not None:
+        return f"{base}, {error}"
     words = error_of(failure).message.replace("'", "").rstrip(".")
     return f'{base}, error="invalid_token", error_description="{words}"'
 

@@ -10,6 +10,7 @@ import msgspec
 
 from idplane.directory.audiences import GRAPH
 from idplane.model.failure import Category, Failure, FailureKind
+from idplane.web.challenges import bearer_error
 from idplane.web.http import HttpRequest, HttpResponse
 
 __all__ = ["describe", "graph_error"]
@@ -91,7 +92,8 @@ def _hints(failure: Failure, request: HttpRequest) -> tuple[tuple[str, str], ...
                 f'Bearer realm="", authorization_uri="{request.origin.authority}/common/oauth2/authorize", '
                 f'client_id="{GRAPH.client_id}"'
             )
-            return (("WWW-Authenticate", challenge),)
+            error = bearer_error(failure, request.call.received_at)
+            return (("WWW-Authenticate", f"{challenge}, {error}" if error else challenge),)
         case Category.METHOD if "allowed" in failure.data:
             return (("Allow", failure.data["allowed"]),)
         case Category.THROTTLED | Category.UNAVAILABLE:

@@ -17,7 +17,7 @@ from idplane.model.failure import Category, Failure, FailureKind
 from idplane.ports.store import Store
 from idplane.vault import SecretVault, Vault, find_vault
 from idplane.vault.secrets import PAGE_LIMIT
-from idplane.web.challenges import new_token_wanted
+from idplane.web.challenges import bearer_error
 from idplane.web.http import HttpRequest, HttpResponse, Origin
 from idplane.web.vault_errors import render
 from idplane.web.vault_wire import VaultWriter, read_changes, read_draft
@@ -34,7 +34,7 @@ _VERSIONS = re.compile(r"(?:2016-10-01|7\.[0-6]|2025-0[67]-01|2026-04-01)(?:-pre
 class Authenticator(Protocol):
     """Turns an access token into its verified bearer: `sts.TokenAuthenticator`."""
 
-    async def authenticate(self, token: str, audiences: Collection[str], /) -> Caller:
+    async def authenticate(self, token: str, audiences: Collection[str], certificate: bytes | None = None, /) -> Caller:
         """Raise a `Failure` of the unauthenticated category for a token that does not hold."""
         ...
 
@@ -109,8 +109,9 @@ class VaultSurface:
             tenant = failure.data.get("tenant", "common")
             authority = f"{request.origin.authority}/{tenant}"
             challenge = f'Bearer authorization="{authority}", resource="{_resource(request.origin)}"'
-            if failure.kind is FailureKind.TOKEN_REVOKED:
-                challenge += f", {new_token_wanted(request.call.received_at)}"
+            error = bearer_error(failure, request.call.received_at)
+            if error is not None:
+                challenge += f", {error}"
             headers = (("WWW-Authenticate", challenge),)
         elif "allow" in failure.data:
             headers = (("Allow", failure.data["allow"]),)
@@ -121,7 +122,9 @@ class VaultSurface:
     async def _authenticated(self, request: HttpRequest, vault: Vault) -> Caller:
         """The caller; every refusal names the vault's tenant, which the challenge sends the client to."""
         try:
-            caller = await self._authenticator.authenticate(_bearer(request), _audiences(request.origin))
+            caller = await self._authenticator.authenticate(
+                _bearer(request), _audiences(request.origin), request.call.client_certificate
+            )
             if caller.tenant_id != vault.tenant_id:
                 issuer = caller.claims.get("iss")
                 raise Failure(

@@ -51,7 +51,7 @@ class _Named:
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
 
-    async def authenticate(self, token: str, audiences: Collection[str]) -> Caller:
+    async def authenticate(self, token: str, audiences: Collection[str], certificate: bytes | None = None) -> Caller:
         assert f"{BASE}/" in audiences
         found = await self._store.get(PRINCIPALS, token)
         if found is None:

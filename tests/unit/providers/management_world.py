@@ -67,7 +67,7 @@ class _Named:
 
     store: SqliteStore
 
-    async def authenticate(self, token: str, audiences: Collection[str]) -> Caller:
+    async def authenticate(self, token: str, audiences: Collection[str], certificate: bytes | None = None) -> Caller:
         assert audiences
         found = await self.store.get(PRINCIPALS, token)
         if found is None:

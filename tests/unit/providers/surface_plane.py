@@ -77,7 +77,7 @@ class _Named:
     store: Store
     access: AccessControl
 
-    async def authenticate(self, token: str, audiences: Collection[str]) -> Caller:
+    async def authenticate(self, token: str, audiences: Collection[str], certificate: bytes | None = None) -> Caller:
         assert "https://localhost:8443" in audiences
         kinds = {
             "expired": FailureKind.TOKEN_EXPIRED,

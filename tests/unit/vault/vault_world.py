@@ -81,7 +81,7 @@ class Tokens:
         }
         self.audiences: Collection[str] = ()
 
-    async def authenticate(self, token: str, audiences: Collection[str], /) -> Caller:
+    async def authenticate(self, token: str, audiences: Collection[str], certificate: bytes | None = None, /) -> Caller:
         self.audiences = audiences
         if token == "for-arm":
             raise Failure(FailureKind.TOKEN_AUDIENCE, "wrong audience", audience="https://management.azure.com/")
