@@ -15,6 +15,7 @@ from idplane.arm.registry import Registry
 from idplane.arm.requests import Kernel
 from idplane.audit.activity import activity_event
 from idplane.audit.retention import LogRetention
+from idplane.bootstrap.attesting import attestation
 from idplane.bootstrap.feed_upkeep import FEED_ROWS, FeedUpkeep
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.leases import Duties, Duty, Leases
@@ -23,7 +24,6 @@ from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
 from idplane.directory.agents import AgentDirectory
-from idplane.directory.attestation import Attestation
 from idplane.directory.audiences import Audiences
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
@@ -32,6 +32,7 @@ from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
 from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
 from idplane.model.azure import PUBLIC_HOSTS
+from idplane.ports.issuers import IssuerDocuments
 from idplane.providers import PROVIDERS
 from idplane.providers.administrators import keep_administrators
 from idplane.rbac import AccessControl
@@ -102,11 +103,13 @@ class Server:
         names: Sequence[str] = (),
         limits: ReplicaLimits | None = None,
         checkpoint_file: Path | None = None,
+        documents: IssuerDocuments | None = None,
     ) -> Server:
         """Compose a server over a store that may be empty or hold an installation.
 
         `names` are hosts and addresses beyond the machine's own that its certificates are to be for. `checkpoint_file` is where the log's
-        newest checkpoint is written, and held against the database at the next start.
+        newest checkpoint is written, and held against the database at the next start. `documents` is the door to outside issuers, if it
+        shall be another one than the network's.
         """
         limits = limits or ReplicaLimits()
         installation = await ensure_installation(world)
@@ -118,6 +121,7 @@ class Server:
             store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile
         )
         tls = await TlsAuthority.open(store=store, custody=custody, clock=clock, entropy=entropy, hosts=names)
+        documents = documents or HttpIssuerDocuments()
         access = AccessControl(store=store, clock=world.clock, telemetry=world.telemetry)
         authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
         tokens = TokenService(
@@ -128,7 +132,7 @@ class Server:
             entropy=entropy,
             profile=world.profile,
             authenticator=authenticator,
-            documents=HttpIssuerDocuments(),
+            documents=documents,
             telemetry=world.telemetry,
         )
         devices = DeviceCodes(store=store, clock=clock, entropy=entropy)
@@ -172,19 +176,10 @@ class Server:
         agents = AgentDirectory(
             store=store, authority=authority, sightings=sightings, clock=clock, entropy=entropy, profile=world.profile
         )
-        attestation = Attestation(
-            store=store,
-            authority=authority,
-            custody=custody,
-            clock=clock,
-            entropy=entropy,
-            profile=world.profile,
-            home_tenant=installation.tenant.id,
-            readers={},
-        )
+        joining = attestation(world, authority, installation.tenant.id, documents)
         surface = AgentSurface(
             agents=agents,
-            enrollments=EnrollmentApi(attestation=attestation, agents=agents, chain=authority, clock=clock),
+            enrollments=EnrollmentApi(attestation=joining, agents=agents, chain=authority, clock=clock),
             hosts=HostDirectory(store=store, authority=authority),
             projected=tokens.projected,
             refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
