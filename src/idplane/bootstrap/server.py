@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
-import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from idplane.arm.kernel import ResourceManager
 from idplane.arm.registry import Registry
 from idplane.arm.requests import Kernel
 from idplane.audit.activity import activity_event
 from idplane.audit.retention import LogRetention
+from idplane.bootstrap.certificates import ListenerCertificates, context_for
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
@@ -43,7 +41,7 @@ from idplane.web.graph import GraphSurface
 from idplane.web.graph_errors import describe as describe_graph
 from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
-from idplane.web.serving import Listener, tls_context
+from idplane.web.serving import Listener
 from idplane.web.vault import VaultSurface
 
 __all__ = ["Server", "context_for", "repeat"]
@@ -73,6 +71,7 @@ class Server:
     sign_ins: SignInUpkeep
     retention: LogRetention
     credentials: CredentialAuthority
+    certificates: ListenerCertificates
     surfaces: Surfaces
     stop_listening: tuple[Callable[[], None], ...]
 
@@ -101,6 +100,7 @@ class Server:
             profile=world.profile,
             authenticator=authenticator,
             documents=HttpIssuerDocuments(),
+            vouched=authority.vouched,
             telemetry=world.telemetry,
         )
         devices = DeviceCodes(store=store, clock=clock, entropy=entropy)
@@ -165,6 +165,7 @@ class Server:
             sign_ins=SignInUpkeep(store=store),
             retention=LogRetention(store=store, profile=world.profile),
             credentials=authority,
+            certificates=ListenerCertificates(tls=tls, credentials=authority, clock=clock),
             surfaces=surfaces,
             stop_listening=subscriptions,
         )
@@ -184,19 +185,24 @@ class Server:
         TLS is with `identity`, or else with a certificate from the installation's CA.
         """
         origins = origins or Origins.local(sock.getsockname()[1])
-        shown = identity or self.tls.issue(origins.tls_names)
         listener = Listener(self.app(origins))
-        await listener.listen(sock, context_for(shown, client_authority=self.credentials.certificate_pem))
+        own = (lambda: identity) if identity else None
+        await self.certificates.listen(listener, sock, identity=own, names=origins.tls_names)
         return listener
 
     async def duties(self) -> None:
         """What happens by itself, until cancelled: keys rotate; deleted secrets, ended sign-ins and old log events go in time."""
         await asyncio.gather(
             repeat(self.world, "key rotation", self.ring.turn),
+            repeat(self.world, "succession of authorities", self._turn_authorities),
+            repeat(self.world, "renewal of listeners' certificates", self.certificates.turn),
             repeat(self.world, "purge of deleted secrets", lambda: self.vault.purge_due(self.world.clock.now())),
             repeat(self.world, "purge of ended sign-ins", lambda: self.sign_ins.purge_due(self.world.clock.now())),
             repeat(self.world, "removal of old log events", self._trim_logs),
         )
+
+    async def _turn_authorities(self) -> datetime:
+        return min(await self.credentials.turn(), await self.tls.turn())
 
     async def _trim_logs(self) -> None:
         await self.retention.turn(self.world.clock.now())
@@ -206,6 +212,8 @@ class Server:
         await self._trim_logs()
         dues = (
             await self.ring.turn(),
+            await self._turn_authorities(),
+            await self.certificates.turn(),
             await self.vault.purge_due(self.world.clock.now()),
             await self.sign_ins.purge_due(self.world.clock.now()),
         )
@@ -216,6 +224,8 @@ class Server:
         await self.manager.close()
         for stop in self.stop_listening:
             stop()
+        self.credentials.close()
+        self.tls.close()
 
 
 async def repeat(world: World, name: str, duty: Callable[[], Awaitable[datetime | None]]) -> None:
@@ -231,12 +241,3 @@ async def repeat(world: World, name: str, duty: Callable[[], Awaitable[datetime 
             world.telemetry.count(DUTY_FAILURES, duty=name)
             _log.warning("%s failed and will be tried again: %s", name, failure)
         await world.clock.sleep(pause)
-
-
-def context_for(identity: TlsIdentity, *, client_authority: bytes | None = None) -> ssl.SSLContext:
-    """A server context with this certificate, for `web.serving.tls_context`. The key passes through a private file that exists for a moment: `ssl` reads only files."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "listener.pem"
-        path.touch(mode=0o600)
-        path.write_bytes(identity.key_pem + identity.certificate_chain_pem)
-        return tls_context(str(path), client_authority=client_authority)

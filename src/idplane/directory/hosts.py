@@ -72,6 +72,10 @@ class IdentityCertifier(Protocol):
         """The certificate as a credential to store; raises `Failure(CSR_INVALID)`."""
         ...
 
+    async def vouched(self, certificate_der: bytes, /) -> bool:
+        """Whether an authority that counts has issued this certificate."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedHost:
@@ -179,6 +183,10 @@ class HostDirectory:
             raise _unknown("the agent's token is not signed by its key")
         if self._clock.now() >= x509.load_der_x509_certificate(row.value.certificate).not_valid_after_utc:
             raise _unknown("the agent's certificate has expired")
+        if not await self._authority.vouched(row.value.certificate):
+            raise _unknown(
+                "the authority that issued the agent's certificate counts for nothing any more: enroll the agent again"
+            )
         return row.value
 
     def _check_times(self, claims: JsonObject) -> None:
