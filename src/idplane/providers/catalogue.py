@@ -18,6 +18,7 @@ from idplane.providers.metadata import ProviderCatalogue
 from idplane.providers.provider_operations import provider_operations
 from idplane.providers.registration import registration
 from idplane.providers.resources import RESOURCES_VERSIONS, resources_provider
+from idplane.providers.security_keys import SECURITY
 from idplane.providers.storage import STORAGE
 from idplane.providers.subscriptions import SUBSCRIPTION
 from idplane.providers.surroundings import SURROUNDINGS, joined
@@ -56,4 +57,4 @@ _AZURE = (
     *FURTHER_HOSTS,
     *SURROUNDINGS,
 )
-PROVIDERS = composed(*_AZURE, workload_bindings(_AZURE), DIRECTORY, AUTHORITY)
+PROVIDERS = composed(*_AZURE, workload_bindings(_AZURE), DIRECTORY, AUTHORITY, SECURITY)
