@@ -139,6 +139,8 @@ class InstallationAuthority:
 
 
 def _issued(issuer: Issuer, certificate: x509.Certificate) -> bool:
+    if certificate == issuer.certificate:
+        return False  # an authority is nobody's client, not even its own
     try:
         certificate.verify_directly_issued_by(issuer.certificate)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
