@@ -4,6 +4,7 @@
     1234                                    how many records
     <base64>                                the tree's root
     time 2026-01-01T12:00:00.000000Z
+    log sign_ins 1200 1700000000000000      the last position of a log in the tree, and before when it was trimmed (0: never)
     key <verifier key>                      in the checkpoint that introduces a successor; both keys sign it
 
 Lines that a program does not know are kept as they are.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -27,6 +28,8 @@ __all__ = ["Checkpoint", "KnownKeys", "checkpoint_text", "notes_in", "read_check
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _TIME: Final = "time "
 _KEY: Final = "key "
+_LOG: Final = "log "
+_LOG_LINE: Final = re.compile(r"log ([a-z_]{1,40}) (\d{1,18}) (\d{1,18})", re.ASCII)
 _FORM: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 _LEAST_LINES: Final = 4
 
@@ -39,14 +42,27 @@ class Checkpoint:
     size: int
     root: bytes
     at: datetime
+    positions: Mapping[str, int]
+    """The last position of each log that is in the tree."""
+    trimmed: Mapping[str, int]
+    """Records of each log that happened before this may have been removed: microseconds since the epoch."""
     introduces: NoteKey | None
     note: str
     """The signed text, as it was read."""
 
 
-def checkpoint_text(origin: str, size: int, root: bytes, at: datetime, introduces: NoteKey | None = None) -> str:
-    """What is signed."""
+def checkpoint_text(
+    head: tuple[str, int, bytes],
+    at: datetime,
+    *,
+    positions: Mapping[str, int],
+    trimmed: Mapping[str, int],
+    introduces: NoteKey | None = None,
+) -> str:
+    """What is signed; `head` is origin, size and root."""
+    origin, size, root = head
     lines = [origin, str(size), base64.b64encode(root).decode(), f"{_TIME}{at.astimezone(UTC).strftime(_FORM)}"]
+    lines += (f"{_LOG}{log} {position} {trimmed.get(log, 0)}" for log, position in sorted(positions.items()))
     if introduces is not None:
         lines.append(f"{_KEY}{introduces}")
     return "".join(f"{line}\n" for line in lines)
@@ -65,8 +81,16 @@ def read_checkpoint(note: str) -> Checkpoint:
     if len(root) != HASH_BYTES:
         raise NoteProblem("this is not a checkpoint of idplane's log")
     key = _line(lines, _KEY)
+    logs = [found for line in lines[3:] if (found := _LOG_LINE.fullmatch(line))]
     return Checkpoint(
-        origin=lines[0], size=int(lines[1]), root=root, at=at, introduces=NoteKey.parse(key) if key else None, note=note
+        origin=lines[0],
+        size=int(lines[1]),
+        root=root,
+        at=at,
+        positions={found[1]: int(found[2]) for found in logs},
+        trimmed={found[1]: int(found[3]) for found in logs},
+        introduces=NoteKey.parse(key) if key else None,
+        note=note,
     )
 
 

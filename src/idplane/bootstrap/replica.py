@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -11,8 +12,15 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
+
 from idplane import __version__
 from idplane.audit.retention import keep_log
+from idplane.bootstrap.health import Health
+from idplane.bootstrap.leases import Leases
+from idplane.bootstrap.log_keeping import CHECKPOINT_FILE
+from idplane.bootstrap.logs import configure_logs
+from idplane.bootstrap.observed import listen_privately
 from idplane.bootstrap.operator import write_public_file
 from idplane.bootstrap.process import (
     CA_FILE,
@@ -24,16 +32,20 @@ from idplane.bootstrap.process import (
     until_told_to_stop,
 )
 from idplane.bootstrap.seed import allow_private_issuers
-from idplane.bootstrap.server import Server
+from idplane.bootstrap.server import ReplicaLimits, Server
+from idplane.bootstrap.server_health import server_health
 from idplane.bootstrap.server_settings import ServerSettings
 from idplane.bootstrap.server_world import open_world, operable
+from idplane.bootstrap.settings_file import SettingsProblem
 from idplane.keys import TlsIdentity
 from idplane.ports.collections import ACTIVITY, SIGN_INS
 from idplane.web.origins import Origins
+from idplane.web.serving import Listener
 
 __all__ = ["certified_names", "describe", "make_folder", "origins_of", "publish", "serve_replica"]
 
 _BACKLOG = 1024
+_LOST = float("inf")
 
 
 async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], None]) -> None:
@@ -41,6 +53,7 @@ async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], N
     stop = stop_signal()
     async with AsyncExitStack() as stack:
         with operable(settings):
+            _log_as_set(settings)
             make_folder(settings.data, mode=0o755)
             identity = _own_identity(settings)
             sock = stack.enter_context(_bind(*settings.listen))
@@ -48,21 +61,99 @@ async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], N
             world = await open_world(settings, stack)
             port = sock.getsockname()[1]
             origins = origins_of(settings, port)
-            server = await Server.open(world, names=certified_names(origins))
+            server = await Server.open(
+                world,
+                names=certified_names(origins),
+                limits=limits_of(settings),
+                checkpoint_file=settings.data / CHECKPOINT_FILE,
+            )
             stack.push_async_callback(server.close)
             await _settle(settings, server)
             listener = await server.listen(sock, origins=origins, identity=identity)
             stack.push_async_callback(listener.close)
+            health = await _shown(settings, server, listener, stack)
             info = describe(settings, server, settings.data, port=port)
             publish(settings, server, info)
             stack.callback(_withdraw, settings.data)
         ready(info)
-        await until_told_to_stop(server.duties(), stop)
+        await until_told_to_stop(_duties(settings, server), stop)
+        health.drain()
+        await _drain(settings, server, listener)
+
+
+def _log_as_set(settings: ServerSettings) -> None:
+    table = settings.tables.log
+    file = None if table.file is None else str(settings.path(table.file))
+    configure_logs(msgspec.structs.replace(table, file=file))
+
+
+async def _shown(settings: ServerSettings, server: Server, listener: Listener, stack: AsyncExitStack) -> Health:
+    """What probes ask, on the private listener if there is one."""
+    freshness, telemetry = server.world.store.freshness, server.world.telemetry
+    health = server_health(server, freshness=freshness, bound=settings.tables.replica.staleness_seconds)
+    listen = settings.tables.health.listen
+    if listen is None:
+        return health
+    from idplane.bootstrap.survey import Survey  # noqa: PLC0415 - needs the extra that metrics need
+    from idplane.bootstrap.telemetry import ProcessTelemetry  # noqa: PLC0415 - as above
+
+    assert isinstance(telemetry, ProcessTelemetry)
+    survey = Survey(server, telemetry, freshness=freshness, connections=lambda: {"public": listener.connections})
+    try:
+        await listen_privately(listen, health, survey.metrics, stack)
+    except ValueError as problem:
+        raise SettingsProblem(f"{settings.file}: {problem}") from problem
+    return health
 
 
 def make_folder(path: Path, *, mode: int) -> None:
     """Make a folder and those above it, unless they are there. Raises `OSError`."""
     path.mkdir(mode=mode, parents=True, exist_ok=True)
+
+
+async def _duties(settings: ServerSettings, server: Server) -> None:
+    world = server.world
+    leases = Leases(
+        store=world.store, clock=world.clock, holder=world.entropy.guid(), length=settings.tables.replica.lease_seconds
+    )
+    await asyncio.gather(server.duties(leases), _end_when_lost(settings, server))
+
+
+async def _end_when_lost(settings: ServerSettings, server: Server) -> None:
+    """A process that has missed changes for good must not go on with what it remembers; whoever supervises it starts it anew."""
+    while server.world.store.freshness() != _LOST:
+        await server.world.clock.sleep(1.0)
+    raise SettingsProblem(
+        f"{settings.file}: the database's feed of changes does not go on from where this server was: start it again"
+    )
+
+
+async def _drain(settings: ServerSettings, server: Server, listener: Listener) -> None:
+    """End without a failed request. A second signal ends it at once."""
+    hurry = stop_signal()
+    waiting = asyncio.ensure_future(_leave(settings, server, listener))
+    told = asyncio.ensure_future(hurry.wait())
+    try:
+        await asyncio.wait({waiting, told}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (waiting, told):
+            task.cancel()
+        await asyncio.gather(waiting, told, return_exceptions=True)
+
+
+async def _leave(settings: ServerSettings, server: Server, listener: Listener) -> None:
+    """The balancer is shown that this server goes, and until it has seen it, whoever comes is served; then nobody new is."""
+    table = settings.tables.replica
+    listener.drain()
+    server.end_waiting()
+    await server.world.clock.sleep(table.notice_seconds)
+    await asyncio.gather(listener.finish(table.drain_seconds), server.manager.settle(table.drain_seconds))
+
+
+def limits_of(settings: ServerSettings) -> ReplicaLimits:
+    """What the settings say of one server among several."""
+    table = settings.tables.replica
+    return ReplicaLimits(staleness=table.staleness_seconds, feed_rows=table.feed_rows)
 
 
 def origins_of(settings: ServerSettings, port: int) -> Origins:
@@ -97,8 +188,7 @@ def describe(settings: ServerSettings, server: Server, folder: Path, *, port: in
 def publish(settings: ServerSettings, server: Server, info: PlaneInfo) -> None:
     """Write `ca.pem` and `plane.json` beside each other. Raises `OSError`."""
     authority = settings.tables.tls.authority
-    own = settings.tables.tls.certificate is None
-    pem = server.tls.ca_pem if own else b"" if authority is None else settings.path(authority).read_bytes()
+    pem = server.tls.ca_pem if authority is None else settings.path(authority).read_bytes()
     folder = Path(info.ca_file).parent
     write_public_file(folder / CA_FILE, pem)
     write_public_file(folder / DESCRIPTION_FILE, json.dumps(asdict(info), indent=2).encode())

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 
+from idplane.bootstrap.observed import observed, telemetry_of
 from idplane.bootstrap.server_settings import ServerSettings
 from idplane.bootstrap.settings_file import SettingsProblem
 from idplane.bootstrap.world import SystemClock, SystemEntropy, World
 from idplane.keys.sealing import unsealed_private_key
 from idplane.model.failure import Failure
+from idplane.model.keys import KeyPurpose
 from idplane.ports.collections import SIGNING_KEYS
 from idplane.ports.store import Store
 from idplane.ports.world import KeyCustody
@@ -35,7 +37,10 @@ async def open_world(settings: ServerSettings, stack: AsyncExitStack) -> World:
     )
     stack.push_async_callback(store.close)
     custody = await _open_custody(settings, store, entropy)
-    return World(clock=clock, entropy=entropy, store=store, custody=custody, profile=settings.profile)
+    tables = settings.tables
+    telemetry = telemetry_of(tables.health, tables.tracing, clock=clock, entropy=entropy, stack=stack)
+    world = World(clock=clock, entropy=entropy, store=store, custody=custody, profile=settings.profile)
+    return observed(world, telemetry)
 
 
 @contextmanager
@@ -58,7 +63,7 @@ async def _open_custody(settings: ServerSettings, store: Store, entropy: SystemE
     """The custody that the database was sealed with; a new key file for a new database only."""
     named = settings.tables.custody.file
     key_file = settings.path(named) if named is not None else settings.data / _KEY_FILE
-    sealed = (await store.page(SIGNING_KEYS, limit=1)).items
+    sealed = (await store.page(SIGNING_KEYS, where={"purpose": KeyPurpose.TOKEN.value}, limit=1)).items
     if sealed and not key_file.exists():
         raise SettingsProblem(
             f"{settings.file}: the key file {key_file} is missing, and the database holds keys that were sealed with it: "

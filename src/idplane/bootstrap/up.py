@@ -21,6 +21,7 @@ from idplane.bootstrap.collector import HttpCollector, header_words
 from idplane.bootstrap.folder import open_custody, usable
 from idplane.bootstrap.inside import PlaneHosts, PlanePublicNames
 from idplane.bootstrap.log_export import LogExport
+from idplane.bootstrap.log_keeping import CHECKPOINT_FILE
 from idplane.bootstrap.operator import OPERATOR_FILE, OperatorKey, write_private_file, write_public_file
 from idplane.bootstrap.plane import Plane
 from idplane.bootstrap.process import (
@@ -61,7 +62,7 @@ async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> Non
             # Beside the plane's own first key: making an RSA key takes 45 ms, at times 200.
             certificate = asyncio.get_running_loop().run_in_executor(None, _operator_certificate, folder.path, world)
             stack.callback(certificate.cancel)
-            plane = await Plane.open(world)
+            plane = await Plane.open(world, checkpoint_file=folder.path / CHECKPOINT_FILE)
             stack.push_async_callback(plane.close)
             await trust_operator(world, plane.server.installation.operator, await certificate)
             for log, keep in ((ACTIVITY, settings.keep_activity), (SIGN_INS, settings.keep_sign_ins)):

@@ -91,10 +91,13 @@ class CredentialAuthority(InstallationAuthority):
             agent_id=agent_id,
         )
 
-    def issue_agent(self, csr_der: bytes, agent_id: str) -> bytes:
-        """A certificate, in DER, for an agent to authenticate its own requests with; raises `Failure(CSR_INVALID)`."""
+    def issue_agent(self, csr_der: bytes, agent_id: str, lifetime: timedelta = _AGENT_LIFETIME) -> bytes:
+        """A certificate, in DER, for an agent to authenticate its own requests with; raises `Failure(CSR_INVALID)`.
+
+        Without a `lifetime` it is one for an agent inside this process, whose key lives and dies with it.
+        """
         names = [x509.UniformResourceIdentifier(f"urn:idplane:agent:{agent_id}")]
-        return self._issue(csr_der, agent_id, names, _AGENT_LIFETIME).public_bytes(Encoding.DER)
+        return self._issue(csr_der, agent_id, names, lifetime).public_bytes(Encoding.DER)
 
     def _issue(
         self, csr_der: bytes, common_name: str, names: list[x509.UniformResourceIdentifier], lifetime: timedelta

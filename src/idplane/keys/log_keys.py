@@ -27,8 +27,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
-from idplane.jose.notes import NoteKey
+from idplane.jose.notes import NoteKey, sign_note
 from idplane.keys.certificates import Validity, key_id, name_of, new_serial
+from idplane.keys.sealing import check_mark, marked, private_context
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
 from idplane.ports.collections import SIGNING_KEYS
@@ -101,6 +102,18 @@ class LogKeys:
         """Every key that may have signed, the active one first. Tainted ones are not among them."""
         return tuple(one.note for one in self._keys)
 
+    def sign(self, text: str) -> str:
+        """The text as a note signed with the active key."""
+        return sign_note(text, [(self.active.note, self.active.private)])
+
+    def sign_introduction(self, text: str, successor: LogKey) -> str:
+        """The text as a note signed with the active key and with its successor."""
+        return sign_note(text, [(one.note, one.private) for one in (self.active, successor)])
+
+    def seal(self, log: str, doc: str) -> str:
+        """The proof that is stored beside a record."""
+        return self.active.seal(log, doc.encode())
+
     def sealed(self, log: str, doc: bytes, seal: str) -> bool:
         """Whether a record's seal is of one of the keys."""
         return any(hmac.compare_digest(one.seal(log, doc), seal) for one in self._keys)
@@ -139,15 +152,15 @@ class LogKeys:
             algorithm=_ALGORITHM,
             state=KeyState.ACTIVE,
             certificate=certificate,
-            sealed=self._custody.seal(der, context=_context(kid)),
+            sealed=self._custody.seal(der, context=private_context(kid)),
             created_at=now,
             activated_at=now,
         )
         retired = Batch()
         if current is not None:
-            was = replace(current.value, state=KeyState.RETIRED, retired_at=now)
+            was = marked(replace(current.value, state=KeyState.RETIRED, retired_at=now), self._custody)
             retired = Batch.of(Put(collection=SIGNING_KEYS, value=was, expect=current.version))
-        return retired + Batch.of(Put(collection=SIGNING_KEYS, value=made, expect=ABSENT))
+        return retired + Batch.of(Put(collection=SIGNING_KEYS, value=marked(made, self._custody), expect=ABSENT))
 
 
 def _certificate(private: Ed25519PrivateKey, now: datetime, entropy: Entropy) -> bytes:
@@ -161,8 +174,9 @@ def _certificate(private: Ed25519PrivateKey, now: datetime, entropy: Entropy) ->
 
 def _private(key: SigningKey, custody: KeyCustody) -> Ed25519PrivateKey:
     """As with every key, the seal is what makes the public part trustworthy."""
+    check_mark(key, custody)
     try:
-        private = load_der_private_key(custody.unseal(key.sealed, context=_context(key.id)), password=None)
+        private = load_der_private_key(custody.unseal(key.sealed, context=private_context(key.id)), password=None)
         public = x509.load_der_x509_certificate(key.certificate).public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise Failure(FailureKind.INTERNAL, "a stored key of the log cannot be read") from error
@@ -171,7 +185,3 @@ def _private(key: SigningKey, custody: KeyCustody) -> Ed25519PrivateKey:
     if key_id(key.certificate) != key.id or private.public_key() != public:
         raise Failure(FailureKind.INTERNAL, "a stored key of the log does not belong to its certificate")
     return private
-
-
-def _context(kid: str) -> str:
-    return f"signing-key:{kid}"

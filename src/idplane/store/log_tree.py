@@ -135,9 +135,9 @@ async def open_log_tree(address: str | Path) -> AsyncIterator[SqlLogTree]:
     Raises `Failure(UNAVAILABLE)` when there is none; neither database nor schema is touched.
     """
     if str(address).startswith(("postgresql://", "postgres://")):
-        from idplane.store.postgres_connections import Connections  # noqa: PLC0415 - an optional extra, and costly to import
+        from idplane.store.postgres_connections import Address, Connections  # noqa: PLC0415 - an optional extra, and costly to import
 
-        connections = Connections(str(address), limit=1)
+        connections = Connections(Address(url=str(address)), limit=1)
         try:
             yield SqlLogTree(Dialect.POSTGRESQL, connections.fetch)
         finally:

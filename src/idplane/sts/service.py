@@ -161,7 +161,7 @@ class TokenService:
 
     async def _by_memory(self, request: TokenRequest, call: Call) -> IssuedToken | None:
         """A token by a decision that was made before, if there is one and it still holds (`remembered`)."""
-        decision = self._remembered.recall(request, self._clock.now())
+        decision = self._remembered.recall(request, call, self._clock.now())
         if decision is None or not await self._is_vouched_for(decision.entitlement.client):
             return None
         attempt = Attempt(request=request, call=call, tenant=decision.tenant.value)
@@ -219,7 +219,7 @@ class TokenService:
         if not await self._is_vouched_for(attempt.client):
             words = "the authority that issued the certificate which the client assertion names counts for nothing any more"
             raise Failure(FailureKind.ASSERTION_INVALID, words)
-        entitlement = await entitle(records, attempt.client)
+        entitlement = await entitle(records, attempt.client, attempt.call)
         attempt.entitled(entitlement)
         return await self._aimed(attempt, grant, Decision.of(tenant, entitlement))
 
