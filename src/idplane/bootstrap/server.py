@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +14,7 @@ from idplane.arm.requests import Kernel
 from idplane.audit.activity import activity_event
 from idplane.audit.retention import LogRetention
 from idplane.bootstrap.attesting import attestation
+from idplane.bootstrap.certificates import ListenerCertificates, context_for
 from idplane.bootstrap.feed_upkeep import FEED_ROWS, FeedUpkeep
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.leases import Duties, Duty, Leases
@@ -48,7 +47,7 @@ from idplane.web.graph_errors import describe as describe_graph
 from idplane.web.log import LogSurface
 from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
-from idplane.web.serving import Listener, tls_context
+from idplane.web.serving import Listener
 from idplane.web.vault import VaultSurface
 
 __all__ = ["ReplicaLimits", "Server", "context_for"]
@@ -84,6 +83,7 @@ class Server:
     sign_ins: SignInUpkeep
     retention: LogRetention
     credentials: CredentialAuthority
+    certificates: ListenerCertificates
     sightings: Sightings
     log: LogKeeping
     surfaces: Surfaces
@@ -133,6 +133,7 @@ class Server:
             profile=world.profile,
             authenticator=authenticator,
             documents=documents,
+            vouched=authority.vouched,
             telemetry=world.telemetry,
         )
         devices = DeviceCodes(store=store, clock=clock, entropy=entropy)
@@ -205,6 +206,7 @@ class Server:
             sign_ins=SignInUpkeep(store=store),
             retention=LogRetention(store=store, profile=world.profile, record=log.trimmed),
             credentials=authority,
+            certificates=ListenerCertificates(tls=tls, credentials=authority, clock=clock),
             sightings=sightings,
             log=log,
             surfaces=surfaces,
@@ -237,9 +239,9 @@ class Server:
         TLS is with `identity`, or else with a certificate from the installation's CA.
         """
         origins = origins or Origins.local(sock.getsockname()[1])
-        shown = identity or self.tls.issue(origins.tls_names)
         listener = Listener(self.app(origins))
-        await listener.listen(sock, context_for(shown, client_authority=self.credentials.certificate_pem))
+        own = (lambda: identity) if identity else None
+        await self.certificates.listen(listener, sock, identity=own, names=origins.tls_names)
         return listener
 
     async def duties(self, leases: Leases | None = None) -> None:
@@ -252,6 +254,8 @@ class Server:
         return (
             # Each server reads the keys in its turn, so that even one that heard of nothing signs with the right one.
             Duty(name="key rotation", turn=self.ring.turn, every_replica=True),
+            Duty(name="succession of authorities", turn=self._turn_authorities, every_replica=True),
+            Duty(name="renewal of listeners' certificates", turn=self.certificates.turn, every_replica=True),
             Duty(name="purge of deleted secrets", turn=lambda: self.vault.purge_due(now())),
             Duty(name="purge of ended sign-ins", turn=lambda: self.sign_ins.purge_due(now())),
             Duty(name="removal of old log events", turn=self._trim_logs),
@@ -260,6 +264,9 @@ class Server:
             Duty(name="sequencing of the logs", turn=self.log.turn, every_replica=True),
             *self.extra_duties,
         )
+
+    async def _turn_authorities(self) -> datetime:
+        return min(await self.credentials.turn(), await self.tls.turn())
 
     async def _trim_logs(self) -> None:
         await self.retention.turn(self.world.clock.now())
@@ -271,6 +278,8 @@ class Server:
         await self.log.turn()
         dues = (
             await self.ring.turn(),
+            await self._turn_authorities(),
+            await self.certificates.turn(),
             await self.vault.purge_due(self.world.clock.now()),
             await self.sign_ins.purge_due(self.world.clock.now()),
         )
@@ -281,12 +290,6 @@ class Server:
         await self.manager.close()
         for stop in self.stop_listening:
             stop()
+        self.credentials.close()
+        self.tls.close()
 
-
-def context_for(identity: TlsIdentity, *, client_authority: bytes | None = None) -> ssl.SSLContext:
-    """A server context with this certificate, for `web.serving.tls_context`. The key passes through a private file that exists for a moment: `ssl` reads only files."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "listener.pem"
-        path.touch(mode=0o600)
-        path.write_bytes(identity.key_pem + identity.certificate_chain_pem)
-        return tls_context(str(path), client_authority=client_authority)
