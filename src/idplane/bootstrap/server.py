@@ -23,7 +23,7 @@ from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
 from idplane.directory.agents import AgentDirectory
-from idplane.directory.audiences import Audiences
+from idplane.directory.audiences import Audiences, hosts_of
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
 from idplane.directory.sightings import Sightings
@@ -127,7 +127,7 @@ class Server:
         tokens = TokenService(
             store=store,
             ring=ring,
-            audiences=Audiences(store=store),
+            audiences=Audiences(store=store, own_hosts=hosts_of(names)),
             clock=clock,
             entropy=entropy,
             profile=world.profile,
