@@ -86,7 +86,7 @@ class Desk:
 
     async def token(self, audience: str = API, client: Principal | None = None) -> str:
         who = {} if client is None else {"client_id": client.client_id, "client_secret": self.secrets[client.client_id]}
-        request = replace(self.world.by_secret(**who), audience=f"{audience}/.default" if "://" in audience else audience)
+        request = replace(self.world.by_secret(**who), audience=audience)
         return (await self.world.service.issue(request, self.world.call())).access_token
 
     async def ask(self, form: dict[str, str], **headers: str) -> HttpResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Never, Protocol
 
 from idplane.arm.bodies import parse_object
 from idplane.arm.context import Access, Addresses, IdentityDirectory
@@ -100,6 +100,11 @@ class ManagementResponse:
 class NoCustody:
     """Seals nothing: for a manager without vaults."""
 
+    @property
+    def key_id(self) -> str:
+        """No key's."""
+        return "none"
+
     def seal(self, plaintext: bytes, *, context: str) -> bytes:
         """Raises `Failure(UNAVAILABLE)`."""
         del plaintext, context
@@ -108,6 +113,14 @@ class NoCustody:
     def unseal(self, sealed: bytes, *, context: str) -> bytes:
         """Raises `Failure(UNAVAILABLE)`."""
         return self.seal(sealed, context=context)
+
+    def new_authority_key(self) -> None:
+        """None: it holds no keys."""
+
+    def authority_key(self, reference: bytes, /) -> Never:
+        """Raises `Failure(UNAVAILABLE)`."""
+        del reference
+        raise Failure(FailureKind.UNAVAILABLE, "this server holds no keys")
 
 
 @dataclass(frozen=True, slots=True)

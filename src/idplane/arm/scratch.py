@@ -19,6 +19,7 @@ from idplane.ports.store import (
     CommitRefused,
     Delete,
     Expect,
+    Extend,
     Listener,
     Log,
     Logged,
@@ -29,9 +30,11 @@ from idplane.ports.store import (
     RefusedBecause,
     Require,
     Trim,
+    TrimChanges,
     Versioned,
     place_of,
 )
+from idplane.ports.tree import LogSealer, LogTree
 from idplane.ports.world import Entropy
 
 __all__ = ["NotedEntropy", "ScratchStore"]
@@ -149,7 +152,7 @@ class ScratchStore:
         """Apply all or nothing, here only; raises `CommitRefused` for versions that have passed."""
         states: dict[tuple[str, str], Versioned[object] | None] = {}
         for operation in batch.operations:
-            if isinstance(operation, Append | Trim):
+            if isinstance(operation, Append | Trim | TrimChanges | Extend):
                 continue
             key = operation.collection.key(operation.value) if isinstance(operation, Put) else operation.key
             place = (operation.collection.name, key)
@@ -175,10 +178,22 @@ class ScratchStore:
         """The start."""
         return 0
 
+    def freshness(self) -> float:
+        """As the store's below."""
+        return 0.0
+
     def subscribe(self, listener: Listener, /) -> Callable[[], None]:
         """Nobody is told, this listener neither."""
         del listener
         return lambda: None
+
+    @property
+    def tree(self) -> LogTree:
+        """There is none: nothing is appended here."""
+        raise NotImplementedError
+
+    def seal_logs(self, sealer: LogSealer, /) -> None:
+        """Nothing is appended here."""
 
     async def close(self) -> None:
         """Forget everything."""

@@ -7,14 +7,16 @@ commit of its own, so that whoever writes meanwhile waits for one of them at mos
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
 from idplane.model.directory import Setting
+from idplane.model.events import ActivityEvent
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.profile import Profile
 from idplane.ports.collections import ACTIVITY, SETTINGS, SIGN_INS, microseconds
-from idplane.ports.store import ANY, Batch, Delete, Log, Put, Store, Trim
+from idplane.ports.store import ANY, Append, Batch, Delete, Log, Logged, Put, Store, Trim
 
 __all__ = ["FOREVER", "PROFILE", "LogRetention", "days_of", "keep_log"]
 
@@ -25,13 +27,17 @@ _SETTING: Final = "retention."
 _AT_ONCE: Final = 500
 """Events removed by one commit: some milliseconds."""
 _MOST_DAYS: Final = 36_500
+_HOUR: Final = 3_600_000_000
+"""Microseconds. Trims that leave a record go by whole hours, so that the records do not outnumber what they tell of."""
 
 
 class LogRetention:
     """The duty. Any number of processes may have it at the same time."""
 
-    def __init__(self, *, store: Store, profile: Profile) -> None:
+    def __init__(self, *, store: Store, profile: Profile, record: Callable[[str, int], ActivityEvent] | None = None) -> None:
+        """`record` makes the event that tells of a trim, from the log's name and the time (microseconds) that it goes up to."""
         self._store = store
+        self._record = record
         self._kept: tuple[tuple[Log[object], timedelta | None], ...] = (
             (ACTIVITY, profile.activity_log_retention),  # type: ignore[assignment]  # a log is trimmed alike whatever it holds
             (SIGN_INS, profile.sign_in_retention),
@@ -53,13 +59,17 @@ class LogRetention:
                 await self._trim(log, microseconds(now - keep))
 
     async def _trim(self, log: Log[object], before: int) -> None:
-        more = True
-        while more:
-            found = await self._store.read_log(log, until=before, limit=2)
-            # The log's last event stays, so one alone may never go.
-            more = len(found) > 1
-            if found:
-                await self._store.commit(Batch.of(Trim(log=log, before=before, limit=_AT_ONCE)))
+        before -= before % _HOUR if self._record is not None else 0
+        told = Batch()
+        if self._record is not None:
+            told = Batch.of(Append(log=ACTIVITY, event=self._record(log.name, before)))
+        while await self._removable(log, await self._store.read_log(log, until=before, limit=2)):
+            await self._store.commit(Batch.of(Trim(log=log, before=before, limit=_AT_ONCE)) + told)
+            told = Batch()
+
+    async def _removable(self, log: Log[object], found: tuple[Logged[object], ...]) -> bool:
+        """The log's last event stays, so one alone may never go."""
+        return len(found) > 1 or (len(found) == 1 and found[0].position < await self._store.tree.end(log))
 
 
 def days_of(text: str) -> int | None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from idplane.keys.sealing import unsealed_private_key
 from idplane.model.failure import Failure
+from idplane.model.keys import KeyPurpose
 from idplane.ports.collections import SIGNING_KEYS
 from idplane.ports.store import Store
 from idplane.ports.world import Entropy
@@ -38,7 +39,8 @@ async def open_custody(folder: DataFolder, store: Store, entropy: Entropy, *, co
     one can put it back.
     """
     key_file, database = folder.key_file, folder.database
-    sealed = (await store.page(SIGNING_KEYS, limit=1)).items
+    # Of the log's own key the log itself takes care.
+    sealed = (await store.page(SIGNING_KEYS, where={"purpose": KeyPurpose.TOKEN.value}, limit=1)).items
     if sealed and not key_file.exists():
         raise DataFolderProblem(
             f"the key file {key_file} is missing, and the database cannot be read without it: restore it from a backup"

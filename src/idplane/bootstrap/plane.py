@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from idplane.agent.host import AgentIdentity, HostAgent
 from idplane.bootstrap.embedded import InProcessUpstream
@@ -30,9 +31,9 @@ class Plane:
     stop_listening: Callable[[], None]
 
     @classmethod
-    async def open(cls, world: World) -> Plane:
-        """Compose a plane over a store that may be empty or hold an installation."""
-        server = await Server.open(world)
+    async def open(cls, world: World, *, checkpoint_file: Path | None = None) -> Plane:
+        """Compose a plane over a store that may be empty or hold an installation. `checkpoint_file` is as in `Server.open`."""
+        server = await Server.open(world, checkpoint_file=checkpoint_file)
         agent = await _embedded_agent(server)
         return cls(server=server, agent=agent, stop_listening=world.store.subscribe(agent.apply))
 

@@ -35,24 +35,29 @@ class Installation:
 
 async def ensure_installation(world: World) -> Installation:
     """The installation in this store, made now if the store is empty, or as far as an earlier version did not make it."""
-    found = await _find(world) or await _made(world)
+    found = await _find(world) or await _made(world) or await _find(world)
+    if found is None:
+        raise Failure(FailureKind.INTERNAL, "the installation could not be made")
     return replace(found, user_id=await _first_user(world, found.tenant))
 
 
-async def _made(world: World) -> Installation:
+async def _made(world: World) -> Installation | None:
+    """None when another replica was faster; what it made is there then, whole."""
     made = _new(world)
     owner = _ownership(world, made.operator, "The owner of this installation")
-    await world.store.commit(
-        Batch.of(
-            Put(collection=TENANTS, value=made.tenant, expect=ABSENT),
-            Put(collection=SUBSCRIPTIONS, value=made.subscription, expect=ABSENT),
-            Put(collection=PRINCIPALS, value=made.operator, expect=ABSENT),
-            Put(collection=ROLE_ASSIGNMENTS, value=owner, expect=ABSENT),
-            Put(collection=SETTINGS, value=Setting(name=_TENANT, value=made.tenant.id), expect=ABSENT),
-            Put(collection=SETTINGS, value=Setting(name=_SUBSCRIPTION, value=made.subscription.id), expect=ABSENT),
-            Put(collection=SETTINGS, value=Setting(name=_OPERATOR, value=made.operator.id), expect=ABSENT),
-        )
+    first = Batch.of(
+        Put(collection=SETTINGS, value=Setting(name=_TENANT, value=made.tenant.id), expect=ABSENT),
+        Put(collection=TENANTS, value=made.tenant, expect=ABSENT),
+        Put(collection=SUBSCRIPTIONS, value=made.subscription, expect=ABSENT),
+        Put(collection=PRINCIPALS, value=made.operator, expect=ABSENT),
+        Put(collection=ROLE_ASSIGNMENTS, value=owner, expect=ABSENT),
+        Put(collection=SETTINGS, value=Setting(name=_SUBSCRIPTION, value=made.subscription.id), expect=ABSENT),
+        Put(collection=SETTINGS, value=Setting(name=_OPERATOR, value=made.operator.id), expect=ABSENT),
     )
+    try:
+        await world.store.commit(first)
+    except CommitRefused:
+        return None
     return made
 
 
@@ -95,15 +100,15 @@ def _ownership(world: World, principal: Principal, description: str) -> RoleAssi
     )
 
 
-async def trust_operator(world: World, operator: Principal, certificate: bytes) -> None:
-    """Make `certificate` (DER) the operator's only certificate, if it is not already."""
+async def trust_operator(world: World, operator: Principal, certificate: bytes, *, only: bool = True) -> None:
+    """Make `certificate` (DER) the operator's only certificate, or another one, if it is not one already."""
     held = await world.store.all(CREDENTIALS, where={"principal_id": operator.id, "kind": CredentialKind.CERTIFICATE.value})
     if any(item.value.certificate == certificate for item in held):
         return
     credential = certificate_credential(operator, certificate=certificate, entropy=world.entropy, display_name="operator.pem")
     await world.store.commit(
         Batch.of(
-            *(Delete(collection=CREDENTIALS, key=item.value.id, expect=item.version) for item in held),
+            *(Delete(collection=CREDENTIALS, key=item.value.id, expect=item.version) for item in held if only),
             Put(collection=CREDENTIALS, value=credential, expect=ABSENT),
         )
     )

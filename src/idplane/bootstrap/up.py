@@ -6,15 +6,12 @@ import asyncio
 import errno
 import json
 import os
-import resource
 import shutil
-import signal
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from idplane import __version__
 from idplane.agent.control import ControlServer
@@ -24,8 +21,18 @@ from idplane.bootstrap.collector import HttpCollector, header_words
 from idplane.bootstrap.folder import open_custody, usable
 from idplane.bootstrap.inside import PlaneHosts, PlanePublicNames
 from idplane.bootstrap.log_export import LogExport
+from idplane.bootstrap.log_keeping import CHECKPOINT_FILE
 from idplane.bootstrap.operator import OPERATOR_FILE, OperatorKey, write_private_file, write_public_file
 from idplane.bootstrap.plane import Plane
+from idplane.bootstrap.process import (
+    CA_FILE,
+    DESCRIPTION_FILE,
+    PlaneInfo,
+    PortTaken,
+    allow_many_descriptors,
+    stop_signal,
+    until_told_to_stop,
+)
 from idplane.bootstrap.seed import allow_private_issuers, trust_operator
 from idplane.bootstrap.settings import UpSettings, environment
 from idplane.bootstrap.world import SystemClock, SystemEntropy, World
@@ -35,45 +42,17 @@ from idplane.store.sqlite import SqliteStore
 
 __all__ = ["CA_FILE", "CONTROL_SOCKET", "DESCRIPTION_FILE", "PlaneInfo", "PortTaken", "serve"]
 
-CA_FILE = "ca.pem"
-"""Written when all else is ready, so its presence says that a start was complete."""
 CONTROL_SOCKET = "control.sock"
-DESCRIPTION_FILE = "plane.json"
 RUNS_FOLDER = "runs"
-_DESCRIPTORS = 8192
-
-
-class PortTaken(Exception):  # noqa: N818 - it is what the person at the terminal reads
-    """The port cannot be listened on; the text is one sentence that says so."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlaneInfo:
-    """What others need to find a running plane; the content of `plane.json`. Holds nothing secret."""
-
-    ready: bool
-    arm: str
-    authority: str
-    graph: str
-    portal: str
-    ca_file: str
-    tenant_id: str
-    subscription_id: str
-    operator_client_id: str
-    vault_suffix: str
-    port: int
-    pid: int
-    profile: str
-    version: str
 
 
 async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> None:
     """Run a plane until SIGINT or SIGTERM. Raises `DataFolderProblem` and `PortTaken` for what a person can mend."""
-    stop = _stop_signal()
+    stop = stop_signal()
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(DataFolder.open(settings.data))
         sock = stack.enter_context(_bind(settings.port))
-        _allow_many_descriptors()
+        allow_many_descriptors()
         clock, entropy = SystemClock(), SystemEntropy()
         with usable(folder):
             store = await SqliteStore.open(folder.database, clock=clock)
@@ -83,7 +62,7 @@ async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> Non
             # Beside the plane's own first key: making an RSA key takes 45 ms, at times 200.
             certificate = asyncio.get_running_loop().run_in_executor(None, _operator_certificate, folder.path, world)
             stack.callback(certificate.cancel)
-            plane = await Plane.open(world)
+            plane = await Plane.open(world, checkpoint_file=folder.path / CHECKPOINT_FILE)
             stack.push_async_callback(plane.close)
             await trust_operator(world, plane.server.installation.operator, await certificate)
             for log, keep in ((ACTIVITY, settings.keep_activity), (SIGN_INS, settings.keep_sign_ins)):
@@ -108,15 +87,7 @@ async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> Non
             write_private_file(description, json.dumps(asdict(info), indent=2).encode())
         stack.callback(description.unlink, missing_ok=True)
         ready(info)
-        await _until_told_to_stop(_duties(plane, _export(settings, world)), stop)
-
-
-def _allow_many_descriptors() -> None:
-    """Connections are descriptors; the usual limit of 1024 is there for programs that use `select`, and this is none."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        await until_told_to_stop(_duties(plane, _export(settings, world)), stop)
 
 
 def _bind(port: int) -> socket.socket:
@@ -173,15 +144,6 @@ def _describe(plane: Plane, folder: Path, *, port: int) -> PlaneInfo:
     )
 
 
-def _stop_signal() -> asyncio.Event:
-    """Set by SIGINT and SIGTERM, from the very start: one that comes early ends the start in good order."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    return stop
-
-
 def _export(settings: UpSettings, world: World) -> LogExport | None:
     if settings.otlp_endpoint is None:
         return None
@@ -192,17 +154,3 @@ def _export(settings: UpSettings, world: World) -> LogExport | None:
 async def _duties(plane: Plane, export: LogExport | None) -> None:
     exports = () if export is None else (export.run("activity"), export.run("signins"))
     await asyncio.gather(plane.server.duties(), *exports)
-
-
-async def _until_told_to_stop(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
-    duties = loop.create_task(work)
-    waiting = loop.create_task(stop.wait())
-    try:
-        done, _ = await asyncio.wait({duties, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        if duties in done:
-            duties.result()  # A bug in a duty ends the process with its traceback, rather than leave it half alive.
-    finally:
-        for task in (duties, waiting):
-            task.cancel()
-        await asyncio.gather(duties, waiting, return_exceptions=True)

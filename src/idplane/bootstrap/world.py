@@ -1,4 +1,4 @@
-"""The real clock and entropy, and the value that carries all four ports."""
+"""The real clock and entropy, and the value that carries all ports."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from idplane.model.profile import Profile
 from idplane.ports.store import Store
+from idplane.ports.telemetry import NO_TELEMETRY, Telemetry
 from idplane.ports.world import Clock, Entropy, KeyCustody
 
 __all__ = ["SystemClock", "SystemEntropy", "World"]
@@ -57,3 +58,4 @@ class World:
     store: Store
     custody: KeyCustody
     profile: Profile
+    telemetry: Telemetry = NO_TELEMETRY

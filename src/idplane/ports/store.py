@@ -11,7 +11,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from idplane.ports.tree import LogSealer, LogTree
 
 __all__ = [
     "ABSENT",
@@ -24,6 +27,7 @@ __all__ = [
     "CommitRefused",
     "Delete",
     "Expect",
+    "Extend",
     "Listener",
     "Log",
     "Logged",
@@ -34,7 +38,9 @@ __all__ = [
     "RefusedBecause",
     "Require",
     "Store",
+    "StoredCheckpoint",
     "Trim",
+    "TrimChanges",
     "Versioned",
     "place_of",
 ]
@@ -57,6 +63,8 @@ class Collection(Generic[T]):
     columns: Mapping[str, Callable[[T], ColumnValue]] = field(default_factory=dict)
     subject: Callable[[T], str] | None = None
     """Who must hear of a change besides the key: a principal id or a resource id key."""
+    fed: bool = True
+    """Whether the feed tells of its changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +168,44 @@ class Trim(Generic[T]):
     limit: int
 
 
-Operation: TypeAlias = Put[object] | Delete[object] | Require[object] | Append[object] | Trim[object]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrimChanges:
+    """Remove at most `limit` of the feed's oldest rows, so that at least the last `keep` stay.
+
+    The feed's positions have no gaps: whoever asks for what comes after a position, and gets anything but the next one, has missed some.
+    """
+
+    keep: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A checkpoint of the tree over the logs, as it is stored; `note` is all that is signed."""
+
+    number: int
+    size: int
+    at: int
+    """Microseconds since the epoch."""
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extend:
+    """Add leaves to the tree over the logs (`ports.tree`): their entries, and the nodes that became complete.
+
+    Refused for its version when somebody else has added at `start`. The checkpoint takes the place of the last one if it has its
+    number. Feeds do not tell of it.
+    """
+
+    start: int
+    entries: bytes
+    nodes: Sequence[tuple[int, int, bytes]]
+    """Level, number, hash."""
+    checkpoint: StoredCheckpoint
+
+
+Operation: TypeAlias = Put[object] | Delete[object] | Require[object] | Append[object] | Trim[object] | TrimChanges | Extend
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +226,7 @@ class Batch:
         return bool(self.operations)
 
 
-_OPERATIONS = (Put, Delete, Require, Append, Trim)
+_OPERATIONS = (Put, Delete, Require, Append, Trim, TrimChanges, Extend)
 
 
 def _operation(one: object) -> Operation:
@@ -317,11 +362,24 @@ class Store(Reads, Protocol):
         """The feed's current end."""
         ...
 
+    def freshness(self) -> float:
+        """Seconds since this process last knew where the feed ends: how old what its listeners have been told may be."""
+        ...
+
     def subscribe(self, listener: Listener, /) -> Callable[[], None]:
         """Call `listener` with each commit's changes, before the commit is acknowledged; returns the way to stop.
 
         Listeners run on the event loop, are quick and never raise.
         """
+        ...
+
+    @property
+    def tree(self) -> LogTree:
+        """The tree over the logs."""
+        ...
+
+    def seal_logs(self, sealer: LogSealer, /) -> None:
+        """From now on, store a proof of `sealer` beside each record that is appended, and tell it of them."""
         ...
 
     async def close(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-__all__ = ["Clock", "Entropy", "KeyCustody"]
+from cryptography.hazmat.primitives.asymmetric import ec
+
+__all__ = ["Clock", "Entropy", "HeldKey", "KeyCustody"]
 
 
 class Clock(Protocol):
@@ -42,6 +44,11 @@ class KeyCustody(Protocol):
     `context` is bound into the seal: what was sealed for one place cannot be opened as another.
     """
 
+    @property
+    def key_id(self) -> str:
+        """The id of the key-encryption key that seals now, for people; each seal names the one that made it."""
+        ...
+
     def seal(self, plaintext: bytes, *, context: str) -> bytes:
         """Encrypt and authenticate."""
         ...
@@ -49,3 +56,21 @@ class KeyCustody(Protocol):
     def unseal(self, sealed: bytes, *, context: str) -> bytes:
         """The plaintext; raises `Failure(INTERNAL)` if the seal, the context or the key is not the right one."""
         ...
+
+    def new_authority_key(self) -> ec.EllipticCurvePrivateKey | None:
+        """A new P-256 key that is inside the custody and signs there, a `HeldKey`; None when the custody holds no keys of others.
+
+        Raises `Failure(UNAVAILABLE)`.
+        """
+        ...
+
+    def authority_key(self, reference: bytes, /) -> ec.EllipticCurvePrivateKey:
+        """A key that the custody holds; raises `Failure(INTERNAL)` when it holds none, `Failure(UNAVAILABLE)` when it cannot be asked."""
+        ...
+
+
+@runtime_checkable
+class HeldKey(Protocol):
+    """A private key that is inside a custody: what is stored of it is a reference."""
+
+    reference: bytes

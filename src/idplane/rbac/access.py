@@ -13,6 +13,7 @@ from idplane.model.ids import ResourceId
 from idplane.model.roles import AccessCall, Decision, Permission, Reason, RoleAssignment, RoleDefinition
 from idplane.ports.collections import DENY_ASSIGNMENTS, PRINCIPALS, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
 from idplane.ports.store import Change, Store
+from idplane.ports.telemetry import DECISION, NO_TELEMETRY, Telemetry
 from idplane.ports.world import Clock
 from idplane.rbac.builtin import BUILT_IN_ROLES
 from idplane.rbac.cache import FeedCache
@@ -57,8 +58,9 @@ class AccessControl:
     The clock is for conditions that look at the time; without one the time is absent, and they are not met.
     """
 
-    def __init__(self, *, store: Store, clock: Clock | None = None) -> None:
+    def __init__(self, *, store: Store, clock: Clock | None = None, telemetry: Telemetry = NO_TELEMETRY) -> None:
         self._store = store
+        self._telemetry = telemetry
         self._clock = clock
         self._principals: FeedCache[_Held] = FeedCache(limit=_PRINCIPALS_KEPT)
         self._denies: FeedCache[tuple[CompiledDeny, ...]] = FeedCache(limit=_SCOPES_KEPT)
@@ -86,6 +88,14 @@ class AccessControl:
 
         `attributes` are for conditions; those that are not given are absent.
         """
+        with self._telemetry.span(DECISION, data=data) as span:
+            decision = await self._decide(caller_ids, action, scope, data=data, attributes=attributes)
+            span.set(allowed=decision.allowed)
+        return decision
+
+    async def _decide(
+        self, caller_ids: frozenset[str], action: str, scope: ResourceId, *, data: bool, attributes: Attributes | None
+    ) -> Decision:
         held = await self._principals.get_all(caller_ids, self._load_principal)
         special = [one for one in held if one.special]
         place = await self._places.of(scope)

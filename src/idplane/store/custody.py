@@ -1,8 +1,4 @@
-"""Sealing at rest with a key that only a file beside the database holds.
-
-AES-256-GCM (NIST SP 800-38D) with a random 96-bit nonce for each seal and the context as associated data. A seal is a format byte,
-the nonce, and the ciphertext with its tag. Evolution rule: another format gets another first byte; old seals stay readable.
-"""
+"""Sealing at rest with a key that only a file beside the database holds, and with several keys at once while values move."""
 
 from __future__ import annotations
 
@@ -11,37 +7,38 @@ import binascii
 import contextlib
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from idplane.model.failure import Failure, FailureKind
-from idplane.ports.world import Entropy
+from idplane.ports.world import Entropy, KeyCustody
 from idplane.store.datafolder import DataFolderProblem, sync_folder
+from idplane.store.sealed import KEY_BYTES, DirectKey, Kind, key_of, not_opened
 
-__all__ = ["FileCustody"]
+__all__ = ["Custodies", "FileCustody", "read_private"]
 
-_FORMAT = b"\x01"
-_NONCE = 12
-_KEY = 32
-_HEADER = b"idplane key-encryption key 1\n"
+_FIRST_HEADER = b"idplane key-encryption key 1\n"
+_HEADER = b"idplane key-encryption key 2\n"
+_LARGEST = 4096
 
 
-class FileCustody:
-    """A `ports.world.KeyCustody` whose key is in a file that only its owner can read. Make one with `open`."""
+class FileCustody(DirectKey):
+    """A `ports.world.KeyCustody` whose key is in a file that only its owner can read. Make one with `open`.
 
-    def __init__(self, *, key: bytes, entropy: Entropy) -> None:
-        self._cipher = AESGCM(key)
-        self._entropy = entropy
+    A file's first line says in which format its key seals (`store.sealed`): what a program of an earlier version made, such a program
+    must be able to go on reading.
+    """
 
     @classmethod
-    def open(cls, path: Path, *, entropy: Entropy) -> FileCustody:
+    def open(cls, path: Path, *, entropy: Entropy, create: bool = True) -> FileCustody:
         """Read the key file, or create it with a new key; raises `DataFolderProblem` for one that is damaged or that others can read."""
         try:
-            if not path.exists():
+            if create and not path.exists():
                 _create(path, entropy)
-            return cls(key=_read(path), entropy=entropy)
+            key, first = _read(path)
+            return cls(key=key, kind=Kind.FILE, entropy=entropy, first_format=first)
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()
             raise DataFolderProblem(f"the key file {path} cannot be used: {reason}") from error
@@ -49,20 +46,73 @@ class FileCustody:
     def __repr__(self) -> str:
         return "FileCustody()"
 
+
+class Custodies:
+    """A `ports.world.KeyCustody` of several keys: the first one seals, and each opens what it sealed."""
+
+    def __init__(self, first: KeyCustody, further: Sequence[KeyCustody]) -> None:
+        self._first = first
+        self._all = (first, *further)
+
+    def __repr__(self) -> str:
+        return f"Custodies({self._first!r}, and {len(self._all) - 1} more)"
+
+    @property
+    def key_id(self) -> str:
+        """The id of the key that seals now."""
+        return self._first.key_id
+
     def seal(self, plaintext: bytes, *, context: str) -> bytes:
-        """Encrypt and authenticate, bound to `context`."""
-        nonce = self._entropy.bytes(_NONCE)
-        return _FORMAT + nonce + self._cipher.encrypt(nonce, plaintext, context.encode())
+        """Encrypt and authenticate with the first key."""
+        return self._first.seal(plaintext, context=context)
 
     def unseal(self, sealed: bytes, *, context: str) -> bytes:
-        """The plaintext; raises `Failure(INTERNAL)` when the format, seal, context or key is not the right one."""
-        nonce = sealed[1 : 1 + _NONCE]
-        try:
-            if sealed[:1] != _FORMAT or len(nonce) != _NONCE:
-                raise InvalidTag
-            return self._cipher.decrypt(nonce, sealed[1 + _NONCE :], context.encode())
-        except InvalidTag as error:
-            raise Failure(FailureKind.INTERNAL, "a sealed value could not be opened") from error
+        """The plaintext, by whichever key sealed it; raises `Failure(INTERNAL)` if none did, `Failure(UNAVAILABLE)` if one cannot be asked."""
+        named = key_of(sealed)
+        # The key that the seal names comes first; a passphrase's key has another name after each change of its salt.
+        for custody in sorted(self._all, key=lambda one: one.key_id != named):
+            try:
+                return custody.unseal(sealed, context=context)
+            except Failure as failure:
+                if failure.kind is not FailureKind.INTERNAL:
+                    raise
+        raise not_opened()
+
+    def new_authority_key(self) -> ec.EllipticCurvePrivateKey | None:
+        """The first custody's."""
+        return self._first.new_authority_key()
+
+    def authority_key(self, reference: bytes, /) -> ec.EllipticCurvePrivateKey:
+        """The key, from whichever custody holds it; raises the last one's `Failure` if none does."""
+        last = not_opened()
+        for custody in self._all:
+            try:
+                return custody.authority_key(reference)
+            except Failure as failure:
+                last = failure
+        raise last
+
+
+def read_private(path: Path, what: str) -> bytes:
+    """A file that holds a secret; raises `DataFolderProblem` when others can read it, belongs to somebody else, or is too large.
+
+    `what` names it in the refusal: "key file".
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with os.fdopen(file, "rb") as source:
+            status = os.fstat(source.fileno())
+            content = source.read(_LARGEST + 1)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise DataFolderProblem(f"the {what} {path} cannot be used: {reason}") from error
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise DataFolderProblem(f"others can read the {what} {path}: make it private with chmod 600")
+    if status.st_uid not in {os.geteuid(), 0}:
+        raise DataFolderProblem(f"the {what} {path} belongs to another user")
+    if len(content) > _LARGEST:
+        raise DataFolderProblem(f"the {what} {path} is too large: it may have {_LARGEST} bytes")
+    return content
 
 
 def _create(path: Path, entropy: Entropy) -> None:
@@ -71,7 +121,7 @@ def _create(path: Path, entropy: Entropy) -> None:
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(file, "wb") as out:
-            out.write(_HEADER + base64.b64encode(entropy.bytes(_KEY)) + b"\n")
+            out.write(_HEADER + base64.b64encode(entropy.bytes(KEY_BYTES)) + b"\n")
             out.flush()
             os.fsync(out.fileno())
         # Unlike a rename, a link never replaces: of two processes that start at once, both use the first one's key.
@@ -82,21 +132,17 @@ def _create(path: Path, entropy: Entropy) -> None:
     sync_folder(path.parent)
 
 
-def _read(path: Path) -> bytes:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    with os.fdopen(file, "rb") as source:
-        status = os.fstat(source.fileno())
-        text = source.read(1024)
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        raise DataFolderProblem(f"others can read the key file {path}: make it private with chmod 600")
-    if status.st_uid not in {os.geteuid(), 0}:
-        raise DataFolderProblem(f"the key file {path} belongs to another user")
+def _read(path: Path) -> tuple[bytes, bool]:
+    """The key, and whether it seals in the first format."""
+    text = read_private(path, "key file")
+    first = text.startswith(_FIRST_HEADER)
+    header = _FIRST_HEADER if first else _HEADER
     try:
-        key = base64.b64decode(text.removeprefix(_HEADER).strip(), validate=True)
+        key = base64.b64decode(text.removeprefix(header).strip(), validate=True)
     except binascii.Error:
         key = b""
-    if not text.startswith(_HEADER) or len(key) != _KEY:
+    if not text.startswith(header) or len(key) != KEY_BYTES:
         raise DataFolderProblem(
             f"the key file {path} is damaged: restore it from a backup, the database is of no use without it"
         )
-    return key
+    return key, first

@@ -12,18 +12,36 @@ from itertools import chain
 from typing import TypeAlias, assert_never
 
 from idplane.model.failure import Failure, FailureKind
-from idplane.ports.store import Append, Batch, Collection, ColumnValue, Delete, Expect, Log, Operation, Put, Require, Trim
+from idplane.ports.store import (
+    Append,
+    Batch,
+    Collection,
+    ColumnValue,
+    Delete,
+    Expect,
+    Extend,
+    Log,
+    Operation,
+    Put,
+    Require,
+    Trim,
+    TrimChanges,
+)
+from idplane.ports.tree import LogSealer
 from idplane.store.codec import encode
-from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters, Query
+from idplane.store.log_tree import TreeQuery, extension_queries
+from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters, Query, feed_trim
 
 __all__ = [
     "AppendRow",
     "DeleteRecord",
+    "ExtendTree",
     "Plan",
     "PutRecord",
     "RequireRecord",
     "Step",
     "Tables",
+    "TrimFeed",
     "TrimLog",
     "Written",
     "findable",
@@ -68,8 +86,10 @@ class PutRecord:
         return self.table.update, (*self.parameters, self.expect)
 
     @property
-    def written(self) -> Written:
-        """What the feed is told."""
+    def written(self) -> Written | None:
+        """What the feed is told, if anything."""
+        if not self.table.fed:
+            return None
         return Written(collection=self.table.name, key=self.key, subject=self.subject, deleted=False)
 
 
@@ -91,8 +111,10 @@ class DeleteRecord:
             return self.table.delete, (self.key,)
         return self.table.delete_version, (self.key, self.version)
 
-    def written(self, doc: str) -> Written:
-        """What the feed is told; `doc` is the document that was removed."""
+    def written(self, doc: str) -> Written | None:
+        """What the feed is told, if anything; `doc` is the document that was removed."""
+        if not self.table.fed:
+            return None
         subject = self.subject
         if subject is None and self.subject_of is not None:
             subject = self.subject_of(self.table.decode(doc))
@@ -128,10 +150,15 @@ class RequireRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppendRow:
-    """Add one event; `parameters` are doc and columns."""
+    """Add one event; `parameters` are doc, seal and columns."""
 
     table: LogTable[object]
     parameters: Parameters
+
+    @property
+    def doc(self) -> str:
+        """The document."""
+        return str(self.parameters[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,9 +175,30 @@ class TrimLog:
         return (self.table.mark, (self.before,)), (self.table.trim, (self.before, self.limit))
 
 
-_NOISY = (PutRecord, DeleteRecord, TrimLog)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrimFeed:
+    """Remove the oldest rows of the feed."""
+
+    text: str
+    keep: int
+    limit: int
+
+    @property
+    def queries(self) -> tuple[Query, ...]:
+        """The statement."""
+        return ((self.text, (self.keep, self.limit)),)
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendTree:
+    """Add to the tree over the logs."""
+
+    queries: tuple[TreeQuery, ...]
+
+
+_NOISY = (PutRecord, DeleteRecord, TrimLog, TrimFeed, ExtendTree)
 _RECORDS = (PutRecord, DeleteRecord, RequireRecord)
-Step: TypeAlias = PutRecord | DeleteRecord | RequireRecord | AppendRow | TrimLog
+Step: TypeAlias = PutRecord | DeleteRecord | RequireRecord | AppendRow | TrimLog | TrimFeed | ExtendTree
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +236,8 @@ class Tables:
         self._dialect = dialect
         self._collections: dict[str, CollectionTable[object]] = {}
         self._logs: dict[str, LogTable[object]] = {}
+        self.sealer: LogSealer | None = None
+        """Who seals what is appended, and hears of it."""
 
     def collection(self, collection: Collection[object]) -> CollectionTable[object]:
         """The table of a collection."""
@@ -218,11 +268,20 @@ class Tables:
             case Append():
                 log = self.log(one.log)
                 columns = (_column(get(one.event)) for _, get in log.columns)
-                return AppendRow(table=log, parameters=(encode(one.event), *columns))
-            case Trim():
-                return TrimLog(table=self.log(one.log), before=one.before, limit=one.limit)
+                doc = encode(one.event)
+                seal = None if self.sealer is None else self.sealer.seal(log.name, doc)
+                return AppendRow(table=log, parameters=(doc, seal, *columns))
+            case Trim() | TrimChanges():
+                return self._trim(one)
+            case Extend():
+                return ExtendTree(extension_queries(one, self._dialect))
             case _:
                 assert_never(one)
+
+    def _trim(self, one: Trim[object] | TrimChanges) -> Step:
+        if isinstance(one, TrimChanges):
+            return TrimFeed(text=feed_trim(self._dialect), keep=one.keep, limit=one.limit)
+        return TrimLog(table=self.log(one.log), before=one.before, limit=one.limit)
 
     def _delete(self, one: Delete[object]) -> Step:
         table, key = self.collection(one.collection), _text(one.key)
@@ -245,15 +304,16 @@ class Tables:
         )
 
 
-def log_statements(rows: Sequence[AppendRow]) -> Iterator[Query]:
-    """The fewest statements that append all rows, each log in the order given."""
+def log_statements(rows: Sequence[AppendRow]) -> Iterator[tuple[Query, Sequence[AppendRow]]]:
+    """The fewest statements that append all rows, each log in the order given, and the rows that each one appends."""
     tables = {row.table.name: row.table for row in rows}
     for name, table in tables.items():
-        entries = [row.parameters for row in rows if row.table.name == name]
+        entries = [row for row in rows if row.table.name == name]
         done = 0
         for size in _CHUNKS:
             while len(entries) - done >= size:
-                yield table.insert(size), tuple(chain.from_iterable(entries[done : done + size]))
+                some = entries[done : done + size]
+                yield (table.insert(size), tuple(chain.from_iterable(row.parameters for row in some))), some
                 done += size
 
 

@@ -29,23 +29,28 @@ from idplane.ports.store import (
     RefusedBecause,
     Versioned,
 )
+from idplane.ports.tree import LogSealer
 from idplane.ports.world import Clock
 from idplane.store.listeners import Listeners
+from idplane.store.log_tree import SqlLogTree
 from idplane.store.plan import (
     AppendRow,
     DeleteRecord,
+    ExtendTree,
     Plan,
     PutRecord,
     RequireRecord,
     Tables,
+    TrimFeed,
     TrimLog,
     Written,
     findable,
     log_statements,
 )
-from idplane.store.postgres_connections import ERRORS, LOST, Connections, connect, failure_of, hang_up
-from idplane.store.postgres_feed import CHANNEL, PostgresFeed, read_changes
-from idplane.store.schema import SCHEMA_VERSION_TABLE, migrations, outstanding
+from idplane.store.postgres_connections import ERRORS, LOST, Address, Connections, failure_of
+from idplane.store.postgres_feed import CHANNEL, FEED_END, PostgresFeed, read_changes
+from idplane.store.postgres_schema import migrate
+from idplane.store.schema import Migration, migrations
 from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters
 
 __all__ = ["PostgresStore"]
@@ -54,9 +59,6 @@ T = TypeVar("T")
 
 _CONNECTIONS = 8
 _BEAT_SECONDS = 1.0
-_MIGRATING = 7163812340178
-"""Advisory lock: replicas that start together migrate one after the other."""
-_END = "select position from feed_end"
 _BEGIN = "begin; select position from feed_end for update"
 _FEED = f"""
 with feed as (update feed_end set position = position + cardinality($1::text[]) returning position),
@@ -80,27 +82,37 @@ class PostgresStore:
         self._listeners = listeners
         self._feed = feed
         self._tables = Tables(Dialect.POSTGRESQL)
+        self.tree = SqlLogTree(Dialect.POSTGRESQL, connections.fetch, self._horizon)
+        """The tree over the logs."""
         self._commits: set[asyncio.Task[int]] = set()
         self._closed = False
         self._following = asyncio.ensure_future(feed.follow(beat))
 
     @classmethod
     async def open(
-        cls, url: str, *, clock: Clock, connections: int = _CONNECTIONS, beat_seconds: float = _BEAT_SECONDS
+        cls,
+        address: str | Address,
+        *,
+        clock: Clock,
+        connections: int = _CONNECTIONS,
+        beat_seconds: float = _BEAT_SECONDS,
+        schema: Sequence[Migration] | None = None,
     ) -> PostgresStore:
         """Connect, bring the schema up to date and follow the feed.
 
-        `beat_seconds` is how often the feed is read even if no notification came. Raises `Failure(UNAVAILABLE)` when the server cannot be
-        reached or the database belongs to a newer program.
+        `beat_seconds` is how often the feed is read even if no notification came; `schema` are the migrations of another program than
+        this one. Raises `Failure(UNAVAILABLE)` when the server cannot be
+        reached or the database is too new for this program.
         """
+        address = address if isinstance(address, Address) else Address(url=address)
         try:
-            await _migrate(url, clock)
+            await migrate(address, clock, migrations("postgres") if schema is None else schema)
         except ERRORS as error:
             raise failure_of(error) from error
-        pool = Connections(url, limit=connections)
+        pool = Connections(address, limit=connections)
         listeners = Listeners()
-        ((end,),) = await pool.fetch(_END)
-        feed = PostgresFeed(url, pool, listeners, clock=clock, heard=end)
+        ((end,),) = await pool.fetch(FEED_END)
+        feed = PostgresFeed(address, pool, listeners, clock=clock, heard=end)
         await feed.listen()
         return cls(pool, feed, listeners, beat=beat_seconds)
 
@@ -211,12 +223,20 @@ class PostgresStore:
 
     async def position(self) -> int:
         """The feed's current end."""
-        ((end,),) = await self._connections.fetch(_END)
+        ((end,),) = await self._connections.fetch(FEED_END)
         return int(end)
+
+    def freshness(self) -> float:
+        """Since the feed was last read to its end; infinite once changes were missed for good."""
+        return self._feed.age
 
     def subscribe(self, listener: Listener, /) -> Callable[[], None]:
         """Hear of every commit: of this store before it is acknowledged, of other replicas as soon as the database tells."""
         return self._listeners.add(listener)
+
+    def seal_logs(self, sealer: LogSealer, /) -> None:
+        """Seal what is appended from now on."""
+        self._tables.sealer = sealer
 
     async def close(self) -> None:
         """Settle what was submitted, then disconnect. Closing twice is fine."""
@@ -249,21 +269,30 @@ class PostgresStore:
             raise failure_of(error) from error
         return cast("list[Any]", rows)
 
+    async def _horizon(self, log: str, text: str) -> list[Any]:
+        return await self._in_turn(log, text, ())
+
     async def _commit(self, plan: Plan) -> int:
         appends = plan.appends
         try:
             if appends is not None and len(appends) == 1:
                 async with self._connections.held() as connection:
-                    await _append(connection, appends)  # one statement is a transaction of its own
+                    appended = await _append(connection, appends)  # one statement is a transaction of its own
+                self._tell_appended(appended)
                 return self._feed.heard
             async with self._begun(plan) as connection:
-                changes = await _transact(connection, plan)
+                changes, appended = await _transact(connection, plan)
         except ERRORS as error:
             raise failure_of(error) from error
+        self._tell_appended(appended)
         if changes:
             await self._feed.hear_own(changes)
             return changes[-1].position
         return self._feed.heard
+
+    def _tell_appended(self, rows: Sequence[tuple[str, int, str]]) -> None:
+        if rows and self._tables.sealer is not None:
+            self._tables.sealer.appended(rows)
 
     @contextlib.asynccontextmanager
     async def _begun(self, plan: Plan) -> AsyncIterator[Any]:
@@ -283,35 +312,22 @@ class PostgresStore:
                 return
 
 
-async def _migrate(url: str, clock: Clock) -> None:
-    connection = await connect(url)
-    try:
-        async with connection.transaction():
-            await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATING)
-            await connection.execute(SCHEMA_VERSION_TABLE)
-            applied = await connection.fetchval("select coalesce(max(version), 0) from schema_version")
-            for one in outstanding(migrations("postgres"), applied):
-                await connection.execute(one.sql)
-                values = (one.version, one.name, clock.now().isoformat())
-                await connection.execute("insert into schema_version values ($1, $2, $3)", *values)
-    finally:
-        await hang_up(connection)
-
-
-async def _transact(connection: Any, plan: Plan) -> tuple[Change, ...]:
-    """Apply the steps in the transaction that was begun; raises `CommitRefused` with everything rolled back."""
+async def _transact(connection: Any, plan: Plan) -> tuple[tuple[Change, ...], list[tuple[str, int, str]]]:
+    """Apply the steps in the transaction that was begun: the changes, and what was appended where. Raises `CommitRefused` with everything rolled back."""
     try:
         written: list[Written] = []
         rows: list[AppendRow] = []
         for step in plan.steps:
             if isinstance(step, AppendRow):
                 rows.append(step)
-            elif isinstance(step, TrimLog):
+            elif isinstance(step, TrimLog | TrimFeed):
                 for text, parameters in step.queries:
                     await connection.execute(text, *parameters)
+            elif isinstance(step, ExtendTree):
+                await _extend(connection, step)
             elif (one := await _step(connection, step)) is not None:
                 written.append(one)
-        await _append(connection, rows)
+        appended = await _append(connection, rows)
         changes = await _feed(connection, written)
         await connection.execute("commit")
     except BaseException:
@@ -319,7 +335,7 @@ async def _transact(connection: Any, plan: Plan) -> tuple[Change, ...]:
             with contextlib.suppress(*ERRORS):
                 await connection.execute("rollback")
         raise
-    return changes
+    return changes, appended
 
 
 async def _step(connection: Any, step: PutRecord | DeleteRecord | RequireRecord) -> Written | None:
@@ -348,9 +364,19 @@ async def _step(connection: Any, step: PutRecord | DeleteRecord | RequireRecord)
             assert_never(step)
 
 
-async def _append(connection: Any, rows: Sequence[AppendRow]) -> None:
-    for text, parameters in log_statements(rows):
-        await connection.execute(text, *parameters)
+async def _extend(connection: Any, step: ExtendTree) -> None:
+    for text, parameters, needed in step.queries:
+        if not await connection.fetch(text, *parameters) and needed:
+            raise CommitRefused(RefusedBecause.VERSION, "log_entries", "")
+
+
+async def _append(connection: Any, rows: Sequence[AppendRow]) -> list[tuple[str, int, str]]:
+    """Append, and say where: log, position, document."""
+    appended: list[tuple[str, int, str]] = []
+    for (text, parameters), some in log_statements(rows):
+        positions = await connection.fetch(text, *parameters)
+        appended += ((row.table.name, at[0], row.doc) for at, row in zip(positions, some, strict=True))
+    return appended
 
 
 async def _feed(connection: Any, written: Sequence[Written]) -> tuple[Change, ...]:

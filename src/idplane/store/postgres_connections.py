@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
 
 from idplane.model.failure import Failure, FailureKind
 
-__all__ = ["ERRORS", "LOST", "Connections", "connect", "failure_of", "hang_up"]
+__all__ = ["ERRORS", "LOST", "Address", "Connections", "connect", "failure_of", "hang_up"]
 
 LOST = (
     OSError,
@@ -28,8 +29,7 @@ LOST = (
 ERRORS = (*LOST, asyncpg.PostgresError, TimeoutError)
 """Everything that asyncpg raises for reasons outside the program."""
 
-_CONNECT_SECONDS = 5.0
-_COMMAND_SECONDS = 30.0
+_HANG_UP_SECONDS = 5.0
 _SETTINGS = {
     "application_name": "idplane",
     # A replica that stops in the middle of a commit must not stop the others for good.
@@ -39,6 +39,16 @@ _SETTINGS = {
 }
 # What is acknowledged must survive a crash of the server, whatever the server's default; stricter settings than "on" stay.
 _DURABLE = "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where the database is, and how long it may take to answer."""
+
+    url: str = field(repr=False)
+    """May hold a password."""
+    connect_seconds: float = 5.0
+    statement_seconds: float = 30.0
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -54,12 +64,12 @@ def failure_of(error: BaseException) -> Failure:
     return failure
 
 
-async def connect(url: str) -> Any:
-    """A new connection, set up for the store; raises what asyncpg raises."""
+async def connect(address: Address, *, hurried: bool = True) -> Any:
+    """A new connection, set up for the store; raises what asyncpg raises. One that is not `hurried` may take its time over statements."""
     connection = await asyncpg.connect(
-        url,
-        timeout=_CONNECT_SECONDS,
-        command_timeout=_COMMAND_SECONDS,
+        address.url,
+        timeout=address.connect_seconds,
+        command_timeout=address.statement_seconds if hurried else None,
         statement_cache_size=512,
         max_cached_statement_lifetime=0,
         server_settings=_SETTINGS,
@@ -75,7 +85,7 @@ async def connect(url: str) -> Any:
 async def hang_up(connection: Any) -> None:
     """Close a connection with a word to the server, or without one if it does not listen."""
     try:
-        await connection.close(timeout=_CONNECT_SECONDS)
+        await connection.close(timeout=_HANG_UP_SECONDS)
     except ERRORS:
         connection.terminate()
 
@@ -83,8 +93,8 @@ async def hang_up(connection: Any) -> None:
 class Connections:
     """At most `limit` connections, opened when needed, kept until they break or `close`."""
 
-    def __init__(self, url: str, *, limit: int) -> None:
-        self._url = url
+    def __init__(self, address: Address, *, limit: int) -> None:
+        self._address = address
         self._free = asyncio.Semaphore(limit)
         self._idle: list[Any] = []
         self._closed = False
@@ -95,10 +105,11 @@ class Connections:
         async with self._free:
             if self._closed:
                 raise Failure(FailureKind.UNAVAILABLE, "the store is closed")
-            connection = self._pick() or await connect(self._url)
+            connection = self._pick() or await connect(self._address)
             try:
                 yield connection
-            except LOST:
+            except (*LOST, TimeoutError):
+                # One that did not answer in time may never: another one finds out sooner whether the server is there.
                 connection.terminate()
                 raise
             finally:

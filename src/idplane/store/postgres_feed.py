@@ -15,12 +15,13 @@ from idplane.model.failure import Failure
 from idplane.ports.store import Change
 from idplane.ports.world import Clock
 from idplane.store.listeners import Listeners
-from idplane.store.postgres_connections import ERRORS, Connections, connect, hang_up
+from idplane.store.postgres_connections import ERRORS, Address, Connections, connect, hang_up
 from idplane.store.tables import FEED_COLUMNS
 
-__all__ = ["CHANNEL", "PostgresFeed", "read_changes"]
+__all__ = ["CHANNEL", "FEED_END", "PostgresFeed", "read_changes"]
 
 CHANNEL = "idplane_changes"
+FEED_END = "select position from feed_end"
 
 _READ = f"select {FEED_COLUMNS} from changes where position > $1 order by position limit $2"  # noqa: S608 - constants only
 _PAGE = 1000
@@ -38,12 +39,14 @@ async def read_changes(connections: Connections, after: int, limit: int) -> tupl
 class PostgresFeed:
     """Tells the listeners of changes up to `heard`, strictly in order of position."""
 
-    def __init__(self, url: str, connections: Connections, listeners: Listeners, *, clock: Clock, heard: int) -> None:
+    def __init__(self, address: Address, connections: Connections, listeners: Listeners, *, clock: Clock, heard: int) -> None:
         self.heard = heard
         """Position up to which the listeners know everything."""
         self.heard_at = clock.monotonic()
         """When that was last known to be the end, on the clock's monotonic scale: its age bounds how stale this replica is."""
-        self._url = url
+        self.broken = False
+        """Whether changes were missed for good: nothing short of a new start can tell what else is no longer so."""
+        self._address = address
         self._connections = connections
         self._listeners = listeners
         self._clock = clock
@@ -51,12 +54,17 @@ class PostgresFeed:
         self._news = asyncio.Event()
         self._listening: Any = None
 
+    @property
+    def age(self) -> float:
+        """Seconds since the feed's end was known; infinite when changes were removed from it that the listeners were never told."""
+        return float("inf") if self.broken else self._clock.monotonic() - self.heard_at
+
     async def listen(self) -> None:
         """Make sure that a connection hears notifications; quietly gives up until the next beat when the server is away."""
         if self._listening is not None and not self._listening.is_closed():
             return
         with contextlib.suppress(*ERRORS):
-            self._listening = await connect(self._url)
+            self._listening = await connect(self._address)
             await self._listening.add_listener(CHANNEL, self._notified)
             # What was committed before the first notification could come.
             self._news.set()
@@ -94,10 +102,19 @@ class PostgresFeed:
             while to is None or self.heard < to:
                 asked_at = self._clock.monotonic()
                 rows = await read_changes(self._connections, self.heard, _PAGE)
+                if await self._is_elsewhere(rows):
+                    self.broken = True
                 self._tell(rows)
                 if len(rows) < _PAGE:
                     self.heard_at = asked_at
                     return
+
+    async def _is_elsewhere(self, rows: Sequence[Change]) -> bool:
+        """Whether the feed does not go on from what was heard: trimmed beyond it, or one of another life of the database."""
+        if rows:
+            return rows[0].position != self.heard + 1
+        ((end,),) = await self._connections.fetch(FEED_END)
+        return int(end) < self.heard
 
     async def hear_own(self, changes: Sequence[Change]) -> None:
         """Tell a commit of this process, after whatever other replicas committed before it."""

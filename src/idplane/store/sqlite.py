@@ -27,8 +27,10 @@ from idplane.ports.store import (
     Page,
     Versioned,
 )
+from idplane.ports.tree import LogSealer
 from idplane.ports.world import Clock
 from idplane.store.listeners import Listeners
+from idplane.store.log_tree import SqlLogTree
 from idplane.store.plan import Tables, findable
 from idplane.store.sqlite_connection import FEED_END, empty_database, failure_of, migrate, open_reader, open_writer
 from idplane.store.sqlite_writer import SqliteWriter
@@ -58,7 +60,9 @@ class SqliteStore:
         self._reading = reader
         self._tables = Tables(Dialect.SQLITE)
         self._listeners = Listeners()
-        self._writer = SqliteWriter(writer, self._listeners)
+        self._writer = SqliteWriter(writer, self._listeners, self._tables)
+        self.tree = SqlLogTree(Dialect.SQLITE, self._fetch)
+        """The tree over the logs."""
         self._closed = False
         self._discard = weakref.finalize(self, shutil.rmtree, discard, ignore_errors=True) if discard else None
 
@@ -189,9 +193,17 @@ class SqliteStore:
         """The feed's current end."""
         return int(self._rows(FEED_END, ())[0][0])
 
+    def freshness(self) -> float:
+        """Nothing: this process makes every change itself."""
+        return 0.0
+
     def subscribe(self, listener: Listener, /) -> Callable[[], None]:
         """Hear of every commit of this store before it is acknowledged."""
         return self._listeners.add(listener)
+
+    def seal_logs(self, sealer: LogSealer, /) -> None:
+        """Seal what is appended from now on."""
+        self._tables.sealer = sealer
 
     async def close(self) -> None:
         """Settle what was submitted, then let go of the file. Closing twice is fine; anything else afterwards is `UNAVAILABLE`."""
@@ -212,6 +224,12 @@ class SqliteStore:
             return []
         try:
             # All at once, so that no read transaction stays open and keeps the log from being folded back.
+            return self._reading.execute(text, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+
+    async def _fetch(self, text: str, parameters: tuple[object, ...]) -> list[Any]:
+        try:
             return self._reading.execute(text, parameters).fetchall()
         except sqlite3.Error as error:
             raise self._failure(error) from error

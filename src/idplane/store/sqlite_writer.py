@@ -20,7 +20,19 @@ from typing import TypeAlias, assert_never
 from idplane.model.failure import Failure, FailureKind
 from idplane.ports.store import Change, CommitRefused, RefusedBecause
 from idplane.store.listeners import Listeners
-from idplane.store.plan import AppendRow, DeleteRecord, Plan, PutRecord, RequireRecord, TrimLog, Written, log_statements
+from idplane.store.plan import (
+    AppendRow,
+    DeleteRecord,
+    ExtendTree,
+    Plan,
+    PutRecord,
+    RequireRecord,
+    Tables,
+    TrimFeed,
+    TrimLog,
+    Written,
+    log_statements,
+)
 from idplane.store.sqlite_connection import FEED_END, failure_of, refusal_of
 
 __all__ = ["SqliteWriter"]
@@ -61,9 +73,12 @@ class _Stop:
 class SqliteWriter:
     """Owns the writing connection and its thread. `submit` and `stop` are called on the event loop."""
 
-    def __init__(self, connection: sqlite3.Connection, listeners: Listeners) -> None:
+    def __init__(self, connection: sqlite3.Connection, listeners: Listeners, tables: Tables) -> None:
         self._connection = connection
         self._listeners = listeners
+        self._tables = tables
+        self._appended: list[tuple[str, int, str]] = []
+        """Log, position and document of what this transaction has appended so far."""
         self._queue: SimpleQueue[_Work | _Stop] = SimpleQueue()
         self._position = _feed_end(connection)
         self._size_before = 0
@@ -90,7 +105,8 @@ class SqliteWriter:
             self._size_before = len(group)
             if group:
                 self._commit(group)
-                _call(group[0].future.get_loop(), self._settle, group)
+                appended, self._appended = self._appended, []
+                _call(group[0].future.get_loop(), self._settle, group, appended)
             if stop is not None:
                 _call(stop.future.get_loop(), _finish, stop.future)
                 return
@@ -141,7 +157,7 @@ class SqliteWriter:
 
     def _transact(self, group: Sequence[_Work]) -> None:
         execute = self._connection.execute
-        start = self._position
+        start, appended = self._position, len(self._appended)
         for one in group:
             one.error = None
         execute("begin immediate")
@@ -154,6 +170,7 @@ class SqliteWriter:
                 execute("commit")
         except BaseException:
             self._position = start
+            del self._appended[appended:]
             raise
 
     def _alone(self, one: _Work) -> None:
@@ -214,9 +231,11 @@ class SqliteWriter:
         for step in one.plan.steps:
             if isinstance(step, AppendRow):
                 rows.append(step)  # nothing refers to a log row, so they go last, together
-            elif isinstance(step, TrimLog):
+            elif isinstance(step, TrimLog | TrimFeed):
                 for query in step.queries:
                     self._connection.execute(*query)
+            elif isinstance(step, ExtendTree):
+                self._extend(step)
             elif (written := self._step(step)) is not None:
                 self._feed(one, written)
         self._append(rows)
@@ -245,9 +264,17 @@ class SqliteWriter:
             case _:
                 assert_never(step)
 
+    def _extend(self, step: ExtendTree) -> None:
+        for text, parameters, needed in step.queries:
+            if not self._connection.execute(text, parameters).fetchall() and needed:
+                raise CommitRefused(RefusedBecause.VERSION, "log_entries", "")
+
     def _append(self, rows: Sequence[AppendRow]) -> None:
-        for text, parameters in log_statements(rows):
-            self._connection.execute(text, parameters)
+        for (text, parameters), some in log_statements(rows):
+            last = self._connection.execute(text, parameters).lastrowid
+            if self._tables.sealer is not None and last is not None:
+                first = last - len(some) + 1
+                self._appended += ((row.table.name, number, row.doc) for number, row in enumerate(some, first))
 
     def _feed(self, one: _Work, written: Written) -> None:
         values = (written.collection, written.key, written.subject, int(written.deleted))
@@ -264,7 +291,9 @@ class SqliteWriter:
             )
         )
 
-    def _settle(self, group: Sequence[_Work]) -> None:
+    def _settle(self, group: Sequence[_Work], appended: Sequence[tuple[str, int, str]]) -> None:
+        if appended and self._tables.sealer is not None:
+            self._tables.sealer.appended(appended)
         for one in group:
             self._listeners.tell(one.changes)
             if one.future.done():

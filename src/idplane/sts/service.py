@@ -32,6 +32,7 @@ from idplane.model.values import JsonObject
 from idplane.ports.collections import SIGN_INS
 from idplane.ports.issuers import IssuerDocuments
 from idplane.ports.store import Append, Batch, CommitRefused, Store, Versioned
+from idplane.ports.telemetry import NO_TELEMETRY, SIGN, TOKENS_ISSUED, TOKENS_REFUSED, Telemetry
 from idplane.ports.world import Clock, Entropy
 from idplane.rbac import Groups
 from idplane.sts.claims import BACKDATED, Opaque, Standing, TokenFacts, access_claims
@@ -45,7 +46,7 @@ from idplane.sts.projected import ProjectedTokens, TokenKeys
 from idplane.sts.recent import RecentReads, Records
 from idplane.sts.records import Attempt, issued, refused
 from idplane.sts.remembered import Decision, Remembered
-from idplane.sts.requests import Endpoint, IssuedToken, TokenRequest, UserReply
+from idplane.sts.requests import DEVICE_CODE_GRANT, Endpoint, IssuedToken, TokenRequest, UserReply
 from idplane.sts.scopes import declared_capabilities
 from idplane.sts.tenants import ANY_TENANT, find_tenant
 from idplane.sts.user_claims import UserFacts, id_claims, user_access_claims
@@ -94,7 +95,9 @@ class TokenService:
         authenticator: OwnTokens,
         documents: IssuerDocuments,
         grants: Mapping[str, Grant] = GRANTS,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
+        self._telemetry = telemetry
         self._store = store
         self._ring = ring
         self._audiences = audiences
@@ -119,6 +122,15 @@ class TokenService:
         SCOPE_INVALID, AUDIENCE_UNKNOWN; for users DEVICE_CODE_*, REFRESH_TOKEN_*, USER_* and PASSWORD_GRANT; UNAVAILABLE, STORAGE_FULL
         and INTERNAL for what is not the client's doing.
         """
+        try:
+            token = await self._issue(request, call)
+        except Failure as failure:
+            self._telemetry.count(TOKENS_REFUSED, reason=failure.kind.name.lower())
+            raise
+        self._telemetry.count(TOKENS_ISSUED, grant=_proof(request))
+        return token
+
+    async def _issue(self, request: TokenRequest, call: Call) -> IssuedToken:
         if request.grant_type in USER_GRANTS:
             return await self._issue_to_user(request, call)
         if request.tenant.lower() in ANY_TENANT:
@@ -147,7 +159,7 @@ class TokenService:
 
     async def _by_memory(self, request: TokenRequest, call: Call) -> IssuedToken | None:
         """A token by a decision that was made before, if there is one and it still holds (`remembered`)."""
-        decision = self._remembered.recall(request, self._clock.now())
+        decision = self._remembered.recall(request, call, self._clock.now())
         if decision is None:
             return None
         attempt = Attempt(request=request, call=call, tenant=decision.tenant.value)
@@ -202,7 +214,7 @@ class TokenService:
         grant = grant_named(request.grant_type, self._grants)
         attempt.principal = await self._clients.principal(records, request, tenant.value)
         attempt.client = await self._clients.authenticate(records, request, tenant.value, attempt.principal, self._clock.now())
-        entitlement = await entitle(records, attempt.client)
+        entitlement = await entitle(records, attempt.client, attempt.call)
         attempt.entitled(entitlement)
         return await self._aimed(attempt, grant, Decision.of(tenant, entitlement))
 
@@ -228,7 +240,8 @@ class TokenService:
     async def _signed(self, facts: TokenFacts, claims: JsonObject, attempt: Attempt, requirements: Batch) -> IssuedToken:
         """Phases 6 to 8; raises `CommitRefused` when the requirements no longer hold."""
         await self._ring.refresh()
-        signed = self._ring.sign(SigningPermit(claims=claims, token_version=facts.audience.token_version))
+        with self._telemetry.span(SIGN, purpose="token"):
+            signed = self._ring.sign(SigningPermit(claims=claims, token_version=facts.audience.token_version))
         record = issued(attempt, facts, signed.kid, self._clock.now())
         await self._store.commit(requirements + Batch.of(Append(log=SIGN_INS, event=record)))
         return IssuedToken(
@@ -319,3 +332,10 @@ class TokenService:
             client_info=client_info(facts) if attempt.request.client_info else None,
         )
         return replace(token, user=reply)
+
+
+def _proof(request: TokenRequest) -> str:
+    """How the client proved itself, in the words of `TOKENS_ISSUED`."""
+    if request.grant_type in USER_GRANTS:
+        return "device_code" if request.grant_type == DEVICE_CODE_GRANT else "refresh_token"
+    return "client_secret" if request.client_secret is not None else "client_assertion"

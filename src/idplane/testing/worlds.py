@@ -9,11 +9,8 @@ import itertools
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from idplane.model.failure import Failure, FailureKind
 from idplane.ports.world import Clock
+from idplane.store.sealed import DirectKey, Kind
 from idplane.store.sqlite import SqliteStore
 
 __all__ = ["FakeClock", "MemoryCustody", "SeededEntropy", "memory_store"]
@@ -82,24 +79,12 @@ class SeededEntropy:
         return str(uuid.UUID(bytes=self.bytes(16), version=4))
 
 
-class MemoryCustody:
+class MemoryCustody(DirectKey):
     """Key custody with a key that lives in this process only."""
 
     def __init__(self, entropy: SeededEntropy | None = None) -> None:
-        self._entropy = entropy or SeededEntropy("custody")
-        self._cipher = AESGCM(self._entropy.bytes(32))
-
-    def seal(self, plaintext: bytes, *, context: str) -> bytes:
-        """AES-256-GCM with the context as associated data."""
-        nonce = self._entropy.bytes(12)
-        return nonce + self._cipher.encrypt(nonce, plaintext, context.encode())
-
-    def unseal(self, sealed: bytes, *, context: str) -> bytes:
-        """The plaintext; raises `Failure(INTERNAL)` when the seal does not hold."""
-        try:
-            return self._cipher.decrypt(sealed[:12], sealed[12:], context.encode())
-        except InvalidTag as error:
-            raise Failure(FailureKind.INTERNAL, "a sealed value could not be opened") from error
+        entropy = entropy or SeededEntropy("custody")
+        super().__init__(key=entropy.bytes(32), kind=Kind.MEMORY, entropy=entropy)
 
 
 async def memory_store(clock: Clock | None = None) -> SqliteStore:

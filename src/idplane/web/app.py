@@ -13,7 +13,7 @@ import functools
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, TypeAlias
@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, unquote
 from idplane.model.calls import Call
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import is_guid
+from idplane.ports.telemetry import NO_TELEMETRY, OTHER, REQUEST, REQUESTS, Telemetry, status_class
 from idplane.ports.world import Clock, Entropy
 from idplane.web.http import HttpRequest, HttpResponse, Origin, Surface
 from idplane.web.origins import Origins
@@ -45,7 +46,12 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _RELATIVE = frozenset({".", ".."})
 _ENCODED_SCOPES = (b"/%2fsubscriptions%2f", b"/%2fproviders%2f")
 _ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
+_OUT_OF_DATE = "this server has not heard of the others' changes for too long, and answers again as soon as it has"
+_GONE = 499
+"""What a request counts as whose client has gone before it was answered."""
 _log = logging.getLogger("idplane.web")
+_requests = logging.getLogger("idplane.requests")
+"""A line for each request, for whoever asked for them: nothing hands them on otherwise (`bootstrap.logs`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +63,7 @@ class Surfaces:
     graph: Surface
     vault: Surface
     agents: Surface
+    log: Surface
 
     def route(self, path: str, origin: Origin | None) -> Surface:
         """The surface that a path belongs to; vaults are told by their host."""
@@ -68,6 +75,8 @@ class Surfaces:
                 return self.management
             case "agent":
                 return self.agents
+            case "log":
+                return self.log
             case "v1.0" | "beta":
                 return self.graph
             case _:
@@ -77,8 +86,21 @@ class Surfaces:
 class ServerApp:
     """One listener's ASGI application. Instances differ in `origins` only and share their surfaces."""
 
-    def __init__(self, *, surfaces: Surfaces, origins: Origins, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        *,
+        surfaces: Surfaces,
+        origins: Origins,
+        clock: Clock,
+        entropy: Entropy,
+        telemetry: Telemetry = NO_TELEMETRY,
+        is_current: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`is_current` tells whether what this process remembers may still be relied on."""
+        self._is_current = is_current
         self._surfaces = surfaces
+        self._names = {id(getattr(surfaces, one.name)): one.name for one in fields(surfaces)}
+        self._telemetry = telemetry
         self._origins = origins
         self._clock = clock
         self._entropy = entropy
@@ -90,7 +112,21 @@ class ServerApp:
         body = _Body(scope, receive)
         request, origin = self._request(scope)
         surface = self._surfaces.route(scope["path"], origin)
-        call = request.call
+        name = self._names.get(id(surface), OTHER)
+        started = self._clock.monotonic()
+        parent = request.header("traceparent")
+        with self._telemetry.span(REQUEST, parent=parent, surface=name, **{"http.request.method": request.method}) as span:
+            response = await self._answered(surface, request, origin, scope, body)
+            status = response.status if response is not None else _GONE
+            span.set(**{"http.response.status_code": status})
+        self._tell(request.call, name, status, self._clock.monotonic() - started)
+        if response is not None:
+            await self._write(send, response, request.call, body)
+
+    async def _answered(
+        self, surface: Surface, request: HttpRequest, origin: Origin | None, scope: Scope, body: _Body
+    ) -> HttpResponse | None:
+        """The surface's answer, whatever happens; None when nobody is left to answer."""
         try:
             if origin is None:
                 served = next(iter(self._origins.hosts))
@@ -103,24 +139,48 @@ class ServerApp:
                 query=_parsed_query(scope["query_string"]),
                 body=await body.read(request.headers),
             )
-            response = await surface.handle(request)
+            if not self._is_current() and not _is_public_knowledge(request):
+                raise Failure(FailureKind.UNAVAILABLE, _OUT_OF_DATE)
+            return await surface.handle(request)
         except Failure as failure:
             if failure.kind is FailureKind.INTERNAL:
-                _log.error("internal failure in request %s: %s", call.request_id, failure.detail, exc_info=failure)
-            response = surface.refuse(failure, request)
+                request_id = request.call.request_id
+                _log.error(
+                    "internal failure in request %s: %s",
+                    request_id,
+                    failure.detail,
+                    exc_info=failure,
+                    extra={"request_id": request_id},
+                )
+            return surface.refuse(failure, request)
         except _Disconnected:
-            return
+            return None
         except Exception:  # noqa: BLE001 - the last line of defence: whatever a surface lets slip must not reach the caller
-            _log.exception("bug in request %s", call.request_id)
-            response = surface.refuse(Failure(FailureKind.INTERNAL, "an internal error occurred"), request)
-        await self._write(send, response, call, body)
+            request_id = request.call.request_id
+            _log.exception("bug in request %s", request_id, extra={"request_id": request_id})
+            return surface.refuse(Failure(FailureKind.INTERNAL, "an internal error occurred"), request)
+
+    def _tell(self, call: Call, surface: str, status: int, seconds: float) -> None:
+        self._telemetry.observe(REQUESTS, seconds, surface=surface, status=status_class(status))
+        if _requests.isEnabledFor(logging.INFO):
+            facts = {
+                "surface": surface,
+                "method": call.method,
+                "path": call.url,
+                "status": status,
+                "seconds": round(seconds, 6),
+            }
+            more = {"request_id": call.request_id, "correlation_id": call.correlation_id, "client": call.client_address}
+            _requests.info("request", extra={**facts, **more})
 
     async def refuse(self, failure: Failure, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request whose head could not be read; the scope has what could."""
         request, origin = self._request(scope)
-        response = self._surfaces.route(scope["path"], origin).refuse(failure, request)
+        surface = self._surfaces.route(scope["path"], origin)
+        response = surface.refuse(failure, request)
         body = _Body(scope, receive)
         body.complete = False
+        self._tell(request.call, self._names.get(id(surface), OTHER), response.status, 0.0)
         await self._write(send, response, request.call, body)
 
     def _request(self, scope: Scope) -> tuple[HttpRequest, Origin | None]:
@@ -188,6 +248,11 @@ def _http_date(second: int) -> bytes:
 
 class _Disconnected(Exception):  # noqa: N818 - a control signal: nobody is left to answer
     pass
+
+
+def _is_public_knowledge(request: HttpRequest) -> bool:
+    """Discovery documents and public keys: whoever verifies tokens keeps them for hours anyway."""
+    return request.method in {"GET", "HEAD"} and ("/.well-known/" in request.path or "/discovery/" in request.path)
 
 
 def _headers(scope: Scope) -> dict[str, tuple[str, ...]]:

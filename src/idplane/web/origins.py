@@ -7,8 +7,10 @@ discovery documents and challenges.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from idplane.model.azure import ISSUER_DOMAINS, PUBLIC_HOSTS, VAULT_DOMAIN
 from idplane.web.http import Origin
@@ -52,8 +54,33 @@ class Origins:
     def local(cls, port: int) -> Origins:
         """The installation's own listener: `https://localhost:{port}` and `{vault}.vault.localhost:{port}`."""
         suffix = "" if port == 443 else f":{port}"  # noqa: PLR2004 - the default port of https is not written
-        hosts = {f"{name}{suffix}": _single(f"https://{name}{suffix}", suffix) for name in ("localhost", "127.0.0.1", "[::1]")}
+        domain = f"vault.localhost{suffix}"
+        hosts = {f"{name}{suffix}": _single(f"https://{name}{suffix}", domain) for name in ("localhost", "127.0.0.1", "[::1]")}
         return cls(hosts=hosts, vaults={f"vault.localhost{suffix}": hosts[f"localhost{suffix}"]})
+
+    @classmethod
+    def public(cls, url: str, *, names: Sequence[str] = (), port: int) -> Origins:
+        """An installation's listener under its public `https` URL and further `names`, which have that URL's port or one of their own.
+
+        The machine itself may also say `localhost` and the `port` that is listened on.
+        """
+        base = urlsplit(url)
+        suffix = f":{base.port}" if base.port not in (None, 443) else ""
+        local = cls.local(port)
+        hosts, vaults = dict(local.hosts), dict(local.vaults)
+        shared = next(iter(vaults)) if _is_address(base.hostname or "") else f"vault.{base.hostname}{suffix}"
+        for name in (base.netloc, *names):
+            host, own = _split(name, suffix)
+            domain = shared if _is_address(host) else f"vault.{host}{own}"  # nothing is below an address
+            hosts[f"{host}{own}"] = vaults[domain] = _single(f"https://{host}{own}", domain)
+        return cls(hosts=hosts, vaults=vaults)
+
+    @property
+    def tls_names(self) -> tuple[str, ...]:
+        """What a certificate for this listener is for: every host, and every vault."""
+        hosts = (_split(host, "")[0].strip("[]") for host in self.hosts)
+        vaults = (f"*.{domain.partition(':')[0]}" for domain in self.vaults)
+        return tuple(dict.fromkeys((*hosts, *vaults)))
 
     @classmethod
     def azure(cls, port: int | None = None) -> Origins:
@@ -73,5 +100,24 @@ class Origins:
         return cls(hosts=hosts, vaults={VAULT_DOMAIN: origin}, issuers=dict.fromkeys(ISSUER_DOMAINS, origin))
 
 
-def _single(base: str, suffix: str) -> Origin:
-    return Origin(authority=base, management=base, graph=base, portal=f"{base}/portal", vault_domain=f"vault.localhost{suffix}")
+def _single(base: str, vault_domain: str) -> Origin:
+    return Origin(authority=base, management=base, graph=base, portal=f"{base}/portal", vault_domain=vault_domain)
+
+
+def _split(name: str, suffix: str) -> tuple[str, str]:
+    """Host and `:port` of a name; without a port of its own it has `suffix`. An IPv6 address has brackets, as in URLs."""
+    name = name.lower()
+    host, colon, port = name.rpartition(":")
+    if not colon or not port.isdigit() or ("]" not in host and ":" in host):
+        host, own = name, suffix
+    else:
+        own = "" if port == "443" else f":{port}"
+    return (f"[{host}]" if ":" in host and not host.startswith("[") else host), own
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True

@@ -7,6 +7,7 @@ each run), so only uvicorn's protocol is used.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import socket
 import ssl
@@ -23,13 +24,17 @@ _HANDSHAKE_SECONDS = 10.0
 _IDLE_SECONDS = 75
 _MAX_CONNECTIONS = 4096
 _DRAIN_SECONDS = 5.0
+_QUIET_SECONDS = 0.2
+_QUIET_TIMES = 3
 
 
 class Listener:
     """A listening socket and its connections, until `close`."""
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: Application, *, most: int | None = None) -> None:
+        """`most` connections at a time; by default as many as the process has descriptors for."""
         self._app = app
+        self._most = most
         self._config = Config(
             app,
             http=BoundedProtocol,
@@ -46,23 +51,53 @@ class Listener:
         self._config.loaded_app = app
         self._state = ServerState()
         self._servers: list[asyncio.Server] = []
+        self._draining = False
 
     async def listen(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
         """Accept on a bound socket; `context` None serves plain HTTP, which only tests on loopback do."""
         loop = asyncio.get_running_loop()
         # Connections inherit it. asyncio sets it only on sockets that say IPPROTO_TCP, which accepted ones mostly do not; and without
         # it, a body that is written after its head waits for the client's delayed acknowledgement: 40 ms for each request.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         options: dict[str, Any] = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS} if context else {}
-        most = _most_connections()
+        most = self._most or _most_connections()
         server = await loop.create_server(
-            lambda: BoundedProtocol(self._config, self._state, self._app, most=most),
+            lambda: BoundedProtocol(self._config, self._state, self._app, most=most, is_draining=lambda: self._draining),
             sock=sock,
             ssl=context,
             backlog=512,
             **options,
         )
         self._servers.append(server)
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._state.connections)
+
+    def drain(self) -> None:
+        """From now on every answer ends its connection. Connections are still taken: others may not know yet."""
+        self._draining = True
+        for connection in list(self._state.connections):
+            if isinstance(connection, BoundedProtocol):
+                connection.last_answer()
+
+    async def finish(self, seconds: float) -> None:
+        """Take no more connections, and return when those that are there have ended, at the latest after so many seconds.
+
+        One that asks nothing stays until then: a request may be on its way on it.
+        """
+        self.drain()
+        for server in self._servers:
+            server.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                # Twice in a row: what was accepted last may still be in its handshake, and is no connection yet.
+                quiet = 0
+                while quiet < _QUIET_TIMES:
+                    quiet = 0 if self._state.connections else quiet + 1
+                    await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=_QUIET_SECONDS)
 
     async def close(self) -> None:
         """Stop accepting, let running requests end, then cut what is left."""

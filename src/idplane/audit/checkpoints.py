@@ -1,0 +1,126 @@
+"""Checkpoints: what the log was at a moment, signed (C2SP tlog-checkpoint).
+
+    idplane.log/<tenant>                    the log's name, which is its key's
+    1234                                    how many records
+    <base64>                                the tree's root
+    time 2026-01-01T12:00:00.000000Z
+    log sign_ins 1200 1700000000000000      the last position of a log in the tree, and before when it was trimmed (0: never)
+    key <verifier key>                      in the checkpoint that introduces a successor; both keys sign it
+
+Lines that a program does not know are kept as they are.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from idplane.audit.tree import HASH_BYTES
+from idplane.jose.notes import NoteKey, NoteProblem, read_note
+
+__all__ = ["Checkpoint", "KnownKeys", "checkpoint_text", "notes_in", "read_checkpoint"]
+
+_SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+_TIME: Final = "time "
+_KEY: Final = "key "
+_LOG: Final = "log "
+_LOG_LINE: Final = re.compile(r"log ([a-z_]{1,40}) (\d{1,18}) (\d{1,18})", re.ASCII)
+_FORM: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
+_LEAST_LINES: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint whose form was checked. `KnownKeys.trusted` says whether it can be believed."""
+
+    origin: str
+    size: int
+    root: bytes
+    at: datetime
+    positions: Mapping[str, int]
+    """The last position of each log that is in the tree."""
+    trimmed: Mapping[str, int]
+    """Records of each log that happened before this may have been removed: microseconds since the epoch."""
+    introduces: NoteKey | None
+    note: str
+    """The signed text, as it was read."""
+
+
+def checkpoint_text(
+    head: tuple[str, int, bytes],
+    at: datetime,
+    *,
+    positions: Mapping[str, int],
+    trimmed: Mapping[str, int],
+    introduces: NoteKey | None = None,
+) -> str:
+    """What is signed; `head` is origin, size and root."""
+    origin, size, root = head
+    lines = [origin, str(size), base64.b64encode(root).decode(), f"{_TIME}{at.astimezone(UTC).strftime(_FORM)}"]
+    lines += (f"{_LOG}{log} {position} {trimmed.get(log, 0)}" for log, position in sorted(positions.items()))
+    if introduces is not None:
+        lines.append(f"{_KEY}{introduces}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def read_checkpoint(note: str) -> Checkpoint:
+    """Take a checkpoint apart; raises `NoteProblem`. Signatures are not checked here."""
+    lines = read_note(note).text.split("\n")[:-1]
+    if len(lines) < _LEAST_LINES or not lines[0] or not _SIZE.fullmatch(lines[1]):
+        raise NoteProblem("this is not a checkpoint of a log")
+    try:
+        root = base64.b64decode(lines[2], validate=True)
+        at = datetime.strptime(_line(lines, _TIME) or "", _FORM).replace(tzinfo=UTC)
+    except (binascii.Error, ValueError) as error:
+        raise NoteProblem("this is not a checkpoint of idplane's log") from error
+    if len(root) != HASH_BYTES:
+        raise NoteProblem("this is not a checkpoint of idplane's log")
+    key = _line(lines, _KEY)
+    logs = [found for line in lines[3:] if (found := _LOG_LINE.fullmatch(line))]
+    return Checkpoint(
+        origin=lines[0],
+        size=int(lines[1]),
+        root=root,
+        at=at,
+        positions={found[1]: int(found[2]) for found in logs},
+        trimmed={found[1]: int(found[3]) for found in logs},
+        introduces=NoteKey.parse(key) if key else None,
+        note=note,
+    )
+
+
+def _line(lines: Sequence[str], start: str) -> str | None:
+    return next((line.removeprefix(start) for line in lines[3:] if line.startswith(start)), None)
+
+
+def notes_in(text: str) -> list[str]:
+    """The notes in a file that may hold several, one below the other with empty lines between them."""
+    found, current = [], ""
+    for line in text.replace("\r\n", "\n").splitlines(keepends=True):
+        if "\n\n\u2014 " in current and not line.startswith("\u2014 "):
+            found.append(current)
+            current = ""
+            if not line.strip():
+                continue
+        current += line
+    return [*found, current] if current.strip() else found
+
+
+class KnownKeys:
+    """The keys that may have signed a log's checkpoints: those that one begins with, and those that they introduced."""
+
+    def __init__(self, keys: Iterable[NoteKey]) -> None:
+        self.keys = list(keys)
+
+    def trusted(self, checkpoint: Checkpoint) -> NoteKey | None:
+        """The key that signed it, None if none that is known did. A successor that it introduces is known from then on."""
+        key = read_note(checkpoint.note).signed_by(one for one in self.keys if one.name == checkpoint.origin)
+        new = checkpoint.introduces
+        if key is not None and new is not None and new.name == checkpoint.origin and new not in self.keys:
+            self.keys.append(new)
+        return key

@@ -1,0 +1,131 @@
+"""The log that cannot be rewritten, for one process: its keys, what it remembers, its duty, and the file that operators keep elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from idplane.audit.checkpoints import Checkpoint, notes_in, read_checkpoint
+from idplane.audit.sequencer import Sequencer
+from idplane.audit.stored_tree import TreeDamaged, consistency_proof
+from idplane.audit.trims import trim_event
+from idplane.audit.watch import LogWatch
+from idplane.bootstrap.health import Unready
+from idplane.bootstrap.world import World
+from idplane.jose.notes import NoteProblem
+from idplane.keys.log_keys import LogKeys
+from idplane.model.events import ActivityEvent
+from idplane.model.failure import Failure, FailureKind
+
+__all__ = ["CHECKPOINT_FILE", "LogKeeping", "log_origin"]
+
+CHECKPOINT_FILE: Final = "log.checkpoint"
+"""In the data folder of each process."""
+_LARGEST: Final = 1 << 20
+_log = logging.getLogger("idplane.audit")
+
+
+def log_origin(tenant_id: str) -> str:
+    """The name of an installation's log, which its checkpoints begin with."""
+    return f"idplane.log/{tenant_id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogKeeping:
+    """Make one with `open`, before anything is appended; then `turn` every second."""
+
+    world: World
+    tenant_id: str
+    keys: LogKeys
+    watch: LogWatch
+    sequencer: Sequencer
+    file: Path | None = None
+
+    @classmethod
+    async def open(cls, world: World, *, tenant_id: str, file: Path | None = None) -> LogKeeping:
+        """The log of the world's store; from now on what is appended is sealed.
+
+        `file` is where the newest checkpoint is written. What is in it already must have been signed over what the database holds.
+        """
+        store, clock = world.store, world.clock
+        keys = await LogKeys.open(
+            origin=log_origin(tenant_id), store=store, custody=world.custody, clock=clock, entropy=world.entropy
+        )
+        watch = LogWatch(tree=store.tree, signer=keys, kept=_kept(file))
+        sequencer = Sequencer(store=store, signer=keys, watch=watch, clock=clock)
+        keeping = cls(world=world, tenant_id=tenant_id, keys=keys, watch=watch, sequencer=sequencer, file=file)
+        store.seal_logs(keeping)
+        return keeping
+
+    def seal(self, log: str, doc: str) -> str:
+        """For the store: the proof that this installation wrote a record."""
+        return self.keys.seal(log, doc)
+
+    def appended(self, rows: Sequence[tuple[str, int, str]]) -> None:
+        """For the store: records that this process has written."""
+        self.watch.appended(rows)
+
+    async def turn(self) -> datetime:
+        """Sequence, sign, and write the checkpoint where operators find it; when to come again."""
+        before = self.watch.newest
+        due = await self.sequencer.turn()
+        newest = self.watch.newest
+        if self.file is not None and newest is not None and newest is not before and self.watch.problem is None:
+            _write(self.file, newest.note)
+        return due
+
+    async def check(self) -> None:
+        """For readiness: raises `Unready` while the log in the database is not the one that was seen before."""
+        if self.watch.problem is not None:
+            raise Unready(f"the log cannot be trusted: {self.watch.problem}")
+
+    def trimmed(self, log: str, until: int) -> ActivityEvent:
+        """The record of a trim that begins now."""
+        world = self.world
+        return trim_event(event_id=world.entropy.guid(), at=world.clock.now(), tenant_id=self.tenant_id, log=log, until=until)
+
+    @property
+    def checkpoint(self) -> str | None:
+        """For the endpoint: the newest checkpoint that this process has checked."""
+        return self.watch.newest.note if self.watch.newest else None
+
+    @property
+    def verifiers(self) -> tuple[str, ...]:
+        """For the endpoint: the keys that checkpoints are signed with, the active one first."""
+        return tuple(str(one) for one in self.keys.notes)
+
+    async def consistency(self, first: int, second: int) -> list[bytes]:
+        """For the endpoint: the proof that the tree grew from one size to another."""
+        newest = self.watch.newest
+        if newest is None or not 0 <= first <= second <= newest.size:
+            raise Failure(FailureKind.INVALID_PARAMETER, "there is no such stretch of the log")
+        try:
+            return await consistency_proof(self.world.store.tree, first, second)
+        except TreeDamaged as damaged:
+            raise Failure(FailureKind.UNAVAILABLE, "the tree over the logs is damaged") from damaged
+
+
+def _kept(file: Path | None) -> list[Checkpoint]:
+    """What the file holds from before; nothing if there is none, or none that can be read."""
+    if file is None or not file.exists():
+        return []
+    try:
+        return [read_checkpoint(note) for note in notes_in(file.read_bytes()[:_LARGEST].decode())]
+    except (OSError, UnicodeDecodeError, NoteProblem) as problem:
+        _log.error("%s holds no checkpoint, and is not compared with the database: %s", file, problem)
+        return []
+
+
+def _write(file: Path, note: str) -> None:
+    """Replace the file at once, so that whoever ships it elsewhere never reads half of one."""
+    draft = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        draft.write_text(note, encoding="utf-8")
+        draft.replace(file)
+    except OSError as error:
+        _log.warning("the checkpoint cannot be written to %s: %s", file, (error.strerror or "").lower())
