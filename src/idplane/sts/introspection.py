@@ -38,7 +38,7 @@ _TOLD: Final = (
 
 
 class _Clients(Protocol):
-    async def client(self, request: TokenRequest) -> Principal:
+    async def client(self, request: TokenRequest, call: Call) -> Principal:
         """The client that the request proves to come from."""
         ...
 
@@ -114,7 +114,7 @@ class Introspection:
 
     async def _asker(self, question: Inspection, call: Call) -> Principal:
         if question.client is not None:
-            return await self._clients.client(question.client)
+            return await self._clients.client(question.client, call)
         caller = await self._tokens.authenticate(question.bearer or "", question.audiences, call.client_certificate)
         return await self._inspectors.principal_of(caller)
 
