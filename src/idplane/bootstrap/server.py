@@ -34,8 +34,11 @@ from idplane.model.azure import PUBLIC_HOSTS
 from idplane.ports.issuers import IssuerDocuments
 from idplane.providers import PROVIDERS
 from idplane.providers.administrators import keep_administrators
+from idplane.providers.token_revocation import INTROSPECT
 from idplane.rbac import AccessControl
 from idplane.sts import DeviceCodes, RefusalLog, SignInUpkeep, TokenAuthenticator, TokenService
+from idplane.sts.inspectors import Inspectors
+from idplane.sts.introspection import Introspection
 from idplane.vault import SecretVault
 from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
@@ -173,6 +176,16 @@ class Server:
             sets=ENTITY_SETS,
             describe=describe_graph,
         )
+        inspectors = Inspectors(store=store, access=access)
+        introspection = Introspection(
+            store=store,
+            clients=tokens,
+            tokens=authenticator,
+            audiences=Audiences(store=store),
+            inspectors=inspectors,
+            action=INTROSPECT,
+            clock=clock,
+        )
         sightings = Sightings(store=store, clock=clock)
         agents = AgentDirectory(
             store=store, authority=authority, sightings=sightings, clock=clock, entropy=entropy, profile=world.profile
@@ -188,7 +201,7 @@ class Server:
             clock=clock,
         )
         surfaces = Surfaces(
-            authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store),
+            authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store, inspector=introspection),
             management=ManagementSurface(manager=manager, home_tenant=installation.tenant.id),
             graph=GraphSurface(service=directory),
             vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
