@@ -42,6 +42,11 @@ class LogSigner(Protocol):
         """Every key that may have signed."""
         ...
 
+    @property
+    def tainted(self) -> tuple[NoteKey, ...]:
+        """Those that others may have, too."""
+        ...
+
     async def turn(self) -> None:
         """Follow what other replicas did to the keys."""
         ...
@@ -155,8 +160,12 @@ class LogWatch:
         checkpoint = read_checkpoint(stored.note)
         if KnownKeys(self._signer.notes).trusted(checkpoint) is None:
             await self._signer.turn()
-            if KnownKeys(self._signer.notes).trusted(checkpoint) is None:
+        if KnownKeys(self._signer.notes).trusted(checkpoint) is None:
+            if KnownKeys(self._signer.tainted).trusted(checkpoint) is None:
                 raise LogInconsistent("the newest checkpoint in the database is not signed by the log's key")
+            _log.warning(
+                "the newest checkpoint is signed by a tainted key: only what was kept elsewhere vouches for the log before it"
+            )
         if (checkpoint.origin, checkpoint.size) != (self._signer.origin, stored.size):
             raise LogInconsistent(
                 "the newest checkpoint in the database is of another log, or of another size than its row says"

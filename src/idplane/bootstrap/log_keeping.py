@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from idplane.audit.checkpoints import Checkpoint, notes_in, read_checkpoint
+from idplane.audit.checkpoints import Checkpoint, checkpoint_text, notes_in, read_checkpoint
 from idplane.audit.sequencer import Sequencer
 from idplane.audit.stored_tree import TreeDamaged, consistency_proof
 from idplane.audit.trims import trim_event
@@ -21,6 +21,8 @@ from idplane.jose.notes import NoteProblem
 from idplane.keys.log_keys import LogKeys
 from idplane.model.events import ActivityEvent
 from idplane.model.failure import Failure, FailureKind
+from idplane.ports.collections import microseconds
+from idplane.ports.store import Batch, Extend, StoredCheckpoint
 
 __all__ = ["CHECKPOINT_FILE", "LogKeeping", "log_origin"]
 
@@ -78,6 +80,25 @@ class LogKeeping:
         if self.file is not None and newest is not None and newest is not before and self.watch.problem is None:
             _write(self.file, newest.note)
         return due
+
+    async def rotate(self) -> None:
+        """Sign with a new key from now on, which the present one introduces in a checkpoint that both sign.
+
+        Raises `CommitRefused` when another process was first, `Failure(UNAVAILABLE)` while the log cannot be trusted.
+        """
+        await self.turn()
+        newest, stored = self.watch.newest, self.watch.stored
+        if newest is None or stored is None or self.watch.problem is not None:
+            raise Failure(FailureKind.UNAVAILABLE, "a log that cannot be trusted is not signed")
+        successor, change = await self.keys.successor()
+        now = self.world.clock.now()
+        head = (newest.origin, newest.size, newest.root)
+        text = checkpoint_text(head, now, positions=newest.positions, trimmed=newest.trimmed, introduces=successor.note)
+        note = self.keys.sign_introduction(text, successor)
+        point = StoredCheckpoint(stored.number + 1, newest.size, microseconds(now), note)
+        await self.world.store.commit(change + Batch.of(Extend(start=newest.size, entries=b"", nodes=(), checkpoint=point)))
+        await self.keys.turn()
+        await self.turn()
 
     async def check(self) -> None:
         """For readiness: raises `Unready` while the log in the database is not the one that was seen before."""

@@ -8,6 +8,7 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -222,8 +223,10 @@ class Server:
         return min(due for due in dues if due is not None)
 
     async def close(self) -> None:
-        """End deployments that still run."""
+        """End deployments that still run, and sign what was recorded last."""
         await self.manager.close()
+        with suppress(Failure):  # a store that is away: whoever comes next signs
+            await self.log.turn()
         for stop in self.stop_listening:
             stop()
 
