@@ -90,4 +90,3 @@ async def log_under_attack(store: Store, clock: FakeClock, sql: Sql) -> AsyncIte
     report = await attacked.check()
     assert (report.findings, report.size, report.checked) == ([], 400, 400)
     yield attacked
-

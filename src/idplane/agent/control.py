@@ -17,7 +17,7 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias, assert_never
@@ -64,6 +64,7 @@ class Operation(enum.StrEnum):
     RUNS = "runs"
     REVOKE = "revoke"
     TUNNEL = "tunnel"
+    STATUS = "status"
 
 
 def refusal_of(peer: Peer, own_uid: int) -> str | None:
@@ -78,8 +79,12 @@ def refusal_of(peer: Peer, own_uid: int) -> str | None:
 class ControlServer:
     """Serves the socket at `path` from `start` to `close`. The caller holds the folder's lock: a file left there is stale."""
 
-    def __init__(self, *, path: Path, runs: Runs, hosts: Hosts, agent: HostAgentApi) -> None:
+    def __init__(
+        self, *, path: Path, runs: Runs, hosts: Hosts, agent: HostAgentApi, status: Callable[[], JsonObject] = dict
+    ) -> None:
+        """`status` is what the process says of itself."""
         self._path = path
+        self._status = status
         self._runs = runs
         self._hosts = hosts
         self._agent = agent
@@ -169,13 +174,19 @@ class ControlServer:
                 return await self._found(request, issuer=operation is Operation.ISSUER)
             case Operation.TOKEN | Operation.TUNNEL:
                 return await self._given(operation, request, process)
-            case Operation.RUNS:
-                return {"runs": [await self._listed(run) for run in self._runs.listing()]}
-            case Operation.REVOKE:
-                await self._runs.revoke(text(request, "id"))
-                return {}
+            case Operation.STATUS | Operation.RUNS | Operation.REVOKE:
+                return await self._managed(operation, request)
             case _:
                 assert_never(operation)
+
+    async def _managed(self, operation: Operation, request: JsonObject) -> JsonObject:
+        """What the process says of itself, what it serves, and an end to one of those."""
+        if operation is Operation.STATUS:
+            return self._status()
+        if operation is Operation.RUNS:
+            return {"runs": [await self._listed(run) for run in self._runs.listing()]}
+        await self._runs.revoke(text(request, "id"))
+        return {}
 
     async def _listed(self, run: Run) -> JsonObject:
         return {**_described(run), "open": await self._hosts.is_open(run.resource)}
@@ -443,6 +454,7 @@ def _opened(opened: Opened) -> JsonObject:
         "authority": opened.authority.decode("ascii") if opened.authority is not None else None,
         "variables": dict(opened.variables),
         "nameservers": list(opened.nameservers),
+        "azureNames": opened.azure_names,
     }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 
@@ -13,6 +14,7 @@ from idplane.agent.api import Dialect, HostAgentApi, Listening, TokenAnswer
 from idplane.agent.appservice import AppServiceEndpoint
 from idplane.agent.appservice_2017 import AppService2017Endpoint
 from idplane.agent.arc import ArcEndpoint
+from idplane.agent.backoff import Backoff
 from idplane.agent.callers import Caller, Callers, Place
 from idplane.agent.cloudshell import CloudShellEndpoint
 from idplane.agent.credentials import Credentials
@@ -24,14 +26,14 @@ from idplane.agent.listening import ServedSocket, host_names
 from idplane.agent.machinelearning import MachineLearningEndpoint
 from idplane.agent.peers import Process
 from idplane.agent.places import Places
-from idplane.agent.plane import Plane, UpstreamToken
+from idplane.agent.plane import News, Plane, RenewedCertificate, UpstreamToken
 from idplane.agent.rates import Gates
 from idplane.agent.refusals import Refusals, is_reported, refusal_of
 from idplane.agent.servicefabric import ServiceFabricEndpoint
 from idplane.agent.sockets import SocketTables, is_elsewhere
 from idplane.agent.source import TokenAsk, TokenSource
 from idplane.agent.upstream import AgentIdentity, Upstream, UpstreamResponse
-from idplane.agent.workload_identity import TokenFiles
+from idplane.agent.workload_identity import ProjectedToken, Projection, TokenFiles
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.rates import MetadataRates
@@ -40,6 +42,7 @@ from idplane.ports.world import Clock, Entropy
 
 __all__ = [
     "AgentIdentity",
+    "Condition",
     "Dialect",
     "HostAgent",
     "HostAgentApi",
@@ -66,13 +69,28 @@ _ENDPOINTS: Mapping[Dialect, type[Endpoint]] = MappingProxyType(
 _CONTROL = "control"
 """What refusals over the control socket have in place of a dialect."""
 _log = logging.getLogger("idplane.agent")
-_POLL_SECONDS = 30
+_POLL_SECONDS = 20
+"""How long the server keeps a question for changes that has no answer yet: a server that hangs is noticed within 25 seconds."""
 _PROOFS_EACH, _PROOFS = 512, 4096
 """Waiting proofs of one user, and of all: as many as there are connections. Before it is proved, a process that is quiet looks like a
 noisy one of the same user, and must not be refused in its place."""
-_RETRY_SECONDS = 1.0
-_STALE_SECONDS = 60.0
-"""An agent that has not heard from the server for so long no longer serves what it remembers (design section 9)."""
+_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.5, 10.0
+_BARRED_SECONDS = 60.0
+"""How often, at most, an agent that the server refuses asks whether that is still so."""
+_BARRING = frozenset({FailureKind.AGENT_UNKNOWN})
+
+
+@dataclass(slots=True, kw_only=True)
+class Condition:
+    """How an agent stands with the server."""
+
+    position: int | None = None
+    """Of the changes that it knows of; None before the first contact."""
+    heard_at: datetime | None = None
+    problem: str | None = None
+    """Why the server can't be asked at present."""
+    refused: Failure | None = None
+    """Why it serves nothing: the server refuses the agent itself."""
 
 
 class HostAgent:
@@ -107,6 +125,7 @@ class HostAgent:
         )
         self._gates = Gates(rates, clock)
         self._places = Places()
+        self.condition = Condition()
         self._listening: set[ServedSocket] = set()
         self.token_files = TokenFiles(issue=self._plane.project, clock=clock)
         """What workloads show to the authority themselves."""
@@ -192,22 +211,51 @@ class HostAgent:
     async def follow(self) -> None:
         """Apply the server's changes until cancelled.
 
-        What was remembered before the first contact, or through a silence of `_STALE_SECONDS`, is dropped, since changes may
-        have been missed.
+        While the server can't be reached, what is held keeps serving, tokens until they expire; afterwards it is caught up with what
+        was missed. What was remembered before the first contact, or where the server no longer has what was missed, is dropped. An agent
+        that the server refuses drops everything, serves nothing, and asks again from time to time.
         """
-        position: int | None = None
-        heard = self._clock.monotonic()
+        backoff = Backoff(entropy=self._entropy, first=_FIRST_RETRY_SECONDS, most=_LONGEST_RETRY_SECONDS)
+        slowly = Backoff(entropy=self._entropy, first=_BARRED_SECONDS, most=_BARRED_SECONDS)
         while True:
             try:
-                position, changes = await self._heard(position)
+                news = await self._heard()
             except Failure as failure:
-                _log.warning("the server's changes could not be read: %s", failure)
-                if self._clock.monotonic() - heard > _STALE_SECONDS:
-                    self._source.forget()
-                await self._clock.sleep(_RETRY_SECONDS)
+                if failure.kind in _BARRING:
+                    self._bar(failure)
+                else:
+                    self._silence(failure)
+                await self._clock.sleep((slowly if self.condition.refused else backoff).pause())
             else:
-                heard = self._clock.monotonic()
-                self._source.apply(changes)
+                backoff.reset()
+                self._admit(news)
+                self._source.apply(news.changes)
+
+    async def renew(self, csr: bytes) -> RenewedCertificate:
+        """A successor of the agent's own certificate; raises as `Plane.renew` does."""
+        return await self._plane.renew(csr)
+
+    async def become(self, identity: AgentIdentity, switch: Callable[[], None]) -> None:
+        """Be somebody else from the next request on; `switch` runs while none is under way."""
+        async with self._plane.becoming(identity):
+            switch()
+
+    def bar(self, failure: Failure) -> None:
+        """Drop every token and key, and answer with this failure until the server takes the agent again."""
+        self._bar(failure)
+
+    async def description(self, host: ResourceId) -> HostDescription:
+        """What is known of a host; raises as `TokenSource.host` does."""
+        return await self._source.host(host)
+
+    async def projected(self, projection: Projection) -> ProjectedToken:
+        """A token of a host's own issuer; raises as `Plane.project` does."""
+        return await self._plane.project(projection)
+
+    @property
+    def cached_tokens(self) -> int:
+        """How many tokens are held."""
+        return self._source.size
 
     async def close(self) -> None:
         """Stop all listeners and forget every token and key."""
@@ -219,12 +267,34 @@ class HostAgent:
         await self._callers.close()
         await self._refusals.close()
 
-    async def _heard(self, position: int | None) -> tuple[int, Sequence[Change]]:
-        """What is new since `position`. A feed that starts, or that has gone back, may have left something out."""
-        now_at, changes = await self._plane.changes(position, wait=0 if position is None else _POLL_SECONDS)
-        if position is None or now_at < position:
+    async def _heard(self) -> News:
+        """What is new since the position that is known. A feed that starts, or that has gone back, may have left something out."""
+        position = self.condition.position
+        news = await self._plane.changes(position, wait=0 if position is None else _POLL_SECONDS)
+        if position is None or news.reset or news.position < position:
             self._source.forget()
-        return now_at, changes
+        return news
+
+    def _admit(self, news: News) -> None:
+        condition = self.condition
+        if condition.refused is not None:
+            _log.warning("the server takes this agent again")
+            self._source.admit()
+        elif condition.problem is not None:
+            _log.warning("the server's changes can be read again")
+        self.condition = Condition(position=news.position, heard_at=self._clock.now())
+
+    def _silence(self, failure: Failure) -> None:
+        if self.condition.problem is None:
+            _log.warning("the server's changes could not be read: %s; what is held serves until it expires", failure)
+        self.condition.problem = failure.detail or failure.kind.name.lower()
+
+    def _bar(self, failure: Failure) -> None:
+        if self.condition.refused is None:
+            _log.error("the server refuses this agent, which serves nothing any more: %s", failure)
+            self._source.bar(failure)
+            self.token_files.withdraw()
+        self.condition = Condition(heard_at=self._clock.now(), refused=failure)
 
     def _place(self, sock: socket.socket, run_id: str | None, callers: socket.socket | None, process: Process | None) -> Place:
         if callers is not None:

@@ -47,6 +47,8 @@ class Names:
 
     network: bool
     """Whether the run has another name server to ask."""
+    azure: bool = True
+    """Whether Azure's public names are ours."""
 
     def answer(self, query: bytes) -> bytes | None:
         """The reply to one message, or None for what deserves none: noise, and replies. Never raises."""
@@ -70,7 +72,7 @@ class Names:
 
     def _fill(self, response: dns.message.Message) -> None:
         question = response.question[0]
-        address = _address(question.name.to_text(omit_final_dot=True).lower())
+        address = _address(question.name.to_text(omit_final_dot=True).lower(), azure=self.azure)
         if question.rdclass != dns.rdataclass.IN:
             response.set_rcode(dns.rcode.REFUSED)
         elif address is None:
@@ -79,10 +81,10 @@ class Names:
             response.answer.append(dns.rrset.from_text(question.name, _TTL, dns.rdataclass.IN, dns.rdatatype.A, address))
 
 
-def _address(name: str) -> str | None:
+def _address(name: str, *, azure: bool) -> str | None:
     if name == _METADATA:
         return _METADATA_ADDRESS
-    if name in _NAMES or any(name == domain or name.endswith(f".{domain}") for domain in _DOMAINS):
+    if azure and (name in _NAMES or any(name == domain or name.endswith(f".{domain}") for domain in _DOMAINS)):
         return _HERE
     return None
 

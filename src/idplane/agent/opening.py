@@ -63,6 +63,12 @@ class EndpointWish:
     """For telling who connects, in a namespace."""
     process: Process | None = None
     """The process that it is opened for, outside of one."""
+    secret: str | None = field(default=None, repr=False)
+    """What opens it, where it has to be the same as before; None for a new one."""
+    names: tuple[str, ...] = ()
+    """Further Host header values that it answers to."""
+    address: str = "127.0.0.1"
+    """By which its clients reach it, outside of namespaces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +94,8 @@ async def open_endpoint(
 
     Raises `Failure(UNAVAILABLE)` for Arc where there is no folder for its keys, and what `HostAgentApi.default_identity` raises.
     """
-    secret = entropy.bytes(_SECRET_BYTES).hex()
-    served = certificates.certificate(_OWN_NAMES) if wish.dialect is Dialect.SERVICE_FABRIC else None
+    secret = wish.secret or entropy.bytes(_SECRET_BYTES).hex()
+    served = certificates.certificate((*_OWN_NAMES, *wish.names)) if wish.dialect is Dialect.SERVICE_FABRIC else None
     folder = wish.key_folder
     if wish.dialect is Dialect.ARC and folder is None:
         folder = stack.enter_context(key_folder())
@@ -100,6 +106,7 @@ async def open_endpoint(
         dialect=wish.dialect,
         secret=secret,
         run_id=wish.run_id,
+        names=wish.names,
         tls=served.context if served else None,
         key_folder=folder,
         callers=wish.callers,
@@ -164,7 +171,7 @@ def _private_folder(path: Path) -> Iterator[int]:
 
 def _variables(wish: EndpointWish, door: _Door) -> dict[str, str]:
     """What a process needs; bare host and port, lower case, since clients are particular (MIE section 1.5)."""
-    host = "localhost" if wish.inside else "127.0.0.1"
+    host = "localhost" if wish.inside else wish.address
     base = f"http://{host}:{door.port}"
     match wish.dialect:
         case Dialect.IMDS:

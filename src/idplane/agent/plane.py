@@ -7,7 +7,8 @@ client assertion. Answers are checked for shape here, so that nothing below meet
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -17,7 +18,8 @@ import msgspec
 
 from idplane.agent.binding_wire import BindingShape, bindings_from
 from idplane.agent.identities import HostDescription, HostedIdentity
-from idplane.agent.upstream import AgentIdentity, Upstream, UpstreamResponse
+from idplane.agent.lanes import Lanes
+from idplane.agent.upstream import AGAIN, AgentIdentity, Upstream, UpstreamResponse
 from idplane.agent.workload_identity import ProjectedToken, Projection, TrustingClient
 from idplane.jose import Algorithm, Signer, b64url, b64url_decode, certificate_thumbprint, numeric_date
 from idplane.model.failure import Failure, FailureKind
@@ -27,7 +29,17 @@ from idplane.model.values import JsonObject
 from idplane.ports.store import Change
 from idplane.ports.world import Clock, Entropy
 
-__all__ = ["AGENT_AUDIENCE", "ANSWER", "CLIENT_ASSERTION_TYPE", "FROM_SERVER", "IssuedCertificate", "Plane", "UpstreamToken"]
+__all__ = [
+    "AGENT_AUDIENCE",
+    "ANSWER",
+    "CLIENT_ASSERTION_TYPE",
+    "FROM_SERVER",
+    "IssuedCertificate",
+    "News",
+    "Plane",
+    "RenewedCertificate",
+    "UpstreamToken",
+]
 
 AGENT_AUDIENCE = "idplane-agent"
 """`aud` of the tokens that an agent signs for the agent API."""
@@ -37,6 +49,9 @@ FROM_SERVER = "server"
 """`Failure.data` key of a THROTTLED that the server decided on, not this agent."""
 CLIENT_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _PROOF_SECONDS = 60
+_ATTEMPTS = 3
+"""Once more for a connection that was lost, and for a clock that was wrong."""
+_CORRECTION_SECONDS = 2.0
 _OK = 200
 _SERVER_ERROR = 500
 _REPEATED_MEMBERS = (
@@ -72,6 +87,29 @@ class IssuedCertificate:
     """DER."""
     not_before: datetime
     not_after: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewedCertificate:
+    """This agent's own successor certificate."""
+
+    certificate: bytes = field(repr=False)
+    """DER."""
+    chain: bytes = field(repr=False)
+    """PEM, from the certificate's issuer on."""
+    not_before: datetime
+    not_after: datetime
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What changed at the server."""
+
+    position: int
+    changes: tuple[Change, ...]
+    reset: bool = False
+    """Whether something may be missing: everything that is remembered is in doubt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +157,15 @@ class _Change(msgspec.Struct):
 class _Changes(msgspec.Struct):
     position: int
     changes: tuple[_Change, ...] = ()
+    reset: bool = False
+
+
+class _Renewed(msgspec.Struct, rename="camel"):
+    certificate: str
+    chain: str
+    not_before: datetime
+    not_after: datetime
+    hosts: tuple[str, ...] = ()
 
 
 class _Trusting(msgspec.Struct, rename="camel"):
@@ -165,11 +212,17 @@ class Plane:
 
     def __init__(self, *, upstream: Upstream, identity: AgentIdentity, clock: Clock, entropy: Entropy) -> None:
         self._upstream = upstream
-        self._agent_id = identity.agent_id
         self._clock = clock
         self._entropy = entropy
-        thumbprint = b64url(bytes.fromhex(certificate_thumbprint(identity.certificate)))
-        self._signer = Signer(identity.private_key, Algorithm.ES256, {"x5t#S256": thumbprint})
+        self._lanes = Lanes(clock)
+        self._identify(identity)
+
+    @asynccontextmanager
+    async def becoming(self, identity: AgentIdentity) -> AsyncIterator[None]:
+        """Sign as somebody else from here on; the block runs while no request is under way."""
+        async with self._lanes.quiet():
+            yield
+            self._identify(identity)
 
     async def describe(self, host: ResourceId) -> HostDescription:
         """What a resource is and which identities it has; raises RESOURCE_NOT_FOUND, HOST_NOT_BOUND, AGENT_UNKNOWN, UNAVAILABLE."""
@@ -229,15 +282,27 @@ class Plane:
         """Tell the server what was refused here; raises what the server refuses, and UNAVAILABLE."""
         await self._ask("POST", "/agent/v1/refusals", msgspec.json.encode({"refusals": refusals}))
 
-    async def changes(self, after: int | None, *, wait: int) -> tuple[int, tuple[Change, ...]]:
+    async def changes(self, after: int | None, *, wait: int) -> News:
         """What changed after a position, waiting up to `wait` seconds for something; None asks for the present position only."""
         query = {"wait": str(wait)} if after is None else {"after": str(after), "wait": str(wait)}
-        answer = _decoded(await self._ask("GET", "/agent/v1/changes?" + urlencode(query)), _Changes)
+        answer = _decoded(await self._ask("GET", "/agent/v1/changes?" + urlencode(query), poll=True), _Changes)
         changes = tuple(
             Change(position=it.position, collection=it.collection, key=it.key, subject=it.subject, deleted=it.deleted)
             for it in answer.changes
         )
-        return answer.position, changes
+        return News(position=answer.position, changes=changes, reset=answer.reset)
+
+    async def renew(self, csr: bytes) -> RenewedCertificate:
+        """A successor of this agent's own certificate, for a new key; raises AGENT_UNKNOWN and its like, CSR_INVALID, UNAVAILABLE."""
+        body = msgspec.json.encode({"csr": base64.b64encode(csr).decode()})
+        answer = _decoded(await self._ask("POST", "/agent/v1/renewals", body), _Renewed)
+        return RenewedCertificate(
+            certificate=b64url_decode(answer.certificate),
+            chain=answer.chain.encode(),
+            not_before=_aware(answer.not_before),
+            not_after=_aware(answer.not_after),
+            hosts=answer.hosts,
+        )
 
     async def token(
         self, endpoint: str, *, client_id: str, resource: str, assertion: str, capabilities: tuple[str, ...]
@@ -258,7 +323,7 @@ class Plane:
             claims = {"access_token": {"xms_cc": {"values": capabilities}}}
             form["claims"] = msgspec.json.encode(claims).decode()
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-        response = await self._upstream.send("POST", urlsplit(endpoint).path, headers, urlencode(form).encode())
+        response = await self._sent_form(urlsplit(endpoint).path, headers, urlencode(form).encode())
         if response.status != _OK:
             raise _token_refusal(response)
         return self._token(_decoded(response, _Token))
@@ -275,14 +340,43 @@ class Plane:
             not_before = _number(answer.not_before)
         return UpstreamToken(access_token=answer.access_token, expires_on=expires_on, not_before=not_before or now)
 
-    async def _ask(self, method: str, path: str, body: bytes = b"") -> UpstreamResponse:
-        headers = {"Authorization": f"Bearer {self._proof()}", "Accept": "application/json"}
-        if body:
-            headers["Content-Type"] = "application/json"
-        response = await self._upstream.send(method, path, headers, body)
-        if response.status != _OK:
-            raise _refusal(response)
-        return response
+    async def _ask(self, method: str, path: str, body: bytes = b"", *, poll: bool = False) -> UpstreamResponse:
+        """One request under a proof of its own; asked again when its connection was lost, or when the clock it was signed by was wrong."""
+        for last in range(_ATTEMPTS - 1, -1, -1):
+            async with self._lanes.request(poll=poll):
+                started, elapsed = self._clock.now(), self._clock.monotonic()
+                headers = {"Authorization": f"Bearer {self._proof()}", "Accept": "application/json"}
+                if body:
+                    headers["Content-Type"] = "application/json"
+                try:
+                    response = await self._upstream.send(method, path, headers, body)
+                except Failure as failure:
+                    if last and AGAIN in failure.data:
+                        continue
+                    raise
+            if response.status == _OK:
+                return response
+            refusal = _refusal(response)
+            moved = (self._clock.now() - started).total_seconds() - (self._clock.monotonic() - elapsed)
+            if not last or refusal.kind is not FailureKind.AGENT_UNKNOWN or abs(moved) < _CORRECTION_SECONDS:
+                raise refusal
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _sent_form(self, path: str, headers: Mapping[str, str], body: bytes) -> UpstreamResponse:
+        """To the token service, once more when the connection was lost: an assertion may be shown again."""
+        try:
+            async with self._lanes.request(poll=False):
+                return await self._upstream.send("POST", path, headers, body)
+        except Failure as failure:
+            if AGAIN not in failure.data:
+                raise
+        async with self._lanes.request(poll=False):
+            return await self._upstream.send("POST", path, headers, body)
+
+    def _identify(self, identity: AgentIdentity) -> None:
+        self._agent_id = identity.agent_id
+        thumbprint = b64url(bytes.fromhex(certificate_thumbprint(identity.certificate)))
+        self._signer = Signer(identity.private_key, Algorithm.ES256, {"x5t#S256": thumbprint})
 
     def _proof(self) -> str:
         """Signed anew for each request: the server accepts each only once."""

@@ -87,6 +87,8 @@ class Opened:
     run: Run
     authority: bytes | None = None
     """The certificate authority, PEM, behind Azure's public names inside this run; None outside namespaces."""
+    azure_names: bool = True
+    """Whether Azure's public names lead to the plane inside."""
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     nameservers: tuple[str, ...] = ()
     """Resolvers for other names than ours."""
@@ -110,6 +112,8 @@ class Surroundings:
     """The plane's own, as programs on this machine reach it."""
     folder: Path
     """For files of runs; each gets one of its own below it."""
+    azure_names: bool = True
+    """Whether Azure's public names lead to the plane, inside runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,7 +256,13 @@ class Runs:
             serving = await self._public.open(sockets.https, sockets.plane)
             stack.push_async_callback(serving.close)
             self._keep(run, stack, process)
-            return Opened(run=run, authority=serving.ca_pem, nameservers=nameservers, variables=variables)
+            return Opened(
+                run=run,
+                authority=serving.ca_pem,
+                azure_names=self._surroundings.azure_names,
+                nameservers=nameservers,
+                variables=variables,
+            )
 
     async def open_environment(
         self,
@@ -277,7 +287,7 @@ class Runs:
             else:
                 variables = await self._serve_tokens(stack, run, _loopback_socket(stack), process=process)
             authority = None
-            if process is not None:
+            if process is not None and self._surroundings.azure_names:
                 authority, proxy = await self._serve_tunnel(stack, self._entropy.bytes(_SECRET_BYTES).hex())
                 variables |= proxy
             self._keep(run, stack, process)
@@ -321,7 +331,8 @@ class Runs:
         # dnspython takes a tenth of a second to import, which a plane without runs need not pay.
         from idplane.agent.names import Names, NameServer  # noqa: PLC0415 - as above
 
-        server = await NameServer.open(sockets.names_udp, sockets.names_tcp, Names(network=network))
+        names = Names(network=network, azure=self._surroundings.azure_names)
+        server = await NameServer.open(sockets.names_udp, sockets.names_tcp, names)
         stack.push_async_callback(server.close)
 
     async def _serve_tokens(
@@ -353,7 +364,9 @@ class Runs:
         file = FileWish(
             projection=Projection(host=run.resource, account=wanted.account, run_id=run.id),
             client_id=wanted.client_id,
-            authority=f"https://{PUBLIC_HOSTS['authority'][0]}/" if inside else self._surroundings.authority,
+            authority=f"https://{PUBLIC_HOSTS['authority'][0]}/"
+            if inside and self._surroundings.azure_names
+            else self._surroundings.authority,
             folder=Path(TOKEN_FOLDER) if inside else self._surroundings.folder / run.id,
             descriptor=folder,
         )

@@ -76,6 +76,7 @@ class TokenSource:
         self._clock = clock
         self._tokens = TokenCache()
         self._hosts: dict[str, HostDescription] = {}
+        self._barred: Failure | None = None
         self._token_flights: Flights[TokenKey, Token] = Flights(self._land_token)
         self._host_flights: Flights[str, HostDescription] = Flights(self._land_host)
 
@@ -120,6 +121,8 @@ class TokenSource:
     async def host(self, host: ResourceId) -> HostDescription:
         """What the server says of a host; raises RESOURCE_NOT_FOUND, HOST_NOT_BOUND, AGENT_UNKNOWN, UNAVAILABLE."""
         for _ in range(_ATTEMPTS):
+            if self._barred is not None:
+                raise Failure(self._barred.kind, self._barred.detail)
             known = self._hosts.get(host.key)
             if known is not None:
                 return known
@@ -149,6 +152,21 @@ class TokenSource:
         self.forget_tokens()
         self._hosts.clear()
         self._host_flights.supersede(lambda _: True)
+
+    def bar(self, failure: Failure) -> None:
+        """Evict everything, keys included, and let nobody in: everything raises `failure` from here on."""
+        self._barred = failure
+        self.forget()
+        self._credentials.drop(frozenset())
+
+    def admit(self) -> None:
+        """Serve again."""
+        self._barred = None
+
+    @property
+    def size(self) -> int:
+        """How many tokens are held."""
+        return len(self._tokens)
 
     def forget_tokens(self) -> None:
         """Evict every token."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-__all__ = ["AgentIdentity", "Upstream", "UpstreamResponse"]
+__all__ = ["AGAIN", "UNSETTLED", "AgentIdentity", "Upstream", "UpstreamResponse"]
+
+AGAIN: Final = "again"
+"""`Failure.data` key of a request that another connection, hence perhaps another server, may answer at once."""
+UNSETTLED: Final = "unsettled"
+"""`Failure.data` key of a request that a server may have taken, or may yet take, although no answer came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,11 +136,19 @@ class TokenFile:
             assert self._due is not None  # set by either way
             return self._due
 
+    def withdraw(self) -> None:
+        """Take the token away; the next turn tries to get another."""
+        self._due = None
+        self._remove()
+
     async def close(self) -> None:
         """Stop, and leave no file behind."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        self._remove()
+
+    def _remove(self) -> None:
         for name in (TOKEN_FILE, _NEW):
             with contextlib.suppress(OSError):
                 os.unlink(name, dir_fd=self._folder)
@@ -179,6 +187,11 @@ class TokenFiles:
             await file.close()
 
         return token, close
+
+    def withdraw(self) -> None:
+        """Take every token away, until another one can be had."""
+        for file in self._files:
+            file.withdraw()
 
     async def turn(self) -> datetime | None:
         """Replace what is due everywhere, for whoever moves the clock by hand; when the next is, if there is any."""

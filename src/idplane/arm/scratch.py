@@ -30,6 +30,7 @@ from idplane.ports.store import (
     RefusedBecause,
     Require,
     Trim,
+    TrimChanges,
     Versioned,
     place_of,
 )
@@ -151,7 +152,7 @@ class ScratchStore:
         """Apply all or nothing, here only; raises `CommitRefused` for versions that have passed."""
         states: dict[tuple[str, str], Versioned[object] | None] = {}
         for operation in batch.operations:
-            if isinstance(operation, Append | Trim | Extend):
+            if isinstance(operation, Append | Trim | TrimChanges | Extend):
                 continue
             key = operation.collection.key(operation.value) if isinstance(operation, Put) else operation.key
             place = (operation.collection.name, key)
@@ -176,6 +177,10 @@ class ScratchStore:
     async def position(self) -> int:
         """The start."""
         return 0
+
+    def freshness(self) -> float:
+        """As the store's below."""
+        return 0.0
 
     def subscribe(self, listener: Listener, /) -> Callable[[], None]:
         """Nobody is told, this listener neither."""

@@ -71,6 +71,8 @@ class LogWatch:
         self._frontier = Frontier()
         self._own: dict[str, dict[int, str]] = {}
         self._recent: tuple[Mapping[tuple[str, int], bytes], ...] = ({}, {})
+        self._begun = False
+        """Whether there is something to hold the database to: a checkpoint that was seen, or that there was none."""
         self._inconsistent: str | None = None
         self._lost: str | None = None
         self.stored: StoredCheckpoint | None = None
@@ -145,15 +147,16 @@ class LogWatch:
         if stored is None:
             for seen in (*self._kept, *([self.newest] if self.newest else [])):
                 raise LogInconsistent(_rolled_back(seen, 0))
+            self._begun = True
             return None
         if self.stored is not None and stored.note == self.stored.note:
             return self.newest
         checkpoint = await self._believed(stored)
-        if self.newest is None:
-            await self._begin(checkpoint)
+        if self._begun:
+            await self._grow(checkpoint)
         else:
-            await self._grow(checkpoint, self.newest)
-        self.stored, self.newest = stored, checkpoint
+            await self._begin(checkpoint)
+        self.stored, self.newest, self._begun = stored, checkpoint, True
         return checkpoint
 
     async def _believed(self, stored: StoredCheckpoint) -> Checkpoint:
@@ -182,10 +185,13 @@ class LogWatch:
             if await root_at(self._tree, kept.size) != kept.root:
                 raise LogInconsistent(_rewritten(kept))
         self._frontier = frontier
+        for log, own in self._own.items():  # what was sequenced before there was anything to compare with
+            for position in [one for one in own if one <= checkpoint.positions.get(log, 0)]:
+                del own[position]
 
-    async def _grow(self, checkpoint: Checkpoint, seen: Checkpoint) -> None:
-        if checkpoint.size < seen.size:
-            raise LogInconsistent(_rolled_back(seen, checkpoint.size))
+    async def _grow(self, checkpoint: Checkpoint) -> None:
+        if self.newest is not None and checkpoint.size < self.newest.size:
+            raise LogInconsistent(_rolled_back(self.newest, checkpoint.size))
         frontier, digests, lost = self.frontier, {}, []
         while frontier.size < checkpoint.size:
             stretch = await self._tree.entries(frontier.size, min(frontier.size + _AT_ONCE, checkpoint.size), ENTRY_BYTES)
@@ -195,7 +201,7 @@ class LogWatch:
                 frontier.append(leaf)
                 digests[entry.log, entry.position] = entry.digest
         if frontier.root() != checkpoint.root:
-            raise LogInconsistent(_rewritten(seen))
+            raise LogInconsistent(_rewritten(self.newest or checkpoint))
         for log, own in self._own.items():
             for position in [one for one in own if one <= checkpoint.positions.get(log, 0)]:
                 written = entry_for(log, position, own.pop(position).encode(), Seal.HOLDS)

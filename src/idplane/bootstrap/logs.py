@@ -6,6 +6,7 @@ of other people's code. Control characters are escaped, so that no value can beg
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
@@ -43,6 +44,7 @@ _SECRETS: Final = (
         "[key removed]",
     ),
     (re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){1,4}"), "[token removed]"),
+    (re.compile(r"\bidp_[A-Za-z0-9_-]{8,}"), "[secret removed]"),
     (re.compile(r"(?i)\b(bearer|dpop|basic)(\s+|%20)[A-Za-z0-9._~+/=-]{8,}"), r"\1 [token removed]"),
     (
         re.compile(
@@ -74,7 +76,9 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        return msgspec.json.encode(_members(record, self._trace_id())).decode()
+        text = msgspec.json.encode(_members(record, self._trace_id())).decode()
+        # JSON lets these stand, and some readers take them for the end of a line.
+        return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class TextLines(logging.Formatter):
@@ -103,7 +107,8 @@ def configure_logs(settings: LogSection, *, trace_id: Callable[[], str | None] =
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
-        old.close()
+        with contextlib.suppress(OSError):
+            old.close()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger(_OURS).setLevel(settings.level.upper())

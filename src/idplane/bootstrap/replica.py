@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from idplane import __version__
 from idplane.audit.retention import keep_log
+from idplane.bootstrap.leases import Leases
 from idplane.bootstrap.log_keeping import CHECKPOINT_FILE
 from idplane.bootstrap.operator import write_public_file
 from idplane.bootstrap.process import (
@@ -25,16 +27,19 @@ from idplane.bootstrap.process import (
     until_told_to_stop,
 )
 from idplane.bootstrap.seed import allow_private_issuers
-from idplane.bootstrap.server import Server
+from idplane.bootstrap.server import ReplicaLimits, Server
 from idplane.bootstrap.server_settings import ServerSettings
 from idplane.bootstrap.server_world import open_world, operable
+from idplane.bootstrap.settings_file import SettingsProblem
 from idplane.keys import TlsIdentity
 from idplane.ports.collections import ACTIVITY, SIGN_INS
 from idplane.web.origins import Origins
+from idplane.web.serving import Listener
 
 __all__ = ["certified_names", "describe", "make_folder", "origins_of", "publish", "serve_replica"]
 
 _BACKLOG = 1024
+_LOST = float("inf")
 
 
 async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], None]) -> None:
@@ -49,8 +54,12 @@ async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], N
             world = await open_world(settings, stack)
             port = sock.getsockname()[1]
             origins = origins_of(settings, port)
-            file = settings.data / CHECKPOINT_FILE
-            server = await Server.open(world, names=certified_names(origins), checkpoint_file=file)
+            server = await Server.open(
+                world,
+                names=certified_names(origins),
+                limits=limits_of(settings),
+                checkpoint_file=settings.data / CHECKPOINT_FILE,
+            )
             stack.push_async_callback(server.close)
             await _settle(settings, server)
             listener = await server.listen(sock, origins=origins, identity=identity)
@@ -59,12 +68,58 @@ async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], N
             publish(settings, server, info)
             stack.callback(_withdraw, settings.data)
         ready(info)
-        await until_told_to_stop(server.duties(), stop)
+        await until_told_to_stop(_duties(settings, server), stop)
+        await _drain(settings, server, listener)
 
 
 def make_folder(path: Path, *, mode: int) -> None:
     """Make a folder and those above it, unless they are there. Raises `OSError`."""
     path.mkdir(mode=mode, parents=True, exist_ok=True)
+
+
+async def _duties(settings: ServerSettings, server: Server) -> None:
+    world = server.world
+    leases = Leases(
+        store=world.store, clock=world.clock, holder=world.entropy.guid(), length=settings.tables.replica.lease_seconds
+    )
+    await asyncio.gather(server.duties(leases), _end_when_lost(settings, server))
+
+
+async def _end_when_lost(settings: ServerSettings, server: Server) -> None:
+    """A process that has missed changes for good must not go on with what it remembers; whoever supervises it starts it anew."""
+    while server.world.store.freshness() != _LOST:
+        await server.world.clock.sleep(1.0)
+    raise SettingsProblem(
+        f"{settings.file}: the database's feed of changes does not go on from where this server was: start it again"
+    )
+
+
+async def _drain(settings: ServerSettings, server: Server, listener: Listener) -> None:
+    """End without a failed request. A second signal ends it at once."""
+    hurry = stop_signal()
+    waiting = asyncio.ensure_future(_leave(settings, server, listener))
+    told = asyncio.ensure_future(hurry.wait())
+    try:
+        await asyncio.wait({waiting, told}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (waiting, told):
+            task.cancel()
+        await asyncio.gather(waiting, told, return_exceptions=True)
+
+
+async def _leave(settings: ServerSettings, server: Server, listener: Listener) -> None:
+    """The balancer is shown that this server goes, and until it has seen it, whoever comes is served; then nobody new is."""
+    table = settings.tables.replica
+    listener.drain()
+    server.end_waiting()
+    await server.world.clock.sleep(table.notice_seconds)
+    await listener.finish(table.drain_seconds)
+
+
+def limits_of(settings: ServerSettings) -> ReplicaLimits:
+    """What the settings say of one server among several."""
+    table = settings.tables.replica
+    return ReplicaLimits(staleness=table.staleness_seconds, feed_rows=table.feed_rows)
 
 
 def origins_of(settings: ServerSettings, port: int) -> Origins:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import socket
 import ssl
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,20 +16,24 @@ from idplane.arm.registry import Registry
 from idplane.arm.requests import Kernel
 from idplane.audit.activity import activity_event
 from idplane.audit.retention import LogRetention
+from idplane.bootstrap.feed_upkeep import FEED_ROWS, FeedUpkeep
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
+from idplane.bootstrap.leases import Duties, Duty, Leases
 from idplane.bootstrap.log_keeping import LogKeeping
 from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
+from idplane.directory.agents import AgentDirectory
+from idplane.directory.attestation import Attestation
 from idplane.directory.audiences import Audiences
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
+from idplane.directory.sightings import Sightings
 from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
 from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
 from idplane.model.azure import PUBLIC_HOSTS
 from idplane.model.failure import Failure
-from idplane.ports.telemetry import DUTY, DUTY_FAILURES
 from idplane.providers import PROVIDERS
 from idplane.providers.administrators import keep_administrators
 from idplane.rbac import AccessControl
@@ -41,6 +43,7 @@ from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
 from idplane.web.arm_errors import describe, explain
 from idplane.web.authority import AuthoritySurface
+from idplane.web.enrollments import EnrollmentApi
 from idplane.web.graph import GraphSurface
 from idplane.web.graph_errors import describe as describe_graph
 from idplane.web.log import LogSurface
@@ -49,7 +52,7 @@ from idplane.web.origins import Origins
 from idplane.web.serving import Listener, tls_context
 from idplane.web.vault import VaultSurface
 
-__all__ = ["Server", "context_for", "repeat"]
+__all__ = ["ReplicaLimits", "Server", "context_for"]
 
 _MANAGEMENT_AUDIENCES = frozenset(
     {
@@ -58,9 +61,15 @@ _MANAGEMENT_AUDIENCES = frozenset(
     }
 )
 """Resource Manager's names in Azure, and its application id."""
-_TURN_AT_MOST_EVERY = 30.0
-"""Seconds between looks at what is due: wall clocks jump, so nobody sleeps until a far instant."""
-_log = logging.getLogger("idplane.bootstrap")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaLimits:
+    """What one server among several keeps to."""
+
+    staleness: float = 5.0
+    """Seconds for which it may not have known the feed's end; beyond them it answers nothing that rests on what it remembers."""
+    feed_rows: int = FEED_ROWS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +85,32 @@ class Server:
     sign_ins: SignInUpkeep
     retention: LogRetention
     credentials: CredentialAuthority
+    sightings: Sightings
     log: LogKeeping
     surfaces: Surfaces
     stop_listening: tuple[Callable[[], None], ...]
+    end_waiting: Callable[[], None]
+    """Answers requests that wait for something to happen: the process is about to end."""
+    feed: FeedUpkeep
+    limits: ReplicaLimits
+    extra_duties: tuple[Duty, ...] = ()
+    """What parts that are not named above have to do in the background."""
 
     @classmethod
-    async def open(cls, world: World, *, names: Sequence[str] = (), checkpoint_file: Path | None = None) -> Server:
+    async def open(
+        cls,
+        world: World,
+        *,
+        names: Sequence[str] = (),
+        limits: ReplicaLimits | None = None,
+        checkpoint_file: Path | None = None,
+    ) -> Server:
         """Compose a server over a store that may be empty or hold an installation.
 
         `names` are hosts and addresses beyond the machine's own that its certificates are to be for. `checkpoint_file` is where the log's
         newest checkpoint is written, and held against the database at the next start.
         """
+        limits = limits or ReplicaLimits()
         installation = await ensure_installation(world)
         log = await LogKeeping.open(world, tenant_id=installation.tenant.id, file=checkpoint_file)
         store, custody, clock, entropy = world.store, world.custody, world.clock, world.entropy
@@ -146,19 +170,35 @@ class Server:
             sets=ENTITY_SETS,
             describe=describe_graph,
         )
-        hosts = HostDirectory(store=store, authority=authority, clock=clock)
+        sightings = Sightings(store=store, clock=clock)
+        agents = AgentDirectory(
+            store=store, authority=authority, sightings=sightings, clock=clock, entropy=entropy, profile=world.profile
+        )
+        attestation = Attestation(
+            store=store,
+            authority=authority,
+            custody=custody,
+            clock=clock,
+            entropy=entropy,
+            profile=world.profile,
+            home_tenant=installation.tenant.id,
+            readers={},
+        )
+        surface = AgentSurface(
+            agents=agents,
+            enrollments=EnrollmentApi(attestation=attestation, agents=agents, chain=authority, clock=clock),
+            hosts=HostDirectory(store=store, authority=authority),
+            projected=tokens.projected,
+            refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
+            store=store,
+            clock=clock,
+        )
         surfaces = Surfaces(
             authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store),
             management=ManagementSurface(manager=manager, home_tenant=installation.tenant.id),
             graph=GraphSurface(service=directory),
             vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
-            agents=AgentSurface(
-                hosts=hosts,
-                projected=tokens.projected,
-                refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
-                store=store,
-                clock=clock,
-            ),
+            agents=surface,
             log=LogSurface(log),
         )
         subscriptions = (world.store.subscribe(ring.apply),)
@@ -172,17 +212,29 @@ class Server:
             sign_ins=SignInUpkeep(store=store),
             retention=LogRetention(store=store, profile=world.profile, record=log.trimmed),
             credentials=authority,
+            sightings=sightings,
             log=log,
             surfaces=surfaces,
             stop_listening=subscriptions,
+            end_waiting=surface.end_waiting,
+            feed=FeedUpkeep(store=store, keep=limits.feed_rows),
+            limits=limits,
         )
 
     def app(self, origins: Origins) -> ServerApp:
         """The server as one listener shows it."""
-        world = self.world
         return ServerApp(
-            surfaces=self.surfaces, origins=origins, clock=world.clock, entropy=world.entropy, telemetry=world.telemetry
+            surfaces=self.surfaces,
+            origins=origins,
+            clock=self.world.clock,
+            entropy=self.world.entropy,
+            telemetry=self.world.telemetry,
+            is_current=self.is_current,
         )
+
+    def is_current(self) -> bool:
+        """Whether this server knows enough of what the others do to answer for it."""
+        return self.world.store.freshness() <= self.limits.staleness
 
     async def listen(
         self, sock: socket.socket, *, origins: Origins | None = None, identity: TlsIdentity | None = None
@@ -197,14 +249,25 @@ class Server:
         await listener.listen(sock, context_for(shown, client_authority=self.credentials.certificate_pem))
         return listener
 
-    async def duties(self) -> None:
-        """What happens by itself, until cancelled: keys rotate; deleted secrets, ended sign-ins and old log events go in time."""
-        await asyncio.gather(
-            repeat(self.world, "key rotation", self.ring.turn),
-            repeat(self.world, "purge of deleted secrets", lambda: self.vault.purge_due(self.world.clock.now())),
-            repeat(self.world, "purge of ended sign-ins", lambda: self.sign_ins.purge_due(self.world.clock.now())),
-            repeat(self.world, "removal of old log events", self._trim_logs),
-            repeat(self.world, "sequencing of the logs", self.log.turn),
+    async def duties(self, leases: Leases | None = None) -> None:
+        """What happens by itself, until cancelled: all of it, or with `leases` what falls to this server."""
+        await Duties(self.duty_list(), clock=self.world.clock, leases=leases, telemetry=self.world.telemetry).run()
+
+    def duty_list(self) -> tuple[Duty, ...]:
+        """Keys rotate; deleted secrets, ended sign-ins, old log events and old changes go in time."""
+        now = self.world.clock.now
+        return (
+            Duty(name="sequencing of the logs", turn=self.log.turn),
+            Duty(name="following of the logs", turn=self.log.follow, every_replica=True),
+            # Each server reads the keys in its turn, so that even one that heard of nothing signs with the right one.
+            Duty(name="key rotation", turn=self.ring.turn, every_replica=True),
+            Duty(name="purge of deleted secrets", turn=lambda: self.vault.purge_due(now())),
+            Duty(name="purge of ended sign-ins", turn=lambda: self.sign_ins.purge_due(now())),
+            Duty(name="removal of old log events", turn=self._trim_logs),
+            Duty(name="trimming of the feed", turn=self.feed.turn),
+            Duty(name="notes of when agents were seen", turn=self.sightings.turn, every_replica=True),
+            Duty(name="sequencing of the logs", turn=self.log.turn, every_replica=True),
+            *self.extra_duties,
         )
 
     async def _trim_logs(self) -> None:
@@ -229,21 +292,6 @@ class Server:
             await self.log.turn()
         for stop in self.stop_listening:
             stop()
-
-
-async def repeat(world: World, name: str, duty: Callable[[], Awaitable[datetime | None]]) -> None:
-    """Run `duty` now and whenever it next says; a failure is logged and tried again."""
-    while True:
-        pause = _TURN_AT_MOST_EVERY
-        try:
-            with world.telemetry.span(DUTY, duty=name):
-                due = await duty()
-            if due is not None:
-                pause = min(max((due - world.clock.now()).total_seconds(), 1.0), _TURN_AT_MOST_EVERY)
-        except Failure as failure:
-            world.telemetry.count(DUTY_FAILURES, duty=name)
-            _log.warning("%s failed and will be tried again: %s", name, failure)
-        await world.clock.sleep(pause)
 
 
 def context_for(identity: TlsIdentity, *, client_authority: bytes | None = None) -> ssl.SSLContext:

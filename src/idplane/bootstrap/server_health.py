@@ -19,6 +19,7 @@ from idplane.ports.collections import AGENTS, SIGNING_KEYS
 from idplane.ports.store import Store
 from idplane.ports.telemetry import (
     AGENTS_BY_STATE,
+    AGENTS_LAST_SEEN,
     CONNECTIONS,
     FEED_AGE,
     KEY_SECONDS_LEFT,
@@ -32,6 +33,7 @@ _PROBE: Final = b"idplane health"
 _CONTEXT: Final = "health"
 _SURVEY_SECONDS: Final = 15.0
 _SURVEY_BOUND: Final = 3.0
+_SEEN: Final = (("1m", 60), ("1h", 3600), ("1d", 86_400), ("7d", 604_800))
 _AGENTS: Final = 1000
 """In one read."""
 
@@ -107,9 +109,18 @@ class Survey:
         keys = [one.value for one in await store.all(SIGNING_KEYS)]
         agents = await _agents(store)
         self._tell_keys(keys)
+        self._tell_agents(agents)
+
+    def _tell_agents(self, agents: dict[str, str]) -> None:
+        seen, now = self._server.sightings.proved, self._server.world.clock.monotonic()
+        for gone in seen.keys() - agents.keys():
+            del seen[gone]
         self._telemetry.metrics.forget(AGENTS_BY_STATE)
-        for state, count in agents.items():
+        self._telemetry.metrics.forget(AGENTS_LAST_SEEN)
+        for state, count in Counter(agents.values()).items():
             self._telemetry.gauge(AGENTS_BY_STATE, count, state=state)
+        for within, count in Counter(_within(seen.get(one), now) for one in agents).items():
+            self._telemetry.gauge(AGENTS_LAST_SEEN, count, within=within)
 
     def _tell_keys(self, keys: list[SigningKey]) -> None:
         self._telemetry.metrics.forget(KEYS)
@@ -128,13 +139,19 @@ class Survey:
         return (ends - now).total_seconds()
 
 
-async def _agents(store: Store) -> Counter[str]:
-    """How many agents are in which state."""
-    found: Counter[str] = Counter()
+def _within(seen_at: float | None, now: float) -> str:
+    if seen_at is None:
+        return "never"
+    return next((name for name, seconds in _SEEN if now - seen_at < seconds), "longer")
+
+
+async def _agents(store: Store) -> dict[str, str]:
+    """The agents' states, by id."""
+    found: dict[str, str] = {}
     after: str | None = None
     while True:
         page = await store.page(AGENTS, after=after, limit=_AGENTS)
-        found.update(str(getattr(one.value, "state", "active")) for one in page.items)
+        found.update((one.value.id, str(getattr(one.value, "state", "active"))) for one in page.items)
         if page.after is None:
             return found
         after = page.after

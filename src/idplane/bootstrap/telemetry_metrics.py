@@ -35,7 +35,9 @@ class Metrics:
             values = [_listed(allowed, labels.get(name, OTHER)) for name, allowed in metric.labels.items()]
             family = self._families[metric]
             found = family.labels(*values) if values else family
-            if all(value in labels.values() for value in values):
+            if labels.keys() == metric.labels.keys() and all(
+                labels[name] in allowed for name, allowed in metric.labels.items()
+            ):
                 # Declared values only: nothing that a caller makes up may stay here.
                 self._series[key] = found
         return found

@@ -34,6 +34,7 @@ class ObservedStore:
         self.all = inner.all
         self.count = inner.count
         self.read_log = inner.read_log
+        self.freshness = inner.freshness
         self.tree = inner.tree
         self.seal_logs = inner.seal_logs
 

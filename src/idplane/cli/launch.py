@@ -109,11 +109,14 @@ def without_locale_coercion(base: Mapping[str, str], initial: bytes) -> dict[str
     return {name: value for name, value in base.items() if name != "LC_CTYPE"}
 
 
-def hosts_file(existing: str) -> str:
-    """`/etc/hosts` with Azure's fixed names, for programs that look no further. Vault names have no end and come from DNS."""
-    names = " ".join(_AZURE_NAMES)
+def hosts_file(existing: str, *, azure: bool = True) -> str:
+    """`/etc/hosts` with Azure's fixed names, for programs that look no further. Vault names have no end and come from DNS.
+
+    Where Azure's names do not lead to the plane, they are left as they are.
+    """
+    names = f"127.0.0.1 {' '.join(_AZURE_NAMES)}\n" if azure else ""
     line_end = "" if not existing or existing.endswith("\n") else "\n"
-    return f"{existing}{line_end}127.0.0.1 {names}\n{IMDS_ADDRESS} metadata.azure.internal\n"
+    return f"{existing}{line_end}{names}{IMDS_ADDRESS} metadata.azure.internal\n"
 
 
 def resolver_file(nameservers: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "up": "Run a plane on this machine, until Ctrl-C.",
         "server": "Run a server of an installation over PostgreSQL, one of any number.",
+        "agent": "Run the agent of this host, or ask how it is.",
         "admin": "Look after an installation of servers: operators.",
         "demo": "Watch the whole story: a machine gets an identity, uses it, loses it.",
         "run": "Run a command as a resource, with its managed identities.",
@@ -29,6 +30,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "approve": "Let a program that showed a code sign in as a user.",
         "binding": "Say which processes of a resource may use its identities.",
         "revoke": "Make tokens that were issued worth nothing, at once.",
+        "enroll": "Say which machines become hosts of a resource.",
+        "agents": "See the machines that are hosts, and ban or remove one.",
         "log": "Read what was done (activity) and which tokens were issued (signins).",
         "status": "Tell whether a plane is running, and where.",
         "hosts": "Print the lines that make vault names resolve outside of runs.",

@@ -245,7 +245,9 @@ def _furnish(data: Path, files: Mapping[str, bytes], opened: JsonObject, *, java
     contents = {
         _BUNDLE: bundle,
         **({TRUSTSTORE: truststore(bundle)} if java else {}),
-        "hosts": hosts_file(_text(files["/etc/hosts"])).encode(errors="surrogateescape"),
+        "hosts": hosts_file(_text(files["/etc/hosts"]), azure=opened.get("azureNames") is not False).encode(
+            errors="surrogateescape"
+        ),
         "resolv.conf": resolver_file(nameservers).encode(),
         "nsswitch.conf": name_service_switch(_text(files["/etc/nsswitch.conf"])).encode(errors="surrogateescape"),
     }

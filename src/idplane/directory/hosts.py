@@ -1,4 +1,4 @@
-"""Hosts and their agents: who an agent is, what it may know of its hosts, and the certificates of their identities.
+"""Hosts and their agents: what an agent may know of its hosts, and the certificates of their identities.
 
 An agent acts for the resources that are bound to it and for no others. It gets certificates only for identities that are assigned to
 those resources at the moment of the commit, so that an assignment which is removed meanwhile wins (design section 6).
@@ -6,18 +6,15 @@ those resources at the moment of the commit, so that an assignment which is remo
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from cryptography import x509
-
+from idplane.directory.agents import require_active
 from idplane.directory.host_documents import compute_document, instance_document
-from idplane.jose import Algorithm, UnverifiedToken, b64url_decode, numeric_date, parse, public_key_of, verify
 from idplane.model.bindings import Binding
 from idplane.model.directory import Agent, Credential, Principal
+from idplane.model.enrollments import carriage_key
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.resources import IdentityAssignment, identity_assignment_key
@@ -26,6 +23,7 @@ from idplane.model.values import JsonObject
 from idplane.ports.collections import (
     AGENTS,
     BINDINGS,
+    CARRIAGES,
     CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
     MEMBERSHIPS,
@@ -37,16 +35,9 @@ from idplane.ports.collections import (
     TENANTS,
 )
 from idplane.ports.store import ABSENT, Batch, Change, CommitRefused, Delete, Put, Require, Store, Versioned
-from idplane.ports.world import Clock
 
-__all__ = ["AGENT_AUDIENCE", "DescribedHost", "HostDirectory", "IdentityCertifier", "check_bound"]
+__all__ = ["DescribedHost", "HostDirectory", "IdentityCertifier", "check_bound"]
 
-AGENT_AUDIENCE: Final = "idplane-agent"
-"""`aud` of the tokens by which agents prove who they are."""
-_LEEWAY: Final = timedelta(seconds=60)
-_MAX_LIFETIME: Final = timedelta(minutes=5)
-_MAX_REMEMBERED: Final = 65536
-_MAX_ID_LENGTH: Final = 128
 _ATTEMPTS: Final = 4
 _TOLD: Final = frozenset(
     one.name
@@ -90,34 +81,15 @@ class DescribedHost:
 
 
 class HostDirectory:
-    """Serves agents. Remembers the ids of their recent proofs, so that each is accepted once by this process."""
+    """Serves agents that `directory.agents` has let in."""
 
-    def __init__(self, *, store: Store, authority: IdentityCertifier, clock: Clock) -> None:
+    def __init__(self, *, store: Store, authority: IdentityCertifier) -> None:
         self._store = store
         self._authority = authority
-        self._clock = clock
-        self._proofs: OrderedDict[tuple[str, str], datetime] = OrderedDict()
-
-    async def authenticate(self, token: str) -> Agent:
-        """The agent that signed this proof; raises `Failure(AGENT_UNKNOWN)`, whatever is wrong with it.
-
-        Checked: ES256 under the enrolled certificate's key, which the header must name (`x5t#S256`); the certificate's validity; `iss`
-        and `sub` the agent's id, `aud` this API, `iat` and `exp` at most five minutes apart and around now; `jti` not seen before.
-        """
-        try:
-            proof = parse(token)
-            agent = await self._enrolled(proof)
-            self._check_times(proof.claims)
-        except Failure as failure:
-            if failure.kind in (FailureKind.TOKEN_INVALID, FailureKind.INVALID_PARAMETER):
-                raise _unknown("the agent's token is malformed") from failure
-            raise
-        self._check_first_use(agent.id, proof.claims.get("jti"))
-        return agent
 
     async def describe(self, agent: Agent, host: ResourceId) -> DescribedHost:
         """A host that the agent is bound to; raises HOST_NOT_BOUND or RESOURCE_NOT_FOUND."""
-        check_bound(agent, host)
+        await self._require_bound(agent, host)
         bearer = identity_host(host)
         resource = await self._store.get(RESOURCES, bearer.key)
         subscription = await self._store.get(SUBSCRIPTIONS, host.subscription or "")
@@ -139,10 +111,11 @@ class HostDirectory:
         """Issue and store a certificate for an identity of a host; the agent's earlier ones for it end with that.
 
         Raises HOST_NOT_BOUND, NOT_ENTITLED when the identity is not assigned to the host, IDENTITY_STOPPED when it is and stopped
-        working, and CSR_INVALID.
+        working, and CSR_INVALID; AGENT_* for an agent that is served no longer.
         """
-        check_bound(agent, host)
         for _ in range(_ATTEMPTS):
+            enrolled = await self._enrolled(agent)
+            await self._require_bound(enrolled.value, host)
             assignment = await self._store.get(IDENTITY_ASSIGNMENTS, identity_assignment_key(host.key, principal_id))
             principal = await self._store.get(PRINCIPALS, principal_id)
             if assignment is None or principal is None:
@@ -151,7 +124,8 @@ class HostDirectory:
                 raise Failure(FailureKind.IDENTITY_STOPPED, assignment.value.stopped)
             credential = self._authority.issue_identity(csr_der, principal.value, host.key, agent.id)
             try:
-                await self._store.commit(await self._replacement(credential, assignment))
+                still = Require(collection=AGENTS, key=agent.id, expect=enrolled.version)
+                await self._store.commit(Batch.of(still) + await self._replacement(credential, assignment))
             except CommitRefused:
                 continue
             return credential
@@ -165,38 +139,21 @@ class HostDirectory:
         names = frozenset(agent.hosts) | {identity_host_key(host) for host in agent.hosts} | await self._principals(agent)
         return tuple(change for change in told if change.collection in _TOLD_TO_ALL or {change.key, change.subject} & names)
 
-    async def _enrolled(self, proof: UnverifiedToken) -> Agent:
-        """The agent whose certificate the proof names and whose key signed it."""
-        claims = proof.claims
-        identifier = claims.get("iss")
-        if not isinstance(identifier, str) or claims.get("sub") != identifier or claims.get("aud") != AGENT_AUDIENCE:
-            raise _unknown("the agent's token is not meant for this API")
-        row = await self._store.get(AGENTS, identifier)
-        thumbprint = proof.header.get("x5t#S256")
-        if row is None or not isinstance(thumbprint, str) or b64url_decode(thumbprint).hex() != row.value.thumbprint:
-            raise _unknown("no such agent is enrolled")
-        if not verify(proof, public_key_of(row.value.certificate), Algorithm.ES256):
-            raise _unknown("the agent's token is not signed by its key")
-        if self._clock.now() >= x509.load_der_x509_certificate(row.value.certificate).not_valid_after_utc:
-            raise _unknown("the agent's certificate has expired")
-        return row.value
+    async def _require_bound(self, agent: Agent, host: ResourceId) -> None:
+        """The agent's own host, or one that its enrollment carries now: a resource that was deleted and made again is another one."""
+        check_bound(agent, host)
+        if agent.host is None or agent.enrollment is None or agent.host.key == host.key:
+            return
+        if await self._store.get(CARRIAGES, carriage_key(agent.enrollment, host.key)) is None:
+            raise _not_bound(agent, host)
 
-    def _check_times(self, claims: JsonObject) -> None:
-        now = self._clock.now()
-        issued, expires = numeric_date(claims.get("iat")), numeric_date(claims.get("exp"))
-        if expires - issued > _MAX_LIFETIME or not issued - _LEEWAY <= now < expires + _LEEWAY:
-            raise _unknown("the agent's token is outside its time, or valid for more than five minutes")
-
-    def _check_first_use(self, agent_id: str, proof_id: object) -> None:
-        """Remember the proof for as long as it could be shown again. A full memory refuses rather than forget."""
-        now = self._clock.now()
-        while self._proofs and next(iter(self._proofs.values())) <= now:
-            self._proofs.popitem(last=False)
-        if not isinstance(proof_id, str) or not 0 < len(proof_id) <= _MAX_ID_LENGTH or (agent_id, proof_id) in self._proofs:
-            raise _unknown("the agent's token was shown before, or has no id")
-        if len(self._proofs) >= _MAX_REMEMBERED:
-            raise Failure(FailureKind.THROTTLED, "too many requests from agents")
-        self._proofs[agent_id, proof_id] = now + _MAX_LIFETIME + 2 * _LEEWAY
+    async def _enrolled(self, agent: Agent) -> Versioned[Agent]:
+        """The agent's record as it is now: whoever was banned since the request began gets nothing any more."""
+        found = await self._store.get(AGENTS, agent.id)
+        if found is None:
+            raise Failure(FailureKind.AGENT_UNKNOWN, "the agent is enrolled no longer")
+        require_active(found.value)
+        return found
 
     async def _replacement(self, credential: Credential, assignment: Versioned[IdentityAssignment]) -> Batch:
         """The credential in place of its predecessors, provided that the assignment is still the one that was read."""
@@ -224,8 +181,8 @@ class HostDirectory:
 def check_bound(agent: Agent, host: ResourceId) -> None:
     """Raises `Failure(HOST_NOT_BOUND)` unless the agent acts for the host."""
     if not agent.serves(host.key):
-        raise Failure(FailureKind.HOST_NOT_BOUND, f"the agent '{agent.id}' is not bound to '{host}'", id=str(host))
+        raise _not_bound(agent, host)
 
 
-def _unknown(detail: str) -> Failure:
-    return Failure(FailureKind.AGENT_UNKNOWN, detail)
+def _not_bound(agent: Agent, host: ResourceId) -> Failure:
+    return Failure(FailureKind.HOST_NOT_BOUND, f"the agent '{agent.id}' is not bound to '{host}'", id=str(host))

@@ -17,8 +17,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from idplane.jose import PublicKey, certificate_thumbprint
 from idplane.jose.certificates import is_acceptable_key
-from idplane.keys.certificates import Issuer, Leaf, Validity, new_serial
-from idplane.keys.roots import Root, open_root
+from idplane.keys.authority import InstallationAuthority
+from idplane.keys.certificates import Leaf, Validity, new_serial
+from idplane.keys.moves import Line
+from idplane.keys.roots import Root, root_line
 from idplane.model.directory import Credential, CredentialKind, Principal
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import KeyPurpose
@@ -26,7 +28,7 @@ from idplane.model.profile import Profile
 from idplane.ports.store import Store
 from idplane.ports.world import Clock, Entropy, KeyCustody
 
-__all__ = ["CredentialAuthority", "requested_key"]
+__all__ = ["CredentialAuthority", "credential_line", "requested_key"]
 
 _MAX_REQUEST = 8 * 1024
 _MIN_EXPONENT = 65537
@@ -39,11 +41,16 @@ _ROOT = Root(
 )
 
 
-class CredentialAuthority:
+def credential_line(custody: KeyCustody, entropy: Entropy) -> Line:
+    """The line of credential authorities."""
+    return root_line(_ROOT, custody, entropy)
+
+
+class CredentialAuthority(InstallationAuthority):
     """Issues client certificates. The invariant: every name in one comes from the directory, none from the request."""
 
-    def __init__(self, *, issuer: Issuer, clock: Clock, entropy: Entropy, profile: Profile) -> None:
-        self._issuer = issuer
+    def __init__(self, *, store: Store, custody: KeyCustody, clock: Clock, entropy: Entropy, profile: Profile) -> None:
+        super().__init__(line=credential_line(custody, entropy), store=store, custody=custody, clock=clock)
         self._clock = clock
         self._entropy = entropy
         self._profile = profile
@@ -52,17 +59,18 @@ class CredentialAuthority:
     async def open(
         cls, *, store: Store, custody: KeyCustody, clock: Clock, entropy: Entropy, profile: Profile
     ) -> CredentialAuthority:
-        """The installation's credential authority, made on first use; raises as `open_root` does."""
-        issuer = await open_root(_ROOT, store=store, custody=custody, clock=clock, entropy=entropy)
-        return cls(issuer=issuer, clock=clock, entropy=entropy, profile=profile)
+        """The installation's credential authority, made on first use; raises as `follow` does."""
+        authority = cls(store=store, custody=custody, clock=clock, entropy=entropy, profile=profile)
+        await authority.follow()
+        return authority
 
     def __repr__(self) -> str:
-        return f"CredentialAuthority({self._issuer.certificate.subject.rfc4514_string()!r})"
+        return f"CredentialAuthority({len(self.keys)} keys)"
 
     @property
     def certificate_pem(self) -> bytes:
-        """The authority's certificate."""
-        return self._issuer.pem
+        """What clients' certificates are verified with: `trust_pem`."""
+        return self.trust_pem
 
     def issue_identity(self, csr_der: bytes, principal: Principal, host_key: str, agent_id: str) -> Credential:
         """A certificate for one identity on one host, as the credential that the caller stores; raises `Failure(CSR_INVALID)`."""
@@ -83,10 +91,13 @@ class CredentialAuthority:
             agent_id=agent_id,
         )
 
-    def issue_agent(self, csr_der: bytes, agent_id: str) -> bytes:
-        """A certificate, in DER, for an agent to authenticate its own requests with; raises `Failure(CSR_INVALID)`."""
+    def issue_agent(self, csr_der: bytes, agent_id: str, lifetime: timedelta = _AGENT_LIFETIME) -> bytes:
+        """A certificate, in DER, for an agent to authenticate its own requests with; raises `Failure(CSR_INVALID)`.
+
+        Without a `lifetime` it is one for an agent inside this process, whose key lives and dies with it.
+        """
         names = [x509.UniformResourceIdentifier(f"urn:idplane:agent:{agent_id}")]
-        return self._issue(csr_der, agent_id, names, _AGENT_LIFETIME).public_bytes(Encoding.DER)
+        return self._issue(csr_der, agent_id, names, lifetime).public_bytes(Encoding.DER)
 
     def _issue(
         self, csr_der: bytes, common_name: str, names: list[x509.UniformResourceIdentifier], lifetime: timedelta
@@ -98,7 +109,7 @@ class CredentialAuthority:
             usage=ExtendedKeyUsageOID.CLIENT_AUTH,
             validity=Validity.starting(self._clock.now(), lifetime),
         )
-        return self._issuer.sign(leaf, new_serial(self._entropy))
+        return self.issuer.sign(leaf, new_serial(self._entropy))
 
 
 def requested_key(csr_der: bytes) -> PublicKey:

@@ -11,13 +11,16 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from idplane.jose import Algorithm, PrivateKey, PublicKey, Signer, b64url, new_ec_key, new_rsa_key
 from idplane.keys.certificates import Validity, key_id, name_of, new_serial, self_signed
+from idplane.keys.moves import Line
 from idplane.keys.permits import PublicKeyInfo
+from idplane.keys.rotation import Pace
 from idplane.keys.sealing import sealed_private_key, unsealed_private_key
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
+from idplane.model.profile import Profile
 from idplane.model.values import JsonObject
 from idplane.ports.world import Entropy, KeyCustody
 
-__all__ = ["Material", "new_private_key", "new_signing_key"]
+__all__ = ["Material", "new_private_key", "new_signing_key", "token_line"]
 
 # Nobody checks these dates; they only have to enclose every moment at which the key may be published, as Entra's five years do.
 _CERTIFICATE_LIFETIME = timedelta(days=5 * 365)
@@ -52,6 +55,15 @@ class Material:
 def new_private_key(algorithm: Algorithm) -> PrivateKey:
     """A key for one of the algorithms; for RSA it takes long enough to be called in a thread."""
     return new_ec_key() if algorithm is Algorithm.ES256 else new_rsa_key()
+
+
+def token_line(profile: Profile, algorithm: Algorithm, custody: KeyCustody, entropy: Entropy) -> Line:
+    """The line of token-signing keys; new ones are for `algorithm`."""
+
+    def make(state: KeyState, now: datetime, _: SigningKey | None) -> SigningKey:
+        return new_signing_key(new_private_key(algorithm), algorithm, state, now, (custody, entropy))
+
+    return Line(purpose=KeyPurpose.TOKEN, pace=Pace.of_tokens(profile), make=make)
 
 
 def new_signing_key(

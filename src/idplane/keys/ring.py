@@ -1,52 +1,33 @@
-"""The key ring: signs permits with the active key, publishes every key that a living token may need, and turns over in time.
-
-`rotation` decides; this module makes keys, commits by compare-and-swap, and follows what other replicas commit. Losing such a
-race is an outcome, not an error: the ring reads again and goes on from what the winner wrote.
-"""
+"""The key ring: signs permits with the active key, publishes every key that a living token may need, and turns over in time."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import assert_never
+from typing import Final
 
 from idplane.jose import Algorithm
 from idplane.keys import rotation
-from idplane.keys.material import Material, new_private_key, new_signing_key
+from idplane.keys.material import Material, token_line
+from idplane.keys.moves import Moves
 from idplane.keys.permits import PublicKeyInfo, SignedToken, SigningPermit
+from idplane.keys.succession import Succession
 from idplane.model.failure import Failure, FailureKind
-from idplane.model.keys import KeyPurpose, KeyState, SigningKey
+from idplane.model.keys import SigningKey
 from idplane.model.profile import Profile
 from idplane.model.values import JsonObject
-from idplane.ports.collections import SIGNING_KEYS
-from idplane.ports.store import ABSENT, Batch, Change, CommitRefused, Delete, Put, Store, Versioned
+from idplane.ports.store import Change, Store
 from idplane.ports.world import Clock, Entropy, KeyCustody
 
 __all__ = ["KeyRing"]
 
 _LOG = logging.getLogger(__name__)
-_ATTEMPTS = 10
-"""Lost races in a row before we say that something else is wrong."""
 _BEAT = timedelta(minutes=1)
 """The longest that the ring goes without looking at the clock and the store, whatever feed and schedule say."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _State:
-    """One reading of the store, ready for use. Replaced as a whole."""
-
-    records: Mapping[str, Versioned[SigningKey]] = field(default_factory=dict, repr=False)
-    material: Mapping[str, Material] = field(default_factory=dict, repr=False)
-    """Without tainted keys."""
-    active: Material | None = None
-
-    @property
-    def keys(self) -> tuple[SigningKey, ...]:
-        return tuple(record.value for record in self.records.values())
+_KID_LENGTH: Final = 27
+"""Of a SHA-1 thumbprint in base64url."""
 
 
 class KeyRing:
@@ -67,16 +48,15 @@ class KeyRing:
         algorithm: Algorithm = Algorithm.RS256,
     ) -> None:
         self._store = store
-        self._custody = custody
         self._clock = clock
-        self._entropy = entropy
         self._profile = profile
-        self._algorithm = algorithm
-        self._state = _State()
         self._signed_until: dict[str, float] = {}
-        self._stale = asyncio.Event()
-        self._reading = asyncio.Lock()
-        self._turning = asyncio.Lock()
+        self._moves = Moves(
+            line=token_line(profile, algorithm, custody, entropy), custody=custody, signed_until=self._last_signed
+        )
+        self._line: Succession[Material] = Succession(
+            moves=self._moves, prepare=lambda key: Material.of(key, custody), store=store, clock=clock, changed=self._forget
+        )
         self._unsubscribe: Callable[[], None] | None = None
 
     @classmethod
@@ -110,7 +90,7 @@ class KeyRing:
             self._unsubscribe = None
 
     def __repr__(self) -> str:
-        return f"KeyRing({len(self._state.records)} keys)"
+        return f"KeyRing({len(self._line.reading.records)} keys)"
 
     # Using the keys: synchronous, from memory.
 
@@ -121,7 +101,7 @@ class KeyRing:
         whose token would outlive the publication of its key; `Failure(UNAVAILABLE)` when no key is active.
         """
         claims = permit.spend()
-        active = self._state.active
+        active = self._line.reading.active
         if active is None:
             raise Failure(FailureKind.UNAVAILABLE, "no signing key is active")
         if active.info.algorithm is not permit.algorithm:
@@ -131,30 +111,42 @@ class KeyRing:
 
     def public_key(self, kid: str) -> PublicKeyInfo | None:
         """The key to verify a token of ours with; None if it is unknown, forgotten or tainted."""
-        material = self._state.material.get(kid)
+        material = self._line.reading.material.get(kid)
         return material.info if material else None
+
+    async def find(self, kid: str) -> PublicKeyInfo | None:
+        """`public_key`, after another look at the store for one that this process has not read of yet.
+
+        Another replica signs with a new key from the moment of its commit, and the feed takes its time. However many ask for keys that
+        nobody has, the store is read once at a time.
+        """
+        if self.public_key(kid) is None and len(kid) == _KID_LENGTH and kid not in self._line.reading.records:
+            await self._line.read()
+        return self.public_key(kid)
 
     def jwks(self, *, issuer: str | None = None) -> JsonObject:
         """The JSON Web Key Set: public parts of prepared, active and retired keys. `issuer` is what Entra's v2 form adds to each."""
         extra = {} if issuer is None else {"issuer": issuer}
-        return {"keys": [{**material.jwk, **extra} for material in self._state.material.values()]}
+        return {"keys": [{**material.jwk, **extra} for material in self._line.reading.material.values()]}
 
     @property
     def keys(self) -> tuple[SigningKey, ...]:
         """Every key with its state, oldest first, tainted ones included; for status pages."""
-        return self._state.keys
+        return self._line.reading.keys
 
     # Following the store.
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Hear of commits, ours and other replicas': what is in memory may have been overtaken."""
-        if any(change.collection == SIGNING_KEYS.name for change in changes):
-            self._stale.set()
+        self._line.apply(changes)
 
     async def refresh(self) -> None:
         """Read the keys again if the feed said that they changed; costs nothing otherwise."""
-        if self._stale.is_set():
-            await self._load()
+        await self._line.refresh()
+
+    async def read(self) -> None:
+        """Read the keys again whatever the feed said, for what is published: a key that signs anywhere is in every key set."""
+        await self._line.read()
 
     async def run(self) -> None:
         """Turn whenever a step is due or the feed tells of a change, until cancelled. A store that fails is tried again."""
@@ -170,14 +162,7 @@ class KeyRing:
 
     async def turn(self) -> datetime:
         """One pass: read the keys, take the steps that are due now (at most one that makes or moves a key), say when the next is."""
-        async with self._turning:
-            await self._load()
-            now = self._clock.now()
-            for step in self._plan(now).steps:
-                with suppress(CommitRefused):  # another replica took it; the reading below shows what it did
-                    await self._store.commit(await self._batch(step, now))
-            await self._load()
-            return self._plan(self._clock.now()).due
+        return await self._line.turn()
 
     async def rotate(self) -> str:
         """Replace the active key at once; the id of the key that signs from now on.
@@ -185,115 +170,23 @@ class KeyRing:
         The prepared key takes over if there is one: verifiers elsewhere may know it already. Otherwise they meet a new id and
         fetch the key set again, which shows it from this moment.
         """
-        async with self._turning:
-            await self._load()
-            before = self._active_id
-            return await self._until(lambda: self._active_id not in {None, before}, self._replacement)
+        return await self._line.rotate()
 
     async def taint(self, kid: str) -> None:
         """Verify nothing with this key ever again, and sign nothing: its private part is in the wrong hands.
 
         Another key becomes active in the same transaction if this one was. Raises `Failure(INVALID_PARAMETER)` for an unknown id.
         """
-        async with self._turning:
-            await self._load()
-            if kid not in self._state.records:
-                raise Failure(FailureKind.INVALID_PARAMETER, "no signing key has that id", name=kid)
-            await self._until(lambda: kid not in self._state.material, lambda: self._tainting(kid))
+        await self._line.taint(kid)
 
-    async def _until(self, done: Callable[[], bool], attempt: Callable[[], Awaitable[Batch]]) -> str:
-        """Commit attempts until the goal is reached, by us or by whoever won the race."""
-        for _ in range(_ATTEMPTS):
-            with suppress(CommitRefused):
-                await self._store.commit(await attempt())
-            await self._load()
-            if done() and self._active_id is not None:
-                return self._active_id
-        raise Failure(FailureKind.UNAVAILABLE, "the signing keys kept changing")
+    def _forget(self) -> None:
+        self._signed_until = {kid: until for kid, until in self._signed_until.items() if kid in self._line.reading.material}
 
-    async def _load(self) -> None:
-        async with self._reading:
-            self._stale.clear()
-            records = await self._store.all(SIGNING_KEYS, where={"purpose": KeyPurpose.TOKEN.value})
-            self._adopt(sorted(records, key=lambda record: (record.value.created_at, record.value.id)))
-
-    def _adopt(self, records: Sequence[Versioned[SigningKey]]) -> None:
-        known = self._state
-        material: dict[str, Material] = {}
-        for key in (record.value for record in records):
-            if not key.tainted:
-                same = key.id in known.material and known.records[key.id].value.certificate == key.certificate
-                material[key.id] = known.material[key.id] if same else Material.of(key, self._custody)
-        active = rotation.active_key(record.value for record in records)
-        self._signed_until = {kid: until for kid, until in self._signed_until.items() if kid in material}
-        self._state = _State(
-            records={record.value.id: record for record in records},
-            material=material,
-            active=material[active.id] if active else None,
-        )
-
-    @property
-    def _active_id(self) -> str | None:
-        return self._state.active.info.kid if self._state.active else None
-
-    def _plan(self, now: datetime) -> rotation.Plan:
-        return rotation.plan(self._state.keys, now, self._profile, rotation.longest_token(self._profile))
-
-    async def _batch(self, step: rotation.Step, now: datetime) -> Batch:
-        """The step as a commit that fails if any key it rests on has moved."""
-        match step:
-            case rotation.Create(state=KeyState.PREPARED):
-                # Rewriting the active key unchanged makes two replicas that prepare a successor at once collide.
-                return self._rewritten_active() + await self._creation(KeyState.PREPARED, now)
-            case rotation.Create() | rotation.Activate():
-                takeover = await self._takeover(step, now)
-                return self._retirement(now) + takeover
-            case rotation.Correct(key_id=key_id):
-                record = self._state.records[key_id]
-                return _put(record, rotation.corrected(record.value, now))
-            case rotation.Drop(key_id=key_id):
-                return Batch.of(Delete(collection=SIGNING_KEYS, key=key_id, expect=self._state.records[key_id].version))
-            case _:
-                assert_never(step)
-
-    async def _takeover(self, step: rotation.Create | rotation.Activate, now: datetime) -> Batch:
-        """What makes a key active, once no other is."""
-        if isinstance(step, rotation.Create):
-            return await self._creation(KeyState.ACTIVE, now)
-        record = self._state.records[step.key_id]
-        return _put(record, rotation.activated(record.value, now))
-
-    async def _creation(self, state: KeyState, now: datetime) -> Batch:
-        # Made before the commit and off the loop: RSA takes 44 ms in the median, and nothing may wait for it.
-        private_key = await asyncio.to_thread(new_private_key, self._algorithm)
-        key = new_signing_key(private_key, self._algorithm, state, now, (self._custody, self._entropy))
-        return Batch.of(Put(collection=SIGNING_KEYS, value=key, expect=ABSENT))
-
-    async def _replacement(self) -> Batch:
-        return await self._batch(rotation.replacement(self._state.keys), self._clock.now())
-
-    async def _tainting(self, kid: str) -> Batch:
-        now = self._clock.now()
-        takeover = Batch()
-        if kid == self._active_id:
-            takeover = await self._takeover(rotation.replacement(self._state.keys), now)
-        record = self._state.records[kid]
-        return _put(record, self._retired(record.value, now, tainted=True)) + takeover
-
-    def _retirement(self, now: datetime) -> Batch:
-        active = rotation.active_key(self._state.keys)
-        return _put(self._state.records[active.id], self._retired(active, now)) if active else Batch()
-
-    def _rewritten_active(self) -> Batch:
-        active = rotation.active_key(self._state.keys)
-        return _put(self._state.records[active.id], active) if active else Batch()
-
-    def _retired(self, key: SigningKey, now: datetime, *, tainted: bool = False) -> SigningKey:
-        signed_until = self._signed_until.get(key.id)
-        instant = None
-        if signed_until is not None:
-            instant = datetime.fromtimestamp(signed_until, tz=UTC) - rotation.longest_token(self._profile)
-        return rotation.retired(key, now, signed_until=instant, tainted=tainted)
+    def _last_signed(self, key: SigningKey) -> datetime | None:
+        until = self._signed_until.get(key.id)
+        if until is None:
+            return None
+        return datetime.fromtimestamp(until, tz=UTC) - rotation.longest_token(self._profile)
 
     def _note_expiry(self, kid: str, claims: JsonObject) -> None:
         """Remember how long the key's tokens live, by what they say: the clock may be set back before the key retires."""
@@ -307,13 +200,9 @@ class KeyRing:
 
     async def _wait_until(self, due: datetime) -> None:
         seconds = min(max((due - self._clock.now()).total_seconds(), 0.0), _BEAT.total_seconds())
-        waits = [asyncio.ensure_future(self._stale.wait()), asyncio.ensure_future(self._clock.sleep(seconds))]
+        waits = [asyncio.ensure_future(self._line.stale.wait()), asyncio.ensure_future(self._clock.sleep(seconds))]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
-
-
-def _put(record: Versioned[SigningKey], value: SigningKey) -> Batch:
-    return Batch.of(Put(collection=SIGNING_KEYS, value=value, expect=record.version))

@@ -1,11 +1,17 @@
-"""The authorities' own keys: made once for an installation, sealed in the store, shared by its replicas."""
+"""The authorities' own keys: a line for each, so that a successor is trusted before it signs and its predecessor after.
+
+    prepared             active             retired                    gone
+    in trust bundles     signs              in trust bundles           once its last certificate has ended
+
+An authority's key is born inside the custody where that holds keys, and sealed by it otherwise.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -14,20 +20,21 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from idplane.jose import Algorithm, new_ec_key
 from idplane.keys.certificates import Authority, Issuer, Validity, key_id, name_of, new_serial, root_certificate
+from idplane.keys.moves import Line
+from idplane.keys.rotation import Pace
 from idplane.keys.sealing import sealed_private_key, unsealed_private_key
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
-from idplane.ports.collections import SIGNING_KEYS
-from idplane.ports.store import ABSENT, Batch, CommitRefused, Put, Store, Versioned
-from idplane.ports.world import Clock, Entropy, KeyCustody
+from idplane.ports.world import Entropy, KeyCustody
 
-__all__ = ["Root", "new_root", "open_root"]
+__all__ = ["PACE", "Root", "issuer_of", "new_root", "root_line"]
 
 _LIFETIME = timedelta(days=10 * 365)
 _BACKDATE = timedelta(days=1)
 _RENEWAL = timedelta(days=400)
 """An authority is replaced when its certificate could not enclose a whole leaf's any more."""
-_ATTEMPTS = 3
+PACE: Final = Pace(lifetime=timedelta(days=8 * 365), lead=timedelta(days=90), outlived=timedelta(days=397))
+"""Who was given an authority by hand learns of its successor a quarter of a year ahead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,44 +54,49 @@ class Root:
     """Whether a certificate made earlier still says enough."""
 
 
-async def open_root(root: Root, *, store: Store, custody: KeyCustody, clock: Clock, entropy: Entropy) -> Issuer:
-    """The installation's authority for a purpose: the stored one, or a new one if there is none that will do.
+def root_line(
+    root: Root, custody: KeyCustody, entropy: Entropy, *, like: Callable[[Root, SigningKey], Root] | None = None
+) -> Line:
+    """The line of an installation's authorities for a purpose; `like` is what makes a successor resemble the one before."""
 
-    A replaced authority stays in the store, retired, and signs nothing any more. It comes back when it is good and the one that replaced
-    it is not: the clock was wrong then and has been set right, and people trust the earlier one already. Raises `Failure(INTERNAL)` if the
-    stored key cannot be unsealed, `Failure(UNAVAILABLE)` if it keeps changing.
-    """
-    for _ in range(_ATTEMPTS):
-        now = clock.now()
-        stored = await _stored(store, root.purpose)
-        active = next((one for one in stored if one.value.state is KeyState.ACTIVE), None)
-        good = next((one for one in stored if _will_do(root, one.value, now)), None)
-        if good is not None:
-            issuer, change = _issuer(good.value, custody), _return(good, now)
-            if good is active:
-                return issuer
-        else:
-            issuer = new_root(root, now, entropy, lifetime=_LIFETIME)
-            change = _creation(root, issuer, now, custody)
-        with suppress(CommitRefused):  # another replica was first: take what it made
-            await store.commit(_retirement(active, now) + change)
-            return issuer
-    raise Failure(FailureKind.UNAVAILABLE, f"the {root.purpose.value} keeps changing")
+    def make(state: KeyState, now: datetime, predecessor: SigningKey | None) -> SigningKey:
+        wanted = like(root, predecessor) if like and predecessor else root
+        issuer = new_root(wanted, now, entropy, lifetime=_LIFETIME, private_key=custody.new_authority_key())
+        return _record(wanted, issuer, state, now, custody)
+
+    return Line(purpose=root.purpose, pace=PACE, make=make, usable=lambda key, now: _will_do(root, key, now))
 
 
-def new_root(root: Root, now: datetime, entropy: Entropy, *, lifetime: timedelta) -> Issuer:
-    """A new authority, in memory. Its name is its own, so that trust stores can tell two installations apart."""
+def new_root(
+    root: Root,
+    now: datetime,
+    entropy: Entropy,
+    *,
+    lifetime: timedelta,
+    private_key: ec.EllipticCurvePrivateKey | None = None,
+) -> Issuer:
+    """A new authority. Its name is its own, so that trust stores can tell two installations apart. `private_key` is made if None."""
+    private_key = private_key or new_ec_key()
     if not root.constrained:
-        return _self_made(root, now, entropy, lifetime)
-    anchor = _self_made(root, now, entropy, lifetime)
-    private_key = new_ec_key()
+        return _self_made(root, now, entropy, lifetime, private_key)
+    anchor = _self_made(root, now, entropy, lifetime, new_ec_key())
     authority = _authority(replace(root, name=f"{root.name} issuing"), now, entropy, lifetime, path_length=0)
     certificate = anchor.sign_authority(private_key.public_key(), authority)
     return Issuer(certificate=certificate, private_key=private_key, anchor=anchor.certificate)
 
 
-def _self_made(root: Root, now: datetime, entropy: Entropy, lifetime: timedelta) -> Issuer:
-    private_key = new_ec_key()
+def issuer_of(key: SigningKey, custody: KeyCustody) -> Issuer:
+    """A stored authority, ready for use; raises `Failure(INTERNAL)` if it is not intact."""
+    private_key = unsealed_private_key(key, custody)
+    if not isinstance(private_key, ec.EllipticCurvePrivateKey):
+        raise Failure(FailureKind.INTERNAL, "a stored authority has a key of another kind")
+    certificate = x509.load_der_x509_certificate(key.certificate)
+    return Issuer(certificate=certificate, private_key=private_key, anchor=_anchor(key, certificate))
+
+
+def _self_made(
+    root: Root, now: datetime, entropy: Entropy, lifetime: timedelta, private_key: ec.EllipticCurvePrivateKey
+) -> Issuer:
     authority = _authority(root, now, entropy, lifetime, path_length=1 if root.constrained else 0)
     return Issuer(certificate=root_certificate(private_key, authority), private_key=private_key)
 
@@ -100,13 +112,6 @@ def _authority(root: Root, now: datetime, entropy: Entropy, lifetime: timedelta,
     )
 
 
-async def _stored(store: Store, purpose: KeyPurpose) -> list[Versioned[SigningKey]]:
-    """Every authority there was for a purpose: the active one first, then from the newest to the oldest."""
-    found = await store.all(SIGNING_KEYS, where={"purpose": purpose.value})
-    newest_first = sorted(found, key=lambda one: one.value.created_at, reverse=True)
-    return sorted(newest_first, key=lambda one: one.value.state is not KeyState.ACTIVE)
-
-
 def _will_do(root: Root, key: SigningKey, now: datetime) -> bool:
     try:
         certificate = x509.load_der_x509_certificate(key.certificate)
@@ -114,14 +119,6 @@ def _will_do(root: Root, key: SigningKey, now: datetime) -> bool:
         raise Failure(FailureKind.INTERNAL, "a stored authority's certificate cannot be read") from error
     current = certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - _RENEWAL
     return current and not key.tainted and root.suits(certificate)
-
-
-def _issuer(key: SigningKey, custody: KeyCustody) -> Issuer:
-    private_key = unsealed_private_key(key, custody)
-    if not isinstance(private_key, ec.EllipticCurvePrivateKey):
-        raise Failure(FailureKind.INTERNAL, "a stored authority has a key of another kind")
-    certificate = x509.load_der_x509_certificate(key.certificate)
-    return Issuer(certificate=certificate, private_key=private_key, anchor=_anchor(key, certificate))
 
 
 def _anchor(key: SigningKey, certificate: x509.Certificate) -> x509.Certificate | None:
@@ -139,30 +136,17 @@ def _anchor(key: SigningKey, certificate: x509.Certificate) -> x509.Certificate 
     return anchor
 
 
-def _retirement(current: Versioned[SigningKey] | None, now: datetime) -> Batch:
-    if current is None:
-        return Batch()
-    retired = replace(current.value, state=KeyState.RETIRED, retired_at=now)
-    return Batch.of(Put(collection=SIGNING_KEYS, value=retired, expect=current.version))
-
-
-def _return(key: Versioned[SigningKey], now: datetime) -> Batch:
-    again = replace(key.value, state=KeyState.ACTIVE, activated_at=now, retired_at=None)
-    return Batch.of(Put(collection=SIGNING_KEYS, value=again, expect=key.version))
-
-
-def _creation(root: Root, issuer: Issuer, now: datetime, custody: KeyCustody) -> Batch:
+def _record(root: Root, issuer: Issuer, state: KeyState, now: datetime, custody: KeyCustody) -> SigningKey:
     certificate = issuer.certificate.public_bytes(Encoding.DER)
     kid = key_id(certificate)
-    key = SigningKey(
+    return SigningKey(
         id=kid,
         purpose=root.purpose,
         algorithm=Algorithm.ES256.value,
-        state=KeyState.ACTIVE,
+        state=state,
         certificate=certificate,
         sealed=sealed_private_key(issuer.private_key, kid, custody),
         created_at=now,
-        activated_at=now,
+        activated_at=now if state is KeyState.ACTIVE else None,
         anchor=issuer.anchor.public_bytes(Encoding.DER) if issuer.anchor else None,
     )
-    return Batch.of(Put(collection=SIGNING_KEYS, value=key, expect=ABSENT))

@@ -25,6 +25,7 @@ __all__ = [
     "Correct",
     "Create",
     "Drop",
+    "Pace",
     "Plan",
     "Step",
     "activated",
@@ -38,6 +39,23 @@ __all__ = [
 
 GRACE = timedelta(hours=1)
 """What clocks may differ by: between replicas, and between us and whoever verifies."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast keys of one purpose follow one another."""
+
+    lifetime: timedelta
+    """How long a key signs."""
+    lead: timedelta
+    """How long it is published before."""
+    outlived: timedelta
+    """How long what it signs is good for: so long it stays known once it has retired, and `GRACE` more."""
+
+    @classmethod
+    def of_tokens(cls, profile: Profile) -> Pace:
+        """That of the token-signing keys."""
+        return cls(lifetime=profile.signing_key_lifetime, lead=profile.signing_key_lead, outlived=longest_token(profile))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +97,10 @@ class Plan:
     due: datetime
 
 
-def plan(keys: Sequence[SigningKey], now: datetime, profile: Profile, max_token_lifetime: timedelta) -> Plan:
+def plan(keys: Sequence[SigningKey], now: datetime, pace: Pace) -> Plan:
     """The steps that these keys (of one purpose) need at `now`: at most one that makes or moves a key, and any drops."""
-    succession, succession_due = _succession(keys, now, profile)
-    drop_dues = [(key.id, key.retired_at + max_token_lifetime + GRACE) for key in keys if key.retired_at is not None]
+    succession, succession_due = _succession(keys, now, pace)
+    drop_dues = [(key.id, key.retired_at + pace.outlived + GRACE) for key in keys if key.retired_at is not None]
     drops = tuple(Drop(key_id=key_id) for key_id, at in drop_dues if at <= now)
     steps = (*((succession,) if succession else ()), *drops)
     return Plan(steps=steps, due=now if steps else min((succession_due, *(at for _, at in drop_dues))))
@@ -106,7 +124,7 @@ def longest_token(profile: Profile) -> timedelta:
 
 def activated(key: SigningKey, now: datetime) -> SigningKey:
     """The key as it takes over."""
-    return replace(key, state=KeyState.ACTIVE, activated_at=now)
+    return replace(key, state=KeyState.ACTIVE, activated_at=now, retired_at=None)
 
 
 def retired(key: SigningKey, now: datetime, *, signed_until: datetime | None = None, tainted: bool = False) -> SigningKey:
@@ -124,7 +142,7 @@ def corrected(key: SigningKey, now: datetime) -> SigningKey:
     return replace(key, created_at=min(key.created_at, now), activated_at=activated_at)
 
 
-def _succession(keys: Sequence[SigningKey], now: datetime, profile: Profile) -> tuple[Step | None, datetime]:
+def _succession(keys: Sequence[SigningKey], now: datetime, pace: Pace) -> tuple[Step | None, datetime]:
     """The one step that makes or moves a key, if it is due, and when it is."""
     active, prepared = active_key(keys), _next_in_line(keys)
     if active is None:
@@ -132,8 +150,8 @@ def _succession(keys: Sequence[SigningKey], now: datetime, profile: Profile) -> 
     ahead = next((key for key in (active, prepared) if key and _is_ahead(key, now)), None)
     if ahead:
         return Correct(key_id=ahead.id), now
-    ends = (active.activated_at or active.created_at) + profile.signing_key_lifetime
-    due = max(ends, prepared.created_at + profile.signing_key_lead) if prepared else ends - profile.signing_key_lead
+    ends = (active.activated_at or active.created_at) + pace.lifetime
+    due = max(ends, prepared.created_at + pace.lead) if prepared else ends - pace.lead
     if due > now:
         return None, due
     return (Activate(key_id=prepared.id) if prepared else Create(state=KeyState.PREPARED)), now

@@ -8,7 +8,7 @@ trusted inside the run only, and is never written down (design section 4).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -18,15 +18,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from idplane.jose import new_ec_key
+from idplane.keys.authority import InstallationAuthority
 from idplane.keys.certificates import Issuer, Leaf, Validity, new_serial
+from idplane.keys.moves import Line
 from idplane.keys.names import LOOPBACK, PermittedNames, general_name
-from idplane.keys.roots import Root, new_root, open_root
+from idplane.keys.roots import Root, new_root, root_line
 from idplane.model.failure import Failure, FailureKind
-from idplane.model.keys import KeyPurpose
+from idplane.model.keys import KeyPurpose, SigningKey
 from idplane.ports.store import Store
 from idplane.ports.world import Clock, Entropy, KeyCustody
 
-__all__ = ["AZURE_DOMAINS", "RunAuthority", "TlsAuthority", "TlsIdentity"]
+__all__ = ["AZURE_DOMAINS", "RunAuthority", "TlsAuthority", "TlsIdentity", "tls_line"]
 
 AZURE_DOMAINS = (
     "azure.com",
@@ -107,11 +109,27 @@ class _ServerCertificates:
         return checked
 
 
-class TlsAuthority:
-    """The installation's own CA for its listeners, sealed in the store; users may trust it."""
+def tls_line(custody: KeyCustody, entropy: Entropy, permitted: PermittedNames = LOOPBACK) -> Line:
+    """The line of TLS authorities that may sign the permitted names; a successor may sign what its predecessor could, too."""
+    wanted = permitted.extension()
+    root = Root(
+        purpose=KeyPurpose.TLS_AUTHORITY,
+        name="local TLS authority",
+        extensions=((wanted, True), _SERVER_ONLY),
+        constrained=True,
+        suits=lambda certificate: _covers(certificate, wanted),
+    )
+    return root_line(root, custody, entropy, like=_as_wide)
 
-    def __init__(self, certificates: _ServerCertificates) -> None:
-        self._certificates = certificates
+
+class TlsAuthority(InstallationAuthority):
+    """The installation's own CA for its listeners, in the store; users may trust it."""
+
+    def __init__(self, *, store: Store, custody: KeyCustody, clock: Clock, entropy: Entropy, permitted: PermittedNames) -> None:
+        super().__init__(line=tls_line(custody, entropy, permitted), store=store, custody=custody, clock=clock)
+        self._clock = clock
+        self._entropy = entropy
+        self._permitted = permitted
 
     @classmethod
     async def open(
@@ -120,34 +138,29 @@ class TlsAuthority:
         """The stored authority, or a new one on first use and when it may not sign one of `hosts`.
 
         `hosts` are names and addresses beyond the machine's own that servers are reached by. Raises `Failure(INVALID_PARAMETER)`
-        for one that is neither a name nor an address, and as `open_root` does.
+        for one that is neither a name nor an address, and as `follow` does.
         """
         permitted = LOOPBACK.with_hosts(hosts)
-        wanted = permitted.extension()
-        root = Root(
-            purpose=KeyPurpose.TLS_AUTHORITY,
-            name="local TLS authority",
-            extensions=((wanted, True), _SERVER_ONLY),
-            constrained=True,
-            suits=lambda certificate: _covers(certificate, wanted),
-        )
-        issuer = await open_root(root, store=store, custody=custody, clock=clock, entropy=entropy)
-        return cls(_ServerCertificates(issuer=issuer, permitted=permitted, clock=clock, entropy=entropy))
+        authority = cls(store=store, custody=custody, clock=clock, entropy=entropy, permitted=permitted)
+        await authority.follow()
+        return authority
 
     def __repr__(self) -> str:
-        return f"TlsAuthority({self._certificates.permitted!r})"
+        return f"TlsAuthority({self._permitted!r})"
 
     @property
     def ca_pem(self) -> bytes:
-        """The CA's certificate, for trust stores."""
-        return self._certificates.issuer.pem
+        """What trust stores need: every authority that counts, also the one that will sign next."""
+        return self.trust_pem
 
     def issue(self, names: Sequence[str]) -> TlsIdentity:
         """A certificate and key for a listener with these host names and addresses.
 
         Raises `Failure(INVALID_PARAMETER)` for a name that the authority may not sign.
         """
-        return self._certificates.issue(names)
+        return _ServerCertificates(
+            issuer=self.issuer, permitted=self._permitted, clock=self._clock, entropy=self._entropy
+        ).issue(names)
 
 
 class RunAuthority:
@@ -195,3 +208,17 @@ def _covers(certificate: x509.Certificate, wanted: x509.NameConstraints) -> bool
     except x509.ExtensionNotFound:
         return False
     return set(wanted.permitted_subtrees or ()) <= set(constraints.permitted_subtrees or ())
+
+
+def _as_wide(root: Root, predecessor: SigningKey) -> Root:
+    """The root with the names of its predecessor, too: whoever rotates need not know which names servers are reached by."""
+    wanted = next(extension for extension, _ in root.extensions if isinstance(extension, x509.NameConstraints))
+    try:
+        before = x509.load_der_x509_certificate(predecessor.certificate).extensions
+        names = before.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
+    except (ValueError, x509.ExtensionNotFound):
+        return root
+    subtrees = [*(wanted.permitted_subtrees or ())]
+    subtrees += [name for name in names if name not in subtrees]
+    widened = x509.NameConstraints(permitted_subtrees=subtrees, excluded_subtrees=wanted.excluded_subtrees)
+    return replace(root, extensions=((widened, True), _SERVER_ONLY))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from idplane.model.ids import ResourceId
 from idplane.model.scale_sets import identity_host_key
 from idplane.model.values import JsonObject
 
@@ -14,6 +15,7 @@ __all__ = [
     "HOME_USER",
     "MARK_BYTES",
     "Agent",
+    "AgentState",
     "AppRole",
     "AppRoleAssignment",
     "Application",
@@ -313,6 +315,15 @@ class Credential:
         return self.principal_id or self.application_id or ""
 
 
+class AgentState(enum.StrEnum):
+    """Whether an agent is served."""
+
+    ACTIVE = "active"
+    LOCKED = "locked"
+    """Its state was in two places: nobody knows which of them is the host."""
+    BANNED = "banned"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
     """A host process enrolled to serve token endpoints.
@@ -327,10 +338,40 @@ class Agent:
     thumbprint: str
     enrolled_at: datetime
     hosts: tuple[str, ...] = ()
+    state: AgentState = AgentState.ACTIVE
+    state_because: str = ""
+    """Why it is not served, for people."""
+    method: str = ""
+    """How it proved what it is; empty for the embedded agent."""
+    facts: tuple[tuple[str, str], ...] = ()
+    """What was proved: public, sorted."""
+    enrollment: str | None = None
+    """Id of the enrollment that admitted it."""
+    host: ResourceId | None = None
+    """The source resource that it is the host of."""
+    tenant_id: str = ""
+    addresses: tuple[str, ...] = ()
+    """Where its certificate was asked for, newest first; of a locked agent, both places that it was shown from."""
+    renewed_at: datetime | None = None
+    previous_thumbprint: str | None = None
+    """Of the certificate before the present one, which counts until the present one is first used."""
+    confirmed: bool = True
+    """Whether the present certificate was used."""
+
+    @property
+    def key(self) -> str | None:
+        """Id key of its host."""
+        return self.host.key if self.host is not None else None
 
     def serves(self, host_key: str) -> bool:
         """Whether this agent is bound to the resource with that id key, or to a scale set's instance that has its identities."""
         return "*" in self.hosts or host_key in self.hosts or any(identity_host_key(one) == host_key for one in self.hosts)
+
+    def is_shown_by(self, thumbprint: str | None) -> bool:
+        """Whether a certificate with this thumbprint is one that the agent may authenticate with now."""
+        if self.state is not AgentState.ACTIVE or thumbprint is None:
+            return False
+        return thumbprint == self.thumbprint or (not self.confirmed and thumbprint == self.previous_thumbprint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -157,6 +157,9 @@ class FailureKind(enum.Enum):
     AGENT_UNKNOWN = "agent_unknown", Category.UNAUTHENTICATED
     HOST_NOT_BOUND = "host_not_bound", Category.FORBIDDEN
     CSR_INVALID = "csr_invalid", Category.BAD_REQUEST
+    AGENT_BANNED = "agent_banned", Category.FORBIDDEN
+    AGENT_LOCKED = "agent_locked", Category.FORBIDDEN
+    ENROLLMENT_REFUSED = "enrollment_refused", Category.FORBIDDEN
 
     # Vault
     SECRET_NOT_FOUND = "secret_not_found", Category.NOT_FOUND

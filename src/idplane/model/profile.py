@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from idplane.model.rates import AZURE_MANAGEMENT, AZURE_METADATA, ManagementRates, MetadataRates
+from idplane.model.rates import AZURE_MANAGEMENT, AZURE_METADATA, ENROLLMENTS, EnrollmentRates, ManagementRates, MetadataRates
 
 __all__ = ["AZURE", "AZURE_UNHURRIED", "OPEN", "PROFILES", "Profile"]
 
@@ -22,6 +22,8 @@ class Profile:
     application_token_lifetime: timedelta
     """Answers announce one second less, as Entra's do: 3599 for an hour (MIE section 9.4)."""
     identity_certificate_lifetime: timedelta
+    agent_certificate_lifetime: timedelta
+    """Of agents on hosts, which renew it when half of it is over."""
     signing_key_lifetime: timedelta
     """How long a key signs before its successor takes over."""
     signing_key_lead: timedelta
@@ -34,6 +36,8 @@ class Profile:
     management_rates: ManagementRates | None
     """How often Resource Manager may be asked; None for as often as anyone likes."""
     metadata_rates: MetadataRates | None
+    enrollment_rates: EnrollmentRates | None
+    """How often machines may try to become agents."""
     resources_per_group_and_type: int | None
     groups_per_subscription: int | None
     role_assignments_per_subscription: int | None
@@ -55,7 +59,7 @@ class Profile:
 
     def without_rates(self) -> Profile:
         """The same limits, to be reached as fast as anyone likes: for tests, which ask faster than people do."""
-        return replace(self, management_rates=None, metadata_rates=None)
+        return replace(self, management_rates=None, metadata_rates=None, enrollment_rates=None)
 
 
 AZURE = Profile(
@@ -63,6 +67,7 @@ AZURE = Profile(
     managed_identity_token_lifetime=timedelta(hours=24),
     application_token_lifetime=timedelta(hours=1),
     identity_certificate_lifetime=timedelta(days=90),
+    agent_certificate_lifetime=timedelta(hours=24),
     signing_key_lifetime=timedelta(days=42),
     signing_key_lead=timedelta(days=3),
     secret_retention=timedelta(days=90),
@@ -70,6 +75,7 @@ AZURE = Profile(
     sign_in_retention=timedelta(days=30),
     management_rates=AZURE_MANAGEMENT,
     metadata_rates=AZURE_METADATA,
+    enrollment_rates=ENROLLMENTS,
     resources_per_group_and_type=800,
     groups_per_subscription=980,
     role_assignments_per_subscription=4000,
@@ -91,6 +97,7 @@ OPEN = Profile(
     managed_identity_token_lifetime=timedelta(hours=1),
     application_token_lifetime=timedelta(hours=1),
     identity_certificate_lifetime=timedelta(hours=24),
+    agent_certificate_lifetime=timedelta(hours=24),
     signing_key_lifetime=timedelta(days=14),
     signing_key_lead=timedelta(days=1),
     secret_retention=timedelta(days=90),
@@ -98,6 +105,7 @@ OPEN = Profile(
     sign_in_retention=None,
     management_rates=None,
     metadata_rates=None,
+    enrollment_rates=ENROLLMENTS,
     resources_per_group_and_type=None,
     groups_per_subscription=None,
     role_assignments_per_subscription=None,

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["AZURE_MANAGEMENT", "AZURE_METADATA", "IdentityRates", "ManagementRates", "MetadataRates", "Rate"]
+__all__ = [
+    "AZURE_MANAGEMENT",
+    "AZURE_METADATA",
+    "ENROLLMENTS",
+    "EnrollmentRates",
+    "IdentityRates",
+    "ManagementRates",
+    "MetadataRates",
+    "Rate",
+]
 
 _WINDOW = 20
 """Seconds."""
@@ -65,6 +74,15 @@ class MetadataRates:
     at_once: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrollmentRates:
+    """Attempts to enroll, which anybody may make."""
+
+    address: Rate
+    """From one address, which may be a balancer's or a whole network's."""
+    altogether: Rate
+
+
 def _window(per_second: float) -> Rate:
     return Rate(max(1, round(per_second * _WINDOW)), per_second)
 
@@ -88,3 +106,5 @@ AZURE_MANAGEMENT = ManagementRates(
     identities_assigned_in_subscription=Rate(300, 300 / _WINDOW),
 )
 AZURE_METADATA = MetadataRates(requests=Rate(20, 20), at_once=5)
+ENROLLMENTS = EnrollmentRates(address=Rate(100, 5), altogether=Rate(400, 40))
+"""Ours: a rack of machines joins at once, and a flood costs less than a tenth of a core."""

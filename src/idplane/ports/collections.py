@@ -20,9 +20,11 @@ from idplane.model.directory import (
     Subscription,
     Tenant,
 )
+from idplane.model.enrollments import AgentSightings, Carriage, Enrollment, JoinToken, SpentProof
 from idplane.model.events import ActivityEvent, SignIn
 from idplane.model.federation import FederatedCredential
 from idplane.model.keys import SigningKey
+from idplane.model.leases import Lease
 from idplane.model.locks import Lock, LockMark
 from idplane.model.long_operations import LongOperation
 from idplane.model.management_groups import ManagementGroup, SubscriptionAlias, stored_group
@@ -36,17 +38,22 @@ from idplane.ports.store import Collection, Log
 __all__ = [
     "ACTIVITY",
     "AGENTS",
+    "AGENT_SIGHTINGS",
     "APPLICATIONS",
     "APP_ROLE_ASSIGNMENTS",
     "BINDINGS",
+    "CARRIAGES",
     "COLLECTIONS",
     "CREDENTIALS",
     "DENY_ASSIGNMENTS",
     "DEPLOYMENTS",
     "DEPLOYMENT_OPERATIONS",
     "DEVICE_CODES",
+    "ENROLLMENTS",
     "FEDERATED_CREDENTIALS",
     "IDENTITY_ASSIGNMENTS",
+    "JOIN_TOKENS",
+    "LEASES",
     "LOCKS",
     "LOCK_MARKS",
     "LOGS",
@@ -64,6 +71,7 @@ __all__ = [
     "SETTINGS",
     "SIGNING_KEYS",
     "SIGN_INS",
+    "SPENT_PROOFS",
     "SUBSCRIPTIONS",
     "SUBSCRIPTION_ALIASES",
     "TENANTS",
@@ -261,8 +269,41 @@ FEDERATED_CREDENTIALS = Collection(
 """`principal_id` references principals, `application_id` applications; each credential has one of them. With it, (issuer, subject) is
 unique among those that have a subject.
 """
-AGENTS = Collection(name="agents", type=Agent, key=lambda it: it.id, columns={"thumbprint": lambda it: it.thumbprint})
+AGENTS = Collection(
+    name="agents",
+    type=Agent,
+    key=lambda it: it.id,
+    columns={
+        "thumbprint": lambda it: it.thumbprint,
+        "enrollment_id": lambda it: it.enrollment,
+        "host_key": lambda it: it.key,
+    },
+)
 """thumbprint is unique."""
+AGENT_SIGHTINGS = Collection(name="agent_sightings", type=AgentSightings, key=lambda it: it.shard)
+ENROLLMENTS = Collection(
+    name="enrollments",
+    type=Enrollment,
+    key=lambda it: it.key,
+    columns={
+        "host_key": lambda it: it.host.key,
+        "enrollment_id": lambda it: it.id,
+        "method": lambda it: it.method.value,
+        "pin": lambda it: it.pin,
+    },
+)
+"""`enrollment_id` is unique; `host_key` references resources."""
+CARRIAGES = Collection(
+    name="carriages",
+    type=Carriage,
+    key=lambda it: it.key,
+    columns={"enrollment_id": lambda it: it.enrollment_id, "resource_key": lambda it: it.resource.key},
+)
+"""`resource_key` references resources."""
+JOIN_TOKENS = Collection(
+    name="join_tokens", type=JoinToken, key=lambda it: it.id, columns={"enrollment_id": lambda it: it.enrollment_id}
+)
+SPENT_PROOFS = Collection(name="spent_proofs", type=SpentProof, key=lambda it: it.key)
 ROLE_DEFINITIONS = Collection(
     name="role_definitions",
     type=RoleDefinition,
@@ -384,6 +425,9 @@ SIGN_INS = Log(
     },
 )
 
+LEASES = Collection(name="leases", type=Lease, key=lambda it: it.name, fed=False)
+"""Nobody follows them, so renewals are not in the feed."""
+
 COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # heterogeneous by design; adapters only build tables from it
     TENANTS,
     MANAGEMENT_GROUPS,
@@ -399,6 +443,11 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     FEDERATED_CREDENTIALS,
     APP_ROLE_ASSIGNMENTS,
     AGENTS,
+    AGENT_SIGHTINGS,
+    ENROLLMENTS,
+    CARRIAGES,
+    JOIN_TOKENS,
+    SPENT_PROOFS,
     ROLE_DEFINITIONS,
     ROLE_ASSIGNMENTS,
     DENY_ASSIGNMENTS,
@@ -414,5 +463,6 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     REFRESH_TOKENS,
     LONG_OPERATIONS,
     PREDEFINED_TAGS,
+    LEASES,
 )
 LOGS: tuple[Log[object], ...] = (ACTIVITY, SIGN_INS)  # type: ignore[assignment]  # as above

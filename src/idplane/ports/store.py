@@ -40,6 +40,7 @@ __all__ = [
     "Store",
     "StoredCheckpoint",
     "Trim",
+    "TrimChanges",
     "Versioned",
     "place_of",
 ]
@@ -62,6 +63,8 @@ class Collection(Generic[T]):
     columns: Mapping[str, Callable[[T], ColumnValue]] = field(default_factory=dict)
     subject: Callable[[T], str] | None = None
     """Who must hear of a change besides the key: a principal id or a resource id key."""
+    fed: bool = True
+    """Whether the feed tells of its changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +168,17 @@ class Trim(Generic[T]):
     limit: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrimChanges:
+    """Remove at most `limit` of the feed's oldest rows, so that at least the last `keep` stay.
+
+    The feed's positions have no gaps: whoever asks for what comes after a position, and gets anything but the next one, has missed some.
+    """
+
+    keep: int
+    limit: int
+
+
 @dataclass(frozen=True, slots=True)
 class StoredCheckpoint:
     """A checkpoint of the tree over the logs, as it is stored; `note` is all that is signed."""
@@ -191,7 +205,7 @@ class Extend:
     checkpoint: StoredCheckpoint
 
 
-Operation: TypeAlias = Put[object] | Delete[object] | Require[object] | Append[object] | Trim[object] | Extend
+Operation: TypeAlias = Put[object] | Delete[object] | Require[object] | Append[object] | Trim[object] | TrimChanges | Extend
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +226,7 @@ class Batch:
         return bool(self.operations)
 
 
-_OPERATIONS = (Put, Delete, Require, Append, Trim, Extend)
+_OPERATIONS = (Put, Delete, Require, Append, Trim, TrimChanges, Extend)
 
 
 def _operation(one: object) -> Operation:
@@ -346,6 +360,10 @@ class Store(Reads, Protocol):
 
     async def position(self) -> int:
         """The feed's current end."""
+        ...
+
+    def freshness(self) -> float:
+        """Seconds since this process last knew where the feed ends: how old what its listeners have been told may be."""
         ...
 
     def subscribe(self, listener: Listener, /) -> Callable[[], None]:

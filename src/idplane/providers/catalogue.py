@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from idplane.arm.declare import Provider
+from idplane.providers.agents import AGENTS_PROVIDER
 from idplane.providers.authorization import AUTHORIZATION
 from idplane.providers.compute import COMPUTE
 from idplane.providers.containers import APP, CONTAINER_INSTANCE, CONTAINER_SERVICE
 from idplane.providers.device_codes import DIRECTORY
+from idplane.providers.enrollments import workload_enrollments
 from idplane.providers.further_hosts import FURTHER_HOSTS
 from idplane.providers.insights import INSIGHTS
 from idplane.providers.keyvault import KEY_VAULT
@@ -56,4 +58,4 @@ _AZURE = (
     *FURTHER_HOSTS,
     *SURROUNDINGS,
 )
-PROVIDERS = composed(*_AZURE, workload_bindings(_AZURE), DIRECTORY, AUTHORITY)
+PROVIDERS = composed(*_AZURE, workload_bindings(_AZURE), workload_enrollments(_AZURE), AGENTS_PROVIDER, DIRECTORY, AUTHORITY)

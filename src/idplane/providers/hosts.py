@@ -26,6 +26,7 @@ from idplane.model.resources import (
 from idplane.model.values import JsonObject
 from idplane.ports.collections import BINDINGS, CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, RESOURCES
 from idplane.ports.store import ABSENT, Batch, Delete, Put
+from idplane.providers.enrollments import enrollments_ended
 from idplane.providers.identity_block import IDENTITY_RESOURCE, WantedIdentity, identity_members, wanted_identity
 from idplane.providers.secret_members import without_secrets
 
@@ -283,9 +284,9 @@ async def _unbound(context: Context, host: ResourceId) -> Batch:
 
 
 async def _remove(removal: Removal) -> Batch:
-    """What goes with a host: its bindings, its system-assigned identity whole, and its use of every user-assigned one."""
+    """What goes with a host: its bindings, its enrollments and agents, its system-assigned identity whole, and its use of every user-assigned one."""
     identity, host = removal.resource.identity, removal.resource.id
-    operations = await _unbound(removal.context, host)
+    operations = await _unbound(removal.context, host) + await enrollments_ended(removal.context, host)
     if identity is None:
         return operations
     for one in identity.user_assigned:

@@ -7,7 +7,7 @@ to the resources, then the resources, deepest first; then the same the other way
     identity assignments      under a new generation, so that tokens of the old id stay dead whatever moves back
     principals                system-assigned identities keep their ids and get the new resource id
     credentials               certificates of identities on the resources are revoked; agents fetch new ones under the new id
-    bindings                  follow
+    bindings, enrollments     follow, with what enrollments carry
     secrets of vaults         follow, sealed for their new place
     role assignments          at a moved resource go, each with an event: Azure leaves them behind, at an id that is free again
     deny assignments          follow: a move must not be a way around one
@@ -32,8 +32,10 @@ from idplane.ports.collections import (
     ACTIVITY,
     AGENTS,
     BINDINGS,
+    CARRIAGES,
     CREDENTIALS,
     DENY_ASSIGNMENTS,
+    ENROLLMENTS,
     FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
     PRINCIPALS,
@@ -119,7 +121,7 @@ class Relocation:
     async def _what_refers(self, resource: Resource) -> tuple[Batch, Batch]:
         """What goes ahead of the resource's record, and what is made behind its new one."""
         gone, made = await self._entitlements(resource)
-        for part in (self._bindings, self._secrets):
+        for part in (self._bindings, self._enrollments, self._carriages, self._secrets):
             one_gone, one_made = await part(resource)
             gone, made = gone + one_gone, made + one_made
         return gone, made + await self._principal(resource)
@@ -150,6 +152,20 @@ class Relocation:
             for one in found
         )
         return Batch.of(*gone), Batch.of(*(Put(collection=BINDINGS, value=one, expect=ABSENT) for one in again))
+
+    async def _enrollments(self, resource: Resource) -> tuple[Batch, Batch]:
+        key, to = resource.id.key, self.renamed(resource.id)
+        found = await self.context.store.all(ENROLLMENTS, where={"host_key": key})
+        gone = (Delete(collection=ENROLLMENTS, key=one.value.key, expect=one.version) for one in found)
+        made = (Put(collection=ENROLLMENTS, value=replace(one.value, host=to), expect=ABSENT) for one in found)
+        return Batch.of(*gone), Batch.of(*made)
+
+    async def _carriages(self, resource: Resource) -> tuple[Batch, Batch]:
+        key, to = resource.id.key, self.renamed(resource.id)
+        found = await self.context.store.all(CARRIAGES, where={"resource_key": key})
+        gone = (Delete(collection=CARRIAGES, key=one.value.key, expect=one.version) for one in found)
+        made = (Put(collection=CARRIAGES, value=replace(one.value, resource=to), expect=ABSENT) for one in found)
+        return Batch.of(*gone), Batch.of(*made)
 
     async def _secrets(self, vault: Resource) -> tuple[Batch, Batch]:
         found = await self.context.store.all(SECRETS, where={"vault_key": vault.id.key})
@@ -247,7 +263,9 @@ class Relocation:
         operations = Batch()
         for found in await self.context.store.all(AGENTS):
             hosts = tuple(self.mentions(one).lower() for one in found.value.hosts)
-            if hosts != found.value.hosts:
-                again = replace(found.value, hosts=hosts)
+            host = found.value.host
+            moved = ResourceId.parse(self.mentions(str(host))) if host is not None else None
+            if hosts != found.value.hosts or moved != host:
+                again = replace(found.value, hosts=hosts, host=moved)
                 operations += Batch.of(Put(collection=AGENTS, value=again, expect=found.version))
         return operations

@@ -163,7 +163,8 @@ class TokenWrapping:
 
         parameters = pkcs11.GCMParams(wrapped[:_NONCE], _CONTEXT, _TAG_BITS)
         try:
-            return self._key(session).decrypt(wrapped[_NONCE:], mechanism=pkcs11.Mechanism.AES_GCM, mechanism_param=parameters)
+            key = self._key(session)
+            return bytes(key.decrypt(wrapped[_NONCE:], mechanism=pkcs11.Mechanism.AES_GCM, mechanism_param=parameters))
         except pkcs11.PKCS11Error:
             # Tokens have many names for a seal that does not hold, GeneralError among them. One that still encrypts is not at fault.
             self._encrypted(session, b"?", self._entropy.bytes(_NONCE))

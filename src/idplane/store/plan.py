@@ -25,11 +25,12 @@ from idplane.ports.store import (
     Put,
     Require,
     Trim,
+    TrimChanges,
 )
 from idplane.ports.tree import LogSealer
 from idplane.store.codec import encode
 from idplane.store.log_tree import TreeQuery, extension_queries
-from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters, Query
+from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters, Query, feed_trim
 
 __all__ = [
     "AppendRow",
@@ -40,6 +41,7 @@ __all__ = [
     "RequireRecord",
     "Step",
     "Tables",
+    "TrimFeed",
     "TrimLog",
     "Written",
     "findable",
@@ -84,8 +86,10 @@ class PutRecord:
         return self.table.update, (*self.parameters, self.expect)
 
     @property
-    def written(self) -> Written:
-        """What the feed is told."""
+    def written(self) -> Written | None:
+        """What the feed is told, if anything."""
+        if not self.table.fed:
+            return None
         return Written(collection=self.table.name, key=self.key, subject=self.subject, deleted=False)
 
 
@@ -107,8 +111,10 @@ class DeleteRecord:
             return self.table.delete, (self.key,)
         return self.table.delete_version, (self.key, self.version)
 
-    def written(self, doc: str) -> Written:
-        """What the feed is told; `doc` is the document that was removed."""
+    def written(self, doc: str) -> Written | None:
+        """What the feed is told, if anything; `doc` is the document that was removed."""
+        if not self.table.fed:
+            return None
         subject = self.subject
         if subject is None and self.subject_of is not None:
             subject = self.subject_of(self.table.decode(doc))
@@ -169,6 +175,20 @@ class TrimLog:
         return (self.table.mark, (self.before,)), (self.table.trim, (self.before, self.limit))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrimFeed:
+    """Remove the oldest rows of the feed."""
+
+    text: str
+    keep: int
+    limit: int
+
+    @property
+    def queries(self) -> tuple[Query, ...]:
+        """The statement."""
+        return ((self.text, (self.keep, self.limit)),)
+
+
 @dataclass(frozen=True, slots=True)
 class ExtendTree:
     """Add to the tree over the logs."""
@@ -176,9 +196,9 @@ class ExtendTree:
     queries: tuple[TreeQuery, ...]
 
 
-_NOISY = (PutRecord, DeleteRecord, TrimLog, ExtendTree)
+_NOISY = (PutRecord, DeleteRecord, TrimLog, TrimFeed, ExtendTree)
 _RECORDS = (PutRecord, DeleteRecord, RequireRecord)
-Step: TypeAlias = PutRecord | DeleteRecord | RequireRecord | AppendRow | TrimLog | ExtendTree
+Step: TypeAlias = PutRecord | DeleteRecord | RequireRecord | AppendRow | TrimLog | TrimFeed | ExtendTree
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,12 +271,17 @@ class Tables:
                 doc = encode(one.event)
                 seal = None if self.sealer is None else self.sealer.seal(log.name, doc)
                 return AppendRow(table=log, parameters=(doc, seal, *columns))
-            case Trim():
-                return TrimLog(table=self.log(one.log), before=one.before, limit=one.limit)
+            case Trim() | TrimChanges():
+                return self._trim(one)
             case Extend():
                 return ExtendTree(extension_queries(one, self._dialect))
             case _:
                 assert_never(one)
+
+    def _trim(self, one: Trim[object] | TrimChanges) -> Step:
+        if isinstance(one, TrimChanges):
+            return TrimFeed(text=feed_trim(self._dialect), keep=one.keep, limit=one.limit)
+        return TrimLog(table=self.log(one.log), before=one.before, limit=one.limit)
 
     def _delete(self, one: Delete[object]) -> Step:
         table, key = self.collection(one.collection), _text(one.key)

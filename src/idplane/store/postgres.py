@@ -41,14 +41,16 @@ from idplane.store.plan import (
     PutRecord,
     RequireRecord,
     Tables,
+    TrimFeed,
     TrimLog,
     Written,
     findable,
     log_statements,
 )
-from idplane.store.postgres_connections import ERRORS, LOST, Address, Connections, connect, failure_of, hang_up
-from idplane.store.postgres_feed import CHANNEL, PostgresFeed, read_changes
-from idplane.store.schema import SCHEMA_VERSION_TABLE, migrations, outstanding
+from idplane.store.postgres_connections import ERRORS, LOST, Address, Connections, failure_of
+from idplane.store.postgres_feed import CHANNEL, FEED_END, PostgresFeed, read_changes
+from idplane.store.postgres_schema import migrate
+from idplane.store.schema import Migration, migrations
 from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters
 
 __all__ = ["PostgresStore"]
@@ -57,9 +59,6 @@ T = TypeVar("T")
 
 _CONNECTIONS = 8
 _BEAT_SECONDS = 1.0
-_MIGRATING = 7163812340178
-"""Advisory lock: replicas that start together migrate one after the other."""
-_END = "select position from feed_end"
 _BEGIN = "begin; select position from feed_end for update"
 _FEED = f"""
 with feed as (update feed_end set position = position + cardinality($1::text[]) returning position),
@@ -91,21 +90,28 @@ class PostgresStore:
 
     @classmethod
     async def open(
-        cls, address: str | Address, *, clock: Clock, connections: int = _CONNECTIONS, beat_seconds: float = _BEAT_SECONDS
+        cls,
+        address: str | Address,
+        *,
+        clock: Clock,
+        connections: int = _CONNECTIONS,
+        beat_seconds: float = _BEAT_SECONDS,
+        schema: Sequence[Migration] | None = None,
     ) -> PostgresStore:
         """Connect, bring the schema up to date and follow the feed.
 
-        `beat_seconds` is how often the feed is read even if no notification came. Raises `Failure(UNAVAILABLE)` when the server cannot be
-        reached or the database belongs to a newer program.
+        `beat_seconds` is how often the feed is read even if no notification came; `schema` are the migrations of another program than
+        this one. Raises `Failure(UNAVAILABLE)` when the server cannot be
+        reached or the database is too new for this program.
         """
         address = address if isinstance(address, Address) else Address(url=address)
         try:
-            await _migrate(address, clock)
+            await migrate(address, clock, migrations("postgres") if schema is None else schema)
         except ERRORS as error:
             raise failure_of(error) from error
         pool = Connections(address, limit=connections)
         listeners = Listeners()
-        ((end,),) = await pool.fetch(_END)
+        ((end,),) = await pool.fetch(FEED_END)
         feed = PostgresFeed(address, pool, listeners, clock=clock, heard=end)
         await feed.listen()
         return cls(pool, feed, listeners, beat=beat_seconds)
@@ -217,8 +223,12 @@ class PostgresStore:
 
     async def position(self) -> int:
         """The feed's current end."""
-        ((end,),) = await self._connections.fetch(_END)
+        ((end,),) = await self._connections.fetch(FEED_END)
         return int(end)
+
+    def freshness(self) -> float:
+        """Since the feed was last read to its end; infinite once changes were missed for good."""
+        return self._feed.age
 
     def subscribe(self, listener: Listener, /) -> Callable[[], None]:
         """Hear of every commit: of this store before it is acknowledged, of other replicas as soon as the database tells."""
@@ -302,21 +312,6 @@ class PostgresStore:
                 return
 
 
-async def _migrate(address: Address, clock: Clock) -> None:
-    connection = await connect(address, hurried=False)
-    try:
-        async with connection.transaction():
-            await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATING)
-            await connection.execute(SCHEMA_VERSION_TABLE)
-            applied = await connection.fetchval("select coalesce(max(version), 0) from schema_version")
-            for one in outstanding(migrations("postgres"), applied):
-                await connection.execute(one.sql)
-                values = (one.version, one.name, clock.now().isoformat())
-                await connection.execute("insert into schema_version values ($1, $2, $3)", *values)
-    finally:
-        await hang_up(connection)
-
-
 async def _transact(connection: Any, plan: Plan) -> tuple[tuple[Change, ...], list[tuple[str, int, str]]]:
     """Apply the steps in the transaction that was begun: the changes, and what was appended where. Raises `CommitRefused` with everything rolled back."""
     try:
@@ -325,7 +320,7 @@ async def _transact(connection: Any, plan: Plan) -> tuple[tuple[Change, ...], li
         for step in plan.steps:
             if isinstance(step, AppendRow):
                 rows.append(step)
-            elif isinstance(step, TrimLog):
+            elif isinstance(step, TrimLog | TrimFeed):
                 for text, parameters in step.queries:
                     await connection.execute(text, *parameters)
             elif isinstance(step, ExtendTree):

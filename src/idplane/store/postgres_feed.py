@@ -18,9 +18,10 @@ from idplane.store.listeners import Listeners
 from idplane.store.postgres_connections import ERRORS, Address, Connections, connect, hang_up
 from idplane.store.tables import FEED_COLUMNS
 
-__all__ = ["CHANNEL", "PostgresFeed", "read_changes"]
+__all__ = ["CHANNEL", "FEED_END", "PostgresFeed", "read_changes"]
 
 CHANNEL = "idplane_changes"
+FEED_END = "select position from feed_end"
 
 _READ = f"select {FEED_COLUMNS} from changes where position > $1 order by position limit $2"  # noqa: S608 - constants only
 _PAGE = 1000
@@ -43,6 +44,8 @@ class PostgresFeed:
         """Position up to which the listeners know everything."""
         self.heard_at = clock.monotonic()
         """When that was last known to be the end, on the clock's monotonic scale: its age bounds how stale this replica is."""
+        self.broken = False
+        """Whether changes were missed for good: nothing short of a new start can tell what else is no longer so."""
         self._address = address
         self._connections = connections
         self._listeners = listeners
@@ -50,6 +53,11 @@ class PostgresFeed:
         self._reading = asyncio.Lock()
         self._news = asyncio.Event()
         self._listening: Any = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since the feed's end was known; infinite when changes were removed from it that the listeners were never told."""
+        return float("inf") if self.broken else self._clock.monotonic() - self.heard_at
 
     async def listen(self) -> None:
         """Make sure that a connection hears notifications; quietly gives up until the next beat when the server is away."""
@@ -94,10 +102,19 @@ class PostgresFeed:
             while to is None or self.heard < to:
                 asked_at = self._clock.monotonic()
                 rows = await read_changes(self._connections, self.heard, _PAGE)
+                if await self._is_elsewhere(rows):
+                    self.broken = True
                 self._tell(rows)
                 if len(rows) < _PAGE:
                     self.heard_at = asked_at
                     return
+
+    async def _is_elsewhere(self, rows: Sequence[Change]) -> bool:
+        """Whether the feed does not go on from what was heard: trimmed beyond it, or one of another life of the database."""
+        if rows:
+            return rows[0].position != self.heard + 1
+        ((end,),) = await self._connections.fetch(FEED_END)
+        return int(end) < self.heard
 
     async def hear_own(self, changes: Sequence[Change]) -> None:
         """Tell a commit of this process, after whatever other replicas committed before it."""

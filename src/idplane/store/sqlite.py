@@ -193,6 +193,10 @@ class SqliteStore:
         """The feed's current end."""
         return int(self._rows(FEED_END, ())[0][0])
 
+    def freshness(self) -> float:
+        """Nothing: this process makes every change itself."""
+        return 0.0
+
     def subscribe(self, listener: Listener, /) -> Callable[[], None]:
         """Hear of every commit of this store before it is acknowledged."""
         return self._listeners.add(listener)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from idplane.model.failure import Failure, FailureKind
 from idplane.ports.store import RefusedBecause
-from idplane.store.schema import SCHEMA_VERSION_TABLE, migrations, outstanding
+from idplane.store.schema import SCHEMA_VERSION_TABLE, Migration, applied_rows, migrations, outstanding, record_of
 
 __all__ = ["FEED_END", "empty_database", "failure_of", "migrate", "open_reader", "open_writer", "read_failures", "refusal_of"]
 
@@ -87,16 +87,21 @@ def _connect(path: Path, busy: float) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False, cached_statements=512)
 
 
-def migrate(connection: sqlite3.Connection, now: datetime) -> None:
-    """Bring the schema up to date, in one transaction; raises `Failure(UNAVAILABLE)` for a database newer than the program."""
+def migrate(connection: sqlite3.Connection, now: datetime, known: Sequence[Migration] | None = None) -> None:
+    """Bring the schema up to date, in one transaction; raises `Failure(UNAVAILABLE)` for a database too new for the program.
+
+    `known` are the migrations of another program than this one.
+    """
     try:
         connection.execute("begin immediate")
         connection.execute(SCHEMA_VERSION_TABLE)
-        (applied,) = connection.execute("select coalesce(max(version), 0) from schema_version").fetchone()
-        for one in outstanding(migrations("sqlite"), applied):
+        applied = applied_rows(connection.execute("select * from schema_version").fetchall())
+        for one in outstanding(migrations("sqlite") if known is None else known, applied):
             for statement in _statements(one.sql):
                 connection.execute(statement)
-            connection.execute("insert into schema_version values (?, ?, ?)", (one.version, one.name, now.isoformat()))
+            record = record_of(one, now.isoformat())
+            marks = ", ".join("?" for _ in record)
+            connection.execute(f"insert into schema_version ({', '.join(record)}) values ({marks})", tuple(record.values()))  # noqa: S608 - fixed names
         connection.execute("commit")
     except sqlite3.Error as error:
         raise failure_of(error) from error

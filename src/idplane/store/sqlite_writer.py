@@ -28,6 +28,7 @@ from idplane.store.plan import (
     PutRecord,
     RequireRecord,
     Tables,
+    TrimFeed,
     TrimLog,
     Written,
     log_statements,
@@ -230,7 +231,7 @@ class SqliteWriter:
         for step in one.plan.steps:
             if isinstance(step, AppendRow):
                 rows.append(step)  # nothing refers to a log row, so they go last, together
-            elif isinstance(step, TrimLog):
+            elif isinstance(step, TrimLog | TrimFeed):
                 for query in step.queries:
                     self._connection.execute(*query)
             elif isinstance(step, ExtendTree):

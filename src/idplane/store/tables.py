@@ -13,7 +13,7 @@ from typing import Generic, TypeAlias, TypeVar
 from idplane.ports.store import PLACE_SEPARATOR, Collection, ColumnValue, Log, Order
 from idplane.store.codec import decoder
 
-__all__ = ["FEED_COLUMNS", "CollectionTable", "Dialect", "LogTable", "Parameters", "Query"]
+__all__ = ["FEED_COLUMNS", "CollectionTable", "Dialect", "LogTable", "Parameters", "Query", "feed_trim"]
 
 T = TypeVar("T")
 
@@ -73,11 +73,20 @@ class _Clauses:
         return f" where {' and '.join(self.conditions)}" if self.conditions else ""
 
 
+def feed_trim(dialect: Dialect) -> str:
+    """Removes the oldest rows of the feed. Parameters: how many stay at least, and how many go at most."""
+    end = "select max(position) from changes"
+    keep, limit = dialect.mark(1), dialect.mark(2)
+    old = f"select position from changes where position <= ({end}) - {keep} order by position limit {limit}"  # noqa: S608 - marks only
+    return f"delete from changes where position in ({old})"  # noqa: S608 - as above
+
+
 class CollectionTable(Generic[T]):
     """The SQL of one collection. Texts: `get`, `insert`, `upsert`, `update`, `delete`, `delete_version`, `version`."""
 
     def __init__(self, collection: Collection[T], dialect: Dialect) -> None:
         self.name = collection.name
+        self.fed = collection.fed
         self.decode: Callable[[str | bytes], T] = decoder(collection.type)
         self._dialect = dialect
         self._physical = {name: _ALIASES.get((collection.name, name), name) for name in collection.columns}

@@ -1,14 +1,18 @@
 """Entitlement: what an authenticated client may have a token for, and everything that the permission rests on.
 
-An application acts for itself, and so does whoever another issuer vouches for. A managed identity acts on a host: the host must still be assigned the identity, and the agent
-that shows the certificate must still be bound to the host.
+An application acts for itself, and so does whoever another issuer vouches for. A managed identity acts on a host: the host must still be
+assigned the identity, the agent that holds the certificate must still be bound to the host, and the connection must prove that it is this
+agent who asks. So an identity's key that was stolen from an agent is worth nothing on another connection.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
+from idplane.jose import certificate_thumbprint
+from idplane.model.calls import Call
 from idplane.model.directory import Agent, Credential, CredentialKind
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.resources import IdentityAssignment, identity_assignment_key
@@ -17,7 +21,7 @@ from idplane.ports.store import Batch, Require, Versioned
 from idplane.sts.clients import AuthenticatedClient
 from idplane.sts.recent import Records
 
-__all__ = ["Entitlement", "entitle"]
+__all__ = ["Entitlement", "asks_itself", "entitle"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +53,12 @@ class Entitlement:
         return required
 
 
-async def entitle(records: Records, client: AuthenticatedClient) -> Entitlement:
-    """Decide; raises `Failure(CLIENT_DISABLED)` for a disabled principal, `Failure(NOT_ENTITLED)` for a host that lost the identity."""
+async def entitle(records: Records, client: AuthenticatedClient, call: Call) -> Entitlement:
+    """Decide.
+
+    Raises `Failure(CLIENT_DISABLED)` for a disabled principal, `Failure(NOT_ENTITLED)` for a host that lost the identity, and
+    `Failure(ASSERTION_INVALID)` for an identity's certificate that another than its agent shows, or an agent that is not served.
+    """
     principal, credential = client.principal.value, client.credential.value
     if not principal.enabled:
         raise Failure(
@@ -65,7 +73,23 @@ async def entitle(records: Records, client: AuthenticatedClient) -> Entitlement:
     agent = await records.get(AGENTS, credential.agent_id or "")
     if agent is None or not agent.value.serves(host):
         raise Failure(FailureKind.NOT_ENTITLED, "the agent that asks is not bound to the host that the identity is assigned to")
+    if not asks_itself(agent.value, call):
+        raise Failure(
+            FailureKind.ASSERTION_INVALID,
+            "the connection does not prove the agent that the identity's certificate was given to",
+        )
     return Entitlement(client=client, assignment=assignment, agent=agent)
+
+
+def asks_itself(agent: Agent, call: Call) -> bool:
+    """Whether the connection of a call proves an agent that is served."""
+    shown = call.client_certificate
+    return shown is not None and agent.is_shown_by(_thumbprint(shown))
+
+
+@functools.lru_cache(maxsize=4096)
+def _thumbprint(der: bytes) -> str:
+    return certificate_thumbprint(der)
 
 
 def _proof(client: AuthenticatedClient) -> Require[Any]:

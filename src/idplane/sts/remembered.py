@@ -12,12 +12,13 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
+from idplane.model.calls import Call
 from idplane.model.directory import Tenant
 from idplane.ports.collections import TENANTS
 from idplane.ports.store import Batch, Require, Versioned
 from idplane.sts.bounded import Bounded
 from idplane.sts.clients import still_proves
-from idplane.sts.entitlement import Entitlement
+from idplane.sts.entitlement import Entitlement, asks_itself
 from idplane.sts.requests import TokenRequest
 
 __all__ = ["Decision", "Remembered"]
@@ -46,14 +47,16 @@ class Remembered:
     def __init__(self) -> None:
         self._known: Bounded[bytes, Decision] = Bounded(_CAPACITY)
 
-    def recall(self, request: TokenRequest, now: datetime) -> Decision | None:
+    def recall(self, request: TokenRequest, call: Call, now: datetime) -> Decision | None:
         """The decision that this request led to before, if nothing but the store could say otherwise by now."""
         if request.client_assertion is None:
             return None
         known = self._known.get(_digest(request.client_assertion))
         if known is None:
             return None
-        tenant = known.tenant.value
+        tenant, agent = known.tenant.value, known.entitlement.agent
+        if agent is not None and not asks_itself(agent.value, call):
+            return None
         same = request.tenant.lower() in (tenant.id, tenant.domain)
         return known if same and still_proves(known.entitlement.client, request, tenant, now) else None
 

@@ -151,7 +151,7 @@ class TokenService:
 
     async def _by_memory(self, request: TokenRequest, call: Call) -> IssuedToken | None:
         """A token by a decision that was made before, if there is one and it still holds (`remembered`)."""
-        decision = self._remembered.recall(request, self._clock.now())
+        decision = self._remembered.recall(request, call, self._clock.now())
         if decision is None:
             return None
         attempt = Attempt(request=request, call=call, tenant=decision.tenant.value)
@@ -206,7 +206,7 @@ class TokenService:
         grant = grant_named(request.grant_type, self._grants)
         attempt.principal = await self._clients.principal(records, request, tenant.value)
         attempt.client = await self._clients.authenticate(records, request, tenant.value, attempt.principal, self._clock.now())
-        entitlement = await entitle(records, attempt.client)
+        entitlement = await entitle(records, attempt.client, attempt.call)
         attempt.entitled(entitlement)
         return await self._aimed(attempt, grant, Decision.of(tenant, entitlement))
 

@@ -6,19 +6,23 @@ from dataclasses import replace
 
 from idplane.bootstrap.seed import Installation
 from idplane.directory.first_party import FIRST_PARTY
-from idplane.model.directory import AppRoleAssignment, Credential, Principal, Subscription
+from idplane.model.directory import Agent, AppRoleAssignment, Credential, Principal, Subscription
 from idplane.model.roles import RoleAssignment
 from idplane.ports.collections import (
+    AGENTS,
     APP_ROLE_ASSIGNMENTS,
     APPLICATIONS,
     BINDINGS,
+    CARRIAGES,
     CREDENTIALS,
     DENY_ASSIGNMENTS,
     DEPLOYMENT_OPERATIONS,
     DEPLOYMENTS,
     DEVICE_CODES,
+    ENROLLMENTS,
     FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
+    JOIN_TOKENS,
     LOCKS,
     LONG_OPERATIONS,
     MANAGEMENT_GROUPS,
@@ -31,6 +35,7 @@ from idplane.ports.collections import (
     ROLE_DEFINITIONS,
     SECRETS,
     SESSIONS,
+    SPENT_PROOFS,
     SUBSCRIPTION_ALIASES,
     SUBSCRIPTIONS,
 )
@@ -57,6 +62,11 @@ _CHILDREN_FIRST: tuple[Collection[object], ...] = (  # type: ignore[assignment] 
     ROLE_DEFINITIONS,
     IDENTITY_ASSIGNMENTS,
     BINDINGS,
+    AGENTS,
+    JOIN_TOKENS,
+    SPENT_PROOFS,
+    CARRIAGES,
+    ENROLLMENTS,
     PREDEFINED_TAGS,
     RESOURCES,
     APPLICATIONS,
@@ -103,6 +113,8 @@ def _belongs(value: object, installation: Installation) -> bool:
     owners = {installation.operator.id, installation.user_id}
     if isinstance(value, AppRoleAssignment):
         return False
+    if isinstance(value, Agent):
+        return value.enrollment is None
     if isinstance(value, Principal) and value.client_id in FIRST_PARTY:
         return True
     if isinstance(value, RoleAssignment | Credential) and value.principal_id in owners:

@@ -26,24 +26,40 @@ from idplane.model.directory import (
     Subscription,
     Tenant,
 )
+from idplane.model.enrollments import (
+    AgentSighting,
+    AgentSightings,
+    Carriage,
+    Enrollment,
+    JoinMethod,
+    JoinToken,
+    PcrRule,
+    SpentProof,
+)
+from idplane.model.enrollments import Trust as JoinTrust
 from idplane.model.events import ActivityEvent, EventStatus, SignIn
 from idplane.model.federation import FederatedCredential, Trust
 from idplane.model.ids import ResourceId
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
+from idplane.model.leases import Lease
 from idplane.model.locks import Lock, LockLevel, LockMark
 from idplane.model.management_groups import ManagementGroup, SubscriptionAlias
 from idplane.model.resources import AssignedIdentity, Identity, IdentityAssignment, IdentityType, Resource
 from idplane.model.roles import DenyAssignment, Permission, RoleAssignment, RoleDefinition
 from idplane.model.vault import SecretVersion
 from idplane.ports.collections import (
+    AGENT_SIGHTINGS,
     AGENTS,
     APP_ROLE_ASSIGNMENTS,
     APPLICATIONS,
     BINDINGS,
+    CARRIAGES,
     CREDENTIALS,
     DENY_ASSIGNMENTS,
+    ENROLLMENTS,
     FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
+    JOIN_TOKENS,
     LOCK_MARKS,
     LOCKS,
     MANAGEMENT_GROUPS,
@@ -54,6 +70,7 @@ from idplane.ports.collections import (
     SECRETS,
     SETTINGS,
     SIGNING_KEYS,
+    SPENT_PROOFS,
     SUBSCRIPTION_ALIASES,
     SUBSCRIPTIONS,
     TENANTS,
@@ -297,6 +314,34 @@ def sign_in(identifier: str, at: datetime = NOW, error_code: int = 0) -> SignIn:
     )
 
 
+def lease(name: str = "purge", holder: str = "one", term: int = 1) -> Lease:
+    """A lease on a duty."""
+    return Lease(name=name, holder=holder, term=term)
+
+
+def enrollment() -> Enrollment:
+    """Of a machine, with every kind of trust."""
+    return Enrollment(
+        id="e",
+        host=ResourceId.parse(VM),
+        name="Rack",
+        tenant_id=TENANT,
+        method=JoinMethod.TPM,
+        created_at=NOW,
+        trust=JoinTrust(authorities="PEM", pcrs=PcrRule(bank="sha256", registers=(0, 7), digest="00")),
+        facts=(("endorsementKey", "aa"),),
+        expression="claims['serial'] eq '1'",
+    )
+
+
+def carriage() -> Carriage:
+    """Of the machine by an enrollment."""
+    return Carriage(enrollment_id="e", resource=ResourceId.parse(VM))
+
+
+_JOIN_TOKEN = JoinToken(id="t", enrollment_id="e", secret_hash=b"hash", created_at=NOW, expires_at=NOW, used_at=NOW)
+
+
 def everything() -> Batch:
     """One record in every collection, with every kind of member, each after what it refers to."""
     bearer = resource(VM, size="Standard_B1s", zones=["1", "2"], weight=1.5, big=2**70, nothing=None, text='é"\\\u2028😀')
@@ -330,6 +375,13 @@ def everything() -> Batch:
         create(PRINCIPALS, principal("ann")),
         create(IDENTITY_ASSIGNMENTS, identity_assignment()),
         create(BINDINGS, binding()),
+        create(ENROLLMENTS, enrollment()),
+        create(CARRIAGES, carriage()),
+        create(JOIN_TOKENS, _JOIN_TOKEN),
+        create(SPENT_PROOFS, SpentProof(id="challenge|0", expires_at=NOW)),
+        create(
+            AGENT_SIGHTINGS, AgentSightings(shard="00", seen={"agent": AgentSighting(at=NOW, address="::1", version="x/1")})
+        ),
         create(APPLICATIONS, _application("app", "client-app")),
         create(CREDENTIALS, credential()),
         create(FEDERATED_CREDENTIALS, federated_credential()),
@@ -365,6 +417,7 @@ REFUSALS = (
     unique("principal client id", PRINCIPALS, principal("ann", client_id="c"), principal("bob", client_id="c")),
     unique("application client id", APPLICATIONS, _application("a", "c"), _application("b", "c")),
     unique("agent thumbprint", AGENTS, _agent("a", "ff"), _agent("b", "ff")),
+    unique("enrollment id", ENROLLMENTS, enrollment(), replace(enrollment(), name="other"), _VM),
     unique("role name, whatever its case", ROLE_DEFINITIONS, _role("a", "Reader"), _role("b", "READER")),
     unique(
         "role assignment, whatever its scope's case",
@@ -394,6 +447,8 @@ REFUSALS = (
     missing("parent of a child resource", RESOURCES, resource(f"{VM}/extensions/agent"), _GROUP),
     missing("host of an identity assignment", IDENTITY_ASSIGNMENTS, identity_assignment(), _ANN),
     missing("host of a binding", BINDINGS, binding(), _GROUP),
+    missing("host of an enrollment", ENROLLMENTS, enrollment(), _GROUP),
+    missing("resource that an enrollment carries", CARRIAGES, carriage(), _GROUP),
     missing("principal of an identity assignment", IDENTITY_ASSIGNMENTS, identity_assignment(), _VM),
     missing("principal of a credential", CREDENTIALS, credential()),
     missing("principal of a federated credential", FEDERATED_CREDENTIALS, federated_credential()),
@@ -413,6 +468,8 @@ REFUSALS = (
     needed("host with an identity", RESOURCES, VM.lower(), _ASSIGNED),
     needed("scope with a deny assignment", RESOURCES, VM.lower(), _VM + Batch.of(create(DENY_ASSIGNMENTS, _denial(VM)))),
     needed("host with a binding", RESOURCES, VM.lower(), _VM + Batch.of(create(BINDINGS, binding()))),
+    needed("host with an enrollment", RESOURCES, VM.lower(), _VM + Batch.of(create(ENROLLMENTS, enrollment()))),
+    needed("resource that an enrollment carries", RESOURCES, VM.lower(), _VM + Batch.of(create(CARRIAGES, carriage()))),
     needed("principal with a host", PRINCIPALS, "ann", _ASSIGNED),
     needed("principal with a credential", PRINCIPALS, "ann", _ANN + Batch.of(create(CREDENTIALS, credential()))),
     needed(

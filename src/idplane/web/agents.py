@@ -3,24 +3,27 @@
     GET  /agent/v1/host?id={resource id}              what a host is, and which identities it has
     POST /agent/v1/certificates                       {host, principalId, csr} → a certificate for an identity's new key
     POST /agent/v1/projected-tokens                   {host, serviceAccount?, seconds?, runId?} → a token of the host's own issuer
-    GET  /agent/v1/changes[?after=N&wait=seconds]     what changed since, waiting for something to change
+    GET  /agent/v1/changes[?after=N&wait=seconds]     what changed since, waiting for something to change; or "reset"
     POST /agent/v1/refusals                           {refusals: [...]}: what the agent refused by itself, for the sign-in log
 
-Every request carries `Authorization: Bearer` with a token that the agent signed for it alone (`directory.hosts`).
+How machines become agents and renew their certificates is in `enrollments`, below the same path.
+
+Every request carries `Authorization: Bearer` with a token that the agent signed for it alone, with the key of the certificate that the
+connection proves (`directory.agents`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 
+from idplane.directory.agents import AgentDirectory
 from idplane.directory.hosts import DescribedHost, HostDirectory, check_bound
 from idplane.model.binding_documents import process_document
 from idplane.model.directory import Agent, PrincipalType
@@ -28,12 +31,14 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
 from idplane.model.workload_issuers import USUAL
+from idplane.ports.collections import AGENTS
 from idplane.ports.store import Change, Store
 from idplane.ports.world import Clock
 from idplane.sts.assertions import workload_of
 from idplane.sts.projected import ProjectedTokens, Wanted
 from idplane.sts.reported import RefusalLog, ReportedRefusal
 from idplane.web.agent_errors import agent_error
+from idplane.web.enrollments import EnrollmentApi, decoded_csr, read_body
 from idplane.web.http import HttpRequest, HttpResponse
 
 __all__ = ["AgentSurface"]
@@ -47,8 +52,6 @@ _MAX_REFUSALS = 100
 _MAX_WAITING = 4
 _PAGE = 500
 _MAX_RUN_ID = 64
-
-T = TypeVar("T")
 
 
 class _CertificateRequest(msgspec.Struct, rename="camel"):
@@ -84,31 +87,53 @@ class _Report(msgspec.Struct):
 class AgentSurface:
     """The surface for `/agent/v1`. Counts how many requests of each agent wait for changes, which is bounded."""
 
-    def __init__(
-        self, *, hosts: HostDirectory, projected: ProjectedTokens, refusals: RefusalLog, store: Store, clock: Clock
+    def __init__(  # noqa: PLR0913 - one service behind each endpoint
+        self,
+        *,
+        agents: AgentDirectory,
+        enrollments: EnrollmentApi,
+        hosts: HostDirectory,
+        projected: ProjectedTokens,
+        refusals: RefusalLog,
+        store: Store,
+        clock: Clock,
     ) -> None:
+        self._agents = agents
         self._hosts = hosts
         self._projected = projected
         self._refusals = refusals
         self._store = store
         self._clock = clock
         self._waiting: Counter[str] = Counter()
+        self._ending = asyncio.Event()
         self._routes: dict[str, tuple[str, Callable[[Agent, HttpRequest], Awaitable[HttpResponse]]]] = {
             "/agent/v1/host": ("GET", self._host),
             "/agent/v1/certificates": ("POST", self._certificate),
             "/agent/v1/projected-tokens": ("POST", self._projected_token),
             "/agent/v1/changes": ("GET", self._changes),
             "/agent/v1/refusals": ("POST", self._report),
+            "/agent/v1/renewals": ("POST", enrollments.renew),
+        }
+        self._strangers: dict[str, Callable[[HttpRequest], Awaitable[HttpResponse]]] = {
+            "/agent/v1/challenges": enrollments.challenge,
+            "/agent/v1/enrollments": enrollments.enroll,
         }
 
+    def end_waiting(self) -> None:
+        """Answer whoever waits for changes, now and from now on: this process is about to end."""
+        self._ending.set()
+
     async def handle(self, request: HttpRequest, /) -> HttpResponse:
-        """Serve one request; raises `Failure`. Who asks is settled before what is asked."""
-        agent = await self._hosts.authenticate(_bearer(request))
+        """Serve one request; raises `Failure`. Who asks is settled before what is asked, but for machines that are no agents yet."""
+        join = self._strangers.get(request.path)
+        if join is not None:
+            _require_method(request, "POST")
+            return await join(request)
+        agent = await self._agents.authenticate(_bearer(request), request.call)
         method, serve = self._routes.get(request.path, ("", None))
         if serve is None:
             raise Failure(FailureKind.PATH_NOT_FOUND, "there is no such endpoint")
-        if request.method != method:
-            raise Failure(FailureKind.METHOD_NOT_ALLOWED, f"the endpoint takes {method} requests only", allowed=method)
+        _require_method(request, method)
         return await serve(agent, request)
 
     def refuse(self, failure: Failure, request: HttpRequest, /) -> HttpResponse:
@@ -120,11 +145,8 @@ class AgentSurface:
         return _json(_description(host, f"{request.origin.authority}/{host.tenant_id}/oauth2/token"))
 
     async def _certificate(self, agent: Agent, request: HttpRequest) -> HttpResponse:
-        wanted = _body(request, _CertificateRequest, "a certificate request")
-        try:
-            csr = base64.b64decode(wanted.csr, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise Failure(FailureKind.CSR_INVALID, "the certificate request is not base64") from error
+        wanted = read_body(request, _CertificateRequest, "a certificate request", limit=_MAX_BODY)
+        csr = decoded_csr(wanted.csr)
         credential = await self._hosts.certify(agent, ResourceId.parse(wanted.host), wanted.principal_id, csr)
         return _json(
             {
@@ -136,7 +158,7 @@ class AgentSurface:
         )
 
     async def _report(self, agent: Agent, request: HttpRequest) -> HttpResponse:
-        report = _body(request, _Report, f"a report of at most {_MAX_REFUSALS} refusals", limit=_MAX_REPORT)
+        report = read_body(request, _Report, f"a report of at most {_MAX_REFUSALS} refusals", limit=_MAX_REPORT)
         refusals = tuple(map(_reported, report.refusals))
         for one in refusals:
             check_bound(agent, one.host)
@@ -144,7 +166,7 @@ class AgentSurface:
         return _json({})
 
     async def _projected_token(self, agent: Agent, request: HttpRequest) -> HttpResponse:
-        asked = _body(request, _ProjectionRequest, "a request for a workload's token")
+        asked = read_body(request, _ProjectionRequest, "a request for a workload's token", limit=_MAX_BODY)
         host = await self._hosts.describe(agent, ResourceId.parse(asked.host))
         wanted = Wanted(
             host=host.id,
@@ -173,9 +195,10 @@ class AgentSurface:
         after = _number(request, "after", _MAX_POSITION)
         wait = _number(request, "wait", _MAX_WAIT) or 0
         end = await self._store.position()
-        if after is None or after > end:
-            # A position beyond the end is one of another life of the database; the agent starts over from here.
+        if after is None:
             return _json({"position": end, "changes": []})
+        if await self._is_lost(after, end):
+            return _json({"position": end, "changes": [], "reset": True})
         if self._waiting[agent.id] >= _MAX_WAITING:
             raise Failure(FailureKind.THROTTLED, f"{_MAX_WAITING} requests of this agent are waiting already")
         self._waiting[agent.id] += 1
@@ -186,8 +209,21 @@ class AgentSurface:
             self._waiting += Counter()  # drops the agents that no longer wait
         return _json({"position": position, "changes": changes})
 
+    async def _is_lost(self, after: int, end: int) -> bool:
+        """Whether the feed does not go on from there: trimmed beyond it, or the position is one of another life of the database.
+
+        The agent then forgets what it knows, and goes on from the end.
+        """
+        if after >= end:
+            return after > end
+        following = await self._store.changes(after, limit=1)
+        return not following or following[0].position != after + 1
+
     async def _awaited(self, agent: Agent, after: int, wait: int) -> tuple[int, Sequence[Change]]:
-        """The changes that the agent is told of; where there are none, the position from which to ask next."""
+        """The changes that the agent is told of; where there are none, the position from which to ask next.
+
+        An agent that is banned, locked or removed meanwhile hears it at once, in the failure's words.
+        """
         woken = asyncio.Event()
         stop = self._store.subscribe(lambda _: woken.set())
         deadline = self._clock.monotonic() + wait
@@ -195,13 +231,15 @@ class AgentSurface:
             while True:
                 woken.clear()
                 found = await self._store.changes(after, limit=_PAGE)
+                if any(change.collection == AGENTS.name and change.key == agent.id for change in found):
+                    agent = await self._agents.current(agent)
                 told = await self._hosts.visible(agent, found)
                 after = found[-1].position if found else after
                 remaining = deadline - self._clock.monotonic()
-                if told or remaining <= 0:
+                if told or remaining <= 0 or self._ending.is_set():
                     return after, told
                 if len(found) < _PAGE:
-                    await _first(woken.wait(), self._clock.sleep(remaining))
+                    await _first(woken.wait(), self._ending.wait(), self._clock.sleep(remaining))
         finally:
             stop()
 
@@ -241,15 +279,9 @@ def _description(host: DescribedHost, token_endpoint: str) -> JsonObject:
     }
 
 
-def _body(request: HttpRequest, shape: type[T], meant: str, *, limit: int = _MAX_BODY) -> T:
-    if (request.header("content-type") or "").partition(";")[0].strip().lower() != "application/json":
-        raise Failure(FailureKind.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
-    if len(request.body) > limit:
-        raise Failure(FailureKind.BODY_TOO_LARGE, f"the body is larger than {limit} bytes")
-    try:
-        return msgspec.json.decode(request.body, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Failure(FailureKind.MALFORMED_BODY, f"the body is not {meant}") from error
+def _require_method(request: HttpRequest, method: str) -> None:
+    if request.method != method:
+        raise Failure(FailureKind.METHOD_NOT_ALLOWED, f"the endpoint takes {method} requests only", allowed=method)
 
 
 def _reported(refusal: _Refusal) -> ReportedRefusal:

@@ -46,6 +46,7 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _RELATIVE = frozenset({".", ".."})
 _ENCODED_SCOPES = (b"/%2fsubscriptions%2f", b"/%2fproviders%2f")
 _ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
+_OUT_OF_DATE = "this server has not heard of the others' changes for too long, and answers again as soon as it has"
 _GONE = 499
 """What a request counts as whose client has gone before it was answered."""
 _log = logging.getLogger("idplane.web")
@@ -86,8 +87,17 @@ class ServerApp:
     """One listener's ASGI application. Instances differ in `origins` only and share their surfaces."""
 
     def __init__(
-        self, *, surfaces: Surfaces, origins: Origins, clock: Clock, entropy: Entropy, telemetry: Telemetry = NO_TELEMETRY
+        self,
+        *,
+        surfaces: Surfaces,
+        origins: Origins,
+        clock: Clock,
+        entropy: Entropy,
+        telemetry: Telemetry = NO_TELEMETRY,
+        is_current: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`is_current` tells whether what this process remembers may still be relied on."""
+        self._is_current = is_current
         self._surfaces = surfaces
         self._names = {id(getattr(surfaces, one.name)): one.name for one in fields(surfaces)}
         self._telemetry = telemetry
@@ -129,6 +139,8 @@ class ServerApp:
                 query=_parsed_query(scope["query_string"]),
                 body=await body.read(request.headers),
             )
+            if not self._is_current() and not _is_public_knowledge(request):
+                raise Failure(FailureKind.UNAVAILABLE, _OUT_OF_DATE)
             return await surface.handle(request)
         except Failure as failure:
             if failure.kind is FailureKind.INTERNAL:
@@ -236,6 +248,11 @@ def _http_date(second: int) -> bytes:
 
 class _Disconnected(Exception):  # noqa: N818 - a control signal: nobody is left to answer
     pass
+
+
+def _is_public_knowledge(request: HttpRequest) -> bool:
+    """Discovery documents and public keys: whoever verifies tokens keeps them for hours anyway."""
+    return request.method in {"GET", "HEAD"} and ("/.well-known/" in request.path or "/discovery/" in request.path)
 
 
 def _headers(scope: Scope) -> dict[str, tuple[str, ...]]:

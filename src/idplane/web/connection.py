@@ -53,8 +53,18 @@ class Application(Protocol):
 class BoundedProtocol(HttpToolsProtocol):
     """See the module. States: in a head, in a body, idle, ended (nothing more is read as a request)."""
 
-    def __init__(self, config: Config, state: ServerState, app: Application, *, most: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        state: ServerState,
+        app: Application,
+        *,
+        most: int,
+        is_draining: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`most` connections at a time; while `is_draining`, an answer ends its connection, and says so."""
         super().__init__(config, state, {})
+        self._is_draining = is_draining
         self._application = app
         self._most = most
         self._timer: asyncio.TimerHandle | None = None
@@ -150,6 +160,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         super().on_headers_complete()
         self.cycle.transport = cast("asyncio.Transport", _WholeAnswer(self.transport, self.cycle))
+        if self._is_draining():
+            self.last_answer()
+
+    def last_answer(self) -> None:
+        """The request that is being answered, if any, is the last one: its answer says so (RFC 9112 section 9.6)."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_started:
+            cycle.keep_alive = False
 
     def on_chunk_header(self) -> None:
         """A chunk starts."""

@@ -7,6 +7,7 @@ each run), so only uvicorn's protocol is used.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import socket
 import ssl
@@ -23,6 +24,8 @@ _HANDSHAKE_SECONDS = 10.0
 _IDLE_SECONDS = 75
 _MAX_CONNECTIONS = 4096
 _DRAIN_SECONDS = 5.0
+_QUIET_SECONDS = 0.2
+_QUIET_TIMES = 3
 
 
 class Listener:
@@ -48,6 +51,7 @@ class Listener:
         self._config.loaded_app = app
         self._state = ServerState()
         self._servers: list[asyncio.Server] = []
+        self._draining = False
 
     async def listen(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
         """Accept on a bound socket; `context` None serves plain HTTP, which only tests on loopback do."""
@@ -59,7 +63,7 @@ class Listener:
         options: dict[str, Any] = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS} if context else {}
         most = self._most or _most_connections()
         server = await loop.create_server(
-            lambda: BoundedProtocol(self._config, self._state, self._app, most=most),
+            lambda: BoundedProtocol(self._config, self._state, self._app, most=most, is_draining=lambda: self._draining),
             sock=sock,
             ssl=context,
             backlog=512,
@@ -71,6 +75,29 @@ class Listener:
     def connections(self) -> int:
         """How many are open."""
         return len(self._state.connections)
+
+    def drain(self) -> None:
+        """From now on every answer ends its connection. Connections are still taken: others may not know yet."""
+        self._draining = True
+        for connection in list(self._state.connections):
+            if isinstance(connection, BoundedProtocol):
+                connection.last_answer()
+
+    async def finish(self, seconds: float) -> None:
+        """Take no more connections, and return when those that are there have ended, at the latest after so many seconds.
+
+        One that asks nothing stays until then: a request may be on its way on it.
+        """
+        self.drain()
+        for server in self._servers:
+            server.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                # Twice in a row: what was accepted last may still be in its handshake, and is no connection yet.
+                quiet = 0
+                while quiet < _QUIET_TIMES:
+                    quiet = 0 if self._state.connections else quiet + 1
+                    await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=_QUIET_SECONDS)
 
     async def close(self) -> None:
         """Stop accepting, let running requests end, then cut what is left."""

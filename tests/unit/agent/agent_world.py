@@ -81,6 +81,10 @@ class FakeServer:
     """When set, token answers wait for it, after they have been made."""
     feed: list[Change] = field(default_factory=list)
     position: int = 0
+    reset: bool = False
+    """Whether the feed no longer has what the agent missed."""
+    banned: str | None = None
+    """The code with which every request of the agent is refused."""
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> UpstreamResponse:
         url = urlsplit(path)
@@ -92,6 +96,8 @@ class FakeServer:
         self.requests.append((method, url.path))
         if self.down:
             raise Failure(FailureKind.UNAVAILABLE, "connection refused")
+        if self.banned is not None and url.path.startswith("/agent/"):
+            return _error(403, self.banned)
         if url.path.startswith("/agent/"):
             self.proofs.append(headers["Authorization"].removeprefix("Bearer "))
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
@@ -155,12 +161,18 @@ class FakeServer:
             return _answer({"position": self.position, "changes": []})
         while not self.feed and self.position >= int(query["after"]):
             await self.clock.sleep(1)
+            if self.down:
+                raise Failure(FailureKind.UNAVAILABLE, "connection reset")
+            if self.banned is not None:
+                return _error(403, self.banned)
         told, self.feed = self.feed, []
         body = [
             {"position": it.position, "collection": it.collection, "key": it.key, "subject": it.subject, "deleted": it.deleted}
             for it in told
         ]
-        return _answer({"position": max((it.position for it in told), default=self.position), "changes": body})
+        return _answer(
+            {"position": max((it.position for it in told), default=self.position), "changes": body, "reset": self.reset}
+        )
 
     def _token(self, form: dict[str, str]) -> UpstreamResponse:
         self.forms.append(form)

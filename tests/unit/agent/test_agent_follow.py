@@ -1,16 +1,19 @@
-"""Following the server's changes from afar: nothing is missed, and silence is not trusted for long."""
+"""Following the server's changes from afar: nothing is missed, what is held serves through silence, and a refused agent serves nothing."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from tests.unit.agent.agent_world import ARM, SYSTEM, VM, AgentWorld, change, settle
+from tests.unit.agent.agent_world import ARM, SYSTEM, VM, AgentWorld, change, get, settle, token_target
 
 from idplane.agent.upstream import UpstreamResponse
+from idplane.agent.workload_identity import ProjectedToken, Projection, TokenFiles
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 
@@ -54,19 +57,118 @@ async def test_a_short_outage_costs_nothing(world: AgentWorld) -> None:
         assert await token(world) == first
 
 
-async def test_after_a_long_silence_nothing_is_served_from_memory(world: AgentWorld, caplog: pytest.LogCaptureFixture) -> None:
+async def through(world: AgentWorld, seconds: float) -> None:
+    """Let time pass, in steps that let whoever wakes do something."""
+    for _ in range(60):
+        world.clock.advance(seconds / 60)
+        await settle()
+
+
+async def test_through_silence_tokens_serve_until_they_expire_and_never_after(
+    world: AgentWorld, caplog: pytest.LogCaptureFixture
+) -> None:
     async with following(world):
-        await token(world)
+        first = await token(world)
         world.server.down = True
-        world.server.feed = []
-        world.server.position = -1  # ends the waiting request
-        for _ in range(70):
-            world.clock.advance(timedelta(seconds=1))
-            await settle()
+        await through(world, 3590)
+        assert await token(world) == first
+        world.clock.advance(10)
         with pytest.raises(Failure) as caught:
             await token(world)
         assert caught.value.kind is FailureKind.UNAVAILABLE
-    assert "could not be read" in caplog.text
+    assert caplog.text.count("could not be read") == 1
+
+
+async def test_after_silence_the_agent_is_caught_up_with_what_it_missed(world: AgentWorld) -> None:
+    async with following(world):
+        first = await token(world)
+        world.server.down = True
+        await through(world, 600)
+        world.server.feed = [change("principals", SYSTEM.principal_id, subject=SYSTEM.principal_id, position=3)]
+        world.server.down = False
+        await through(world, 20)
+        assert world.agent.condition.position == 3
+        assert world.agent.condition.problem is None
+        assert await token(world) != first
+
+
+async def test_where_the_server_no_longer_has_what_was_missed_nothing_is_trusted(world: AgentWorld) -> None:
+    async with following(world):
+        first = await token(world)
+        descriptions = world.server.count("/agent/v1/host")
+        world.server.position, world.server.reset = 9000, True
+        await through(world, 5)
+        assert await token(world) != first
+        assert world.server.count("/agent/v1/host") == descriptions + 1
+
+
+async def test_asking_again_is_spread_and_bounded(world: AgentWorld) -> None:
+    async with following(world):
+        world.server.down = True
+        await through(world, 2)
+        before = world.server.count("/agent/v1/changes")
+        await through(world, 600)
+        asked = world.server.count("/agent/v1/changes") - before
+        assert 60 <= asked <= 240  # on average half of the longest pause lies between two
+
+
+@pytest.mark.parametrize("code", ["AGENT_UNKNOWN", "AGENT_BANNED", "AGENT_LOCKED"])
+async def test_a_refused_agent_drops_everything_and_serves_nothing(
+    world: AgentWorld, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = await world.imds()
+    async with following(world):
+        await token(world)
+        world.server.banned = code
+        await through(world, 2)
+        assert world.agent.cached_tokens == 0
+        assert len(world.agent._source._credentials) == 0
+        asked = world.server.token_requests
+        answer = await world.ask(address, get(token_target()))
+        assert (answer.status, answer.json["error"]) == (503, "service_unavailable")
+        assert world.server.token_requests == asked
+        assert world.agent.condition.refused is not None
+        assert "refuses this agent" in caplog.text
+
+
+async def test_a_refused_agent_asks_again_slowly_and_serves_when_it_is_taken_back(world: AgentWorld) -> None:
+    async with following(world):
+        first = await token(world)
+        world.server.banned = "AGENT_BANNED"
+        await through(world, 2)
+        before = world.server.count("/agent/v1/changes")
+        await through(world, 600)
+        assert world.server.count("/agent/v1/changes") - before <= 40
+        world.server.banned = None
+        await through(world, 120)
+        assert world.agent.condition.refused is None
+        assert await token(world) != first
+
+
+async def test_a_refusal_takes_workloads_own_tokens_away(world: AgentWorld, tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    now = world.clock.now()
+    made = ProjectedToken(token="t", issuer="i", subject="s", tenant_id="t", issued_at=now, expires_at=now + timedelta(hours=1))
+
+    async def issue(_: Projection, /) -> ProjectedToken:
+        if world.server.banned is not None:
+            raise Failure(FailureKind.AGENT_UNKNOWN, "no")
+        return made
+
+    world.agent.token_files = TokenFiles(issue=issue, clock=world.clock)
+    try:
+        async with following(world):
+            await world.agent.token_files.open(Projection(host=VM), folder)
+            assert list(tmp_path.iterdir())
+            world.server.banned = "AGENT_LOCKED"
+            await through(world, 2)
+            assert not list(tmp_path.iterdir())
+            world.server.banned = None
+            await through(world, 180)
+            assert list(tmp_path.iterdir())
+    finally:
+        await world.agent.token_files.close()
+        os.close(folder)
 
 
 async def test_a_feed_that_went_back_is_not_trusted(world: AgentWorld) -> None:

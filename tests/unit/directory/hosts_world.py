@@ -9,10 +9,13 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from idplane.directory.agents import AgentDirectory
 from idplane.directory.hosts import HostDirectory
 from idplane.directory.identities import new_system_identity, new_user_assigned, removal_of
+from idplane.directory.sightings import Sightings
 from idplane.jose import Algorithm, Signer, b64url, certificate_thumbprint, make_csr, new_ec_key
 from idplane.keys import CredentialAuthority
+from idplane.model.calls import Call
 from idplane.model.directory import Agent, Principal, Subscription, Tenant
 from idplane.model.ids import ResourceId
 from idplane.model.profile import OPEN
@@ -56,6 +59,7 @@ class HostsWorld:
     entropy: SeededEntropy
     authority: CredentialAuthority
     hosts: HostDirectory
+    agents: AgentDirectory
     system: Principal
     shared: Principal
 
@@ -88,6 +92,19 @@ class HostsWorld:
 
     def proof(self, enrolled: Enrolled, **changes: object) -> str:
         return enrolled.signer().sign(self.claims(enrolled, **changes))
+
+    def call(self, enrolled: Enrolled | None, address: str = "192.0.2.1") -> Call:
+        """A request over a connection that proves the agent's certificate."""
+        return Call(
+            request_id="request-1",
+            correlation_id="c",
+            received_at=self.clock.now(),
+            client_address=address,
+            client_certificate=enrolled.agent.certificate if enrolled is not None else None,
+        )
+
+    async def authenticate(self, enrolled: Enrolled, token: str) -> Agent:
+        return await self.agents.authenticate(token, self.call(enrolled))
 
     async def assign(self, host: ResourceId, principal: Principal, identity: ResourceId | None = None) -> None:
         row = IdentityAssignment(host=host, principal_id=principal.id, client_id=principal.client_id, identity=identity)
@@ -140,8 +157,16 @@ async def hosts_world() -> AsyncIterator[HostsWorld]:
     )
     await store.commit(Batch.of(*(Put(collection=into, value=value, expect=ABSENT) for into, value in records)))  # type: ignore[arg-type]  # each record goes with its collection
     authority = await CredentialAuthority.open(store=store, custody=MemoryCustody(), clock=clock, entropy=entropy, profile=OPEN)
-    hosts = HostDirectory(store=store, authority=authority, clock=clock)
-    world = HostsWorld(store, clock, entropy, authority, hosts, system, shared)
+    hosts = HostDirectory(store=store, authority=authority)
+    agents = AgentDirectory(
+        store=store,
+        authority=authority,
+        sightings=Sightings(store=store, clock=clock),
+        clock=clock,
+        entropy=entropy,
+        profile=OPEN,
+    )
+    world = HostsWorld(store, clock, entropy, authority, hosts, agents, system, shared)
     await world.assign(VM, system)
     await world.assign(VM, shared, SHARED_ID)
     await world.assign(OTHER_VM, shared, SHARED_ID)

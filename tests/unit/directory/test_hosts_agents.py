@@ -39,14 +39,14 @@ async def agent(world: HostsWorld) -> Enrolled:
     return await world.enroll("agent-1", VM.key)
 
 
-async def refused(world: HostsWorld, token: str) -> FailureKind:
+async def refused(world: HostsWorld, agent: Enrolled, token: str) -> FailureKind:
     with pytest.raises(Failure) as caught:
-        await world.hosts.authenticate(token)
+        await world.authenticate(agent, token)
     return caught.value.kind
 
 
 async def test_an_agent_is_known_by_its_proof(world: HostsWorld, agent: Enrolled) -> None:
-    assert await world.hosts.authenticate(world.proof(agent)) == agent.agent
+    assert await world.authenticate(agent, world.proof(agent)) == agent.agent
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ async def test_an_agent_is_known_by_its_proof(world: HostsWorld, agent: Enrolled
 )
 async def test_claims_that_prove_nothing(world: HostsWorld, agent: Enrolled, changes: dict[str, object]) -> None:
     await world.enroll("agent-2", OTHER_VM.key)
-    assert await refused(world, world.proof(agent, **changes)) is FailureKind.AGENT_UNKNOWN
+    assert await refused(world, agent, world.proof(agent, **changes)) is FailureKind.AGENT_UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -85,18 +85,18 @@ async def test_claims_that_prove_nothing(world: HostsWorld, agent: Enrolled, cha
 )
 async def test_times_that_prove_nothing(world: HostsWorld, agent: Enrolled, iat: int, exp: int) -> None:
     now = int(world.clock.now().timestamp())
-    assert await refused(world, world.proof(agent, iat=now + iat, exp=now + exp)) is FailureKind.AGENT_UNKNOWN
+    assert await refused(world, agent, world.proof(agent, iat=now + iat, exp=now + exp)) is FailureKind.AGENT_UNKNOWN
 
 
 @pytest.mark.parametrize(("iat", "exp"), [(-59, 1), (60, 120), (0, 300), (-100, -59)])
 async def test_clocks_may_differ_by_a_minute(world: HostsWorld, agent: Enrolled, iat: int, exp: int) -> None:
     now = int(world.clock.now().timestamp())
-    assert await world.hosts.authenticate(world.proof(agent, iat=now + iat, exp=now + exp)) == agent.agent
+    assert await world.authenticate(agent, world.proof(agent, iat=now + iat, exp=now + exp)) == agent.agent
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b", "a.b.c", "..", "a.b.c.d", "é.b.c", "x" * 20_000])
 async def test_what_is_no_token(world: HostsWorld, agent: Enrolled, token: str) -> None:
-    assert await refused(world, token) is FailureKind.AGENT_UNKNOWN
+    assert await refused(world, agent, token) is FailureKind.AGENT_UNKNOWN
 
 
 async def test_keys_and_algorithms_that_prove_nothing(world: HostsWorld, agent: Enrolled) -> None:
@@ -115,36 +115,36 @@ async def test_keys_and_algorithms_that_prove_nothing(world: HostsWorld, agent: 
     none = b64url(b'{"typ":"JWT","alg":"none","x5t#S256":"' + named["x5t#S256"].encode() + b'"}')
     tokens += [f"{none}.{body}.", f"{none}.{body}.{signature}", f"{header}.{body}.", f"{header}.{b64url(b'{}')}.{signature}"]
     for token in tokens:
-        assert await refused(world, token) is FailureKind.AGENT_UNKNOWN
-    assert await world.hosts.authenticate(good) == agent.agent
+        assert await refused(world, agent, token) is FailureKind.AGENT_UNKNOWN
+    assert await world.authenticate(agent, good) == agent.agent
 
 
 async def test_a_proof_counts_once(world: HostsWorld, agent: Enrolled) -> None:
     token = world.proof(agent)
-    await world.hosts.authenticate(token)
+    await world.authenticate(agent, token)
     for passed in (0, 60, 59):
         world.clock.advance(passed)
-        assert await refused(world, token) is FailureKind.AGENT_UNKNOWN
+        assert await refused(world, agent, token) is FailureKind.AGENT_UNKNOWN
 
 
 async def test_two_agents_may_use_one_id(world: HostsWorld, agent: Enrolled) -> None:
     other = await world.enroll("agent-2", OTHER_VM.key)
-    await world.hosts.authenticate(world.proof(agent, jti="same"))
-    await world.hosts.authenticate(world.proof(other, jti="same"))
+    await world.authenticate(agent, world.proof(agent, jti="same"))
+    await world.authenticate(other, world.proof(other, jti="same"))
 
 
 async def test_a_refused_proof_is_not_remembered(world: HostsWorld, agent: Enrolled) -> None:
     """Or strangers could use up the ids of an agent, and the memory."""
     stranger = Signer(new_ec_key(), Algorithm.ES256, {})
-    assert await refused(world, stranger.sign(world.claims(agent, jti="one"))) is FailureKind.AGENT_UNKNOWN
-    assert await world.hosts.authenticate(world.proof(agent, jti="one")) == agent.agent
+    assert await refused(world, agent, stranger.sign(world.claims(agent, jti="one"))) is FailureKind.AGENT_UNKNOWN
+    assert await world.authenticate(agent, world.proof(agent, jti="one")) == agent.agent
 
 
 async def test_the_memory_of_proofs_is_bounded_by_time(world: HostsWorld, agent: Enrolled) -> None:
     for _ in range(20):
-        await world.hosts.authenticate(world.proof(agent))
+        await world.authenticate(agent, world.proof(agent))
         world.clock.advance(timedelta(minutes=1))
-    assert len(world.hosts._proofs) <= 7
+    assert len(world.agents._proofs) <= 7
 
 
 async def test_an_agent_that_is_gone_or_enrolled_anew(world: HostsWorld, agent: Enrolled) -> None:
@@ -159,13 +159,13 @@ async def test_an_agent_that_is_gone_or_enrolled_anew(world: HostsWorld, agent: 
             ),
         )
     )
-    assert await refused(world, world.proof(agent)) is FailureKind.AGENT_UNKNOWN
-    assert await refused(world, world.proof(other)) is FailureKind.AGENT_UNKNOWN
+    assert await refused(world, agent, world.proof(agent)) is FailureKind.AGENT_UNKNOWN
+    assert await refused(world, agent, world.proof(other)) is FailureKind.AGENT_UNKNOWN
 
 
 async def test_an_expired_agent_certificate(world: HostsWorld, agent: Enrolled) -> None:
     world.clock.advance(timedelta(days=500))
-    assert await refused(world, world.proof(agent)) is FailureKind.AGENT_UNKNOWN
+    assert await refused(world, agent, world.proof(agent)) is FailureKind.AGENT_UNKNOWN
 
 
 async def test_a_host_is_described(world: HostsWorld, agent: Enrolled) -> None:
@@ -314,7 +314,7 @@ class _RacedStore:
 
 def raced(world: HostsWorld, *happenings: Batch) -> HostDirectory:
     certifier = _Meanwhile(world, list(happenings))
-    return HostDirectory(store=_RacedStore(world, certifier), authority=certifier, clock=world.clock)  # type: ignore[arg-type]  # forwards everything else
+    return HostDirectory(store=_RacedStore(world, certifier), authority=certifier)  # type: ignore[arg-type]  # forwards everything else
 
 
 async def test_an_assignment_that_is_removed_meanwhile_wins(world: HostsWorld, agent: Enrolled) -> None:

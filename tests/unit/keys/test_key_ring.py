@@ -14,13 +14,13 @@ from idplane.jose import Algorithm, new_ec_key, parse, private_key_der
 from idplane.keys import KeyRing, SigningPermit
 from idplane.keys.material import new_signing_key
 from idplane.keys.rotation import GRACE
-from idplane.keys.sealing import unsealed_private_key
+from idplane.keys.sealing import marked, unsealed_private_key
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
 from idplane.model.profile import OPEN
 from idplane.ports.collections import SIGNING_KEYS
 from idplane.ports.store import ABSENT, ANY, Batch, Delete, Put
-from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
+from idplane.testing.worlds import MemoryCustody, SeededEntropy
 
 LIFETIME, LEAD = OPEN.signing_key_lifetime, OPEN.signing_key_lead
 LONGEST = OPEN.managed_identity_token_lifetime
@@ -318,9 +318,9 @@ async def test_other_collections_do_not_make_the_ring_read(key_world: KeyWorld) 
     ring = await key_world.ring()
     changes = await key_world.store.changes(0)
     ring.apply([replace(change, collection="principals") for change in changes])
-    assert not ring._stale.is_set()
+    assert not ring._line.stale.is_set()
     ring.apply(changes)
-    assert ring._stale.is_set()
+    assert ring._line.stale.is_set()
 
 
 async def test_a_closed_ring_no_longer_listens(key_world: KeyWorld) -> None:
@@ -328,7 +328,7 @@ async def test_a_closed_ring_no_longer_listens(key_world: KeyWorld) -> None:
     two.close()
     two.close()
     await one.rotate()
-    assert not two._stale.is_set()
+    assert not two._line.stale.is_set()
 
 
 async def test_a_running_ring_turns_when_it_is_time_and_when_another_rotates(key_world: KeyWorld) -> None:
@@ -342,35 +342,46 @@ async def test_a_running_ring_turns_when_it_is_time_and_when_another_rotates(key
             await committed.wait()
             new = await other.rotate()
             while ring.public_key(new) is None or active(ring) != new:
-                await asyncio.wait([asyncio.ensure_future(ring._stale.wait())], timeout=0.001)
+                await asyncio.wait([asyncio.ensure_future(ring._line.stale.wait())], timeout=0.001)
     finally:
         task.cancel()
     assert states(ring) == [KeyState.RETIRED, KeyState.ACTIVE]
 
 
-async def test_a_failing_store_does_not_stop_a_running_ring(caplog: pytest.LogCaptureFixture) -> None:
-    clock = FakeClock()
-    store = await memory_store(clock)
-    world = KeyWorld(store=store, clock=clock)
-    ring = await world.ring()
-    key = ring.keys[0]
-    await store.commit(
-        Batch.of(Put(collection=SIGNING_KEYS, value=replace(key, id="x", state=KeyState.RETIRED), expect=ABSENT))
-    )
+class AwayCustody(MemoryCustody):
+    """A custody that can be away, as a token can."""
+
+    away = False
+
+    def unseal(self, sealed: bytes, *, context: str) -> bytes:
+        if self.away:
+            raise Failure(FailureKind.UNAVAILABLE, "the token is away")
+        return super().unseal(sealed, context=context)
+
+
+async def test_a_custody_that_is_away_does_not_stop_a_running_ring(
+    key_world: KeyWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    key_world.custody = custody = AwayCustody()
+    ring, other = await key_world.ring(), await key_world.ring()
     task = asyncio.create_task(ring.run())
     try:
+        custody.away = True
+        key = ring.keys[0]
+        changed = replace(key, created_at=key.created_at - timedelta(seconds=1))
+        await key_world.store.commit(Batch.of(Put(collection=SIGNING_KEYS, value=marked(changed, custody), expect=ANY)))
         async with asyncio.timeout(10):
             while not caplog.records:
                 await asyncio.wait([task], timeout=0.001)
+        custody.away = False
         assert not task.done()
-        await store.commit(Batch.of(Delete(collection=SIGNING_KEYS, key="x", expect=ANY)))
+        await other.rotate()
         async with asyncio.timeout(10):
-            while ring._stale.is_set():
+            while active(ring) != active(other):
                 await asyncio.wait([task], timeout=0.001)
         assert not task.done()
     finally:
         task.cancel()
-        await store.close()
     assert "could not be turned over" in caplog.text
 
 
@@ -404,7 +415,8 @@ async def test_nothing_shows_key_material(key_world: KeyWorld) -> None:
     signed = ring.sign(key_world.permit(algorithm=Algorithm.RS256))
     sealed = ring.keys[0].sealed
     shown = " ".join(
-        repr(one) for one in (ring, ring.keys, ring._state, ring._state.active, permit, signed, ring.public_key(signed.kid))
+        repr(one)
+        for one in (ring, ring.keys, ring._line.reading, ring._line.reading.active, permit, signed, ring.public_key(signed.kid))
     )
     assert signed.token not in shown
     assert "swordfish" not in shown

@@ -9,6 +9,7 @@ from idplane.keys.rotation import (
     Correct,
     Create,
     Drop,
+    Pace,
     Plan,
     activated,
     active_key,
@@ -47,7 +48,7 @@ RETIRED = key("r", KeyState.RETIRED)
 
 
 def planned(now: datetime, *keys: SigningKey) -> Plan:
-    return plan(keys, now, OPEN, LONGEST)
+    return plan(keys, now, Pace.of_tokens(OPEN))
 
 
 def test_the_first_key_is_active_at_once() -> None:

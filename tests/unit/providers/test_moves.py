@@ -258,7 +258,8 @@ async def test_a_web_app_s_identity_stops_where_azure_s_does(
     rows = {one.value.identity is None: one.value.stopped for one in await plane.store.all(IDENTITY_ASSIGNMENTS)}
     assert (bool(rows[True]), bool(rows[False])) == (stopped, False)
     agent = Agent(id="a", display_name="a", certificate=b"", thumbprint="t", enrolled_at=plane.clock.now(), hosts=("*",))
-    hosts = HostDirectory(store=plane.store, authority=_NoAuthority(), clock=plane.clock)
+    hosts = HostDirectory(store=plane.store, authority=_NoAuthority())
+    await plane.store.commit(Batch.of(Put(collection=AGENTS, value=agent, expect=ABSENT)))
     with pytest.raises(Failure) as caught:
         await hosts.certify(agent, ResourceId.parse(new), made["identity"]["principalId"], b"")
     assert caught.value.kind is (FailureKind.IDENTITY_STOPPED if stopped else FailureKind.CSR_INVALID)

@@ -10,6 +10,7 @@ from idplane.ports.collections import COLLECTIONS, LOGS
 from idplane.store.opening import open_store
 from idplane.store.schema import Migration, migrations, outstanding
 from idplane.store.sqlite import SqliteStore
+from idplane.store.sqlite_connection import migrate
 from idplane.testing.worlds import FakeClock
 
 _DATABASES = ("sqlite", "postgres")
@@ -33,16 +34,64 @@ def test_migrations_are_numbered_from_one_in_their_order(database: str) -> None:
     assert all(re.fullmatch(r"\d{4}_[a-z_]+", one.name) for one in migrations(database))
 
 
-@pytest.mark.parametrize(("applied", "expected"), [(0, [1, 2, 3]), (1, [2, 3]), (3, [])])
-def test_what_was_applied_is_not_applied_again(applied: int, expected: list[int]) -> None:
+@pytest.mark.parametrize(("applied", "expected"), [([], [1, 2, 3]), ([1], [2, 3]), ([1, 3], [2]), ([1, 2, 3], [])])
+def test_what_was_applied_is_not_applied_again(applied: list[int], expected: list[int]) -> None:
     known = [_migration(version) for version in (1, 2, 3)]
-    assert [one.version for one in outstanding(known, applied)] == expected
+    assert [one.version for one in outstanding(known, {version: version for version in applied})] == expected
 
 
-def test_a_newer_database_is_refused() -> None:
-    with pytest.raises(Failure, match="newer idplane") as caught:
-        outstanding([_migration(1)], 2)
+@pytest.mark.parametrize("newer", [{2: 2}, {2: 1, 3: 2}, {3: 3, 2: 1}])
+def test_a_database_that_is_too_new_is_refused(newer: dict[int, int]) -> None:
+    with pytest.raises(Failure, match=rf"newer idplane \(its schema is {max(newer)}, this program knows 1\)") as caught:
+        outstanding([_migration(1)], {1: 1, **newer})
     assert caught.value.kind is FailureKind.UNAVAILABLE
+
+
+@pytest.mark.parametrize("newer", [{2: 1}, {2: 1, 3: 1}])
+def test_a_newer_database_that_says_so_can_be_worked_on(newer: dict[int, int]) -> None:
+    assert outstanding([_migration(1)], {1: 1, **newer}) == ()
+
+
+@pytest.mark.parametrize(
+    ("version", "sql", "oldest"),
+    [
+        (11, "", 11),
+        (12, "-- Oldest program: 0001", 12),
+        (13, "", 12),
+        (17, "-- Adds a table.\n-- Oldest program: 0014\ncreate table x (y);", 14),
+        (17, "-- Oldest program: 0017", 17),
+    ],
+)
+def test_a_migration_says_which_programs_can_go_on(version: int, sql: str, oldest: int) -> None:
+    assert Migration(version=version, name="x", sql=sql).oldest_program == oldest
+
+
+@pytest.mark.parametrize("database", _DATABASES)
+def test_from_0012_on_migrations_only_add(database: str) -> None:
+    """Servers of the version before go on working, and no statement holds a large table locked."""
+    for one in migrations(database)[11:]:
+        made = "|".join(["nothing", *re.findall(r"create table (\w+)", one.sql)])
+        statements = re.sub(r"--[^\n]*\n|(?s:\$\$.*?\$\$)|(?s:\bbegin\b.*?\bend\b)", "", one.sql).split(";")
+        allowed = (
+            r"|create (table|trigger|function) .*|insert into .*",
+            rf"(create (unique )?index \w+ on|alter table) ({made}) .*",
+            r"alter table \w+ add column \w+ \w+( not null default \S+| default \S+)?",
+        )
+        for statement in statements:
+            words = " ".join(statement.split())
+            assert any(re.fullmatch(one, words) for one in allowed), words
+
+
+def test_a_database_records_which_programs_can_work_on_it(tmp_path: Path) -> None:
+    newer = [
+        *migrations("sqlite"),
+        Migration(version=9000, name="9000_more", sql="create table more (x);\n-- Oldest program: 0012"),
+    ]
+    with closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as database:
+        migrate(database, FakeClock().now(), newer)
+        migrate(database, FakeClock().now())
+        with pytest.raises(Failure, match="its schema is 9000, this program knows 11"):
+            migrate(database, FakeClock().now(), migrations("sqlite")[:11])
 
 
 async def test_the_tables_are_what_the_collections_declare(tmp_path: Path) -> None:
@@ -67,6 +116,8 @@ async def test_the_tables_are_what_the_collections_declare(tmp_path: Path) -> No
             (9, "0009_long_operations"),
             (10, "0010_log_retention"),
             (11, "0011_predefined_tags"),
+            (12, "0012_leases"),
+            (13, "0013_enrollments"),
             (16, "0016_log_tree"),
         ]
 

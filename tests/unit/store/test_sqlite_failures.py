@@ -114,7 +114,7 @@ async def test_a_damaged_document_is_unavailable_and_its_neighbours_are_not(stor
 async def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:
     await (await SqliteStore.open(path, clock=FakeClock())).close()
     with closing(sqlite3.connect(path)) as other, other:
-        other.execute("insert into schema_version values (9999, 'later', '')")
+        other.execute("insert into schema_version values (9999, 'later', '', null)")
     with pytest.raises(Failure) as caught:
         await SqliteStore.open(path, clock=FakeClock())
     known = migrations("sqlite")[-1].version

@@ -241,13 +241,15 @@ class StsWorld:
             agent_pair=agent_pair,
         )
 
-    def call(self, request_id: str = "99999999-9999-4999-8999-999999999999") -> Call:
+    def call(self, request_id: str = "99999999-9999-4999-8999-999999999999", *, proved: bytes | None = None) -> Call:
+        """A request over the agent's own connection, or one that proves another certificate."""
         return Call(
             request_id=request_id,
             correlation_id="88888888-8888-4888-8888-888888888888",
             received_at=self.clock.now(),
             client_address="192.0.2.7",
             user_agent="test/1",
+            client_certificate=self.agent_pair.certificate if proved is None else proved or None,
         )
 
     def by_secret(self, **changes: str | None) -> TokenRequest:

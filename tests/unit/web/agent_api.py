@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 
-from tests.unit.directory.hosts_world import Enrolled, HostsWorld
+from tests.unit.directory.hosts_world import TENANT, Enrolled, HostsWorld
 from tests.unit.sts.sts_world import shared_ring
 
-from idplane.model.calls import Call
+from idplane.directory.attestation import Attestation
 from idplane.model.failure import Failure
 from idplane.model.profile import OPEN
 from idplane.sts.projected import ProjectedTokens
 from idplane.sts.reported import RefusalLog
+from idplane.testing.worlds import MemoryCustody
 from idplane.web.agents import AgentSurface
+from idplane.web.enrollments import EnrollmentApi
 from idplane.web.http import HttpRequest, HttpResponse, Origin
 
 BASE = "https://localhost:8443"
@@ -25,7 +27,19 @@ class Api:
         self.world = world
         self.agent = agent
         store, clock, entropy = world.store, world.clock, world.entropy
+        attestation = Attestation(
+            store=store,
+            authority=world.authority,
+            custody=MemoryCustody(),
+            clock=clock,
+            entropy=entropy,
+            profile=OPEN,
+            home_tenant=TENANT,
+            readers={},
+        )
         self.surface = AgentSurface(
+            agents=world.agents,
+            enrollments=EnrollmentApi(attestation=attestation, agents=world.agents, chain=world.authority, clock=clock),
             hosts=world.hosts,
             projected=ProjectedTokens(store=store, ring=shared_ring(), clock=clock, entropy=entropy, profile=OPEN),
             refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
@@ -43,7 +57,7 @@ class Api:
             headers={name: (value,) for name, value in sent.items() if value},
             body=body,
             origin=Origin(authority=BASE, management=BASE, graph=BASE, portal=BASE, vault_domain="vault.localhost:8443"),
-            call=Call(request_id="request-1", correlation_id="c", received_at=self.world.clock.now()),
+            call=self.world.call(self.agent),
         )
         try:
             return await self.surface.handle(request)
