@@ -266,7 +266,6 @@ class Server:
             Duty(name="removal of old log events", turn=self._trim_logs),
             Duty(name="trimming of the feed", turn=self.feed.turn),
             Duty(name="notes of when agents were seen", turn=self.sightings.turn, every_replica=True),
-            Duty(name="sequencing of the logs", turn=self.log.turn, every_replica=True),
             *self.extra_duties,
         )
 
