@@ -17,6 +17,7 @@ from idplane.audit.entries import ENTRY_BYTES, Entry, Seal, entry_for, unpacked
 from idplane.audit.stored_tree import TreeDamaged, frontier_at, leaves_of, root_at
 from idplane.audit.tree import Frontier
 from idplane.jose.notes import NoteKey, NoteProblem
+from idplane.ports.collections import LOGS
 from idplane.ports.store import StoredCheckpoint
 from idplane.ports.tree import LogTree
 
@@ -69,7 +70,7 @@ class LogWatch:
         self._signer = signer
         self._kept = kept
         self._frontier = Frontier()
-        self._own: dict[str, dict[int, str]] = {}
+        self._own: dict[str, dict[int, str]] = {log.name: {} for log in LOGS}
         self._recent: tuple[Mapping[tuple[str, int], bytes], ...] = ({}, {})
         self._begun = False
         """Whether there is something to hold the database to: a checkpoint that was seen, or that there was none."""
@@ -95,24 +96,29 @@ class LogWatch:
 
     def appended(self, rows: Sequence[tuple[str, int, str]]) -> None:
         """Remember what this process wrote: log, position, document."""
+        reached = self.newest.positions if self.newest else {}
         for log, position, doc in rows:
-            own = self._own.setdefault(log, {})
-            if position > self._reached(log):
-                if own.get(position, doc) != doc:
-                    # A position is given again only when its record is gone.
-                    self.alarm([entry_for(log, position, own[position].encode(), Seal.HOLDS)])
-                own[position] = doc
-                if len(own) > _MOST_REMEMBERED:
-                    own.pop(next(iter(own)))
+            if position <= reached.get(log, 0):
+                self._late(log, position, doc)
                 continue
-            # It was in the tree before it was known to be durable.
-            told = next((one[log, position] for one in self._recent if (log, position) in one), None)
-            if told is not None and told != hashlib.sha256(doc.encode()).digest():
-                self.alarm([entry_for(log, position, doc.encode(), Seal.HOLDS)])
+            own = self._own[log]
+            before = own.setdefault(position, doc)
+            if before is not doc:
+                # A position is given again only when its record is gone.
+                self.alarm([entry_for(log, position, before.encode(), Seal.HOLDS)])
+                own[position] = doc
+            if len(own) > _MOST_REMEMBERED:
+                own.pop(next(iter(own)))
+
+    def _late(self, log: str, position: int, doc: str) -> None:
+        """A record that was in the tree before it was known to be durable."""
+        told = next((one[log, position] for one in self._recent if (log, position) in one), None)
+        if told is not None and told != hashlib.sha256(doc.encode()).digest():
+            self.alarm([entry_for(log, position, doc.encode(), Seal.HOLDS)])
 
     def own(self, log: str) -> dict[int, str]:
         """The records of this process that are not in the tree yet, by position."""
-        return dict(self._own.get(log, {}))
+        return dict(self._own[log])
 
     def alarm(self, lost: Iterable[Entry]) -> None:
         """Tell of records of this process that were changed or removed before they were in the tree."""
@@ -204,16 +210,13 @@ class LogWatch:
             raise LogInconsistent(_rewritten(self.newest or checkpoint))
         for log, own in self._own.items():
             for position in [one for one in own if one <= checkpoint.positions.get(log, 0)]:
-                written = entry_for(log, position, own.pop(position).encode(), Seal.HOLDS)
-                if digests.get((log, position)) != written.digest:
-                    lost.append(written)
+                doc = own.pop(position).encode()
+                if digests.get((log, position)) != hashlib.sha256(doc).digest():
+                    lost.append(entry_for(log, position, doc, Seal.HOLDS))
         self.alarm(lost)
         self._frontier = frontier
         if digests:
             self._recent = (digests, self._recent[0])
-
-    def _reached(self, log: str) -> int:
-        return self.newest.positions.get(log, 0) if self.newest else 0
 
 
 def _rolled_back(seen: Checkpoint, size: int) -> str:

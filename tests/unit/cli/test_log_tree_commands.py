@@ -38,10 +38,10 @@ async def _fill(folder: Path, beats: Sequence[int]) -> None:
         for _ in range(count):
             number += 1
             made = f"99999999-9999-4999-8999-{number:012}"
-            appends = [Append(log=SIGN_INS, event=sample.sign_in(made, clock.now()))]
+            appends: object = Append(log=SIGN_INS, event=sample.sign_in(made, clock.now()))
             if number % 2 == 0:
-                appends = [Append(log=ACTIVITY, event=sample.activity(made, clock.now()))]  # type: ignore[list-item]  # of the other log
-            await store.commit(Batch.of(*appends))
+                appends = Append(log=ACTIVITY, event=sample.activity(made, clock.now()))
+            await store.commit(Batch.of(appends))
         await keeping.turn()
         clock.advance(700)
     await store.close()
