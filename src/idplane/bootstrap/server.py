@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
 from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
 from idplane.model.azure import PUBLIC_HOSTS
+from idplane.model.failure import Failure
 from idplane.ports.issuers import IssuerDocuments
 from idplane.providers import PROVIDERS
 from idplane.providers.administrators import keep_administrators
@@ -265,6 +267,8 @@ class Server:
         """Keys rotate; deleted secrets, ended sign-ins, old log events and old changes go in time."""
         now = self.world.clock.now
         return (
+            Duty(name="sequencing of the logs", turn=self.log.turn),
+            Duty(name="following of the logs", turn=self.log.follow, every_replica=True),
             # Each server reads the keys in its turn, so that even one that heard of nothing signs with the right one.
             Duty(name="key rotation", turn=self.ring.turn, every_replica=True),
             Duty(name="succession of authorities", turn=self._turn_authorities, every_replica=True),
@@ -274,7 +278,6 @@ class Server:
             Duty(name="removal of old log events", turn=self._trim_logs),
             Duty(name="trimming of the feed", turn=self.feed.turn),
             Duty(name="notes of when agents were seen", turn=self.sightings.turn, every_replica=True),
-            Duty(name="sequencing of the logs", turn=self.log.turn, every_replica=True),
             *self.extra_duties,
         )
 
@@ -299,8 +302,10 @@ class Server:
         return min(due for due in dues if due is not None)
 
     async def close(self) -> None:
-        """End deployments that still run."""
+        """End deployments that still run, and sign what was recorded last."""
         await self.manager.close()
+        with suppress(Failure):  # a store that is away: whoever comes next signs
+            await self.log.turn()
         for stop in self.stop_listening:
             stop()
         self.credentials.close()
