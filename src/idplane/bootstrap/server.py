@@ -310,4 +310,3 @@ class Server:
             stop()
         self.credentials.close()
         self.tls.close()
-
