@@ -11,7 +11,6 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +93,11 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    with ExitStack() as stack:
-        made = Host(tmp_path)
-        stack.callback(lambda: made.up.stop())
+    made = Host(tmp_path)
+    try:
         yield made
+    finally:
+        made.up.stop()
 
 
 @pytest.fixture
@@ -119,11 +119,11 @@ def imds(agent: Agent, resource: str = VAULT) -> tuple[int, dict[str, Any]]:
 
 def until_served(agent: Agent, resource: str) -> dict[str, Any]:
     """Ask as clients do, which try again; the bound is a request's own."""
-    for _ in range(300):
+    for _ in range(3000):
         status, answer = imds(agent, resource)
         if status == 200:
             return answer
-    raise AssertionError(answer)
+    raise AssertionError("the server is back, and the agent does not find it")
 
 
 def test_real_clients_in_every_dialect(host: Host, agent: Agent) -> None:
