@@ -90,7 +90,8 @@ def status(address: tuple[str, int], client_id: str) -> int:
 
 def changes(plane: Management, machine: str, address: tuple[str, int]) -> tuple[list[float], list[float]]:
     """From the answer that an identity was assigned to its first token, and from the answer that it was taken away to the first refusal."""
-    first, refused = [], []
+    first: list[float] = []
+    refused: list[float] = []
     path = f"{plane.group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/bench"
     made = plane.call("PUT", f"{path}?api-version={_IDENTITY_VERSION}", {"location": "westeurope"})
     client_id = made["properties"]["clientId"]
