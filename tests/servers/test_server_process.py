@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from tests.servers.server_world import IDPLANE, Installation, free_port, postgres, psql
@@ -18,6 +19,7 @@ from idplane.testing.postgres_cluster import Cluster
 
 pytestmark = pytest.mark.wide
 
+_T = TypeVar("_T")
 _PASSWORD = "correct-horse-battery-staple"
 
 
@@ -186,7 +188,7 @@ class TestLeases:
         assert servers.logs() == ""
 
 
-def _until(condition: Callable[[], object]) -> object:
+def _until(condition: Callable[[], _T]) -> _T:
     for _ in range(600):
         if found := condition():
             return found
