@@ -67,7 +67,7 @@ async def test_a_server_says_that_it_is_ready_and_counts_it() -> None:
         assert headers["cache-control"] == "no-store"
         document = json.loads(body)
         assert document["ready"] is True
-        assert document["checks"].keys() == {"database", "feed", "signing_key", "custody", "draining"}
+        assert document["checks"].keys() == {"database", "feed", "signing_key", "custody", "log", "draining"}
         status, headers, body = await asked(app, get("/metrics"))
         assert (status, headers["content-type"].split(";")[0]) == (200, "text/plain")
         assert b"idplane_feed_age_seconds 0.0" in body
@@ -96,7 +96,7 @@ async def test_no_active_key_is_not_ready() -> None:
         store = world.server.world.store
         keys = await store.all(SIGNING_KEYS, where={"state": KeyState.ACTIVE.value, "purpose": "token"})
         await store.commit(Batch.of(*(Delete(collection=SIGNING_KEYS, key=one.value.id) for one in keys)))
-        await world.server.ring._load()
+        await world.server.ring.refresh()
         report = await server_health(world.server, freshness=lambda: 0.0, bound=5).report()
         assert report.checks["signing_key"] == "no signing key is active"
 
