@@ -211,6 +211,7 @@ _DUTIES = _either(
     "removal of old log events",
     "trimming of the feed",
     "sequencing of the logs",
+    "following of the logs",
     "delivery of security events",
     "purge of enrollments",
     "log export",
