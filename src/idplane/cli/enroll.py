@@ -44,6 +44,17 @@ Examples:
 """
 
 
+_METHODS: Mapping[str, tuple[str, str, bool]] = {
+    "x509_file": ("x509", "certificateAuthorities", True),
+    "ssh_key_file": ("ssh", "publicKey", True),
+    "ssh_ca_file": ("ssh", "certificateAuthority", True),
+    "tpm_key": ("tpm", "endorsementKey", False),
+    "tpm_file": ("tpm", "certificateAuthorities", True),
+    "issuer": ("oidc", "issuer", False),
+}
+"""Option → the method, the member that it becomes, and whether it names a file with that member's text."""
+
+
 @click.group("enroll", epilog=_EXAMPLES)
 def command() -> None:
     """Say which machines become hosts of a resource."""
@@ -152,18 +163,12 @@ def _token(*, host: str, data: Path, name: str, minutes: int, out: Path | None, 
 
 def _properties(given: Mapping[str, object]) -> dict[str, object]:
     """What Resource Manager is to be told; a usage error unless it is one method."""
-    methods: dict[str, tuple[str, dict[str, object]]] = {
-        "x509_file": ("x509", {"certificateAuthorities": _read(given.get("x509_file"))}),
-        "ssh_key_file": ("ssh", {"publicKey": _read(given.get("ssh_key_file"))}),
-        "ssh_ca_file": ("ssh", {"certificateAuthority": _read(given.get("ssh_ca_file"))}),
-        "tpm_key": ("tpm", {"endorsementKey": given.get("tpm_key")}),
-        "tpm_file": ("tpm", {"certificateAuthorities": _read(given.get("tpm_file"))}),
-        "issuer": ("oidc", {"issuer": given.get("issuer"), "audience": given.get("audience")}),
-    }
-    chosen = [methods[name] for name in methods if given.get(name) is not None]
+    chosen = [name for name in _METHODS if given.get(name) is not None]
     if len(chosen) != 1:
         raise click.UsageError("say how machines join: one of --x509, --ssh-key, --ssh-ca, --tpm, --tpm-ca, --oidc")
-    method, members = chosen[0]
+    method, member, from_file = _METHODS[chosen[0]]
+    value = str(given[chosen[0]])
+    members: dict[str, object] = {member: _read(value) if from_file else value, "audience": given.get("audience")}
     pairs = given.get("facts")
     facts = _facts(pairs if isinstance(pairs, tuple) else ())
     further = {"facts": facts or None, "expression": given.get("expression"), "pcrs": _pcrs(given.get("pcrs"))}
@@ -191,10 +196,8 @@ def _pcrs(text: object) -> JsonObject | None:
     return {"bank": "sha256", "registers": [int(one) for one in numbers], "digest": digest}
 
 
-def _read(path: object) -> str | None:
+def _read(path: str) -> str:
     """A small file's text; raises `CommandError`."""
-    if not isinstance(path, str):
-        return None
     try:
         with Path(path).open("rb") as file:
             content = file.read(_MAX_FILE + 1)
