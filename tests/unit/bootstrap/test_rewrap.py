@@ -20,7 +20,7 @@ from idplane.store.datafolder import DataFolderProblem
 from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """The process ended here."""
 
 
@@ -85,9 +85,9 @@ async def test_it_goes_on_where_it_was_killed(store: Store) -> None:
 
     def killed_at(count: int) -> None:
         if count == 2:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         await rewrap(store, BOTH, killed_at)
     between = await remaining(store, BOTH)
     assert 0 < between.elsewhere < total
