@@ -13,7 +13,7 @@ from faults.allowances import RULES, SETTLE, FaultName
 from faults.catalogue import FAULTS
 from faults.judge import Judgement, Window, judge
 from faults.recorder import Recorder
-from faults.scan import Needles, files_below, process_texts
+from faults.scan import Needles, files_below, process_texts, tables_of
 from faults.stage.installation import VAULT, Installation
 from faults.stage.programs import Sample, StageError, sample
 from faults.stage.servers import PUBLIC_NAME
@@ -151,7 +151,7 @@ def _scanned(stage: Installation, recorder: Recorder, verifier: Verifier) -> Ite
     needles = Needles(_secrets(stage, recorder))
     secret_files = [stage.operator.file, *(one.custody for one in stage.servers), *(one.folder / "pgpass" for one in stage.servers)]
     secret_files += [file for host in stage.hosts for file in host.private_files]
-    texts = [("the database's dump", stage.database.dump().encode())]
+    texts = list(tables_of(stage.database.dump()))
     for folder in (stage.logs, recorder.folder, stage.operator.folder, *(one.folder for one in (*stage.servers, *stage.hosts))):
         texts += [(f"{folder.name}/{name}", content) for name, content in files_below(folder, but=secret_files)]
     for program in stage.programs():
@@ -161,7 +161,8 @@ def _scanned(stage: Installation, recorder: Recorder, verifier: Verifier) -> Ite
 
 
 def _secrets(stage: Installation, recorder: Recorder) -> Iterator[tuple[str, str]]:
-    yield from (("a token", token) for token in (*recorder.tokens, *stage.operator.told))
+    # What a token says is in records, and so is a certificate's name; its signature alone makes it one.
+    yield from (("a token", token.rpartition(".")[2]) for token in (*recorder.tokens, *stage.operator.told))
     yield from (("a secret of a workload", secret) for secret in recorder.secrets)
     yield from (("a join token", host.join_token) for host in stage.hosts)
     yield "the database's password", stage.database.password

@@ -32,6 +32,7 @@ async def open_world(settings: ServerSettings, stack: AsyncExitStack) -> World:
     custody = await custody_for(settings.tables.custody, store, entropy, path=settings.path, default=settings.data / KEY_FILE)
     tables = settings.tables
     telemetry = telemetry_of(tables.health, tables.tracing, clock=clock, entropy=entropy, stack=stack)
+    store.observe(telemetry)
     world = World(clock=clock, entropy=entropy, store=store, custody=custody, profile=settings.profile)
     return observed(world, telemetry)
 

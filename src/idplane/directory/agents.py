@@ -127,7 +127,9 @@ class AgentDirectory:
             raise
         if call.client_certificate is None or not await self._authority.vouched(call.client_certificate):
             # Whatever the handshake said: it may be older than the authority's end.
-            raise _unknown("the authority that issued the agent's certificate counts for nothing any more: enroll the agent again")
+            raise _unknown(
+                "the authority that issued the agent's certificate counts for nothing any more: enroll the agent again"
+            )
         agent = await self._admitted(agent_id, shown, call)
         self._check_first_use(agent_id, proof.claims.get("jti"))
         self._sightings.note(agent_id, call)

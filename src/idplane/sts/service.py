@@ -159,6 +159,14 @@ class TokenService:
                 return token
         raise Failure(FailureKind.UNAVAILABLE, "the client's records keep changing; try again")
 
+    async def client(self, request: TokenRequest, call: Call) -> Principal:
+        """The client that a request proves to come from, for endpoints beside the token endpoints; raises as `issue` does of a client."""
+        tenant = (await find_tenant(self._store, request.tenant)).value
+        principal = await self._clients.principal(self._store, request, tenant)
+        client = await self._clients.authenticate(self._store, request, tenant, principal, self._clock.now())
+        await entitle(self._store, client, call)
+        return client.principal.value
+
     async def _by_memory(self, request: TokenRequest, call: Call) -> IssuedToken | None:
         """A token by a decision that was made before, if there is one and it still holds (`remembered`)."""
         decision = self._remembered.recall(request, call, self._clock.now())
