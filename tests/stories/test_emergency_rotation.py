@@ -121,18 +121,24 @@ async def test_no_request_fails_that_should_not(replicas: tuple[Replica, Replica
     await trust_operator(first.server.world, first.server.installation.operator, key.certificate)
     load = Load(replicas, key)
     clients = [asyncio.create_task(load.client(at)) for at in range(4)]
-    seen = 0
-    for turn in range(10):
-        await load.more(clients, seen + 8)
-        await replicas[turn % 2].server.ring.rotate()
-        seen = len(load.issued)
-    victim = await active(first)
-    await tainted(load, replicas, victim, clients)
-    load.stop = True
-    await asyncio.gather(*clients)
+    try:
+        await rotated(load, clients)
+        await tainted(load, clients, await active(first))
+        load.stop = True
+        await asyncio.gather(*clients)
+    finally:
+        for one in clients:
+            one.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
     assert load.wrong == []
     assert len({kid for kid, _ in load.issued}) >= 10
     assert await first.published() == await second.published()
+
+
+async def rotated(load: Load, clients: list[asyncio.Task[None]]) -> None:
+    for turn in range(10):
+        await load.more(clients, len(load.issued) + 8)
+        await load.replicas[turn % 2].server.ring.rotate()
 
 
 async def active(replica: Replica) -> str:
@@ -140,8 +146,9 @@ async def active(replica: Replica) -> str:
     return next(key.id for key in replica.server.ring.keys if key.state is KeyState.ACTIVE)
 
 
-async def tainted(load: Load, replicas: tuple[Replica, Replica], victim: str, clients: list[asyncio.Task[None]]) -> None:
+async def tainted(load: Load, clients: list[asyncio.Task[None]], victim: str) -> None:
     """The active key is tainted on the first replica; within a second nobody signs with it, and nobody takes what it signed."""
+    replicas = load.replicas
     await replicas[1].server.ring.read()
     stolen = await replicas[1].token(load.key)
     load.tainted = victim

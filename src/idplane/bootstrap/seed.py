@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 from idplane.bootstrap.world import World
 from idplane.directory.clients import certificate_credential, new_application_principal
 from idplane.directory.people import new_user
-from idplane.model.directory import HOME_TENANT, HOME_USER, CredentialKind, Principal, Setting, Subscription, Tenant, UserDetails
+from idplane.model.directory import (
+    HOME_TENANT,
+    HOME_USER,
+    CredentialKind,
+    Principal,
+    Setting,
+    Subscription,
+    Tenant,
+    UserDetails,
+)
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.roles import RoleAssignment
 from idplane.ports.collections import CREDENTIALS, PRINCIPALS, ROLE_ASSIGNMENTS, SETTINGS, SUBSCRIPTIONS, TENANTS
