@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from idplane.bootstrap.rewrap import PLACES, Place
-from idplane.keys.sealing import check_intact, unsealed_private_key
+from idplane.keys.sealing import check_intact
 from idplane.model.directory import Credential, CredentialKind, Principal, PrincipalType
 from idplane.model.failure import Failure, FailureKind
-from idplane.model.keys import KeyPurpose, SigningKey
+from idplane.model.keys import SigningKey
 from idplane.model.resources import IdentityAssignment
 from idplane.model.roles import RoleAssignment
 from idplane.model.scale_sets import identity_host_key
@@ -221,8 +221,6 @@ def _seals(value: object, table: str, key: str, custody: KeyCustody, outcome: Ou
     try:
         if isinstance(value, SigningKey):
             check_intact(value, custody)
-            if value.sealed and value.purpose is not KeyPurpose.LOG:
-                unsealed_private_key(value, custody)
         else:
             for sealed, context in place.sealed(value):
                 custody.unseal(sealed, context=context)

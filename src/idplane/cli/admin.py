@@ -14,6 +14,7 @@ __all__ = ["SUBCOMMANDS", "command"]
 
 SUBCOMMANDS: Mapping[str, str] = MappingProxyType(
     {
+        "rewrap": "Seal everything in the database anew, with the key that the settings name first.",
         "operator": "Make a folder with which commands act as the installation's operator.",
         "backup": "Write everything that the database holds to one file.",
         "restore": "Put a backup into an empty database, of either kind.",
