@@ -95,7 +95,7 @@ def unhealthy(stage: Installation) -> list[str]:
     for name, command in commands.items():
         done = subprocess.run([*server.place.entering, *command], check=False, capture_output=True, text=True, timeout=120)
         if done.returncode != 0:
-            found.append(f"{name}: {(done.stderr or done.stdout).strip()[:500]}")
+            found.append(f"{name}: {' | '.join((done.stderr + done.stdout).split(chr(10)))[:3000]}")
     return found
 
 

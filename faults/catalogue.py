@@ -150,6 +150,9 @@ def _ban(stage: Installation) -> Silence:
     kinds = frozenset({Kind.CACHED, Kind.FRESH})
     silence = Silence(clients=f"{host.name}/", kinds=kinds, start=banned + _REVOKED, end=time.monotonic() - 0.5)
     stage.operator.call("POST", f"{agent['id']}/unban", {})
+    # It would ask again by itself, but only once a minute.
+    host.program.stop()
+    host.start()
     return silence
 
 

@@ -134,8 +134,9 @@ class Writer:
             await self._put(assignment, {"properties": properties})
         if number % 2:
             # The machine's principal and its assignment go with it, and no role assignment stands in the way of the identity.
-            if await self._delete(machine) and principal:
-                self.manager.voice.write(assignment, Done.ACKNOWLEDGED, deletes=True)
+            deleted = await self._delete(machine)
+            if principal:
+                self.manager.voice.write(assignment, deleted, deletes=True)
             await self._delete(identity)
 
     async def _principal(self, machine: str) -> str:
@@ -148,10 +149,11 @@ class Writer:
         self.manager.voice.write(path, _done(result))
         return result is Result.OK
 
-    async def _delete(self, path: str) -> bool:
+    async def _delete(self, path: str) -> Done:
         _, result, _ = await self.manager.call("DELETE", path)
-        self.manager.voice.write(path, _done(result), deletes=True)
-        return result is Result.OK
+        done = _done(result)
+        self.manager.voice.write(path, done, deletes=True)
+        return done
 
 
 def _done(result: Result) -> Done:

@@ -22,8 +22,8 @@ from faults.loads.http import Answer, Link, Unanswered
 from faults.loads.speaking import Voice, keep_asking, order, stopped
 from faults.outcomes import Kind, Result
 
-_CACHED_EVERY: Final = 0.25
-_FRESH_EVERY: Final = 1.5
+_CACHED_EVERY: Final = 0.4
+_FRESH_EVERY: Final = 2.0
 _VAULT_EVERY: Final = 0.6
 _EXCHANGE_EVERY: Final = 1.0
 _PATIENCE: Final = 25.0
@@ -146,7 +146,7 @@ class Exchange:
         try:
             assertion = Path(self.variables["AZURE_FEDERATED_TOKEN_FILE"]).read_text(encoding="ascii")
         except OSError as error:
-            return Heard(result=Result.BROKEN, detail=f"the token's file cannot be read: {error.strerror}")
+            return Heard(result=Result.DENIED, detail=f"the token's file cannot be read: {error.strerror}")
         self.voice.secret(assertion)
         form = {
             "grant_type": "client_credentials",

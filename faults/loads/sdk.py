@@ -12,7 +12,7 @@ from faults.loads.endpoints import claims_of
 from faults.loads.speaking import Voice, order, stopped
 from faults.outcomes import Kind, Result
 
-_EVERY: Final = 1.0
+_EVERY: Final = 2.0
 _VAULT: Final = "https://vault.azure.net"
 
 
