@@ -186,12 +186,12 @@ def describe(settings: ServerSettings, server: Server, folder: Path, *, port: in
 
 
 def publish(settings: ServerSettings, server: Server, info: PlaneInfo) -> None:
-    """Write `ca.pem` and `plane.json` beside each other. Raises `OSError`."""
+    """Write `ca.pem` and `plane.json` beside each other, which names the former relative to itself. Raises `OSError`."""
     authority = settings.tables.tls.authority
     pem = server.tls.ca_pem if authority is None else settings.path(authority).read_bytes()
     folder = Path(info.ca_file).parent
     write_public_file(folder / CA_FILE, pem)
-    write_public_file(folder / DESCRIPTION_FILE, json.dumps(asdict(info), indent=2).encode())
+    write_public_file(folder / DESCRIPTION_FILE, json.dumps({**asdict(info), "ca_file": CA_FILE}, indent=2).encode())
 
 
 def _withdraw(folder: Path) -> None:

@@ -39,6 +39,7 @@ async def open_world(settings: ServerSettings, stack: AsyncExitStack) -> World:
     custody = await _open_custody(settings, store, entropy)
     tables = settings.tables
     telemetry = telemetry_of(tables.health, tables.tracing, clock=clock, entropy=entropy, stack=stack)
+    store.observe(telemetry)
     world = World(clock=clock, entropy=entropy, store=store, custody=custody, profile=settings.profile)
     return observed(world, telemetry)
 

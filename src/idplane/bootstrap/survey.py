@@ -14,7 +14,7 @@ from idplane.bootstrap.server import Server
 from idplane.bootstrap.telemetry import ProcessTelemetry
 from idplane.model.failure import Failure
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
-from idplane.ports.collections import AGENTS, SIGNING_KEYS
+from idplane.ports.collections import AGENTS, LOGS, SETTINGS, SIGNING_KEYS
 from idplane.ports.store import Store
 from idplane.ports.telemetry import (
     AGENTS_BY_STATE,
@@ -23,6 +23,7 @@ from idplane.ports.telemetry import (
     FEED_AGE,
     KEY_SECONDS_LEFT,
     KEYS,
+    LOG_EXPORT_BACKLOG,
 )
 
 __all__ = ["Survey"]
@@ -72,6 +73,17 @@ class Survey:
         agents = await _agents(store)
         self._tell_keys(keys)
         self._tell_agents(agents)
+        await self._tell_exports(store)
+
+    async def _tell_exports(self, store: Store) -> None:
+        """How far each log's slowest collector is behind its end."""
+        settings = [one.value for one in await store.all(SETTINGS)]
+        for log in LOGS:
+            taken = [int(one.value) for one in settings if one.name.startswith(f"export.{log.name}.") and one.value.isdigit()]
+            if taken:
+                newest = await store.read_log(log, limit=1)
+                end = newest[0].position if newest else 0
+                self._telemetry.gauge(LOG_EXPORT_BACKLOG, max(0, end - min(taken)), log=log.name.removesuffix("_log"))
 
     def _tell_agents(self, agents: dict[str, str]) -> None:
         seen, now = self._server.sightings.proved, self._server.world.clock.monotonic()

@@ -29,6 +29,7 @@ from idplane.ports.store import (
     RefusedBecause,
     Versioned,
 )
+from idplane.ports.telemetry import Telemetry
 from idplane.ports.tree import LogSealer
 from idplane.ports.world import Clock
 from idplane.store.listeners import Listeners
@@ -116,6 +117,10 @@ class PostgresStore:
         feed = PostgresFeed(address, pool, listeners, clock=clock, heard=end)
         await feed.listen()
         return cls(pool, feed, listeners, beat=beat_seconds)
+
+    def observe(self, telemetry: Telemetry, /) -> None:
+        """Tell of the feed from now on."""
+        self._feed.telemetry = telemetry
 
     @property
     def heard_at(self) -> float:

@@ -67,7 +67,7 @@ async def test_a_server_says_that_it_is_ready_and_counts_it() -> None:
         assert headers["cache-control"] == "no-store"
         document = json.loads(body)
         assert document["ready"] is True
-        assert document["checks"].keys() == {"database", "feed", "signing_key", "custody", "draining"}
+        assert document["checks"].keys() == {"database", "feed", "signing_key", "custody", "log", "draining"}
         status, headers, body = await asked(app, get("/metrics"))
         assert (status, headers["content-type"].split(";")[0]) == (200, "text/plain")
         assert b"idplane_feed_age_seconds 0.0" in body
