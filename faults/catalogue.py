@@ -131,13 +131,12 @@ def _kill_agent(stage: Installation) -> None:
 
 def _rotate_keys(stage: Installation) -> None:
     for _ in range(10):
-        stage.operator.keys("rotate")
+        stage.operator.rotate_key()
         time.sleep(0.7)
 
 
 def _taint_key(stage: Installation) -> None:
-    stage.operator.keys("taint")
-    stage.operator.forget()
+    stage.operator.taint_key()
     time.sleep(_AWAY)
 
 

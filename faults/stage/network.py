@@ -62,7 +62,9 @@ def _rules(addresses: Sequence[str], how: Cut) -> str:
     verdicts = (*resets, "drop") if how is Cut.RESET else ("drop",)
     chains = (("output", "daddr"), ("input", "saddr"))
     lines = [
-        f"chain {hook} {{ type filter hook {hook} priority 0; " + " ".join(f"ip {side} {peers} {verdict};" for verdict in verdicts) + " }"
+        f"chain {hook} {{ type filter hook {hook} priority 0; "
+        + " ".join(f"ip {side} {peers} {verdict};" for verdict in verdicts)
+        + " }"
         for hook, side in chains
     ]
     return f"table {_TABLE} {{\n" + "\n".join(lines) + "\n}\n"
