@@ -92,5 +92,5 @@ async def test_what_several_replicas_write_at_once_is_all_there_once(server: Clu
     report = await check_log(stores[0].tree, keys=keys.notes, sealed=keys.sealed)
     assert (report.findings, report.size, report.unsealed, report.waiting) == ([], 3 * 4 * 72, 0, 0)
     assert [one.watch.problem for one in replicas] == [None, None, None]
-    for one in stores:
-        await one.close()
+    for store in stores:
+        await store.close()
