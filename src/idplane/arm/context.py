@@ -20,7 +20,7 @@ from idplane.model.ids import ResourceId
 from idplane.model.profile import Profile
 from idplane.model.resources import Resource
 from idplane.model.roles import Decision, Permission, RoleDefinition
-from idplane.ports.store import Batch, Reads, Store
+from idplane.ports.store import Batch, Reads, Store, Versioned
 from idplane.ports.world import Entropy, KeyCustody
 
 __all__ = ["Access", "Addresses", "Context", "Identities", "IdentityDirectory"]
@@ -85,6 +85,18 @@ class IdentityDirectory(Protocol):
         """Deletes of a principal and all that hangs on it: credentials, role assignments, identity assignments."""
         ...
 
+    async def revoke_principal(self, store: Store, row: Versioned[Principal], *, entropy: Entropy, now: datetime) -> Batch:
+        """The end of all tokens that a principal has."""
+        ...
+
+    async def revoke_host(self, store: Store, host_key: str, *, entropy: Entropy) -> Batch:
+        """The end of all tokens that a resource got."""
+        ...
+
+    def revoke_tenant(self, row: Versioned[Tenant], *, entropy: Entropy, now: datetime) -> Batch:
+        """The end of all tokens of a tenant."""
+        ...
+
 
 class Identities(Protocol):
     """`IdentityDirectory` for one request: the tenant, the clock and the store are settled."""
@@ -99,6 +111,18 @@ class Identities(Protocol):
 
     async def removal_of(self, principal_id: str) -> Batch:
         """Deletes of a principal and all that hangs on it, children first; empty if there is no such principal."""
+        ...
+
+    async def revoke_principal(self, row: Versioned[Principal]) -> Batch:
+        """The end of all tokens that a principal has."""
+        ...
+
+    async def revoke_host(self, host_key: str) -> Batch:
+        """The end of all tokens that a resource got; empty if it bears no identity."""
+        ...
+
+    def revoke_tenant(self, row: Versioned[Tenant]) -> Batch:
+        """The end of all tokens of a tenant."""
         ...
 
 

@@ -130,6 +130,11 @@ class Background:
         """Whether named work goes on."""
         return name in self._tasks
 
+    async def settle(self, seconds: float) -> None:
+        """Wait so long at most for all that goes on now."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks.values()), timeout=seconds)
+
     async def close(self) -> None:
         """Cancel what still goes on, and wait until it has ended."""
         tasks = list(self._tasks.values())

@@ -147,6 +147,10 @@ class ResourceManager:
         self._throttle = Throttle(kernel.profile.management_rates)
         self.background = Background()
 
+    async def settle(self, seconds: float) -> None:
+        """Let the operations in the background end by themselves, if they do so soon."""
+        await self.background.settle(seconds)
+
     async def close(self) -> None:
         """End the operations in the background. What they were doing shows as interrupted."""
         await self.background.close()

@@ -12,7 +12,7 @@ from idplane.arm.context import Access, Addresses, IdentityDirectory
 from idplane.arm.declare import Visibility
 from idplane.arm.registry import CollectionRoute, InstanceRoute, OperationsRoute, Registry, Route, Verb
 from idplane.model.calls import Call, Caller
-from idplane.model.directory import Principal
+from idplane.model.directory import Principal, Tenant
 from idplane.model.events import ActivityEvent
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
@@ -20,7 +20,7 @@ from idplane.model.profile import Profile
 from idplane.model.resources import Resource
 from idplane.model.roles import Decision
 from idplane.model.values import JsonObject
-from idplane.ports.store import Batch, Store
+from idplane.ports.store import Batch, Store, Versioned
 from idplane.ports.world import Clock, Entropy, KeyCustody
 
 __all__ = [
@@ -144,6 +144,18 @@ class BoundIdentities:
     async def removal_of(self, principal_id: str) -> Batch:
         """What goes when a principal goes."""
         return await self.directory.removal_of(self.store, principal_id)
+
+    async def revoke_principal(self, row: Versioned[Principal]) -> Batch:
+        """The end of a principal's tokens."""
+        return await self.directory.revoke_principal(self.store, row, entropy=self.entropy, now=self.now)
+
+    async def revoke_host(self, host_key: str) -> Batch:
+        """The end of a resource's tokens."""
+        return await self.directory.revoke_host(self.store, host_key, entropy=self.entropy)
+
+    def revoke_tenant(self, row: Versioned[Tenant]) -> Batch:
+        """The end of a tenant's tokens."""
+        return self.directory.revoke_tenant(row, entropy=self.entropy, now=self.now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
 from msgspec.structs import replace
@@ -20,6 +20,7 @@ from idplane.bootstrap.settings_file import (
     public_file,
     read_tables,
 )
+from idplane.bootstrap.telemetry_settings import HealthSection, LogSection, TracingSection
 from idplane.model.profile import PROFILES, Profile
 
 __all__ = [
@@ -104,6 +105,9 @@ class ServerTables(Table, frozen=True, kw_only=True):
     custody: CustodySection = CustodySection()
     tls: TlsSection = TlsSection()
     replica: ReplicaSection = ReplicaSection()
+    health: HealthSection = HealthSection()
+    log: LogSection = LogSection()
+    tracing: TracingSection = TracingSection()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,10 +186,8 @@ def _check(settings: ServerSettings) -> None:
         raise SettingsProblem(
             f"{settings.file}: the database's address holds a password: put it into a file, and name that with 'passfile' or 'url_file'"
         )
-    if (tls.certificate is None) != (tls.key is None):
-        raise SettingsProblem(f"{settings.file}: [tls] needs both 'certificate' and 'key', or neither")
-    if tls.authority is not None and tls.certificate is None:
-        raise SettingsProblem(f"{settings.file}: [tls] 'authority' is the one of 'certificate', which is missing")
+    if len({one is None for one in (tls.certificate, tls.key, tls.authority)}) > 1:
+        raise SettingsProblem(f"{settings.file}: [tls] needs 'certificate', 'key' and 'authority', or none of them")
     if not server.data.strip():
         raise SettingsProblem(f"{settings.file}: [server] 'data' is empty")
 
@@ -206,6 +208,7 @@ def _has_password(url: str) -> bool:
 
 
 def _with_parameters(url: str, more: dict[str, str]) -> str:
-    parts = urlsplit(url)
-    query = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in more]
-    return urlunsplit(parts._replace(query=urlencode([*query, *more.items()], quote_via=quote)))
+    base, _, query = url.partition("?")
+    kept = [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name not in more]
+    together = urlencode([*kept, *more.items()], quote_via=quote)
+    return f"{base}?{together}" if together else base

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from idplane.directory.app_roles import app_role_removals
 from idplane.directory.people import leaving, sign_out
+from idplane.directory.revocation import revoke_host, revoke_principal, revoke_tenant
 from idplane.model.directory import Principal, PrincipalType
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
@@ -18,7 +19,15 @@ from idplane.ports.collections import CREDENTIALS, FEDERATED_CREDENTIALS, IDENTI
 from idplane.ports.store import Batch, Delete, Reads
 from idplane.ports.world import Entropy
 
-__all__ = ["display_name", "new_system_identity", "new_user_assigned", "removal_of"]
+__all__ = [
+    "display_name",
+    "new_system_identity",
+    "new_user_assigned",
+    "removal_of",
+    "revoke_host",
+    "revoke_principal",
+    "revoke_tenant",
+]
 
 _IDENTITY_URI = "https://identity.azure.net/"
 _IDENTITY_URI_BYTES = 32

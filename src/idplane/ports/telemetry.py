@@ -32,7 +32,6 @@ __all__ = [
     "EVENTS_PUSHED",
     "FEED_AGE",
     "FEED_CATCH_UP",
-    "FEED_LAG",
     "FETCH",
     "KEYS",
     "KEY_SECONDS_LEFT",
@@ -260,11 +259,6 @@ FEED_AGE = Metric(
     kind=MetricKind.GAUGE,
     help="How long ago this process last knew the end of the change feed.",
 )
-FEED_LAG = Metric(
-    name="feed_lag_changes",
-    kind=MetricKind.GAUGE,
-    help="Committed changes that this process had not heard of when it last looked.",
-)
 CERTIFICATES_ISSUED = Metric(
     name="certificates_issued_total",
     kind=MetricKind.COUNTER,
@@ -325,7 +319,7 @@ EVENTS_PUSHED = Metric(
 LOG_EXPORT_BACKLOG = Metric(
     name="log_export_backlog",
     kind=MetricKind.GAUGE,
-    help="Log events that the collector has not taken yet, counted no further than 10000.",
+    help="Positions of the log that its collector has not taken yet: events, and gaps between them.",
     labels={"log": _LOGS},
 )
 LOG_TRUSTED = Metric(
@@ -375,7 +369,6 @@ METRICS: Final = (
     TOKENS_REFUSED,
     STORE_COMMITS,
     FEED_AGE,
-    FEED_LAG,
     CERTIFICATES_ISSUED,
     KEYS,
     KEY_SECONDS_LEFT,

@@ -12,13 +12,11 @@ from typing import Final
 
 from idplane.arm.context import Context
 from idplane.arm.declare import Action, Invocation, OperationInfo, Outcome, Provider
-from idplane.directory.revocation import revoke_host, revoke_principal, revoke_tenant
-from idplane.model.directory import Principal
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.scale_sets import identity_host
 from idplane.ports.collections import PRINCIPALS, RESOURCES, TENANTS
-from idplane.ports.store import Batch, Versioned
+from idplane.ports.store import Batch
 from idplane.providers.fields import Fields
 from idplane.providers.identity_block import IDENTITY_RESOURCE
 
@@ -48,10 +46,10 @@ async def _at_root(invocation: Invocation) -> Batch:
         found = await context.store.get(PRINCIPALS, named.lower())
         if found is None or found.value.tenant_id != context.tenant.id:
             raise Failure(FailureKind.PRINCIPAL_NOT_FOUND, f"the tenant has no principal '{named[:100]}'")
-        return await _of_principal(context, found)
+        return await context.identities.revoke_principal(found)
     tenant = await context.store.get(TENANTS, context.tenant.id)
     assert tenant is not None  # the caller's, which was read a moment ago; tenants are never removed
-    return revoke_tenant(tenant, entropy=context.entropy, now=context.now)
+    return context.identities.revoke_tenant(tenant)
 
 
 async def _of_resource(context: Context, identifier: ResourceId) -> Batch:
@@ -67,17 +65,13 @@ async def _of_resource(context: Context, identifier: ResourceId) -> Batch:
     if resource.value.type.lower() == IDENTITY_RESOURCE.lower():
         principal = await context.store.get(PRINCIPALS, str(resource.value.properties["principalId"]))
         assert principal is not None  # it lives and dies with its resource
-        return await _of_principal(context, principal)
-    batch = await revoke_host(context.store, resource.value.id.key, entropy=context.entropy)
+        return await context.identities.revoke_principal(principal)
+    batch = await context.identities.revoke_host(resource.value.id.key)
     if not batch:
         raise Failure(
             FailureKind.INVALID_PARAMETER, f"the resource '{identifier}' bears no identity whose tokens it could have"
         )
     return batch
-
-
-async def _of_principal(context: Context, row: Versioned[Principal]) -> Batch:
-    return await revoke_principal(context.store, row, entropy=context.entropy, now=context.now)
 
 
 REVOKE_IDENTITY: Final = Action(run=_revoke_identity)

@@ -47,6 +47,10 @@ class PublishedKeys(Protocol):
         """The key of that id while tokens that it signed may live."""
         ...
 
+    async def find(self, kid: str, /) -> PublicKeyInfo | None:
+        """`public_key`, after another look at the store for a key that nobody here has heard of yet."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Verified:
@@ -74,22 +78,30 @@ class TokenAuthenticator:
         principal is gone or disabled, its tokens were revoked, or its host has lost the identity. A revoked token of a client that
         follows claims challenges is told by the fact `follows`.
         """
-        return await self._authenticated(await self.signed_claims(token), audiences, certificate)
+        claims, tenant = await self._signed(token)
+        _check_audience(claims, audiences)
+        _check_binding(claims, certificate)
+        return await self._standing(claims, tenant)
 
-    async def signed_claims(self, token: str) -> JsonObject:
-        """What a token says that a key of ours signed, and that has not expired; nothing else about it was asked. Raises as `authenticate`."""
+    async def inspect(self, token: str) -> Caller:
+        """The caller that a token speaks for at whatever resource it is for; raises as `authenticate`.
+
+        Whoever relies on a bound token checks itself whose connection it came over.
+        """
+        return await self._standing(*await self._signed(token))
+
+    async def _signed(self, token: str) -> tuple[JsonObject, Tenant]:
         if not token:
             raise Failure(FailureKind.TOKEN_MISSING, "there is no access token")
         await self._ring.refresh()
-        claims = self._verified(token).claims
+        claims = (await self._verified(token)).claims
         _check_lifetime(claims, self._clock.now())
-        return claims
+        return claims, await self._check_issuer(claims)
 
-    async def _authenticated(self, claims: JsonObject, audiences: Collection[str], certificate: bytes | None) -> Caller:
-        tenant = await self._check_issuer(claims)
-        _check_audience(claims, audiences)
-        await self._check_binding(claims, certificate)
+    async def _standing(self, claims: JsonObject, tenant: Tenant) -> Caller:
+        """Everything that the token rests on is still there."""
         try:
+            await self._check_certificate(claims)
             principal = await self._principal(claims)
             _check_marks(claims, principal, tenant)
             if principal.type is PrincipalType.USER:
@@ -102,19 +114,19 @@ class TokenAuthenticator:
             raise
         return _caller(claims, principal, host, await self._groups.of(principal.id))
 
-    def _verified(self, token: str) -> _Verified:
+    async def _verified(self, token: str) -> _Verified:
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         remembered = self._remembered.get(digest)
         if remembered is not None and self._ring.public_key(remembered.kid) is not None:
             return remembered
         unverified = parse(token)
-        verified = _Verified(kid=self._signer_of(unverified), claims=unverified.claims)
+        verified = _Verified(kid=await self._signer_of(unverified), claims=unverified.claims)
         self._remembered.put(digest, verified)
         return verified
 
-    def _signer_of(self, unverified: UnverifiedToken) -> str:
+    async def _signer_of(self, unverified: UnverifiedToken) -> str:
         kid = unverified.key_id
-        key = self._ring.public_key(kid) if kid is not None else None
+        key = await self._ring.find(kid) if kid is not None else None
         if kid is None or key is None:
             raise Failure(FailureKind.TOKEN_INVALID, "the token was signed by a key that is not ours")
         # The key says which algorithm it is for; the token has no say in it.
@@ -141,16 +153,12 @@ class TokenAuthenticator:
             raise Failure(FailureKind.TOKEN_REVOKED, "the principal that the token was issued to is disabled")
         return principal
 
-    async def _check_binding(self, claims: JsonObject, certificate: bytes | None) -> None:
-        """A bound token counts on a connection of its certificate (RFC 8705 section 3), as long as that is a credential."""
-        bound_to = claims.get("cnf")
-        if bound_to is None:
+    async def _check_certificate(self, claims: JsonObject) -> None:
+        """A bound token dies with its certificate."""
+        thumbprint = _bound_to(claims)
+        if thumbprint is None:
             return
-        shown = hashlib.sha256(certificate).digest() if certificate is not None else b""
-        named = bound_to.get("x5t#S256") if isinstance(bound_to, dict) else None
-        if not isinstance(named, str) or b64url_decode(named) != shown:
-            raise Failure(FailureKind.TOKEN_BINDING, "the token is bound to a certificate that the connection does not show")
-        where = {"thumbprint": shown.hex()}
+        where = {"thumbprint": thumbprint.hex()}
         if not (await self._store.page(CREDENTIALS, where=where, limit=1)).items:
             raise Failure(FailureKind.TOKEN_REVOKED, "the certificate that the token is bound to was revoked")
 
@@ -193,6 +201,24 @@ def _check_lifetime(claims: JsonObject, now: datetime) -> None:
     # Without leeway: the clock is the one that the token was dated by.
     if now >= numeric_date(claims.get("exp")):
         raise Failure(FailureKind.TOKEN_EXPIRED, "the token has expired")
+
+
+def _bound_to(claims: JsonObject) -> bytes | None:
+    """SHA-256 of the certificate that the token is bound to (RFC 8705 section 3.1); None for a bearer token."""
+    bound_to = claims.get("cnf")
+    if bound_to is None:
+        return None
+    named = bound_to.get("x5t#S256") if isinstance(bound_to, dict) else None
+    if not isinstance(named, str):
+        raise Failure(FailureKind.TOKEN_BINDING, "the token is bound to something that is no certificate")
+    return b64url_decode(named)
+
+
+def _check_binding(claims: JsonObject, certificate: bytes | None) -> None:
+    """A bound token counts on connections of its certificate alone (RFC 8705 section 3)."""
+    thumbprint = _bound_to(claims)
+    if thumbprint is not None and (certificate is None or hashlib.sha256(certificate).digest() != thumbprint):
+        raise Failure(FailureKind.TOKEN_BINDING, "the token is bound to a certificate that the connection does not show")
 
 
 def _check_marks(claims: JsonObject, principal: Principal, tenant: Tenant) -> None:

@@ -5,6 +5,7 @@
     GET  /{tenant}/discovery/v2.0/keys  GET  /{tenant}/discovery/keys
     GET  /common/discovery/instance
     POST /{tenant}/oauth2/v2.0/devicecode  GET /common/oauth2/deviceauth          a user's sign-in begins, and the page that says how it goes on
+    POST /{tenant}/oauth2/v2.0/introspect          whether a token counts (`introspection`)
     GET  /common/userrealm/{user}
     GET  /{tenant}/{generation}/{resource}/.well-known/openid-configuration   and /openid/v1/jwks: hosts' own issuers (`workload_issuers`)
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
@@ -29,6 +31,7 @@ from idplane.sts.requests import Endpoint, IssuedToken, TokenRequest
 from idplane.sts.tenants import ANY_TENANT, tenant_named
 from idplane.web.discovery import configuration_v1, configuration_v2, instance_discovery
 from idplane.web.http import HttpRequest, HttpResponse
+from idplane.web.introspection import TokenInspector, introspection
 from idplane.web.oauth_errors import NO_STORE, oauth_error
 from idplane.web.sign_in_pages import approval_page, device_answer, user_realm
 from idplane.web.token_form import device_request, token_request
@@ -61,8 +64,8 @@ class DeviceAuthorization(Protocol):
 class KeyDocument(Protocol):
     """What the keys endpoint needs; `keys.KeyRing` is one."""
 
-    async def refresh(self) -> None:
-        """Follow what the change feed told of the keys; costs nothing when it told of none."""
+    async def read(self) -> None:
+        """Read the keys again, whatever the change feed told: what signs anywhere is in the answer."""
         ...
 
     def jwks(self) -> JsonObject:
@@ -81,7 +84,16 @@ class _Route:
 class AuthoritySurface:
     """The surface for every path that no other one claims."""
 
-    def __init__(self, *, tokens: TokenIssuer, devices: DeviceAuthorization, ring: KeyDocument, store: Store) -> None:
+    def __init__(
+        self,
+        *,
+        tokens: TokenIssuer,
+        devices: DeviceAuthorization,
+        ring: KeyDocument,
+        store: Store,
+        inspector: TokenInspector | None = None,
+    ) -> None:
+        """Without `inspector` nobody can ask of a token whether it counts."""
         self._tokens = tokens
         self._devices = devices
         self._ring = ring
@@ -97,6 +109,11 @@ class AuthoritySurface:
             "discovery/keys": _Route(method="GET", handle=self._keys),
             "discovery/instance": _Route(method="GET", handle=self._instance),
         }
+        if inspector is not None:
+            self._routes = {
+                **self._routes,
+                "oauth2/v2.0/introspect": _Route(method="POST", handle=partial(introspection, inspector)),
+            }
 
     async def handle(self, request: HttpRequest, /) -> HttpResponse:
         """Serve one request; raises `Failure(PATH_NOT_FOUND)`, `Failure(METHOD_NOT_ALLOWED)` and what the token service raises."""
@@ -170,7 +187,7 @@ class AuthoritySurface:
 
     async def _keys(self, tenant: str, _request: HttpRequest) -> HttpResponse:
         await self._tenant(tenant)
-        await self._ring.refresh()
+        await self._ring.read()
         return _json(self._ring.jwks(), _KEYS_PUBLIC)
 
     async def _workload_issuer(self, _tenant: str, request: HttpRequest) -> HttpResponse:
@@ -178,7 +195,7 @@ class AuthoritySurface:
         document = await issuer_document(self._store, request, base)
         if wanted != JWKS:
             return _json(document, _PUBLIC)
-        await self._ring.refresh()
+        await self._ring.read()
         return _json(self._ring.jwks(), _KEYS_PUBLIC)
 
     async def _instance(self, tenant: str, request: HttpRequest) -> HttpResponse:

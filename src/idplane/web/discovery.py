@@ -74,6 +74,8 @@ def configuration_v2(tenant: Tenant | None, origin: Origin, name: str) -> JsonOb
         "request_uri_parameter_supported": False,
         "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
         "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",
+        "introspection_endpoint": f"{base}/oauth2/v2.0/introspect",
+        "introspection_endpoint_auth_methods_supported": (*_AUTHENTICATION, "Bearer"),
         "claims_supported": _CLAIMS_V2,
         **_cloud(tenant, origin),
     }
@@ -95,6 +97,7 @@ def configuration_v1(tenant: Tenant | None, origin: Origin, name: str) -> JsonOb
         "scopes_supported": (),
         "issuer": tenant.issuer_v1 if tenant else f"https://sts.windows.net/{_ANY_TENANT}/",
         "authorization_endpoint": f"{base}/oauth2/authorize",
+        "introspection_endpoint": f"{base}/oauth2/v2.0/introspect",
         "claims_supported": _CLAIMS_V1,
         **_cloud(tenant, origin),
     }

@@ -16,7 +16,7 @@ from idplane.sts.device_codes import DeviceRequest
 from idplane.sts.requests import Endpoint, TokenRequest
 from idplane.web.http import HttpRequest
 
-__all__ = ["device_request", "token_request"]
+__all__ = ["device_request", "inspected", "token_request"]
 
 _FORM: Final = "application/x-www-form-urlencoded"
 _MAX_BODY: Final = 64 * 1024
@@ -52,6 +52,21 @@ def token_request(tenant: str, request: HttpRequest, endpoint: Endpoint) -> Toke
         refresh_token=form.get("refresh_token"),
         client_info=form.get("client_info") == "1",
     )
+
+
+def inspected(tenant: str, request: HttpRequest) -> tuple[str, str | None, TokenRequest | None]:
+    """The token in a POST to the introspection endpoint (RFC 7662 section 2.1), what its sender takes it for, and who that is.
+
+    The last is None for one that shows a bearer token. Raises `Failure` as `token_request` does, and MISSING_PARAMETER.
+    """
+    form = _form(request)
+    token = form.get("token")
+    if token is None:
+        raise Failure(FailureKind.MISSING_PARAMETER, "the request holds no token", parameter="token")
+    by_bearer = (request.header("authorization") or "").partition(" ")[0].lower() == "bearer"
+    if by_bearer and not form.keys().isdisjoint(("client_id", "client_secret", "client_assertion")):
+        raise Failure(FailureKind.INVALID_PARAMETER, "the request holds more than one client credential")
+    return token, form.get("token_type_hint"), None if by_bearer else token_request(tenant, request, Endpoint.V2)
 
 
 def device_request(tenant: str, request: HttpRequest) -> DeviceRequest:

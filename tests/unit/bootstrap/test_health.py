@@ -13,7 +13,8 @@ import pytest
 from tests.unit.bootstrap.telemetry_world import observed_server
 
 from idplane.bootstrap.health import Check, Health, Unready
-from idplane.bootstrap.server_health import Survey, server_health
+from idplane.bootstrap.server_health import server_health
+from idplane.bootstrap.survey import Survey
 from idplane.bootstrap.world import SystemClock
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import KeyState

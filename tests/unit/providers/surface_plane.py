@@ -86,7 +86,7 @@ class _Named:
         }
         found = await self.store.get(PRINCIPALS, token)
         if found is None:
-            raise Failure(kinds.get(token, FailureKind.TOKEN_INVALID))
+            raise Failure(kinds.get(token, FailureKind.TOKEN_INVALID), follows="true")
         one = found.value
         return Caller(
             tenant_id=one.tenant_id,

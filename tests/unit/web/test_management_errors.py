@@ -99,12 +99,18 @@ def test_challenges_are_one_header_line_for_every_kind() -> None:
 
 
 def test_a_revoked_token_gets_a_claims_challenge() -> None:
-    line = challenge(Failure(FailureKind.TOKEN_REVOKED), authority="https://a", tenant_id="t", now=_NOW)
+    line = challenge(Failure(FailureKind.TOKEN_REVOKED, "", follows="true"), authority="https://a", tenant_id="t", now=_NOW)
     found = re.search(r'error="insufficient_claims", claims="([^"]+)"', line)
     assert found is not None
     assert json.loads(base64.b64decode(found[1])) == {
         "access_token": {"nbf": {"essential": True, "value": str(int(_NOW.timestamp()))}}
     }
+
+
+def test_a_client_that_follows_no_claims_challenge_is_told_plainly() -> None:
+    line = challenge(Failure(FailureKind.TOKEN_REVOKED), authority="https://a", tenant_id="t", now=_NOW)
+    assert 'error="invalid_token"' in line
+    assert "claims" not in line
 
 
 def test_the_cloud_is_described_as_registration_reads_it() -> None:
