@@ -15,6 +15,7 @@ from idplane.arm.registry import Registry
 from idplane.arm.requests import Kernel
 from idplane.audit.activity import activity_event
 from idplane.audit.retention import LogRetention
+from idplane.bootstrap.event_push import HttpEventReceivers
 from idplane.bootstrap.feed_upkeep import FEED_ROWS, FeedUpkeep
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.leases import Duties, Duty, Leases
@@ -34,11 +35,13 @@ from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
 from idplane.model.azure import PUBLIC_HOSTS
 from idplane.providers import PROVIDERS
 from idplane.providers.administrators import keep_administrators
-from idplane.providers.token_revocation import INTROSPECT
+from idplane.providers.token_revocation import INTROSPECT, STREAMS
 from idplane.rbac import AccessControl
 from idplane.sts import DeviceCodes, RefusalLog, SignInUpkeep, TokenAuthenticator, TokenService
+from idplane.sts.event_streams import EventStreams
 from idplane.sts.inspectors import Inspectors
 from idplane.sts.introspection import Introspection
+from idplane.sts.security_events import SecurityEvents
 from idplane.vault import SecretVault
 from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
@@ -50,6 +53,7 @@ from idplane.web.graph_errors import describe as describe_graph
 from idplane.web.log import LogSurface
 from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
+from idplane.web.security_events import SecurityEventSurface
 from idplane.web.serving import Listener, tls_context
 from idplane.web.vault import VaultSurface
 
@@ -87,6 +91,7 @@ class Server:
     retention: LogRetention
     credentials: CredentialAuthority
     sightings: Sightings
+    events: SecurityEvents
     log: LogKeeping
     surfaces: Surfaces
     stop_listening: tuple[Callable[[], None], ...]
@@ -181,6 +186,26 @@ class Server:
             action=INTROSPECT,
             clock=clock,
         )
+        shared = SecurityEvents(
+            store=store,
+            signer=ring,
+            receivers=HttpEventReceivers(),
+            inspectors=inspectors,
+            action=STREAMS,
+            custody=custody,
+            clock=clock,
+            entropy=entropy,
+        )
+        streams = EventStreams(
+            store=store,
+            signer=ring,
+            audiences=Audiences(store=store),
+            inspectors=inspectors,
+            action=STREAMS,
+            custody=custody,
+            clock=clock,
+            entropy=entropy,
+        )
         sightings = Sightings(store=store, clock=clock)
         agents = AgentDirectory(
             store=store, authority=authority, sightings=sightings, clock=clock, entropy=entropy, profile=world.profile
@@ -211,6 +236,7 @@ class Server:
             vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
             agents=surface,
             log=LogSurface(log),
+            events=SecurityEventSurface(streams=streams, tokens=authenticator, store=store, home_tenant=installation.tenant.id),
         )
         subscriptions = (world.store.subscribe(ring.apply),)
         return cls(
@@ -224,6 +250,7 @@ class Server:
             retention=LogRetention(store=store, profile=world.profile, record=log.trimmed),
             credentials=authority,
             sightings=sightings,
+            events=shared,
             log=log,
             surfaces=surfaces,
             stop_listening=subscriptions,
@@ -276,6 +303,7 @@ class Server:
             Duty(name="trimming of the feed", turn=self.feed.turn),
             Duty(name="notes of when agents were seen", turn=self.sightings.turn, every_replica=True),
             Duty(name="sequencing of the logs", turn=self.log.turn, every_replica=True),
+            Duty(name="security events", turn=self.events.run),
             *self.extra_duties,
         )
 
