@@ -124,7 +124,9 @@ class TokenAuthenticator:
         kid = unverified.key_id
         key = self._ring.public_key(kid) if kid is not None else None
         if kid is None or key is None:
-            raise Failure(FailureKind.TOKEN_INVALID, "the token was signed by a key that is not ours")
+            # The key may have been tainted a moment ago. What the token says is not proved, but nothing follows from it than a hint.
+            follows = {"follows": "true"} if _follows(unverified.claims) else {}
+            raise Failure(FailureKind.TOKEN_INVALID, "the token was signed by a key that is not ours", **follows)
         # The key says which algorithm it is for; the token has no say in it.
         if not verify(unverified, key.key, key.algorithm):
             raise Failure(FailureKind.TOKEN_INVALID, "the token's signature is not valid")

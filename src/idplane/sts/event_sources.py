@@ -80,24 +80,30 @@ async def _principal(store: Reads, change: Change) -> _Found:
         )
         return _Found((purged,))
     one = row.value
-    old = known.value if known else _unseen(one, new=row.version == 1)
+    old = known.value if known else _seen(one) if row.version == 1 else None
     told = [_about(one, kind, members) for kind, members in _differences(old, one)]
-    if old.roles != one.app_roles and one.type is PrincipalType.GROUP:
+    if _roles_changed(old, one) and one.type is PrincipalType.GROUP:
         told += await _claims_changed(store, one.id)
     return _Found(tuple(told), Batch.of(Put(collection=EVENT_SUBJECTS, value=_seen(one), expect=ANY)))
 
 
-def _differences(old: EventSubject, one: Principal) -> list[tuple[EventType, JsonObject]]:
+def _differences(old: EventSubject | None, one: Principal) -> list[tuple[EventType, JsonObject]]:
+    """What became different; of one that was never met, whatever may have."""
     found: list[tuple[EventType, JsonObject]] = []
-    if old.enabled and not one.enabled:
+    was_enabled = old is None or old.enabled
+    if was_enabled and not one.enabled:
         found.append((EventType.ACCOUNT_DISABLED, {}))
-    if one.enabled and not old.enabled:
+    if one.enabled and not was_enabled:
         found.append((EventType.ACCOUNT_ENABLED, {}))
-    if old.mark != one.tokens_mark:
+    if (old.mark if old else "") != one.tokens_mark:
         found.append((EventType.SESSION_REVOKED, _because("its tokens were revoked")))
-    if old.roles != one.app_roles and one.type is not PrincipalType.GROUP:
+    if _roles_changed(old, one) and one.type is not PrincipalType.GROUP:
         found.append((EventType.CLAIMS_CHANGE, _because("its application roles changed")))
     return found
+
+
+def _roles_changed(old: EventSubject | None, one: Principal) -> bool:
+    return old is None or old.roles != one.app_roles
 
 
 async def _assignment(store: Reads, change: Change) -> _Found:
@@ -194,11 +200,6 @@ def _seen(one: Principal) -> EventSubject:
         mark=one.tokens_mark,
         roles=one.app_roles,
     )
-
-
-def _unseen(one: Principal, *, new: bool) -> EventSubject:
-    """What to compare with when nothing is remembered: a new principal with itself, any other with one that had nothing taken away."""
-    return _seen(one) if new else EventSubject(principal_id=one.id, tenant_id=one.tenant_id)
 
 
 def lost() -> Happened:

@@ -168,7 +168,7 @@ class SecurityEvents:
         return (), await self._store.position() < at
 
     async def _queued(self, streams: Sequence[EventStream], changes: Sequence[Change], *, missed: bool) -> Batch:
-        batch, number = Batch(), 0
+        batch, number = await self._orphaned(streams), 0
         hearing = [one for one in streams if one.status is not StreamStatus.DISABLED and await self._may_hear(one)]
         told = [(0, lost())] if missed else []
         for change in changes:
@@ -182,6 +182,18 @@ class SecurityEvents:
                 number += 1
                 event = self._event(stream, happened, f"{position or changes[0].position if changes else 0:020d}", number)
                 batch += Batch.of(Put(collection=QUEUED_EVENTS, value=event, expect=ABSENT))
+        return batch
+
+    async def _orphaned(self, streams: Sequence[EventStream]) -> Batch:
+        """The end of streams whose owner is gone."""
+        batch = Batch()
+        for stream in streams:
+            if await self._store.get(PRINCIPALS, stream.owner_id) is None:
+                waiting = await self._store.all(QUEUED_EVENTS, where={"stream_id": stream.id})
+                batch += Batch.of(
+                    *(Delete(collection=QUEUED_EVENTS, key=one.value.key) for one in waiting),
+                    Delete(collection=EVENT_STREAMS, key=stream.id),
+                )
         return batch
 
     async def _may_hear(self, stream: EventStream) -> bool:
