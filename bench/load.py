@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,26 @@ def run(clients: Sequence[Client], count: int) -> list[float]:
     return sorted(latencies)
 
 
+def run_anew(order: dict[str, Any], requests: Sequence[bytes]) -> list[float]:
+    """Each request on a connection of its own, from so many threads; the time includes the handshake."""
+    context = ssl.create_default_context(cafile=order["ca_file"])
+    host, port = order["address"]
+
+    def ask(number: int) -> float:
+        started = time.perf_counter()
+        with socket.create_connection((host, port)) as plain, context.wrap_socket(plain, server_hostname=host) as connection:
+            connection.sendall(requests[number % len(requests)])
+            received = b""
+            while not received or len(received) < (answer_size(received) or 1 << 30):
+                received += connection.recv(1 << 16)
+        if not received.startswith(b"HTTP/1.1 200"):
+            raise SystemExit(received[:600].decode())
+        return (time.perf_counter() - started) * 1000
+
+    with ThreadPoolExecutor(order["connections"]) as threads:
+        return sorted(threads.map(ask, range(order["count"])))
+
+
 def main() -> None:
     bare = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("bare.py")), *sys.argv[1:]], stdout=subprocess.PIPE, text=True
@@ -126,6 +147,11 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         requests = [base64.b64decode(one) for one in order["requests"]]
+        if order["anew"]:
+            start = time.perf_counter()
+            latencies = run_anew(order, requests)
+            print(json.dumps({"latencies": latencies, "seconds": time.perf_counter() - start}), flush=True)
+            continue
         shares = [requests[one :: order["connections"]] for one in range(order["connections"])]
         pool = pools.setdefault(tuple(order["address"]), [])
         pool += (Client(order, share) for share in shares[len(pool) :])

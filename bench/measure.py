@@ -145,10 +145,13 @@ class Load:
         self._process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
         self._process.wait()
 
-    def send(self, to: Listening, requests: Sequence[bytes], count: int, *, connections: int | None = None) -> Served:
+    def send(
+        self, to: Listening, requests: Sequence[bytes], count: int, *, connections: int | None = None, anew: bool = False
+    ) -> Served:
         """`count` requests over kept-alive connections with one outstanding on each.
 
         Every connection sends its share of `requests`, over and over; there are as many as requests unless `connections` says so.
+        `anew` makes a connection for each request instead.
         """
         order = {
             "address": to.address,
@@ -158,6 +161,7 @@ class Load:
             "requests": [base64.b64encode(one).decode() for one in requests],
             "connections": connections or len(requests),
             "count": count,
+            "anew": anew,
         }
         assert self._process.stdin is not None
         before = cpu_seconds(to.pid)
@@ -173,6 +177,11 @@ class Load:
         if not answer:
             raise SystemExit("the load generator gave up")
         return json.loads(answer)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process started and that still run."""
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @functools.cache

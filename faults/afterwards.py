@@ -40,7 +40,7 @@ def _there(stage: Installation, **options: Any) -> set[str]:
 def lost_writes(stage: Installation, ledger: Ledger) -> list[str]:
     """Writes that were acknowledged and are not there, or deletions whose path still is; and machines that were made by half."""
     found = ledger.differences(_there(stage))
-    principals = {row[0] for row in stage.database.sql("select id from principals")}
+    principals = {row[0] for row in stage.database.sql("select key from principals")}
     path = f"{stage.operator.group}/providers/Microsoft.Compute/virtualMachines"
     for machine in stage.operator.listing(path):
         identity = machine.get("identity") or {}
@@ -51,7 +51,7 @@ def lost_writes(stage: Installation, ledger: Ledger) -> list[str]:
 
 def unrecorded_tokens(stage: Installation, records: Mapping[str, str]) -> list[str]:
     """Tokens, by their `uti`, that were given out and of which the sign-in log has no record."""
-    logged = {row[0] for row in stage.database.sql("select doc->>'token_id' from sign_ins")}
+    logged = {row[0] for row in stage.database.sql("select token_id from sign_ins")}
     return [f"a token of {oid} with uti {uti} has no sign-in record" for uti, oid in records.items() if uti not in logged]
 
 

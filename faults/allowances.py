@@ -1,7 +1,7 @@
 """What the design allows each fault to do to each kind of client; as data. Whatever is not here is forbidden.
 
 Two promises hold whatever breaks: nobody hangs, and nobody is told something untrue. So no rule has the results "no answer", "broken" and
-"wrong", but for the one that says how long a resource's own copy of the published keys may be behind.
+"wrong", but for two: packets that vanish on their way to a server that a workload asks itself, and tokens that a tainted key has signed.
 """
 
 from __future__ import annotations
@@ -83,12 +83,14 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     FaultName.DATABASE_KILLED: _NO_DATABASE,
     FaultName.NETWORK_DROPPED: (
         *_rules([Kind.FRESH], Result.RETRY, within=AGENT_BOUND, why="the agent reaches no server; cached tokens are served"),
-        *_rules([Kind.EXCHANGE, Kind.VAULT], Result.TIMEOUT, Result.LOST, within=30.0, why="the workload reaches no server itself"),
+        *_rules([Kind.EXCHANGE, Kind.VAULT], Result.TIMEOUT, Result.LOST, within=SERVER_BOUND, why="the workload reaches no server itself"),
         *_rules([Kind.SDK], Result.RETRY, within=SDK_BOUND, why="as the vault read it does", clients="sdk/secret-client"),
     ),
     FaultName.NETWORK_RESET: (
         *_rules([Kind.FRESH], Result.RETRY, within=AGENT_BOUND, why="the agent reaches no server; cached tokens are served"),
-        *_rules([Kind.EXCHANGE, Kind.VAULT], Result.LOST, within=SERVER_BOUND, why="the workload reaches no server itself"),
+        *_rules(
+            [Kind.EXCHANGE, Kind.VAULT], Result.LOST, Result.TIMEOUT, within=SERVER_BOUND, why="the workload reaches no server itself"
+        ),
         *_rules([Kind.SDK], Result.RETRY, within=SDK_BOUND, why="as the vault read it does", clients="sdk/secret-client"),
     ),
     FaultName.DATABASE_CUT: (

@@ -16,6 +16,8 @@ __all__ = ["CALM", "Judgement", "Rule", "Silence", "Verdict", "Window", "judge"]
 
 CALM = "no fault"
 """The name of all time that belongs to no fault."""
+_JUST_BEFORE = 5.0
+"""Seconds: every client asks more often than that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,8 +193,8 @@ def _verdict(window: Window, found: _Found, successes: Mapping[str, Sequence[Out
 
 
 def _is_back(successes: Sequence[Outcome], window: Window) -> bool:
-    """Whether a client that was there before the fault had a success that began after it was over."""
-    known = any(one.until <= window.start for one in successes)
+    """Whether a client that was there just before the fault had a success that began after it was over."""
+    known = any(window.start - _JUST_BEFORE <= one.until <= window.start for one in successes)
     return not known or any(one.at >= window.end for one in successes)
 
 

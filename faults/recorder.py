@@ -15,7 +15,7 @@ import msgspec
 
 from faults.ledger import Ledger
 from faults.loads.speaking import Said, Told
-from faults.outcomes import Outcome, append_lines
+from faults.outcomes import Outcome, Result, append_lines
 from faults.stage.network import Place
 from faults.stage.programs import Program
 
@@ -78,10 +78,10 @@ class Recorder:
         with self._lock:
             self.outcomes.append(outcome)
 
-    def seen(self, client: str, since: float) -> bool:
-        """Whether a client had a success that began after `since`."""
+    def successful(self, since: float) -> set[str]:
+        """Clients that had a success that began after `since`."""
         with self._lock:
-            return any(one.client == client and one.at >= since and one.result == "ok" for one in reversed(self.outcomes))
+            return {one.client for one in self.outcomes if one.at >= since and one.result is Result.OK}
 
     def stop(self) -> None:
         """End all loads, and write the outcomes down."""

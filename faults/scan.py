@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["PIECE", "Found", "Needles", "files_below", "process_texts"]
+__all__ = ["PIECE", "Found", "Needles", "files_below", "process_texts", "tables_of"]
 
 PIECE: Final = 24
 _WORDS: Final = re.compile(rb"[A-Za-z0-9+/_=.~-]{%d,}" % PIECE)
@@ -52,11 +52,6 @@ class Needles:
                 # The head of a token is the same for many, and is what anybody may know.
                 self._pieces.setdefault(encoded[start : start + PIECE], name)
 
-    def forget(self, text: bytes) -> None:
-        """Leave out what is in `text`, which is public: what all tokens begin with, say."""
-        for start in range(len(text) - PIECE + 1):
-            self._pieces.pop(text[start : start + PIECE], None)
-
     def __len__(self) -> int:
         return len(self._pieces) + len(self._short)
 
@@ -89,6 +84,13 @@ def _unwrapped(content: bytes) -> Iterator[bytes]:
             yield base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_" if b"-" in text or b"_" in text else None)
         except ValueError:
             continue
+
+
+def tables_of(dump: str) -> Iterator[tuple[str, bytes]]:
+    """A database's dump in parts, by the tables that they are about."""
+    for number, part in enumerate(dump.split("\nCOPY ")):
+        name = f"table {part.split()[0]}" if number else "definitions"
+        yield f"the database's dump, {name}", part.encode()
 
 
 def files_below(folder: Path, *, but: Iterable[Path] = ()) -> Iterator[tuple[str, bytes]]:

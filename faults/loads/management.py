@@ -26,7 +26,7 @@ from idplane.bootstrap.operator import OperatorKey
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 
 _EVERY: Final = 0.8
-_PATIENCE: Final = 25.0
+_PATIENCE: Final = 15.0
 _VERSIONS: Final = {"Microsoft.Compute": "2024-11-01", "Microsoft.ManagedIdentity": "2024-11-30", "Microsoft.Authorization": "2022-04-01"}
 _READER: Final = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 _TRY_AGAIN: Final = frozenset({429, 503, 504})

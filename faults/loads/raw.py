@@ -27,6 +27,8 @@ _FRESH_EVERY: Final = 1.5
 _VAULT_EVERY: Final = 0.6
 _EXCHANGE_EVERY: Final = 1.0
 _PATIENCE: Final = 25.0
+_SERVERS_PATIENCE: Final = 12.0
+"""Of those who ask servers: as long as a server tries before it refuses for now, and some more."""
 _VAULT: Final = "https://vault.azure.net"
 
 
@@ -97,7 +99,7 @@ class Vault:
         at = time.monotonic()
         headers = {"Host": self.host, "Authorization": f"Bearer {self.source.last}"}
         try:
-            answer = await self.link.ask("GET", "/secrets/shared?api-version=7.4", headers, patience=_PATIENCE)
+            answer = await self.link.ask("GET", "/secrets/shared?api-version=7.4", headers, patience=_SERVERS_PATIENCE)
         except Unanswered as unanswered:
             self.voice.outcome(self.client, Kind.VAULT, unanswered.result, at, str(unanswered))
             return
@@ -155,7 +157,7 @@ class Exchange:
         }
         headers = {"Host": self.host, "Content-Type": "application/x-www-form-urlencoded"}
         target = f"/{self.variables['AZURE_TENANT_ID']}/oauth2/v2.0/token"
-        answer = await self.link.ask("POST", target, headers, urlencode(form).encode(), patience=_PATIENCE)
+        answer = await self.link.ask("POST", target, headers, urlencode(form).encode(), patience=_SERVERS_PATIENCE)
         return heard(answer, AskedFor(resource=resource, identity=self.identity), time.time(), lambda body: body.get("error"))
 
 

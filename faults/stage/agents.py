@@ -92,6 +92,11 @@ class Host:
         )
 
     @property
+    def dialects(self) -> tuple[str, ...]:
+        """All that are served."""
+        return tuple(PORTS)
+
+    @property
     def private_files(self) -> tuple[Path, ...]:
         """Where keys and secrets have to be."""
         secrets = [self.folder / f"{name}.{kind}" for name in PORTS for kind in ("secret", "env")]

@@ -45,20 +45,21 @@ frontend public
 
 backend servers
     balance roundrobin
-    option tcp-check
+{check}
     default-server check inter 500ms fastinter 250ms fall 2 rise 1 on-marked-down shutdown-sessions
 """
 
 
-def balancer(place: Place, folder: Path, backends: Sequence[Backend], *, logs: Path) -> Program:
+def balancer(place: Place, folder: Path, backends: Sequence[Backend], *, logs: Path, health: bool) -> Program:
     """HAProxy with a configuration for these servers, not yet started."""
     file = folder / "haproxy.cfg"
-    text = _CONFIGURATION.format(address=place.address, port=BALANCED_PORT, stats=folder / "haproxy.sock")
+    check = "    option httpchk GET /readyz" if health else "    option tcp-check"
+    text = _CONFIGURATION.format(address=place.address, port=BALANCED_PORT, stats=folder / "haproxy.sock", check=check)
     file.write_text(text + "".join(map(_line, backends)), encoding="ascii")
     # -W would be a master process with a worker: one process is what is killed and measured here.
     return Program(name="haproxy", place=place, command=["haproxy", "-db", "-f", str(file)], log=logs / "haproxy.log")
 
 
 def _line(backend: Backend) -> str:
-    check = f"addr {backend.address} port {backend.port}"
+    check = f"addr {backend.address} port {backend.health_port}"
     return f"    server {backend.name} {backend.address}:{backend.port} {check}\n"

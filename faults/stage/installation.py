@@ -17,7 +17,7 @@ from faults.stage.database import Database
 from faults.stage.network import Network, Place
 from faults.stage.operator import Operator
 from faults.stage.programs import Program, eventually
-from faults.stage.servers import Server, hosts_lines
+from faults.stage.servers import HAS_HEALTH, Server, hosts_lines
 
 __all__ = ["BALANCER_ADDRESS", "VAULT", "Installation", "names"]
 
@@ -64,7 +64,7 @@ class Installation:
         )
         servers = _started_servers(network, folder, database, logs)
         place = network.place("balancer", int(BALANCER_ADDRESS.rpartition(".")[2]))
-        front = balancer(place, folder, [one.backend for one in servers], logs=logs)
+        front = balancer(place, folder, [one.backend for one in servers], logs=logs, health=HAS_HEALTH)
         front.start()
         eventually("both servers are balanced", lambda: _is_up(folder, servers), seconds=_UP_SECONDS, alive=front)
         operator = Operator.create(servers[0], folder / "operator")
@@ -73,7 +73,7 @@ class Installation:
         _make_vault(operator, value)
         places = [network.place(name, _FIRST_HOST + at, extra=OWN_ADDRESSES, folders=OWN_FOLDERS) for at, name in enumerate(hosts)]
         made = tuple(Host.create(one, folder / one.name, operator=operator, logs=logs) for one in places)
-        with ThreadPoolExecutor(len(made)) as pool:
+        with ThreadPoolExecutor() as pool:
             list(pool.map(Host.start, made))
         for host in made:
             host.trust_own_tokens(operator)

@@ -101,6 +101,25 @@ class Operator:
         kept, until = self._tokens.get((resource, at.name if at else ""), ("", 0.0))
         if time.monotonic() < until:
             return kept
+        status, answer = self._sign_in(resource, at)
+        if status != 200:
+            raise StageError(f"the operator got no token: {status} {answer}")
+        token = str(answer["access_token"])
+        self.told.add(token)
+        self._tokens[resource, at.name if at else ""] = (token, time.monotonic() + _TOKEN_SECONDS)
+        return token
+
+    def sign_in_status(self, at: Server) -> int:
+        """The status with which a server answers a request for a token now; 503 if it does not take connections."""
+        try:
+            status, answer = self._sign_in(MANAGEMENT, at)
+        except OSError:
+            return 503
+        if status == 200:
+            self.told.add(str(answer["access_token"]))
+        return status
+
+    def _sign_in(self, resource: str, at: Server | None) -> tuple[int, Any]:
         endpoint = f"/{self.plane['tenant_id']}/oauth2/v2.0/token"
         form = self.key.token_request(
             client_id=str(self.plane["operator_client_id"]),
@@ -109,14 +128,18 @@ class Operator:
             clock=SystemClock(),
             entropy=SystemEntropy(),
         )
+        self.told.add(form["client_assertion"])
         headers = {"content-type": "application/x-www-form-urlencoded"}
-        status, answer = self.request("POST", endpoint, urlencode(form).encode(), headers=headers, at=at)
-        if status != 200:
-            raise StageError(f"the operator got no token: {status} {answer}")
-        token = str(answer["access_token"])
-        self.told |= {token, form["client_assertion"]}
-        self._tokens[resource, at.name if at else ""] = (token, time.monotonic() + _TOKEN_SECONDS)
-        return token
+        return self.request("POST", endpoint, urlencode(form).encode(), headers=headers, at=at)
+
+    def keys(self, *arguments: str) -> str:
+        """`idplane keys`, as the operator; what it prints. Raises `StageError`."""
+        done = subprocess.run(
+            idplane("keys", *arguments, "--data", str(self.folder)), check=False, capture_output=True, text=True, timeout=60
+        )
+        if done.returncode != 0:
+            raise StageError(f"idplane keys {' '.join(arguments)}: {done.stderr}")
+        return done.stdout
 
     def forget(self) -> None:
         """Sign in anew at the next call."""

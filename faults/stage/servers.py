@@ -15,6 +15,7 @@ from faults.stage.clocks import WallClock
 from faults.stage.database import Database
 from faults.stage.network import Place
 from faults.stage.programs import Program, eventually
+from idplane.bootstrap.server_settings import example
 
 __all__ = ["HEALTH_PORT", "PORT", "PUBLIC_NAME", "Server", "hosts_lines", "idplane"]
 
@@ -22,6 +23,7 @@ PUBLIC_NAME: Final = "id.example.net"
 """What the installation is called, which is the balancer."""
 PORT: Final = 8443
 HEALTH_PORT: Final = 9464
+HAS_HEALTH: Final = "[health]" in example()
 _START_SECONDS: Final = 60.0
 _CUSTODY: Final = "custody.key"
 
@@ -42,6 +44,7 @@ statement_seconds = 5.0
 [custody]
 file = "{custody}"
 
+{health_section}
 [replica]
 staleness_seconds = 3.0
 notice_seconds = 2.0
@@ -83,7 +86,8 @@ class Server:
             shutil.copy(custody, folder / _CUSTODY)
         own = json.dumps([f"{one}:{PORT}" for one in names])
         values = {"address": place.address, "port": PORT, "health": HEALTH_PORT, "url": database.url, "names": own}
-        text = _SETTINGS.format(public=PUBLIC_NAME, custody=_CUSTODY, **values)
+        section = f'[health]\nlisten = "{place.address}:{HEALTH_PORT}"\n' if HAS_HEALTH else ""
+        text = _SETTINGS.format(public=PUBLIC_NAME, custody=_CUSTODY, health_section=section, **values)
         (folder / "server.toml").write_text(text, encoding="ascii")
         clock = WallClock(file=folder / "clock")
         command = idplane("server", "--config", str(folder / "server.toml"))
@@ -93,7 +97,7 @@ class Server:
     @property
     def backend(self) -> Backend:
         """As the balancer sees it."""
-        return Backend(name=self.name, address=self.place.address, port=PORT, health_port=HEALTH_PORT)
+        return Backend(name=self.name, address=self.place.address, port=PORT, health_port=HEALTH_PORT if HAS_HEALTH else PORT)
 
     @property
     def custody(self) -> Path:

@@ -37,6 +37,7 @@ from idplane.ports.collections import (
     RESOURCES,
     SUBSCRIPTIONS,
 )
+from idplane.ports.issuers import IssuerDocuments
 from idplane.ports.store import ABSENT, Batch, Order, Put, Store
 from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
 from idplane.web.origins import Origins
@@ -250,13 +251,15 @@ def challenge_of(answer: Answer, csr: bytes) -> Challenge:
 
 @asynccontextmanager
 async def join_world(
-    *, replicas: int = 1, profile: Profile = UNHURRIED, store: Store | None = None
+    *, replicas: int = 1, profile: Profile = UNHURRIED, store: Store | None = None, documents: IssuerDocuments | None = None
 ) -> AsyncIterator[JoinWorld]:
     clock, entropy = FakeClock(), SeededEntropy()
     shared_store = store or await memory_store(clock)
     custody = MemoryCustody()
     servers = [
-        await Server.open(World(clock=clock, entropy=entropy, store=shared_store, custody=custody, profile=profile))
+        await Server.open(
+            World(clock=clock, entropy=entropy, store=shared_store, custody=custody, profile=profile), documents=documents
+        )
         for _ in range(replicas)
     ]
     tenant = servers[0].installation.tenant.id

@@ -13,7 +13,7 @@ import pytest
 
 from idplane.model.failure import Failure, FailureKind
 from idplane.ports.collections import ACTIVITY, SETTINGS, SIGN_INS
-from idplane.ports.store import Append, Batch, Change, Order
+from idplane.ports.store import ABSENT, ANY, Append, Batch, Change, CommitRefused, Expect, Order, RefusedBecause, Require
 from idplane.store.opening import open_store
 from idplane.store.postgres import PostgresStore
 from idplane.store.sqlite import SqliteStore
@@ -139,6 +139,26 @@ class TestReplicas:
         assert not waiting.done()
         await connection.execute("rollback")
         assert await waiting == 1
+        await connection.close()
+
+    @pytest.mark.parametrize("expect", [2, 0, ABSENT], ids=str)
+    async def test_an_event_with_checks_takes_no_turn_and_is_refused_for_its_checks(
+        self, replicas: tuple[PostgresStore, PostgresStore, FakeClock], url: str, expect: int | Expect
+    ) -> None:
+        one, _, _ = replicas
+        await _put(one, "a")
+        connection = await asyncpg.connect(url)
+        await connection.execute("begin; update feed_end set position = position")
+        event = Append(log=SIGN_INS, event=sample.sign_in("1"))
+        for right in (1, ANY):
+            await one.commit(Batch.of(Require(collection=SETTINGS, key="a", expect=right), event))
+        await one.commit(Batch.of(event, Require(collection=SETTINGS, key="b", expect=ABSENT)))
+        with pytest.raises(CommitRefused) as caught:
+            await one.commit(Batch.of(Require(collection=SETTINGS, key="a", expect=expect), event))
+        assert (caught.value.because, caught.value.key) == (RefusedBecause.VERSION, "a")
+        with pytest.raises(CommitRefused):
+            await one.commit(Batch.of(Require(collection=SETTINGS, key="b", expect=ANY), event))
+        assert len(await one.read_log(SIGN_INS)) == 3
         await connection.close()
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -26,7 +27,7 @@ from idplane.agent.listening import ServedSocket, host_names
 from idplane.agent.machinelearning import MachineLearningEndpoint
 from idplane.agent.peers import Process
 from idplane.agent.places import Places
-from idplane.agent.plane import News, Plane, RenewedCertificate, UpstreamToken
+from idplane.agent.plane import IssuedCertificate, News, Plane, RenewedCertificate, UpstreamToken
 from idplane.agent.rates import Gates
 from idplane.agent.refusals import Refusals, is_reported, refusal_of
 from idplane.agent.servicefabric import ServiceFabricEndpoint
@@ -74,10 +75,13 @@ _POLL_SECONDS = 20
 _PROOFS_EACH, _PROOFS = 512, 4096
 """Waiting proofs of one user, and of all: as many as there are connections. Before it is proved, a process that is quiet looks like a
 noisy one of the same user, and must not be refused in its place."""
+_SOON_SECONDS = 0.25
+"""A server that has no news and does not wait for any is not asked more often than this."""
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.5, 10.0
 _BARRED_SECONDS = 60.0
 """How often, at most, an agent that the server refuses asks whether that is still so."""
-_BARRING = frozenset({FailureKind.AGENT_UNKNOWN})
+_ENDED = frozenset({FailureKind.AGENT_BANNED, FailureKind.AGENT_LOCKED})
+_BARRING = _ENDED | {FailureKind.AGENT_UNKNOWN}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,9 +121,9 @@ class HostAgent:
         self._callers = Callers(clock=clock, share=FairShare(waiting_each=_PROOFS_EACH, waiting=_PROOFS))
         self._refusals = Refusals(tell=self._plane.report, clock=clock)
         self._source = TokenSource(
-            describe=self._plane.describe,
+            describe=self._describe,
             exchange=self._exchange,
-            credentials=Credentials(certify=self._plane.certify, clock=clock, entropy=entropy),
+            credentials=Credentials(certify=self._certify, clock=clock, entropy=entropy),
             share=share,
             clock=clock,
         )
@@ -218,6 +222,7 @@ class HostAgent:
         backoff = Backoff(entropy=self._entropy, first=_FIRST_RETRY_SECONDS, most=_LONGEST_RETRY_SECONDS)
         slowly = Backoff(entropy=self._entropy, first=_BARRED_SECONDS, most=_BARRED_SECONDS)
         while True:
+            asked = self._clock.monotonic()
             try:
                 news = await self._heard()
             except Failure as failure:
@@ -230,6 +235,8 @@ class HostAgent:
                 backoff.reset()
                 self._admit(news)
                 self._source.apply(news.changes)
+                if not news.changes and self._clock.monotonic() - asked < _SOON_SECONDS:
+                    await self._clock.sleep(_SOON_SECONDS)
 
     async def renew(self, csr: bytes) -> RenewedCertificate:
         """A successor of the agent's own certificate; raises as `Plane.renew` does."""
@@ -317,6 +324,25 @@ class HostAgent:
             source=self._source, callers=self._callers, refusals=self._refusals, clock=self._clock, entropy=self._entropy
         )
         return _ENDPOINTS[dialect](listener, world)
+
+    async def _describe(self, host: ResourceId) -> HostDescription:
+        with self._heeding():
+            return await self._plane.describe(host)
+
+    async def _certify(self, host: ResourceId, principal_id: str, csr: bytes) -> IssuedCertificate:
+        with self._heeding():
+            return await self._plane.certify(host, principal_id, csr)
+
+    @contextmanager
+    def _heeding(self) -> Iterator[None]:
+        """Whoever asks first may be told first that the agent is refused; it counts at once."""
+        try:
+            yield
+        except Failure as failure:
+            if failure.kind not in _ENDED:
+                raise
+            self._bar(failure)
+            raise Failure(FailureKind.AGENT_UNKNOWN, failure.detail) from failure
 
     async def _exchange(self, host: HostDescription, identity: HostedIdentity, ask: TokenAsk, assertion: str) -> UpstreamToken:
         return await self._plane.token(

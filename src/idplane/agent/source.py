@@ -122,7 +122,7 @@ class TokenSource:
         """What the server says of a host; raises RESOURCE_NOT_FOUND, HOST_NOT_BOUND, AGENT_UNKNOWN, UNAVAILABLE."""
         for _ in range(_ATTEMPTS):
             if self._barred is not None:
-                raise Failure(self._barred.kind, self._barred.detail)
+                raise Failure(FailureKind.AGENT_UNKNOWN, self._barred.detail)
             known = self._hosts.get(host.key)
             if known is not None:
                 return known
@@ -154,7 +154,7 @@ class TokenSource:
         self._host_flights.supersede(lambda _: True)
 
     def bar(self, failure: Failure) -> None:
-        """Evict everything, keys included, and let nobody in: everything raises `failure` from here on."""
+        """Evict everything, keys included, and let nobody in: everything raises AGENT_UNKNOWN from here on."""
         self._barred = failure
         self.forget()
         self._credentials.drop(frozenset())

@@ -59,12 +59,16 @@ async def check_log(
     keys: Iterable[NoteKey],
     kept: Sequence[Checkpoint] = (),
     sealed: Callable[[str, bytes, str], bool] | None = None,
+    tainted: Iterable[NoteKey] = (),
 ) -> LogReport:
-    """Verify everything in a database, which may be in use meanwhile. `sealed` checks seals of what is not in the tree yet."""
-    keys, before = tuple(keys), await tree.trims()
-    report = await _check(tree, keys, kept, sealed)
+    """Verify everything in a database, which may be in use meanwhile.
+
+    `sealed` checks seals of what is not in the tree yet. What only a `tainted` key signed is passed over: it proves nothing.
+    """
+    keys, tainted, before = tuple(keys), tuple(tainted), await tree.trims()
+    report = await _check(tree, keys, kept, sealed, tainted)
     if report.findings and before != await tree.trims():
-        return await _check(tree, keys, kept, sealed)  # a trim came in between
+        return await _check(tree, keys, kept, sealed, tainted)  # a trim came in between
     return report
 
 
@@ -73,8 +77,10 @@ async def _check(
     keys: Iterable[NoteKey],
     kept: Sequence[Checkpoint],
     sealed: Callable[[str, bytes, str], bool] | None,
+    tainted: Iterable[NoteKey],
 ) -> LogReport:
-    stored = [one async for one in _stored(tree)]
+    lost = KnownKeys(tainted)
+    stored = [one async for one in _stored(tree) if not _passed_over(one.note, lost)]
     report, expected = _signed([one.note for one in stored], [one.size for one in stored], keys, kept)
     verifier = Verifier(expected=expected, allowed=_allowed(expected), trims=await tree.trims())
     if report.newest is not None:
@@ -152,6 +158,13 @@ async def _stored(tree: LogTree) -> AsyncIterator[StoredCheckpoint]:
         for one in found:
             yield one
         after = found[-1].number
+
+
+def _passed_over(note: str, tainted: KnownKeys) -> bool:
+    try:
+        return tainted.trusted(read_checkpoint(note)) is not None
+    except NoteProblem:
+        return False
 
 
 class _Rows:

@@ -266,7 +266,7 @@ def _described(log: str, row: LogRow) -> str:
 
 
 def _replaced(entry: Entry, row: LogRow) -> Finding:
-    stands = entry_for(entry.log, row.position, row.doc, Seal.MISSING)
+    stands = entry_for(entry.log, entry.position, row.doc, Seal.MISSING)
     if stands.id == entry.id:
         return Finding(Kind.ALTERED, f"{entry} is not what was recorded", stands.digest, (entry.log, entry.position))
     text = f"{entry} was replaced: id {uuid.UUID(bytes=stands.id)} stands in its place"

@@ -17,6 +17,7 @@ from idplane.audit.entries import ENTRY_BYTES, Entry, Seal, entry_for, unpacked
 from idplane.audit.stored_tree import TreeDamaged, frontier_at, leaves_of, root_at
 from idplane.audit.tree import Frontier
 from idplane.jose.notes import NoteKey, NoteProblem
+from idplane.ports.collections import LOGS
 from idplane.ports.store import StoredCheckpoint
 from idplane.ports.tree import LogTree
 
@@ -42,6 +43,11 @@ class LogSigner(Protocol):
         """Every key that may have signed."""
         ...
 
+    @property
+    def tainted(self) -> tuple[NoteKey, ...]:
+        """Those that others may have, too."""
+        ...
+
     async def turn(self) -> None:
         """Follow what other replicas did to the keys."""
         ...
@@ -64,8 +70,10 @@ class LogWatch:
         self._signer = signer
         self._kept = kept
         self._frontier = Frontier()
-        self._own: dict[str, dict[int, str]] = {}
+        self._own: dict[str, dict[int, str]] = {log.name: {} for log in LOGS}
         self._recent: tuple[Mapping[tuple[str, int], bytes], ...] = ({}, {})
+        self._begun = False
+        """Whether there is something to hold the database to: a checkpoint that was seen, or that there was none."""
         self._inconsistent: str | None = None
         self._lost: str | None = None
         self.stored: StoredCheckpoint | None = None
@@ -88,24 +96,29 @@ class LogWatch:
 
     def appended(self, rows: Sequence[tuple[str, int, str]]) -> None:
         """Remember what this process wrote: log, position, document."""
+        reached = self.newest.positions if self.newest else {}
         for log, position, doc in rows:
-            own = self._own.setdefault(log, {})
-            if position > self._reached(log):
-                if own.get(position, doc) != doc:
-                    # A position is given again only when its record is gone.
-                    self.alarm([entry_for(log, position, own[position].encode(), Seal.HOLDS)])
-                own[position] = doc
-                if len(own) > _MOST_REMEMBERED:
-                    own.pop(next(iter(own)))
+            if position <= reached.get(log, 0):
+                self._late(log, position, doc)
                 continue
-            # It was in the tree before it was known to be durable.
-            told = next((one[log, position] for one in self._recent if (log, position) in one), None)
-            if told is not None and told != hashlib.sha256(doc.encode()).digest():
-                self.alarm([entry_for(log, position, doc.encode(), Seal.HOLDS)])
+            own = self._own[log]
+            before = own.setdefault(position, doc)
+            if before is not doc:
+                # A position is given again only when its record is gone.
+                self.alarm([entry_for(log, position, before.encode(), Seal.HOLDS)])
+                own[position] = doc
+            if len(own) > _MOST_REMEMBERED:
+                own.pop(next(iter(own)))
+
+    def _late(self, log: str, position: int, doc: str) -> None:
+        """A record that was in the tree before it was known to be durable."""
+        told = next((one[log, position] for one in self._recent if (log, position) in one), None)
+        if told is not None and told != hashlib.sha256(doc.encode()).digest():
+            self.alarm([entry_for(log, position, doc.encode(), Seal.HOLDS)])
 
     def own(self, log: str) -> dict[int, str]:
         """The records of this process that are not in the tree yet, by position."""
-        return dict(self._own.get(log, {}))
+        return dict(self._own[log])
 
     def alarm(self, lost: Iterable[Entry]) -> None:
         """Tell of records of this process that were changed or removed before they were in the tree."""
@@ -140,23 +153,28 @@ class LogWatch:
         if stored is None:
             for seen in (*self._kept, *([self.newest] if self.newest else [])):
                 raise LogInconsistent(_rolled_back(seen, 0))
+            self._begun = True
             return None
         if self.stored is not None and stored.note == self.stored.note:
             return self.newest
         checkpoint = await self._believed(stored)
-        if self.newest is None:
-            await self._begin(checkpoint)
+        if self._begun:
+            await self._grow(checkpoint)
         else:
-            await self._grow(checkpoint, self.newest)
-        self.stored, self.newest = stored, checkpoint
+            await self._begin(checkpoint)
+        self.stored, self.newest, self._begun = stored, checkpoint, True
         return checkpoint
 
     async def _believed(self, stored: StoredCheckpoint) -> Checkpoint:
         checkpoint = read_checkpoint(stored.note)
         if KnownKeys(self._signer.notes).trusted(checkpoint) is None:
             await self._signer.turn()
-            if KnownKeys(self._signer.notes).trusted(checkpoint) is None:
+        if KnownKeys(self._signer.notes).trusted(checkpoint) is None:
+            if KnownKeys(self._signer.tainted).trusted(checkpoint) is None:
                 raise LogInconsistent("the newest checkpoint in the database is not signed by the log's key")
+            _log.warning(
+                "the newest checkpoint is signed by a tainted key: only what was kept elsewhere vouches for the log before it"
+            )
         if (checkpoint.origin, checkpoint.size) != (self._signer.origin, stored.size):
             raise LogInconsistent(
                 "the newest checkpoint in the database is of another log, or of another size than its row says"
@@ -173,10 +191,13 @@ class LogWatch:
             if await root_at(self._tree, kept.size) != kept.root:
                 raise LogInconsistent(_rewritten(kept))
         self._frontier = frontier
+        for log, own in self._own.items():  # what was sequenced before there was anything to compare with
+            for position in [one for one in own if one <= checkpoint.positions.get(log, 0)]:
+                del own[position]
 
-    async def _grow(self, checkpoint: Checkpoint, seen: Checkpoint) -> None:
-        if checkpoint.size < seen.size:
-            raise LogInconsistent(_rolled_back(seen, checkpoint.size))
+    async def _grow(self, checkpoint: Checkpoint) -> None:
+        if self.newest is not None and checkpoint.size < self.newest.size:
+            raise LogInconsistent(_rolled_back(self.newest, checkpoint.size))
         frontier, digests, lost = self.frontier, {}, []
         while frontier.size < checkpoint.size:
             stretch = await self._tree.entries(frontier.size, min(frontier.size + _AT_ONCE, checkpoint.size), ENTRY_BYTES)
@@ -186,19 +207,16 @@ class LogWatch:
                 frontier.append(leaf)
                 digests[entry.log, entry.position] = entry.digest
         if frontier.root() != checkpoint.root:
-            raise LogInconsistent(_rewritten(seen))
+            raise LogInconsistent(_rewritten(self.newest or checkpoint))
         for log, own in self._own.items():
             for position in [one for one in own if one <= checkpoint.positions.get(log, 0)]:
-                written = entry_for(log, position, own.pop(position).encode(), Seal.HOLDS)
-                if digests.get((log, position)) != written.digest:
-                    lost.append(written)
+                doc = own.pop(position).encode()
+                if digests.get((log, position)) != hashlib.sha256(doc).digest():
+                    lost.append(entry_for(log, position, doc, Seal.HOLDS))
         self.alarm(lost)
         self._frontier = frontier
         if digests:
             self._recent = (digests, self._recent[0])
-
-    def _reached(self, log: str) -> int:
-        return self.newest.positions.get(log, 0) if self.newest else 0
 
 
 def _rolled_back(seen: Checkpoint, size: int) -> str:

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives import hashes
 
 from idplane.agent.opening import ServerCertificate
 from idplane.agent.runs import choose_host
-from idplane.bootstrap.server import Server, context_for
+from idplane.bootstrap.certificates import context_for
+from idplane.bootstrap.server import Server
 from idplane.keys import RunAuthority
 from idplane.model.azure import ISSUER_DOMAINS, PUBLIC_HOSTS, VAULT_DOMAIN
 from idplane.model.failure import Failure, FailureKind
@@ -58,8 +59,8 @@ class PlanePublicNames:
         authority = RunAuthority.create(self._server.world.clock, self._server.world.entropy)
         names = [host for hosts in PUBLIC_HOSTS.values() for host in hosts]
         listener = Listener(self._server.app(Origins.azure(self._port)))
-        identity = authority.issue([*names, *(f"*.{domain}" for domain in (VAULT_DOMAIN, *ISSUER_DOMAINS))])
-        await listener.listen(https, context_for(identity, client_authority=self._server.credentials.certificate_pem))
+        names += [f"*.{domain}" for domain in (VAULT_DOMAIN, *ISSUER_DOMAINS)]
+        await self._server.certificates.listen(listener, https, identity=lambda: authority.issue(names))
         listeners = [listener]
         if plane is not None:
             listeners.append(await self._server.listen(plane))

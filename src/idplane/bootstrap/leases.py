@@ -21,7 +21,7 @@ from idplane.model.failure import Failure
 from idplane.model.leases import Lease
 from idplane.ports.collections import LEASES
 from idplane.ports.store import ABSENT, Batch, CommitRefused, Put, Store, Versioned
-from idplane.ports.telemetry import DUTY, DUTY_FAILURES, NO_TELEMETRY, Telemetry
+from idplane.ports.telemetry import DUTY, DUTY_FAILURES, LEASES_HELD, NO_TELEMETRY, Telemetry
 from idplane.ports.world import Clock
 
 __all__ = ["LEASE_SECONDS", "Duties", "Duty", "Leases"]
@@ -160,6 +160,7 @@ class Duties:
                 with suppress(Failure):  # what is held runs out by itself
                     await leases.beat(one.name for one in duties)
                 for duty in duties:
+                    self._telemetry.gauge(LEASES_HELD, float(leases.holds(duty.name)), duty=duty.name)
                     self._follow(duty, group, held=leases.holds(duty.name))
                 await self._clock.sleep(leases.beat_seconds)
         finally:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from idplane.audit.checkpoints import Checkpoint, notes_in, read_checkpoint
-from idplane.audit.sequencer import Sequencer
+from idplane.audit.checkpoints import Checkpoint, checkpoint_text, notes_in, read_checkpoint
+from idplane.audit.sequencer import BEAT, Sequencer
 from idplane.audit.stored_tree import TreeDamaged, consistency_proof
 from idplane.audit.trims import trim_event
-from idplane.audit.watch import LogWatch
+from idplane.audit.watch import LogInconsistent, LogWatch
 from idplane.bootstrap.health import Unready
 from idplane.bootstrap.world import World
 from idplane.jose.notes import NoteProblem
 from idplane.keys.log_keys import LogKeys
 from idplane.model.events import ActivityEvent
 from idplane.model.failure import Failure, FailureKind
+from idplane.ports.collections import microseconds
+from idplane.ports.store import Batch, Extend, StoredCheckpoint
 
 __all__ = ["CHECKPOINT_FILE", "LogKeeping", "log_origin"]
 
@@ -45,6 +49,9 @@ class LogKeeping:
     watch: LogWatch
     sequencer: Sequencer
     file: Path | None = None
+    _busy: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    _written: list[str] = field(default_factory=list, repr=False)
+    """What the file holds."""
 
     @classmethod
     async def open(cls, world: World, *, tenant_id: str, file: Path | None = None) -> LogKeeping:
@@ -59,6 +66,8 @@ class LogKeeping:
         watch = LogWatch(tree=store.tree, signer=keys, kept=_kept(file))
         sequencer = Sequencer(store=store, signer=keys, watch=watch, clock=clock)
         keeping = cls(world=world, tenant_id=tenant_id, keys=keys, watch=watch, sequencer=sequencer, file=file)
+        with suppress(LogInconsistent):  # told by the watch, and tried again at every turn
+            await watch.follow()
         store.seal_logs(keeping)
         return keeping
 
@@ -71,13 +80,44 @@ class LogKeeping:
         self.watch.appended(rows)
 
     async def turn(self) -> datetime:
-        """Sequence, sign, and write the checkpoint where operators find it; when to come again."""
-        before = self.watch.newest
-        due = await self.sequencer.turn()
-        newest = self.watch.newest
-        if self.file is not None and newest is not None and newest is not before and self.watch.problem is None:
-            _write(self.file, newest.note)
+        """For whoever has the lease: sequence, sign, and write the checkpoint where operators find it; when to come again."""
+        async with self._busy:
+            due = await self.sequencer.turn()
+            self._publish()
         return due
+
+    async def follow(self) -> datetime:
+        """For every process: hold the database to what was seen before; when to come again."""
+        async with self._busy:
+            with suppress(LogInconsistent):  # told by the watch
+                await self.watch.follow()
+            self._publish()
+        return self.world.clock.now() + BEAT
+
+    def _publish(self) -> None:
+        newest = self.watch.newest
+        if self.file is not None and newest is not None and self.watch.problem is None and self._written != [newest.note]:
+            _write(self.file, newest.note)
+            self._written[:] = [newest.note]
+
+    async def rotate(self) -> None:
+        """Sign with a new key from now on, which the present one introduces in a checkpoint that both sign.
+
+        Raises `CommitRefused` when another process was first, `Failure(UNAVAILABLE)` while the log cannot be trusted.
+        """
+        await self.turn()
+        newest, stored = self.watch.newest, self.watch.stored
+        if newest is None or stored is None or self.watch.problem is not None:
+            raise Failure(FailureKind.UNAVAILABLE, "a log that cannot be trusted is not signed")
+        successor, change = await self.keys.successor()
+        now = self.world.clock.now()
+        head = (newest.origin, newest.size, newest.root)
+        text = checkpoint_text(head, now, positions=newest.positions, trimmed=newest.trimmed, introduces=successor.note)
+        note = self.keys.sign_introduction(text, successor)
+        point = StoredCheckpoint(stored.number + 1, newest.size, microseconds(now), note)
+        await self.world.store.commit(change + Batch.of(Extend(start=newest.size, entries=b"", nodes=(), checkpoint=point)))
+        await self.keys.turn()
+        await self.turn()
 
     async def check(self) -> None:
         """For readiness: raises `Unready` while the log in the database is not the one that was seen before."""

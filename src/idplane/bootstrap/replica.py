@@ -12,10 +12,15 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
+
 from idplane import __version__
 from idplane.audit.retention import keep_log
+from idplane.bootstrap.health import Health
 from idplane.bootstrap.leases import Leases
 from idplane.bootstrap.log_keeping import CHECKPOINT_FILE
+from idplane.bootstrap.logs import configure_logs
+from idplane.bootstrap.observed import listen_privately
 from idplane.bootstrap.operator import write_public_file
 from idplane.bootstrap.process import (
     CA_FILE,
@@ -28,6 +33,7 @@ from idplane.bootstrap.process import (
 )
 from idplane.bootstrap.seed import allow_private_issuers
 from idplane.bootstrap.server import ReplicaLimits, Server
+from idplane.bootstrap.server_health import server_health
 from idplane.bootstrap.server_settings import ServerSettings
 from idplane.bootstrap.server_world import open_world, operable
 from idplane.bootstrap.settings_file import SettingsProblem
@@ -47,6 +53,7 @@ async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], N
     stop = stop_signal()
     async with AsyncExitStack() as stack:
         with operable(settings):
+            _log_as_set(settings)
             make_folder(settings.data, mode=0o755)
             identity = _own_identity(settings)
             sock = stack.enter_context(_bind(*settings.listen))
@@ -64,12 +71,39 @@ async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], N
             await _settle(settings, server)
             listener = await server.listen(sock, origins=origins, identity=identity)
             stack.push_async_callback(listener.close)
+            health = await _shown(settings, server, listener, stack)
             info = describe(settings, server, settings.data, port=port)
             publish(settings, server, info)
             stack.callback(_withdraw, settings.data)
         ready(info)
         await until_told_to_stop(_duties(settings, server), stop)
+        health.drain()
         await _drain(settings, server, listener)
+
+
+def _log_as_set(settings: ServerSettings) -> None:
+    table = settings.tables.log
+    file = None if table.file is None else str(settings.path(table.file))
+    configure_logs(msgspec.structs.replace(table, file=file))
+
+
+async def _shown(settings: ServerSettings, server: Server, listener: Listener, stack: AsyncExitStack) -> Health:
+    """What probes ask, on the private listener if there is one."""
+    freshness, telemetry = server.world.store.freshness, server.world.telemetry
+    health = server_health(server, freshness=freshness, bound=settings.tables.replica.staleness_seconds)
+    listen = settings.tables.health.listen
+    if listen is None:
+        return health
+    from idplane.bootstrap.survey import Survey  # noqa: PLC0415 - needs the extra that metrics need
+    from idplane.bootstrap.telemetry import ProcessTelemetry  # noqa: PLC0415 - as above
+
+    assert isinstance(telemetry, ProcessTelemetry)
+    survey = Survey(server, telemetry, freshness=freshness, connections=lambda: {"public": listener.connections})
+    try:
+        await listen_privately(listen, health, survey.metrics, stack)
+    except ValueError as problem:
+        raise SettingsProblem(f"{settings.file}: {problem}") from problem
+    return health
 
 
 def make_folder(path: Path, *, mode: int) -> None:
@@ -152,12 +186,12 @@ def describe(settings: ServerSettings, server: Server, folder: Path, *, port: in
 
 
 def publish(settings: ServerSettings, server: Server, info: PlaneInfo) -> None:
-    """Write `ca.pem` and `plane.json` beside each other. Raises `OSError`."""
+    """Write `ca.pem` and `plane.json` beside each other, which names the former relative to itself. Raises `OSError`."""
     authority = settings.tables.tls.authority
     pem = server.tls.ca_pem if authority is None else settings.path(authority).read_bytes()
     folder = Path(info.ca_file).parent
     write_public_file(folder / CA_FILE, pem)
-    write_public_file(folder / DESCRIPTION_FILE, json.dumps(asdict(info), indent=2).encode())
+    write_public_file(folder / DESCRIPTION_FILE, json.dumps({**asdict(info), "ca_file": CA_FILE}, indent=2).encode())
 
 
 def _withdraw(folder: Path) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import socket
-import ssl
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +14,8 @@ from idplane.arm.registry import Registry
 from idplane.arm.requests import Kernel
 from idplane.audit.activity import activity_event
 from idplane.audit.retention import LogRetention
+from idplane.bootstrap.attesting import attestation
+from idplane.bootstrap.certificates import ListenerCertificates, context_for
 from idplane.bootstrap.event_push import HttpEventReceivers
 from idplane.bootstrap.feed_upkeep import FEED_ROWS, FeedUpkeep
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
@@ -24,8 +25,7 @@ from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
 from idplane.directory.agents import AgentDirectory
-from idplane.directory.attestation import Attestation
-from idplane.directory.audiences import Audiences
+from idplane.directory.audiences import Audiences, hosts_of
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
 from idplane.directory.sightings import Sightings
@@ -33,6 +33,8 @@ from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
 from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
 from idplane.model.azure import PUBLIC_HOSTS
+from idplane.model.failure import Failure
+from idplane.ports.issuers import IssuerDocuments
 from idplane.providers import PROVIDERS
 from idplane.providers.administrators import keep_administrators
 from idplane.providers.token_revocation import INTROSPECT, STREAMS
@@ -54,7 +56,7 @@ from idplane.web.log import LogSurface
 from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
 from idplane.web.security_events import SecurityEventSurface
-from idplane.web.serving import Listener, tls_context
+from idplane.web.serving import Listener
 from idplane.web.vault import VaultSurface
 
 __all__ = ["ReplicaLimits", "Server", "context_for"]
@@ -90,6 +92,7 @@ class Server:
     sign_ins: SignInUpkeep
     retention: LogRetention
     credentials: CredentialAuthority
+    certificates: ListenerCertificates
     sightings: Sightings
     events: SecurityEvents
     log: LogKeeping
@@ -110,11 +113,13 @@ class Server:
         names: Sequence[str] = (),
         limits: ReplicaLimits | None = None,
         checkpoint_file: Path | None = None,
+        documents: IssuerDocuments | None = None,
     ) -> Server:
         """Compose a server over a store that may be empty or hold an installation.
 
         `names` are hosts and addresses beyond the machine's own that its certificates are to be for. `checkpoint_file` is where the log's
-        newest checkpoint is written, and held against the database at the next start.
+        newest checkpoint is written, and held against the database at the next start. `documents` is the door to outside issuers, if it
+        shall be another one than the network's.
         """
         limits = limits or ReplicaLimits()
         installation = await ensure_installation(world)
@@ -126,17 +131,19 @@ class Server:
             store=store, custody=custody, clock=clock, entropy=entropy, profile=world.profile
         )
         tls = await TlsAuthority.open(store=store, custody=custody, clock=clock, entropy=entropy, hosts=names)
+        documents = documents or HttpIssuerDocuments()
         access = AccessControl(store=store, clock=world.clock, telemetry=world.telemetry)
         authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
         tokens = TokenService(
             store=store,
             ring=ring,
-            audiences=Audiences(store=store),
+            audiences=Audiences(store=store, own_hosts=hosts_of(names)),
             clock=clock,
             entropy=entropy,
             profile=world.profile,
             authenticator=authenticator,
-            documents=HttpIssuerDocuments(),
+            documents=documents,
+            vouched=authority.vouched,
             telemetry=world.telemetry,
         )
         devices = DeviceCodes(store=store, clock=clock, entropy=entropy)
@@ -210,19 +217,10 @@ class Server:
         agents = AgentDirectory(
             store=store, authority=authority, sightings=sightings, clock=clock, entropy=entropy, profile=world.profile
         )
-        attestation = Attestation(
-            store=store,
-            authority=authority,
-            custody=custody,
-            clock=clock,
-            entropy=entropy,
-            profile=world.profile,
-            home_tenant=installation.tenant.id,
-            readers={},
-        )
+        joining = attestation(world, authority, installation.tenant.id, documents)
         surface = AgentSurface(
             agents=agents,
-            enrollments=EnrollmentApi(attestation=attestation, agents=agents, chain=authority, clock=clock),
+            enrollments=EnrollmentApi(attestation=joining, agents=agents, chain=authority, clock=clock),
             hosts=HostDirectory(store=store, authority=authority),
             projected=tokens.projected,
             refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
@@ -249,6 +247,7 @@ class Server:
             sign_ins=SignInUpkeep(store=store),
             retention=LogRetention(store=store, profile=world.profile, record=log.trimmed),
             credentials=authority,
+            certificates=ListenerCertificates(tls=tls, credentials=authority, clock=clock),
             sightings=sightings,
             events=shared,
             log=log,
@@ -282,9 +281,9 @@ class Server:
         TLS is with `identity`, or else with a certificate from the installation's CA.
         """
         origins = origins or Origins.local(sock.getsockname()[1])
-        shown = identity or self.tls.issue(origins.tls_names)
         listener = Listener(self.app(origins))
-        await listener.listen(sock, context_for(shown, client_authority=self.credentials.certificate_pem))
+        own = (lambda: identity) if identity else None
+        await self.certificates.listen(listener, sock, identity=own, names=origins.tls_names)
         return listener
 
     async def duties(self, leases: Leases | None = None) -> None:
@@ -295,17 +294,23 @@ class Server:
         """Keys rotate; deleted secrets, ended sign-ins, old log events and old changes go in time."""
         now = self.world.clock.now
         return (
+            Duty(name="sequencing of the logs", turn=self.log.turn),
+            Duty(name="following of the logs", turn=self.log.follow, every_replica=True),
             # Each server reads the keys in its turn, so that even one that heard of nothing signs with the right one.
             Duty(name="key rotation", turn=self.ring.turn, every_replica=True),
+            Duty(name="succession of authorities", turn=self._turn_authorities, every_replica=True),
+            Duty(name="renewal of listeners' certificates", turn=self.certificates.turn, every_replica=True),
             Duty(name="purge of deleted secrets", turn=lambda: self.vault.purge_due(now())),
             Duty(name="purge of ended sign-ins", turn=lambda: self.sign_ins.purge_due(now())),
             Duty(name="removal of old log events", turn=self._trim_logs),
             Duty(name="trimming of the feed", turn=self.feed.turn),
             Duty(name="notes of when agents were seen", turn=self.sightings.turn, every_replica=True),
-            Duty(name="sequencing of the logs", turn=self.log.turn, every_replica=True),
             Duty(name="security events", turn=self.events.run),
             *self.extra_duties,
         )
+
+    async def _turn_authorities(self) -> datetime:
+        return min(await self.credentials.turn(), await self.tls.turn())
 
     async def _trim_logs(self) -> None:
         await self.retention.turn(self.world.clock.now())
@@ -317,22 +322,19 @@ class Server:
         await self.log.turn()
         dues = (
             await self.ring.turn(),
+            await self._turn_authorities(),
+            await self.certificates.turn(),
             await self.vault.purge_due(self.world.clock.now()),
             await self.sign_ins.purge_due(self.world.clock.now()),
         )
         return min(due for due in dues if due is not None)
 
     async def close(self) -> None:
-        """End deployments that still run."""
+        """End deployments that still run, and sign what was recorded last."""
         await self.manager.close()
+        with suppress(Failure):  # a store that is away: whoever comes next signs
+            await self.log.turn()
         for stop in self.stop_listening:
             stop()
-
-
-def context_for(identity: TlsIdentity, *, client_authority: bytes | None = None) -> ssl.SSLContext:
-    """A server context with this certificate, for `web.serving.tls_context`. The key passes through a private file that exists for a moment: `ssl` reads only files."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "listener.pem"
-        path.touch(mode=0o600)
-        path.write_bytes(identity.key_pem + identity.certificate_chain_pem)
-        return tls_context(str(path), client_authority=client_authority)
+        self.credentials.close()
+        self.tls.close()

@@ -20,6 +20,7 @@ from idplane.bootstrap.settings_file import (
     public_file,
     read_tables,
 )
+from idplane.bootstrap.telemetry_settings import HealthSection, LogSection, TracingSection
 from idplane.model.profile import PROFILES, Profile
 
 __all__ = [
@@ -104,6 +105,9 @@ class ServerTables(Table, frozen=True, kw_only=True):
     custody: CustodySection = CustodySection()
     tls: TlsSection = TlsSection()
     replica: ReplicaSection = ReplicaSection()
+    health: HealthSection = HealthSection()
+    log: LogSection = LogSection()
+    tracing: TracingSection = TracingSection()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

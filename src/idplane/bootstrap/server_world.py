@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 
+from idplane.bootstrap.observed import observed, telemetry_of
 from idplane.bootstrap.server_settings import ServerSettings
 from idplane.bootstrap.settings_file import SettingsProblem
 from idplane.bootstrap.world import SystemClock, SystemEntropy, World
@@ -36,7 +37,11 @@ async def open_world(settings: ServerSettings, stack: AsyncExitStack) -> World:
     )
     stack.push_async_callback(store.close)
     custody = await _open_custody(settings, store, entropy)
-    return World(clock=clock, entropy=entropy, store=store, custody=custody, profile=settings.profile)
+    tables = settings.tables
+    telemetry = telemetry_of(tables.health, tables.tracing, clock=clock, entropy=entropy, stack=stack)
+    store.observe(telemetry)
+    world = World(clock=clock, entropy=entropy, store=store, custody=custody, profile=settings.profile)
+    return observed(world, telemetry)
 
 
 @contextmanager

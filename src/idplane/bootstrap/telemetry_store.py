@@ -9,6 +9,7 @@ from idplane.model.directory import CredentialKind
 from idplane.ports.collections import AGENTS, CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, ROLE_ASSIGNMENTS
 from idplane.ports.store import ABSENT, Batch, Change, CommitRefused, Delete, Listener, Operation, Put, Store
 from idplane.ports.telemetry import CERTIFICATES_ISSUED, REVOCATIONS, STORE_COMMIT, STORE_COMMITS, Telemetry
+from idplane.ports.tree import LogSealer, LogTree
 from idplane.ports.world import Clock
 
 __all__ = ["ObservedStore"]
@@ -35,8 +36,15 @@ class ObservedStore:
         self.count = inner.count
         self.read_log = inner.read_log
         self.freshness = inner.freshness
-        self.tree = inner.tree
-        self.seal_logs = inner.seal_logs
+
+    def seal_logs(self, sealer: LogSealer, /) -> None:
+        """As the port."""
+        self._inner.seal_logs(sealer)
+
+    @property
+    def tree(self) -> LogTree:
+        """The tree over the logs."""
+        return self._inner.tree
 
     async def commit(self, batch: Batch, /) -> int:
         """As the port; what was applied is counted after it is durable."""

@@ -15,6 +15,9 @@ __all__ = ["SUBCOMMANDS", "command"]
 SUBCOMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "operator": "Make a folder with which commands act as the installation's operator.",
+        "backup": "Write everything that the database holds to one file.",
+        "restore": "Put a backup into an empty database, of either kind.",
+        "check": "Tell whether what the database holds agrees with itself.",
     }
 )
 """Name → what `idplane admin --help` says; the module `idplane.cli.admin_{name}` has the command as `command`."""

@@ -47,6 +47,8 @@ def read_document(folder: Path) -> JsonObject:
         raise CommandError(f"{folder / _FILE} can't be read; is this an idplane data folder?") from error
     if not isinstance(document, dict):
         raise CommandError(f"{folder / _FILE} is not what a plane writes")
+    if isinstance(authority := document.get("ca_file"), str):
+        document["ca_file"] = str(folder / authority)  # an operator's folder can be carried elsewhere
     return document
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from idplane.bootstrap.world import SystemClock
-from idplane.cli import log_export
+from idplane.cli import log_export, log_tree
 from idplane.cli.log_reading import (
     ACTIVITY,
     SIGN_INS,
@@ -103,7 +103,10 @@ Examples:
 @data_option
 @click.pass_context
 def command(context: click.Context, *, data: Path) -> None:
-    """Read what was done (activity) or which tokens were issued and refused (signins), or hand either on (export)."""
+    """Read what was done (activity) or which tokens were issued and refused (signins), or hand either on (export).
+
+    Nobody can rewrite either unnoticed: `verify` tells, best with a checkpoint that was kept elsewhere (`checkpoint --save`).
+    """
     context.obj = data
 
 
@@ -155,4 +158,5 @@ def _clock_time(value: object) -> str:
     return str(value)[:19].replace("T", " ")
 
 
-command.add_command(log_export.command)
+for _one in (log_export.command, *log_tree.COMMANDS):
+    command.add_command(_one)

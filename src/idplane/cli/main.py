@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "az": "Run the Azure CLI against this plane, signed in as the operator.",
         "token": "Get a token, as the operator or as a resource.",
         "approve": "Let a program that showed a code sign in as a user.",
+        "keys": "List, rotate, taint and revoke the keys that sign tokens and certificates.",
         "binding": "Say which processes of a resource may use its identities.",
         "revoke": "Make tokens that were issued worth nothing, at once.",
         "enroll": "Say which machines become hosts of a resource.",

@@ -66,6 +66,10 @@ class AgentCertifier(Protocol):
         """A certificate, in DER; raises `Failure(CSR_INVALID)`."""
         ...
 
+    async def vouched(self, certificate_der: bytes, /) -> bool:
+        """Whether an authority that counts has issued this certificate."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shown:
@@ -121,6 +125,11 @@ class AgentDirectory:
             if failure.kind in (FailureKind.TOKEN_INVALID, FailureKind.INVALID_PARAMETER):
                 raise _unknown("the agent's token is malformed") from failure
             raise
+        if call.client_certificate is None or not await self._authority.vouched(call.client_certificate):
+            # Whatever the handshake said: it may be older than the authority's end.
+            raise _unknown(
+                "the authority that issued the agent's certificate counts for nothing any more: enroll the agent again"
+            )
         agent = await self._admitted(agent_id, shown, call)
         self._check_first_use(agent_id, proof.claims.get("jti"))
         self._sightings.note(agent_id, call)

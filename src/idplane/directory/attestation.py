@@ -190,10 +190,10 @@ class Attestation:
         for one in spent:
             if await self._store.get(SPENT_PROOFS, one.key) is not None:
                 raise _spent()
-        enrollment = await self._matching(wanted, presented)
+        enrollment, facts = await self._matching(wanted, presented)
         return _Chosen(
             enrollment=enrollment,
-            facts=presented.facts,
+            facts=facts,
             spent=Batch.of(*(Put(collection=SPENT_PROOFS, value=one, expect=ABSENT) for one in spent)),
         )
 
@@ -212,8 +212,8 @@ class Attestation:
     def _evidence(self, wanted: Wanted) -> Evidence:
         return Evidence(members=wanted.evidence, csr=wanted.csr, audience=wanted.audience, now=self._clock.now())
 
-    async def _matching(self, wanted: Wanted, presented: Presented) -> Versioned[Enrollment]:
-        """The one enrollment that asks for what is proved; raises `Failure(ENROLLMENT_REFUSED)` for none and for several."""
+    async def _matching(self, wanted: Wanted, presented: Presented) -> tuple[Versioned[Enrollment], Facts]:
+        """The one enrollment that asks for what is proved, and that; raises `Failure(ENROLLMENT_REFUSED)` for none and for several."""
         if len(presented.facts) > _MOST_FACTS:
             raise refused(f"the evidence tells more than {_MOST_FACTS} facts")
         admitting = [one for one in await self._candidates(wanted, presented.facts) if one.value.admits(presented.facts)]
@@ -222,20 +222,21 @@ class Attestation:
             by_trust.setdefault(one.value.trust, []).append(one)
         if len(by_trust) > _MOST_TRUSTS:
             raise refused(_NO_MATCH, reason=f"it would have to be checked against more than {_MOST_TRUSTS} authorities")
-        proved, reasons = [], []
+        proved: list[tuple[Versioned[Enrollment], Facts]] = []
+        reasons: list[str] = []
         for trust, those in by_trust.items():
             try:
-                await presented.check(trust)
+                facts = await presented.check(trust)
             except Failure as failure:
                 if failure.kind is not FailureKind.ENROLLMENT_REFUSED:
                     raise
                 reasons.append(failure.data.get("reason") or failure.detail)
             else:
-                proved += those
+                proved += [(one, facts) for one in those if one.value.admits(facts)]
         if len(proved) == 1:
             return proved[0]
         if proved:
-            several = ", ".join(sorted(one.value.key for one in proved))
+            several = ", ".join(sorted(one.value.key for one, _ in proved))
             raise refused(_NO_MATCH, reason=f"several enrollments ask for it: {several}")
         raise refused(_NO_MATCH, reason="; ".join(reasons) or "no enrollment asks for such facts")
 

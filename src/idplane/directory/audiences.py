@@ -7,7 +7,7 @@ Strings are compared without case and without one final slash; the token keeps t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -28,6 +28,7 @@ __all__ = [
     "Audiences",
     "WellKnown",
     "audience_key",
+    "hosts_of",
 ]
 
 _MAX_LENGTH = 1024
@@ -158,6 +159,12 @@ LOCAL_HOSTS: Final[Mapping[str, ResourceApplication]] = {
 """The plane's own names on one machine. Resource Manager and Graph share an address, which means the first, with the caller's
 Graph roles in the token.
 """
+
+
+def hosts_of(names: Iterable[str]) -> Mapping[str, ResourceApplication]:
+    """The plane's own names where it has further ones (host names and addresses without ports): each of them, and its vaults' domain."""
+    lower = [f"[{name}]" if ":" in name else name.lower() for name in names]
+    return {**dict.fromkeys(lower, _PLANE), **{f"vault.{name}": KEY_VAULT for name in lower}, **LOCAL_HOSTS}
 
 
 class Audiences:

@@ -43,8 +43,8 @@ class Presented:
     """
 
     facts: Facts
-    check: Callable[[Trust], Awaitable[None]]
-    """Raises `Failure(ENROLLMENT_REFUSED)` unless the facts are proved under this trust."""
+    check: Callable[[Trust], Awaitable[Facts]]
+    """The facts that are proved under a trust, which may be fewer; raises `Failure(ENROLLMENT_REFUSED)` when none is."""
     spent: tuple[SpentProof, ...] = ()
     """What can be used once, and is by this."""
 

@@ -96,6 +96,11 @@ class InstallationAuthority:
                 self._vouched.popitem(last=False)
         return known in self._line.reading.material
 
+    async def vouched(self, certificate_der: bytes) -> bool:
+        """`vouches_for`, by what the feed has told until now."""
+        await self.refresh()
+        return self.vouches_for(certificate_der)
+
     def is_current(self, certificate_der: bytes) -> bool:
         """Whether the authority that signs now has issued this certificate: if not, it is time for a new one."""
         return (
@@ -134,6 +139,8 @@ class InstallationAuthority:
 
 
 def _issued(issuer: Issuer, certificate: x509.Certificate) -> bool:
+    if certificate == issuer.certificate:
+        return False  # an authority is nobody's client, not even its own
     try:
         certificate.verify_directly_issued_by(issuer.certificate)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):

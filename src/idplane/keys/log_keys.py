@@ -7,9 +7,10 @@ for its own.
 
 from __future__ import annotations
 
-import base64
+import binascii
+import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -32,11 +33,11 @@ from idplane.keys.certificates import Validity, key_id, name_of, new_serial
 from idplane.keys.sealing import check_mark, marked, private_context
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
-from idplane.ports.collections import SIGNING_KEYS
+from idplane.ports.collections import LOGS, SIGNING_KEYS
 from idplane.ports.store import ABSENT, Batch, CommitRefused, Put, Store, Versioned
 from idplane.ports.world import Clock, Entropy, KeyCustody
 
-__all__ = ["LogKey", "LogKeys"]
+__all__ = ["LogKey", "LogKeys", "log_keys_of", "tainted_keys_of"]
 
 _ALGORITHM: Final = "EdDSA"
 _LIFETIME: Final = timedelta(days=50 * 365)
@@ -50,19 +51,22 @@ class LogKey:
 
     note: NoteKey
     private: Ed25519PrivateKey = field(repr=False)
-    _secret: bytes = field(repr=False)
+    _seals: Mapping[str, hashlib.blake2b] = field(repr=False)
+    """By log: a keyed BLAKE2b (RFC 7693) that waits for a document. A third of what HMAC costs for each token."""
 
     @classmethod
     def of(cls, origin: str, private: Ed25519PrivateKey) -> LogKey:
         """The key as the log of this name uses it."""
         raw = private.private_bytes_raw()
         secret = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"idplane log seal 1").derive(raw)
-        return cls(note=NoteKey.of(origin, private.public_key()), private=private, _secret=secret)
+        seals = {log.name: hashlib.blake2b(f"{log.name}\n".encode(), key=secret, digest_size=_SEAL_BYTES) for log in LOGS}
+        return cls(note=NoteKey.of(origin, private.public_key()), private=private, _seals=seals)
 
     def seal(self, log: str, doc: bytes) -> str:
         """The proof that a record was appended by a process that has the key."""
-        made = hmac.digest(self._secret, log.encode() + b"\n" + doc, "sha256")[:_SEAL_BYTES]
-        return base64.b64encode(made).decode("ascii")
+        made = self._seals[log].copy()
+        made.update(doc)
+        return binascii.b2a_base64(made.digest(), newline=False).decode("ascii")
 
 
 class LogKeys:
@@ -75,6 +79,7 @@ class LogKeys:
         self._clock = clock
         self._entropy = entropy
         self._keys: tuple[LogKey, ...] = ()
+        self._tainted: tuple[NoteKey, ...] = ()
         self._read: tuple[tuple[str, int], ...] = ()
 
     @classmethod
@@ -84,13 +89,8 @@ class LogKeys:
         Raises `Failure(INTERNAL)` if a stored key cannot be unsealed.
         """
         keys = cls(origin=origin, store=store, custody=custody, clock=clock, entropy=entropy)
-        for _ in range(_ATTEMPTS):
-            await keys.turn()
-            if keys._keys:
-                return keys
-            with suppress(CommitRefused):  # another replica was first: take what it made
-                await store.commit(keys._creation(None))
-        raise Failure(FailureKind.UNAVAILABLE, "the log's key keeps changing")
+        await keys.turn()
+        return keys
 
     @property
     def active(self) -> LogKey:
@@ -118,13 +118,30 @@ class LogKeys:
         """Whether a record's seal is of one of the keys."""
         return any(hmac.compare_digest(one.seal(log, doc), seal) for one in self._keys)
 
+    @property
+    def tainted(self) -> tuple[NoteKey, ...]:
+        """Keys that others may have: what they signed is no proof of anything."""
+        return self._tainted
+
     async def turn(self) -> None:
-        """Follow what the store has."""
-        found = await self._stored()
+        """Follow what the store has, and make a key when there is none to sign with; raises as `open` does."""
+        for _ in range(_ATTEMPTS):
+            found = await self._stored()
+            self._follow(found)
+            active = next((one for one in found if one.value.state is KeyState.ACTIVE), None)
+            if active is not None and not active.value.tainted:
+                return
+            with suppress(CommitRefused):  # another replica was first: take what it made
+                await self._store.commit(self._creation(active, Ed25519PrivateKey.generate()))
+        raise Failure(FailureKind.UNAVAILABLE, "the log's key keeps changing")
+
+    def _follow(self, found: Sequence[Versioned[SigningKey]]) -> None:
         read = tuple((one.value.id, one.version) for one in found)
         if read != self._read:
-            good = [one.value for one in found if not one.value.tainted]
-            self._keys = tuple(LogKey.of(self.origin, _private(one, self._custody)) for one in good)
+            records = [one.value for one in found]
+            # Processes seal with the key that they know until they have heard of another.
+            self._keys = log_keys_of(records, origin=self.origin, custody=self._custody) or self._keys
+            self._tainted = tainted_keys_of(records, origin=self.origin)
             self._read = read
 
     async def successor(self) -> tuple[LogKey, Batch]:
@@ -135,14 +152,10 @@ class LogKeys:
         return LogKey.of(self.origin, private), self._creation(current, private)
 
     async def _stored(self) -> Sequence[Versioned[SigningKey]]:
-        """The active key first, then from the newest to the oldest."""
-        found = await self._store.all(SIGNING_KEYS, where={"purpose": KeyPurpose.LOG.value})
-        newest_first = sorted(found, key=lambda one: one.value.created_at, reverse=True)
-        return sorted(newest_first, key=lambda one: one.value.state is not KeyState.ACTIVE)
+        return await self._store.all(SIGNING_KEYS, where={"purpose": KeyPurpose.LOG.value})
 
-    def _creation(self, current: Versioned[SigningKey] | None, private: Ed25519PrivateKey | None = None) -> Batch:
+    def _creation(self, current: Versioned[SigningKey] | None, private: Ed25519PrivateKey) -> Batch:
         now = self._clock.now()
-        private = private or Ed25519PrivateKey.generate()
         certificate = _certificate(private, now, self._entropy)
         kid = key_id(certificate)
         der = private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
@@ -163,6 +176,18 @@ class LogKeys:
         return retired + Batch.of(Put(collection=SIGNING_KEYS, value=marked(made, self._custody), expect=ABSENT))
 
 
+def log_keys_of(records: Iterable[SigningKey], *, origin: str, custody: KeyCustody) -> tuple[LogKey, ...]:
+    """The keys of a log that are not tainted: the active one first, then from the newest to the oldest. Raises `Failure(INTERNAL)`."""
+    newest_first = sorted((one for one in records if not one.tainted), key=lambda one: one.created_at, reverse=True)
+    ordered = sorted(newest_first, key=lambda one: one.state is not KeyState.ACTIVE)
+    return tuple(LogKey.of(origin, _private(one, custody)) for one in ordered)
+
+
+def tainted_keys_of(records: Iterable[SigningKey], *, origin: str) -> tuple[NoteKey, ...]:
+    """The keys of a log that others may have, too."""
+    return tuple(NoteKey.of(origin, _public(one)) for one in records if one.tainted)
+
+
 def _certificate(private: Ed25519PrivateKey, now: datetime, entropy: Entropy) -> bytes:
     """Nobody checks it: keys of every purpose are kept with one, and named by it."""
     validity = Validity.starting(now, _LIFETIME, backdate=timedelta(days=1))
@@ -177,11 +202,20 @@ def _private(key: SigningKey, custody: KeyCustody) -> Ed25519PrivateKey:
     check_mark(key, custody)
     try:
         private = load_der_private_key(custody.unseal(key.sealed, context=private_context(key.id)), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise Failure(FailureKind.INTERNAL, "a stored key of the log cannot be read") from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise Failure(FailureKind.INTERNAL, "a stored key of the log is of another kind")
+    if key_id(key.certificate) != key.id or private.public_key() != _public(key):
+        raise Failure(FailureKind.INTERNAL, "a stored key of the log does not belong to its certificate")
+    return private
+
+
+def _public(key: SigningKey) -> Ed25519PublicKey:
+    try:
         public = x509.load_der_x509_certificate(key.certificate).public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise Failure(FailureKind.INTERNAL, "a stored key of the log cannot be read") from error
-    if not isinstance(private, Ed25519PrivateKey) or not isinstance(public, Ed25519PublicKey):
+    if not isinstance(public, Ed25519PublicKey):
         raise Failure(FailureKind.INTERNAL, "a stored key of the log is of another kind")
-    if key_id(key.certificate) != key.id or private.public_key() != public:
-        raise Failure(FailureKind.INTERNAL, "a stored key of the log does not belong to its certificate")
-    return private
+    return public

@@ -157,8 +157,15 @@ class KeyRing:
         await self._line.refresh()
 
     async def read(self) -> None:
-        """Read the keys again whatever the feed said, for what is published: a key that signs anywhere is in every key set."""
-        await self._line.read()
+        """Read the keys again whatever the feed said, for what is published: a key that signs anywhere is in every key set.
+
+        While the store is away nobody signs with a new key, so that what is known is published on.
+        """
+        try:
+            await self._line.read()
+        except Failure as failure:
+            if failure.kind is not FailureKind.UNAVAILABLE:
+                raise
 
     async def run(self) -> None:
         """Turn whenever a step is due or the feed tells of a change, until cancelled. A store that fails is tried again."""

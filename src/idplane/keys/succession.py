@@ -46,6 +46,11 @@ class Reading(Generic[M]):
         """Every key, oldest first, tainted ones included."""
         return tuple(record.value for record in self.records.values())
 
+    @property
+    def trusted(self) -> Records:
+        """Without what was changed behind our back: what moves are planned by, lest one of them makes such a change good."""
+        return {kid: one for kid, one in self.records.items() if kid in self.material or one.value.tainted}
+
 
 class Succession(Generic[M]):
     """Follows one line. `prepare` unseals a key; it is called once for each, and raises `Failure(INTERNAL)` for one that is not intact."""
@@ -95,11 +100,13 @@ class Succession(Generic[M]):
                 return
             self._begun += 1
             mine = self._begun
+            told = self.stale.is_set()
             self.stale.clear()
             try:
                 self._adopt(await read_line(self._store, self._moves.line.purpose))
             except BaseException:
-                self.stale.set()
+                if told:
+                    self.stale.set()
                 raise
             self._opened, self._done = True, mine
 
@@ -108,11 +115,11 @@ class Succession(Generic[M]):
         async with self._turning:
             await self.read()
             now = self._clock.now()
-            for step in self._moves.plan(self.reading.keys, now).steps:
+            for step in self._plan(now).steps:
                 with suppress(CommitRefused):  # another replica took it; the reading below shows what it did
-                    await self._store.commit(await self._moves.step(step, self.reading.records, now))
+                    await self._store.commit(await self._moves.step(step, self.reading.trusted, now))
             await self.read()
-            return self._moves.plan(self.reading.keys, self._clock.now()).due
+            return self._plan(self._clock.now()).due
 
     async def rotate(self) -> str:
         """Replace the active key at once; the id of the key that is active from now on."""
@@ -136,10 +143,15 @@ class Succession(Generic[M]):
         return active.id if active and active.id in self.reading.material else None
 
     async def _rotation(self) -> Batch:
-        return await self._moves.rotate(self.reading.records, self._clock.now())
+        return await self._moves.rotate(self.reading.trusted, self._clock.now())
+
+    def _plan(self, now: datetime) -> rotation.Plan:
+        return self._moves.plan([one.value for one in self.reading.trusted.values()], now)
 
     async def _tainting(self, kid: str) -> Batch:
-        return await self._moves.taint(self.reading.records, kid, self._clock.now())
+        # Also one that was changed behind our back: that is how somebody who knows of it puts an end to it.
+        records = {**self.reading.trusted, kid: self.reading.records[kid]}
+        return await self._moves.taint(records, kid, self._clock.now())
 
     def _is_tainted(self, kid: str) -> bool:
         record = self.reading.records.get(kid)

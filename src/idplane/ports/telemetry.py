@@ -32,7 +32,6 @@ __all__ = [
     "EVENTS_PUSHED",
     "FEED_AGE",
     "FEED_CATCH_UP",
-    "FEED_LAG",
     "FETCH",
     "KEYS",
     "KEY_SECONDS_LEFT",
@@ -212,6 +211,7 @@ _DUTIES = _either(
     "removal of old log events",
     "trimming of the feed",
     "sequencing of the logs",
+    "following of the logs",
     "delivery of security events",
     "purge of enrollments",
     "log export",
@@ -256,11 +256,6 @@ FEED_AGE = Metric(
     name="feed_age_seconds",
     kind=MetricKind.GAUGE,
     help="How long ago this process last knew the end of the change feed.",
-)
-FEED_LAG = Metric(
-    name="feed_lag_changes",
-    kind=MetricKind.GAUGE,
-    help="Committed changes that this process had not heard of when it last looked.",
 )
 CERTIFICATES_ISSUED = Metric(
     name="certificates_issued_total",
@@ -322,7 +317,7 @@ EVENTS_PUSHED = Metric(
 LOG_EXPORT_BACKLOG = Metric(
     name="log_export_backlog",
     kind=MetricKind.GAUGE,
-    help="Log events that the collector has not taken yet, counted no further than 10000.",
+    help="Positions of the log that its collector has not taken yet: events, and gaps between them.",
     labels={"log": _LOGS},
 )
 SPANS_DROPPED = Metric(
@@ -362,7 +357,6 @@ METRICS: Final = (
     TOKENS_REFUSED,
     STORE_COMMITS,
     FEED_AGE,
-    FEED_LAG,
     CERTIFICATES_ISSUED,
     KEYS,
     KEY_SECONDS_LEFT,

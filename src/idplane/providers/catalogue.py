@@ -20,6 +20,7 @@ from idplane.providers.metadata import ProviderCatalogue
 from idplane.providers.provider_operations import provider_operations
 from idplane.providers.registration import registration
 from idplane.providers.resources import RESOURCES_VERSIONS, resources_provider
+from idplane.providers.security_keys import SECURITY
 from idplane.providers.storage import STORAGE
 from idplane.providers.subscriptions import SUBSCRIPTION
 from idplane.providers.surroundings import SURROUNDINGS, joined
@@ -58,4 +59,6 @@ _AZURE = (
     *FURTHER_HOSTS,
     *SURROUNDINGS,
 )
-PROVIDERS = composed(*_AZURE, workload_bindings(_AZURE), workload_enrollments(_AZURE), AGENTS_PROVIDER, DIRECTORY, AUTHORITY)
+PROVIDERS = composed(
+    *_AZURE, workload_bindings(_AZURE), workload_enrollments(_AZURE), AGENTS_PROVIDER, DIRECTORY, AUTHORITY, SECURITY
+)

@@ -73,11 +73,22 @@ def enrollment_rule(body: JsonObject) -> EnrollmentRule:
     expression = properties.text("expression", limit=600)
     if expression is not None:
         _check_expression(method, expression, properties)
+    _check_vouched(method, trust, facts, expression, properties)
     if method is not JoinMethod.TOKEN and not facts and expression is None:
         raise properties.refuse(
             "facts", "must name at least one fact that tells this machine from others, unless 'expression' is given"
         )
     return EnrollmentRule(method=method, trust=trust, facts=facts, expression=expression, carries=_carries(properties))
+
+
+def _check_vouched(method: JoinMethod, trust: Trust, facts: Facts, expression: str | None, properties: Fields) -> None:
+    """A key by itself proves nothing but that it is that key: what else evidence tells needs somebody who vouches for it."""
+    alone = {JoinMethod.SSH: {"fingerprint", "keyType"}, JoinMethod.TPM: {"endorsementKey"}}.get(method)
+    if alone is None or trust.authorities or trust.ssh_authority:
+        return
+    if expression is not None or not {name for name, _ in facts} <= alone:
+        name = "certificateAuthority" if method is JoinMethod.SSH else "certificateAuthorities"
+        raise properties.refuse(name, f"is needed for any fact but {' and '.join(sorted(alone))}, and for an expression")
 
 
 def _method(properties: Fields) -> JoinMethod:

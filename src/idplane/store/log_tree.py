@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from idplane.model.keys import SigningKey
 from idplane.ports.store import Extend, Log, StoredCheckpoint
 from idplane.ports.tree import LogRow
+from idplane.store.codec import decoder
 from idplane.store.sqlite_connection import open_reader, read_failures
 from idplane.store.tables import Dialect
 
@@ -21,6 +23,7 @@ Horizon: TypeAlias = Callable[[str, str], Awaitable[Sequence[Any]]]
 """Rows of a text that is asked while nobody is between taking a position in the log and committing it."""
 
 _CHECKPOINT: Final = "number, size, at, note"
+_KEYS: Final = decoder(SigningKey)
 
 
 def extension_queries(extension: Extend, dialect: Dialect) -> tuple[TreeQuery, ...]:
@@ -112,6 +115,11 @@ class SqlLogTree:
     async def trims(self) -> Mapping[str, int]:
         """How far the logs have been trimmed, as the table says."""
         return {str(log): int(until) for log, until in await self._fetch("select log, until from log_trims", ())}
+
+    async def keys(self) -> tuple[SigningKey, ...]:
+        """The keys of the log, sealed as they are stored."""
+        found = await self._fetch("select doc from signing_keys where purpose = 'log'", ())
+        return tuple(_KEYS(one[0]) for one in found)
 
     async def _rows(self, log: Log[object], where: str, parameters: tuple[object, ...]) -> tuple[LogRow, ...]:
         text = f"select position, doc, seal, {', '.join(log.columns)} from {log.name} where {where}"  # noqa: S608 - declared names

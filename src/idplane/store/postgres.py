@@ -29,6 +29,7 @@ from idplane.ports.store import (
     RefusedBecause,
     Versioned,
 )
+from idplane.ports.telemetry import Telemetry
 from idplane.ports.tree import LogSealer
 from idplane.ports.world import Clock
 from idplane.store.listeners import Listeners
@@ -49,9 +50,10 @@ from idplane.store.plan import (
 )
 from idplane.store.postgres_connections import ERRORS, LOST, Address, Connections, failure_of
 from idplane.store.postgres_feed import CHANNEL, FEED_END, PostgresFeed, read_changes
+from idplane.store.postgres_quiet import quiet_statement
 from idplane.store.postgres_schema import migrate
 from idplane.store.schema import Migration, migrations
-from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters
+from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters, Query
 
 __all__ = ["PostgresStore"]
 
@@ -115,6 +117,10 @@ class PostgresStore:
         feed = PostgresFeed(address, pool, listeners, clock=clock, heard=end)
         await feed.listen()
         return cls(pool, feed, listeners, beat=beat_seconds)
+
+    def observe(self, telemetry: Telemetry, /) -> None:
+        """Tell of the feed from now on."""
+        self._feed.telemetry = telemetry
 
     @property
     def heard_at(self) -> float:
@@ -280,6 +286,9 @@ class PostgresStore:
                     appended = await _append(connection, appends)  # one statement is a transaction of its own
                 self._tell_appended(appended)
                 return self._feed.heard
+            if (quiet := quiet_statement(plan)) is not None:
+                self._tell_appended([await self._record(*quiet, plan)])
+                return self._feed.heard
             async with self._begun(plan) as connection:
                 changes, appended = await _transact(connection, plan)
         except ERRORS as error:
@@ -289,6 +298,16 @@ class PostgresStore:
             await self._feed.hear_own(changes)
             return changes[-1].position
         return self._feed.heard
+
+    async def _record(self, query: Query, row: AppendRow, plan: Plan) -> tuple[str, int, str]:
+        """Where an event was appended. Raises `CommitRefused`: which record it was is not known, and nobody asks."""
+        text, parameters = query
+        async with self._connections.held() as connection:
+            positions = await connection.fetch(text, *parameters)
+        if not positions:
+            first = plan.requirements[0]
+            raise CommitRefused(RefusedBecause.VERSION, first.table.name, first.key)
+        return row.table.name, positions[0][0], row.doc
 
     def _tell_appended(self, rows: Sequence[tuple[str, int, str]]) -> None:
         if rows and self._tables.sealer is not None:

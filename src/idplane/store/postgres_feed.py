@@ -13,6 +13,7 @@ from typing import Any
 
 from idplane.model.failure import Failure
 from idplane.ports.store import Change
+from idplane.ports.telemetry import FEED_CATCH_UP, NO_TELEMETRY, Telemetry
 from idplane.ports.world import Clock
 from idplane.store.listeners import Listeners
 from idplane.store.postgres_connections import ERRORS, Address, Connections, connect, hang_up
@@ -46,6 +47,7 @@ class PostgresFeed:
         """When that was last known to be the end, on the clock's monotonic scale: its age bounds how stale this replica is."""
         self.broken = False
         """Whether changes were missed for good: nothing short of a new start can tell what else is no longer so."""
+        self.telemetry: Telemetry = NO_TELEMETRY
         self._address = address
         self._connections = connections
         self._listeners = listeners
@@ -99,22 +101,31 @@ class PostgresFeed:
     async def catch_up(self, to: int | None = None) -> None:
         """Tell everything that is in the feed, or at least everything up to `to`."""
         async with self._reading:
-            while to is None or self.heard < to:
-                asked_at = self._clock.monotonic()
-                rows = await read_changes(self._connections, self.heard, _PAGE)
-                if await self._is_elsewhere(rows):
-                    self.broken = True
-                self._tell(rows)
-                if len(rows) < _PAGE:
-                    self.heard_at = asked_at
-                    return
+            with self.telemetry.span(FEED_CATCH_UP) as span:
+                before = self.heard
+                await self._read_on(to)
+                span.set(changes=self.heard - before)
+
+    async def _read_on(self, to: int | None) -> None:
+        while to is None or self.heard < to:
+            asked_at = self._clock.monotonic()
+            rows = await read_changes(self._connections, self.heard, _PAGE)
+            if await self._is_elsewhere(rows):
+                self.broken = True
+            self._tell(rows)
+            if len(rows) < _PAGE:
+                self.heard_at = asked_at
+                return
 
     async def _is_elsewhere(self, rows: Sequence[Change]) -> bool:
         """Whether the feed does not go on from what was heard: trimmed beyond it, or one of another life of the database."""
         if rows:
             return rows[0].position != self.heard + 1
         ((end,),) = await self._connections.fetch(FEED_END)
-        return int(end) < self.heard
+        if int(end) <= self.heard:
+            return int(end) < self.heard
+        # There is more than what was read: committed since, or left out where a restored database begins its feed (`restore`).
+        return not await read_changes(self._connections, self.heard, 1)
 
     async def hear_own(self, changes: Sequence[Change]) -> None:
         """Tell a commit of this process, after whatever other replicas committed before it."""

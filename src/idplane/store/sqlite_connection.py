@@ -15,7 +15,17 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.ports.store import RefusedBecause
 from idplane.store.schema import SCHEMA_VERSION_TABLE, Migration, applied_rows, migrations, outstanding, record_of
 
-__all__ = ["FEED_END", "empty_database", "failure_of", "migrate", "open_reader", "open_writer", "read_failures", "refusal_of"]
+__all__ = [
+    "FEED_END",
+    "apply_migration",
+    "empty_database",
+    "failure_of",
+    "migrate",
+    "open_reader",
+    "open_writer",
+    "read_failures",
+    "refusal_of",
+]
 
 FEED_END = "select coalesce((select seq from sqlite_sequence where name = 'changes'), 0)"
 """The position of the last change, even if older ones have been removed."""
@@ -97,17 +107,22 @@ def migrate(connection: sqlite3.Connection, now: datetime, known: Sequence[Migra
         connection.execute(SCHEMA_VERSION_TABLE)
         applied = applied_rows(connection.execute("select * from schema_version").fetchall())
         for one in outstanding(migrations("sqlite") if known is None else known, applied):
-            for statement in _statements(one.sql):
-                connection.execute(statement)
-            record = record_of(one, now.isoformat())
-            marks = ", ".join("?" for _ in record)
-            connection.execute(f"insert into schema_version ({', '.join(record)}) values ({marks})", tuple(record.values()))  # noqa: S608 - fixed names
+            apply_migration(connection, one, now)
         connection.execute("commit")
     except sqlite3.Error as error:
         raise failure_of(error) from error
     finally:
         if connection.in_transaction:
             connection.execute("rollback")
+
+
+def apply_migration(connection: sqlite3.Connection, one: Migration, now: datetime) -> None:
+    """One step, in the transaction that is going on."""
+    for statement in _statements(one.sql):
+        connection.execute(statement)
+    record = record_of(one, now.isoformat())
+    marks = ", ".join("?" for _ in record)
+    connection.execute(f"insert into schema_version ({', '.join(record)}) values ({marks})", tuple(record.values()))  # noqa: S608 - fixed names
 
 
 @cache

@@ -162,6 +162,8 @@ class LogTable(Generic[T]):
         self.columns = tuple(log.columns.items())
         self._dialect = dialect
         self._names = tuple(log.columns)
+        self.names = ("doc", "seal", *self._names)
+        """The columns of an event, in the order of its parameters."""
         self._inserts: dict[int, str] = {}
         one, two = dialect.mark(1), dialect.mark(2)
         self.mark = (
@@ -185,7 +187,7 @@ class LogTable(Generic[T]):
         return text
 
     def _build_insert(self, rows: int) -> str:
-        names = ("doc", "seal", *self._names)
+        names = self.names
         numbers = iter(range(1, rows * len(names) + 1))
         values = (f"({', '.join(self._dialect.mark(next(numbers)) for _ in names)})" for _ in range(rows))
         # SQLite's one writer knows which positions its rows get: those up to the last one's.

@@ -47,6 +47,10 @@ class PublishedKeys(Protocol):
         """The key of that id while tokens that it signed may live."""
         ...
 
+    async def find(self, kid: str, /) -> PublicKeyInfo | None:
+        """`public_key`, after another look at the store for a key that nobody here has heard of yet."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Verified:
@@ -90,7 +94,7 @@ class TokenAuthenticator:
         if not token:
             raise Failure(FailureKind.TOKEN_MISSING, "there is no access token")
         await self._ring.refresh()
-        claims = self._verified(token).claims
+        claims = (await self._verified(token)).claims
         _check_lifetime(claims, self._clock.now())
         return claims, await self._check_issuer(claims)
 
@@ -110,19 +114,19 @@ class TokenAuthenticator:
             raise
         return _caller(claims, principal, host, await self._groups.of(principal.id))
 
-    def _verified(self, token: str) -> _Verified:
+    async def _verified(self, token: str) -> _Verified:
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         remembered = self._remembered.get(digest)
         if remembered is not None and self._ring.public_key(remembered.kid) is not None:
             return remembered
         unverified = parse(token)
-        verified = _Verified(kid=self._signer_of(unverified), claims=unverified.claims)
+        verified = _Verified(kid=await self._signer_of(unverified), claims=unverified.claims)
         self._remembered.put(digest, verified)
         return verified
 
-    def _signer_of(self, unverified: UnverifiedToken) -> str:
+    async def _signer_of(self, unverified: UnverifiedToken) -> str:
         kid = unverified.key_id
-        key = self._ring.public_key(kid) if kid is not None else None
+        key = await self._ring.find(kid) if kid is not None else None
         if kid is None or key is None:
             # The key may have been tainted a moment ago. What the token says is not proved, but nothing follows from it than a hint.
             follows = {"follows": "true"} if _follows(unverified.claims) else {}

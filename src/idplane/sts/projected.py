@@ -46,7 +46,7 @@ class TokenKeys(Protocol):
         """The signed token and the id of the key that signed."""
         ...
 
-    def public_key(self, kid: str, /) -> PublicKeyInfo | None:
+    async def find(self, kid: str, /) -> PublicKeyInfo | None:
         """The key of that id while tokens that it signed may live."""
         ...
 
@@ -157,7 +157,7 @@ class ProjectedTokens:
         Raises `Failure` FEDERATION_SIGNATURE, ASSERTION_TIME, and ISSUER_UNREACHABLE when the issuer went with its resource.
         """
         await self._ring.refresh()
-        key = self._ring.public_key(token.key_id) if token.key_id else None
+        key = await self._ring.find(token.key_id) if token.key_id else None
         if key is None or not verify(token, key.key, key.algorithm):
             why = "the key was not found" if key is None else "the signature does not fit the key"
             raise Failure(FailureKind.FEDERATION_SIGNATURE, why, reason=f"{why[0].upper()}{why[1:]}")

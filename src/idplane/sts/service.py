@@ -17,7 +17,7 @@ record, no token.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -25,7 +25,7 @@ from typing import Final, Protocol
 
 from idplane.keys import SigningPermit
 from idplane.model.calls import Call
-from idplane.model.directory import CredentialKind, Principal, PrincipalType, ResourceApplication, Tenant
+from idplane.model.directory import Credential, CredentialKind, Principal, PrincipalType, ResourceApplication, Tenant
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.profile import Profile
 from idplane.model.values import JsonObject
@@ -36,7 +36,7 @@ from idplane.ports.telemetry import NO_TELEMETRY, SIGN, TOKENS_ISSUED, TOKENS_RE
 from idplane.ports.world import Clock, Entropy
 from idplane.rbac import Groups
 from idplane.sts.claims import BACKDATED, Opaque, Standing, TokenFacts, access_claims
-from idplane.sts.clients import ClientAuthentication
+from idplane.sts.clients import AuthenticatedClient, ClientAuthentication
 from idplane.sts.entitlement import entitle
 from idplane.sts.federation import Federation, OwnTokens
 from idplane.sts.grants import GRANTS, USER_GRANTS, Grant, grant_named
@@ -57,6 +57,13 @@ from idplane.sts.user_scopes import granted_names
 __all__ = ["AudienceLookup", "TokenService"]
 
 _ATTEMPTS: Final = 5
+
+
+async def _vouched_for(_certificate_der: bytes) -> bool:
+    """Where there is no authority to ask."""
+    return True
+
+
 _NOT_RECORDED: Final = frozenset({Category.INTERNAL, Category.UNAVAILABLE})
 _NO_ATTEMPT: Final = frozenset({FailureKind.DEVICE_CODE_PENDING, FailureKind.DEVICE_CODE_SLOW_DOWN})
 """Polls for what nobody has decided yet."""
@@ -96,7 +103,10 @@ class TokenService:
         documents: IssuerDocuments,
         grants: Mapping[str, Grant] = GRANTS,
         telemetry: Telemetry = NO_TELEMETRY,
+        vouched: Callable[[bytes], Awaitable[bool]] = _vouched_for,
     ) -> None:
+        """`vouched` says whether an authority that counts has issued an identity's certificate."""
+        self._vouched = vouched
         self._telemetry = telemetry
         self._store = store
         self._ring = ring
@@ -160,7 +170,7 @@ class TokenService:
     async def _by_memory(self, request: TokenRequest, call: Call) -> IssuedToken | None:
         """A token by a decision that was made before, if there is one and it still holds (`remembered`)."""
         decision = self._remembered.recall(request, call, self._clock.now())
-        if decision is None:
+        if decision is None or not await self._is_vouched_for(decision.entitlement.client):
             return None
         attempt = Attempt(request=request, call=call, tenant=decision.tenant.value)
         attempt.entitled(decision.entitlement)
@@ -214,9 +224,19 @@ class TokenService:
         grant = grant_named(request.grant_type, self._grants)
         attempt.principal = await self._clients.principal(records, request, tenant.value)
         attempt.client = await self._clients.authenticate(records, request, tenant.value, attempt.principal, self._clock.now())
+        if not await self._is_vouched_for(attempt.client):
+            words = "the authority that issued the certificate which the client assertion names counts for nothing any more"
+            raise Failure(FailureKind.ASSERTION_INVALID, words)
         entitlement = await entitle(records, attempt.client, attempt.call)
         attempt.entitled(entitlement)
         return await self._aimed(attempt, grant, Decision.of(tenant, entitlement))
+
+    async def _is_vouched_for(self, client: AuthenticatedClient) -> bool:
+        """Whether the certificate of an identity still has an authority behind it; other credentials need none."""
+        credential = client.credential.value
+        if not isinstance(credential, Credential) or credential.kind is not CredentialKind.IDENTITY_CERTIFICATE:
+            return True
+        return credential.certificate is not None and await self._vouched(credential.certificate)
 
     async def _aimed(self, attempt: Attempt, grant: Grant, decision: Decision) -> _Authorized:
         """Phase 4."""

@@ -64,8 +64,8 @@ class DeviceAuthorization(Protocol):
 class KeyDocument(Protocol):
     """What the keys endpoint needs; `keys.KeyRing` is one."""
 
-    async def refresh(self) -> None:
-        """Follow what the change feed told of the keys; costs nothing when it told of none."""
+    async def read(self) -> None:
+        """Read the keys again, whatever the change feed told: what signs anywhere is in the answer."""
         ...
 
     def jwks(self) -> JsonObject:
@@ -187,7 +187,7 @@ class AuthoritySurface:
 
     async def _keys(self, tenant: str, _request: HttpRequest) -> HttpResponse:
         await self._tenant(tenant)
-        await self._ring.refresh()
+        await self._ring.read()
         return _json(self._ring.jwks(), _KEYS_PUBLIC)
 
     async def _workload_issuer(self, _tenant: str, request: HttpRequest) -> HttpResponse:
@@ -195,7 +195,7 @@ class AuthoritySurface:
         document = await issuer_document(self._store, request, base)
         if wanted != JWKS:
             return _json(document, _PUBLIC)
-        await self._ring.refresh()
+        await self._ring.read()
         return _json(self._ring.jwks(), _KEYS_PUBLIC)
 
     async def _instance(self, tenant: str, request: HttpRequest) -> HttpResponse:

@@ -19,7 +19,7 @@ import msgspec
 from idplane.model.failure import Failure
 from idplane.web.serving import Listener
 
-__all__ = ["Asked", "HealthApp", "Readiness", "bind_private"]
+__all__ = ["Asked", "HealthApp", "Metrics", "Readiness", "bind_private"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -4,6 +4,8 @@
     GET /log/keys                                the keys that may have signed it, a line each, the active one first
     GET /log/consistency?first=N&second=M        the proof that the tree grew from N records to M: base64 hashes, a line each
 
+Text, or JSON for whoever accepts that: `{"checkpoint": ...}`, `{"keys": [...]}`, `{"hashes": [...]}`.
+
 Everybody may ask: a checkpoint tells how many records there are and when it was made, and nothing of what is in them.
 """
 
@@ -11,6 +13,8 @@ from __future__ import annotations
 
 import base64
 from typing import Final, Protocol
+
+import msgspec
 
 from idplane.model.failure import Failure, FailureKind
 from idplane.web.http import HttpRequest, HttpResponse
@@ -56,12 +60,14 @@ class LogSurface:
                 note = self._log.checkpoint
                 if note is None:
                     raise Failure(FailureKind.UNAVAILABLE, "there is no checkpoint yet")
-                return _answer(note)
+                return _answer(request, "checkpoint", note, note)
             case "/log/keys":
-                return _answer("".join(f"{one}\n" for one in self._log.verifiers))
+                keys = self._log.verifiers
+                return _answer(request, "keys", keys, "".join(f"{one}\n" for one in keys))
             case "/log/consistency":
-                hashes = await self._log.consistency(_number(request, "first"), _number(request, "second"))
-                return _answer("".join(f"{base64.b64encode(one).decode()}\n" for one in hashes))
+                proof = await self._log.consistency(_number(request, "first"), _number(request, "second"))
+                hashes = [base64.b64encode(one).decode() for one in proof]
+                return _answer(request, "hashes", hashes, "".join(f"{one}\n" for one in hashes))
             case _:
                 raise Failure(FailureKind.PATH_NOT_FOUND, "there is no such endpoint")
 
@@ -77,5 +83,7 @@ def _number(request: HttpRequest, name: str) -> int:
     return int(text)
 
 
-def _answer(text: str) -> HttpResponse:
+def _answer(request: HttpRequest, name: str, value: object, text: str) -> HttpResponse:
+    if "json" in (request.header("accept") or ""):
+        return HttpResponse(status=200, body=msgspec.json.encode({name: value}), headers=_HEADERS)
     return HttpResponse(status=200, body=text.encode(), headers=_HEADERS, media_type=_TEXT)

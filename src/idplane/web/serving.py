@@ -51,25 +51,41 @@ class Listener:
         self._config.loaded_app = app
         self._state = ServerState()
         self._servers: list[asyncio.Server] = []
+        self._closed = False
         self._draining = False
 
     async def listen(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
         """Accept on a bound socket; `context` None serves plain HTTP, which only tests on loopback do."""
-        loop = asyncio.get_running_loop()
         # Connections inherit it. asyncio sets it only on sockets that say IPPROTO_TCP, which accepted ones mostly do not; and without
         # it, a body that is written after its head waits for the client's delayed acknowledgement: 40 ms for each request.
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._servers.append(await self._accepting(sock, context))
+
+    async def change(self, context: ssl.SSLContext) -> None:
+        """Meet new connections with another context. Those that are open stay, and none that waits to be accepted is lost."""
+        before, self._servers = self._servers, []
+        for server in before:
+            for sock in server.sockets:
+                # The same queue of connections, with another descriptor.
+                self._servers.append(await self._accepting(sock.dup(), context))
+            server.close()
+
+    async def _accepting(self, sock: socket.socket, context: ssl.SSLContext | None) -> asyncio.Server:
         options: dict[str, Any] = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS} if context else {}
         most = self._most or _most_connections()
-        server = await loop.create_server(
+        return await asyncio.get_running_loop().create_server(
             lambda: BoundedProtocol(self._config, self._state, self._app, most=most, is_draining=lambda: self._draining),
             sock=sock,
             ssl=context,
             backlog=512,
             **options,
         )
-        self._servers.append(server)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
     @property
     def connections(self) -> int:
@@ -101,6 +117,7 @@ class Listener:
 
     async def close(self) -> None:
         """Stop accepting, let running requests end, then cut what is left."""
+        self._closed = True
         for server in self._servers:
             server.close()
         for connection in list(self._state.connections):

@@ -159,7 +159,7 @@ class FakeServer:
     async def _changes(self, query: dict[str, str]) -> UpstreamResponse:
         if "after" not in query:
             return _answer({"position": self.position, "changes": []})
-        while not self.feed and self.position >= int(query["after"]):
+        while not self.feed and not self.reset and self.position >= int(query["after"]):
             await self.clock.sleep(1)
             if self.down:
                 raise Failure(FailureKind.UNAVAILABLE, "connection reset")

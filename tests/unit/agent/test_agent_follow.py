@@ -72,7 +72,7 @@ async def test_through_silence_tokens_serve_until_they_expire_and_never_after(
         world.server.down = True
         await through(world, 3590)
         assert await token(world) == first
-        world.clock.advance(10)
+        world.clock.advance(11)
         with pytest.raises(Failure) as caught:
             await token(world)
         assert caught.value.kind is FailureKind.UNAVAILABLE
@@ -85,6 +85,7 @@ async def test_after_silence_the_agent_is_caught_up_with_what_it_missed(world: A
         world.server.down = True
         await through(world, 600)
         world.server.feed = [change("principals", SYSTEM.principal_id, subject=SYSTEM.principal_id, position=3)]
+        world.server.position = 3
         world.server.down = False
         await through(world, 20)
         assert world.agent.condition.position == 3

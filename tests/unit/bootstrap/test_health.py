@@ -13,7 +13,8 @@ import pytest
 from tests.unit.bootstrap.telemetry_world import observed_server
 
 from idplane.bootstrap.health import Check, Health, Unready
-from idplane.bootstrap.server_health import Survey, server_health
+from idplane.bootstrap.server_health import server_health
+from idplane.bootstrap.survey import Survey
 from idplane.bootstrap.world import SystemClock
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import KeyState
@@ -66,7 +67,7 @@ async def test_a_server_says_that_it_is_ready_and_counts_it() -> None:
         assert headers["cache-control"] == "no-store"
         document = json.loads(body)
         assert document["ready"] is True
-        assert document["checks"].keys() == {"database", "feed", "signing_key", "custody", "draining"}
+        assert document["checks"].keys() == {"database", "feed", "signing_key", "custody", "log", "draining"}
         status, headers, body = await asked(app, get("/metrics"))
         assert (status, headers["content-type"].split(";")[0]) == (200, "text/plain")
         assert b"idplane_feed_age_seconds 0.0" in body

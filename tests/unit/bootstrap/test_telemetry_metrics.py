@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 from tests.unit.bootstrap.telemetry_world import ObservedServer, observed_server
 
-from idplane.bootstrap.server_health import Survey
+from idplane.bootstrap.survey import Survey
 from idplane.bootstrap.telemetry_metrics import Metrics
 from idplane.model.failure import FailureKind
 from idplane.ports.telemetry import CONNECTIONS, METRICS, OTHER, REQUESTS, TOKENS_REFUSED, Metric

@@ -14,6 +14,7 @@ from idplane.directory.audiences import (
     WELL_KNOWN,
     Audiences,
     audience_key,
+    hosts_of,
 )
 from idplane.directory.clients import new_application
 from idplane.model.failure import Failure, FailureKind
@@ -125,3 +126,28 @@ def test_every_well_known_resource_is_named_once() -> None:
     assert len(keys) == len(set(keys))
     assert all(is_guid(key) and key == key.lower() for key in AUDIENCE_URIS)
     assert AUDIENCE_URIS[KEY_VAULT.client_id][1:3] == ("https://vault.azure.net", "https://vault.usgovcloudapi.net")
+
+
+@pytest.mark.parametrize(
+    ("resource", "client_id"),
+    [
+        ("https://id.example.net", RESOURCE_MANAGER.client_id),
+        ("https://ID.example.net:8443/", RESOURCE_MANAGER.client_id),
+        ("https://vault.id.example.net", KEY_VAULT.client_id),
+        ("https://[2001:db8::1]", RESOURCE_MANAGER.client_id),
+        ("https://localhost", RESOURCE_MANAGER.client_id),
+        ("https://vault.localhost:8443", KEY_VAULT.client_id),
+    ],
+)
+async def test_an_installations_public_names_are_its_own_resources(world: StsWorld, resource: str, client_id: str) -> None:
+    audiences = Audiences(store=world.store, own_hosts=hosts_of(["ID.example.net", "2001:db8::1"]))
+    assert (await audiences.resolve(resource, tenant_id=TENANT_ID)).client_id == client_id
+
+
+@pytest.mark.parametrize(
+    "resource", ["https://vault.id.example.net", "https://id.example.net", "https://shared.vault.id.example.net"]
+)
+async def test_other_installations_names_are_not_known(world: StsWorld, resource: str) -> None:
+    with pytest.raises(Failure) as refusal:
+        await Audiences(store=world.store, own_hosts=hosts_of(["id.example.com"])).resolve(resource, tenant_id=TENANT_ID)
+    assert refusal.value.kind is FailureKind.AUDIENCE_UNKNOWN

@@ -23,7 +23,7 @@ from idplane.directory.clients import certificate_credential, new_application_pr
 from idplane.directory.first_party import graph_grants
 from idplane.directory.identities import new_system_identity, new_user_assigned
 from idplane.jose import Algorithm, PrivateKey, Signer, b64url, certificate_thumbprint, new_ec_key, new_rsa_key, parse
-from idplane.keys import KeyRing
+from idplane.keys import KeyRing, PublicKeyInfo
 from idplane.model.calls import Call
 from idplane.model.directory import (
     Agent,
@@ -110,6 +110,13 @@ def foreign_rsa_pair() -> KeyPair:
     return key_pair(new_rsa_key())
 
 
+class LoneRing(KeyRing):
+    """A ring whose store is gone: no other replica can have made a key."""
+
+    async def find(self, kid: str) -> PublicKeyInfo | None:
+        return self.public_key(kid)
+
+
 @functools.cache
 def shared_ring() -> KeyRing:
     """One ring for all tests: it signs and verifies from memory, whatever store the principals are in."""
@@ -117,7 +124,7 @@ def shared_ring() -> KeyRing:
     async def opened() -> KeyRing:
         clock = FakeClock(_START)
         store = await memory_store(clock)
-        ring = await KeyRing.open(
+        ring = await LoneRing.open(
             store=store, custody=MemoryCustody(), clock=clock, entropy=SeededEntropy("ring"), profile=AZURE
         )
         ring.close()

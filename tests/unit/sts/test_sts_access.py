@@ -183,6 +183,9 @@ class TestRevocation:
             def public_key(self, kid: str, /) -> PublicKeyInfo | None:
                 return None if self.forgotten else shared_ring().public_key(kid)
 
+            async def find(self, kid: str, /) -> PublicKeyInfo | None:
+                return self.public_key(kid)
+
         ring = Forgetful()
         authenticator = TokenAuthenticator(store=world.store, ring=ring, clock=world.clock)
         token = await app_token(world)

@@ -54,7 +54,7 @@ class Attestor(Protocol):
         ...
 
 
-_MODULES: Final[Mapping[str, str]] = MappingProxyType({JoinMethod.TOKEN.value: "token"})
+_MODULES: Final[Mapping[str, str]] = MappingProxyType({one.value: one.value for one in JoinMethod})
 
 
 def attestor_of(text: str) -> Attestor:

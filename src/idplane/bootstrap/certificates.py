@@ -1,0 +1,103 @@
+"""Listeners' certificates that follow the authorities: a new leaf in time, and new authorities of clients, without a restart.
+
+What a listener shows and whom it lets in are one `ssl` context, replaced as a whole when anything in it has changed: connections that are
+open stay, new ones meet the new context, and no session goes on from one to the other. What clients have proved under an authority that
+is tainted since counts for nothing at their next request; that is checked there, not here (`directory.hosts`, `sts.service`).
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from idplane.keys import CredentialAuthority, TlsAuthority, TlsIdentity
+from idplane.ports.world import Clock
+from idplane.web.serving import Listener, tls_context
+
+__all__ = ["ListenerCertificates", "context_for"]
+
+_LOOK_AGAIN = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Served:
+    """One listener, and what it shows now."""
+
+    listener: Listener
+    identity: Callable[[], TlsIdentity] = field(repr=False)
+    basis: tuple[bytes, bytes] = field(repr=False)
+    renew_at: datetime
+
+
+class ListenerCertificates:
+    """Serves with certificates of the installation, and keeps them good. `turn` is a duty of each server."""
+
+    def __init__(self, *, tls: TlsAuthority, credentials: CredentialAuthority, clock: Clock) -> None:
+        self._tls = tls
+        self._credentials = credentials
+        self._clock = clock
+        self._served: tuple[_Served, ...] = ()
+        self._published: bytes | None = None
+        self.publish: Callable[[bytes], None] | None = None
+        """Told of the authorities that clients need whenever they have changed: whoever writes `ca.pem` sets this."""
+
+    async def listen(
+        self,
+        listener: Listener,
+        sock: socket.socket,
+        *,
+        identity: Callable[[], TlsIdentity] | None = None,
+        names: Sequence[str] = (),
+    ) -> None:
+        """Serve on a bound socket with a certificate for `names`, or with what `identity` gives, asked again when it is old."""
+        await self._refresh()
+        make = identity or (lambda: self._tls.issue(names))
+        served, context = self._made(listener, make)
+        await listener.listen(sock, context)
+        self._served = (*(one for one in self._served if not one.listener.closed), served)
+
+    async def turn(self) -> datetime:
+        """Renew what is old or rests on what has changed; when to look again."""
+        await self._refresh()
+        for served in self._served:
+            if served.listener.closed or (served.basis == self._basis() and self._clock.now() < served.renew_at):
+                continue
+            anew, context = self._made(served.listener, served.identity)
+            await served.listener.change(context)
+            self._served = tuple(anew if one is served else one for one in self._served)
+        self._served = tuple(one for one in self._served if not one.listener.closed)
+        self._tell()
+        return self._clock.now() + _LOOK_AGAIN
+
+    async def _refresh(self) -> None:
+        await self._tls.refresh()
+        await self._credentials.refresh()
+
+    def _basis(self) -> tuple[bytes, bytes]:
+        return self._tls.issuer.pem, self._credentials.trust_pem
+
+    def _made(self, listener: Listener, identity: Callable[[], TlsIdentity]) -> tuple[_Served, ssl.SSLContext]:
+        shown, now = identity(), self._clock.now()
+        context = context_for(shown, client_authority=self._credentials.trust_pem)
+        renew_at = now + (shown.not_after - now) * 2 / 3
+        return _Served(listener=listener, identity=identity, basis=self._basis(), renew_at=renew_at), context
+
+    def _tell(self) -> None:
+        pem = self._tls.ca_pem
+        if self.publish is not None and pem != self._published:
+            self.publish(pem)
+            self._published = pem
+
+
+def context_for(identity: TlsIdentity, *, client_authority: bytes | None = None) -> ssl.SSLContext:
+    """A server context with this certificate, for `web.serving.tls_context`. The key passes through a private file that exists for a moment: `ssl` reads only files."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "listener.pem"
+        path.touch(mode=0o600)
+        path.write_bytes(identity.key_pem + identity.certificate_chain_pem)
+        return tls_context(str(path), client_authority=client_authority)

@@ -1,0 +1,216 @@
+"""Idplane.Security/keys: the installation's keys, and what is done to them by hand. A type of our own, at the tenant.
+
+    GET  /providers/Idplane.Security/keys[/{id}]
+    POST /providers/Idplane.Security/keys/{id}/rotate    another key of its purpose takes over; only the active key can be replaced
+    POST /providers/Idplane.Security/keys/{id}/taint     the key counts for nothing, with all that it signed
+    POST /providers/Idplane.Security/keys/{id}/revoke    of a token-signing key: the same, and every token issued until now is dead
+
+A key's private part is never shown. What seals it, the key-encryption key, is in the list; it is replaced by `idplane admin rewrap`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from idplane.arm.context import Context
+from idplane.arm.declare import (
+    Action,
+    Invocation,
+    Item,
+    Listed,
+    Listing,
+    Lookup,
+    OperationInfo,
+    Outcome,
+    Own,
+    Placement,
+    Provider,
+    ResourceType,
+)
+from idplane.arm.envelope import timestamp
+from idplane.directory.revocation import revoke_tenant
+from idplane.keys.lines import line_of
+from idplane.keys.moves import Line, Moves, Records, read_line
+from idplane.keys.rotation import GRACE
+from idplane.keys.sealing import check_mark
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.keys import KeyPurpose, KeyState, SigningKey
+from idplane.model.values import JsonObject
+from idplane.ports.collections import SIGNING_KEYS, TENANTS
+from idplane.ports.store import Batch, Versioned
+
+__all__ = ["KEYS_TYPE", "SECURITY"]
+
+KEYS_TYPE: Final = "Idplane.Security/keys"
+_VERSIONS: Final = ("2026-11-01",)
+_ENCRYPTION: Final = "key-encryption"
+
+
+async def _get(lookup: Lookup) -> Item | None:
+    if lookup.id.name == lookup.context.custody.key_id:
+        return Item(body=_render_encryption(lookup.context))
+    found = await lookup.context.store.get(SIGNING_KEYS, lookup.id.name)
+    return Item(body=_render(found.value, lookup.context)) if found else None
+
+
+async def _list(listing: Listing) -> Listed:
+    context = listing.context
+    found = [row.value for row in await context.store.all(SIGNING_KEYS)]
+    found.sort(key=lambda key: (key.purpose, key.created_at, key.id))
+    return Listed(items=(*(_render(key, context) for key in found), _render_encryption(context)))
+
+
+async def _rotate(invocation: Invocation) -> Outcome:
+    context = invocation.context
+    key, line = await _named(invocation)
+    if key.state is not KeyState.ACTIVE or key.tainted:
+        raise _refused("KeyNotActive", f"The key '{key.id}' is not the one that signs: name that one.")
+    moves, records = await _moves(context, line)
+    return Outcome(body=_render(key, context), batch=await moves.rotate(_intact(records, context), context.now))
+
+
+async def _taint(invocation: Invocation) -> Outcome:
+    key, line = await _named(invocation)
+    return Outcome(body=_render(key, invocation.context), batch=await _tainting(invocation.context, key, line))
+
+
+async def _revoke(invocation: Invocation) -> Outcome:
+    context = invocation.context
+    key, line = await _named(invocation)
+    if key.purpose is not KeyPurpose.TOKEN:
+        raise _refused(
+            "KeySignsNoTokens", f"The key '{key.id}' signs no tokens: taint it, and what it issued counts for nothing."
+        )
+    batch = await _tainting(context, key, line)
+    for tenant in await context.store.all(TENANTS):
+        batch += revoke_tenant(tenant, entropy=context.entropy, now=context.now)
+    return Outcome(body=_render(key, context), batch=batch)
+
+
+async def _tainting(context: Context, key: SigningKey, line: Line) -> Batch:
+    moves, records = await _moves(context, line)
+    # The key itself may have been changed behind the API's back: this is what puts an end to that.
+    return await moves.taint({**_intact(records, context), key.id: records[key.id]}, key.id, context.now)
+
+
+async def _named(invocation: Invocation) -> tuple[SigningKey, Line]:
+    """The key that the request is about, and its line; raises RESOURCE_NOT_FOUND, INVALID_PARAMETER."""
+    context, name = invocation.context, invocation.id.name
+    if name == context.custody.key_id:
+        raise _refused(
+            "KeyEncryptionKey", "The key-encryption key is replaced by `idplane admin rewrap`, where the custody is."
+        )
+    found = await context.store.get(SIGNING_KEYS, name)
+    if found is None:
+        raise Failure(
+            FailureKind.RESOURCE_NOT_FOUND, f"there is no key '{name[:100]}'", type=KEYS_TYPE, name=name[:100], group=""
+        )
+    line = line_of(found.value.purpose, context.profile, context.custody, context.entropy, found.value.algorithm)
+    if line is None:
+        raise _refused("KeyOfTheLog", "The log's key is replaced by the log, with a checkpoint that both keys have signed.")
+    return found.value, line
+
+
+async def _moves(context: Context, line: Line) -> tuple[Moves, Records]:
+    return Moves(line=line, custody=context.custody), await read_line(context.store, line.purpose)
+
+
+def _intact(records: Records, context: Context) -> Records:
+    return {kid: row for kid, row in records.items() if _is_intact(row, context)}
+
+
+def _is_intact(row: Versioned[SigningKey], context: Context) -> bool:
+    """Whether the record says what some server wrote. One that does not is no key to go on with."""
+    if row.value.tainted:
+        return True
+    try:
+        check_mark(row.value, context.custody)
+    except Failure as failure:
+        if failure.kind is not FailureKind.INTERNAL:
+            raise
+        return False
+    return True
+
+
+def _render(key: SigningKey, context: Context) -> JsonObject:
+    line = line_of(key.purpose, context.profile, context.custody, context.entropy, key.algorithm)
+    last = None if line is None or key.retired_at is None else key.retired_at + line.pace.outlived
+    signs = key.state is KeyState.ACTIVE and not key.tainted
+    properties: dict[str, object] = {
+        "purpose": key.purpose.value,
+        "state": "tainted" if key.tainted else key.state.value,
+        "signs": signs,
+        "algorithm": key.algorithm,
+        "since": timestamp(key.retired_at or key.activated_at or key.created_at),
+        "until": _shown(_until(key, line, last)),
+        "createdAt": timestamp(key.created_at),
+        "activatedAt": _shown(key.activated_at),
+        "retiredAt": _shown(key.retired_at),
+        "lastSignedEnds": None if key.tainted else _shown(last),
+    }
+    return _body(key.id, properties)
+
+
+def _until(key: SigningKey, line: Line | None, last: datetime | None) -> datetime | None:
+    """When the key leaves its state, if all goes its usual way."""
+    if line is None:
+        return None
+    if last is not None:
+        return last + GRACE
+    if key.state is KeyState.ACTIVE:
+        return (key.activated_at or key.created_at) + line.pace.lifetime
+    return key.created_at + line.pace.lead
+
+
+def _render_encryption(context: Context) -> JsonObject:
+    return _body(context.custody.key_id, {"purpose": _ENCRYPTION, "state": "active", "signs": False, "algorithm": "A256GCM"})
+
+
+def _body(name: str, properties: Mapping[str, object]) -> JsonObject:
+    return {"id": f"/providers/{KEYS_TYPE}/{name}", "name": name, "type": KEYS_TYPE, "properties": dict(properties)}
+
+
+def _shown(at: datetime | None) -> str | None:
+    return None if at is None else timestamp(at)
+
+
+def _refused(code: str, words: str) -> Failure:
+    return Failure(FailureKind.INVALID_PARAMETER, words, code=code)
+
+
+_WORDS: Final = {
+    "rotate/action": "Lets another key of the same purpose take over",
+    "taint/action": "Lets a key count for nothing, with all that it signed",
+    "revoke/action": "Lets a token-signing key count for nothing, with every token issued until now",
+    "read": "Shows the installation's keys, without their private parts",
+}
+
+SECURITY: Final = Provider(
+    namespace="Idplane.Security",
+    types=(
+        ResourceType(
+            name=KEYS_TYPE,
+            api_versions=_VERSIONS,
+            placements=frozenset({Placement.TENANT}),
+            own=Own(get=_get, list=_list),
+            actions={"rotate": Action(run=_rotate), "taint": Action(run=_taint), "revoke": Action(run=_revoke)},
+            located=False,
+            taggable=False,
+            system_data=False,
+        ),
+    ),
+    operations=tuple(
+        OperationInfo(
+            name=f"{KEYS_TYPE}/{word}",
+            provider="idplane",
+            resource="Keys",
+            operation=words.split(maxsplit=1)[0],
+            description=words,
+        )
+        for word, words in _WORDS.items()
+    ),
+    operations_versions=_VERSIONS,
+)
+"""The namespace."""
