@@ -13,7 +13,6 @@ from tests.stories.test_revocation_matrix import ROWS, Stage, check
 from idplane.bootstrap.server import Server
 from idplane.bootstrap.world import World
 from idplane.model.profile import Profile
-from idplane.ports.store import Store
 from idplane.store.postgres import PostgresStore
 from idplane.testing.local import LocalPlane
 from idplane.testing.postgres_cluster import Cluster, binaries, cluster

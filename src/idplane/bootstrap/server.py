@@ -133,7 +133,7 @@ class Server:
         tls = await TlsAuthority.open(store=store, custody=custody, clock=clock, entropy=entropy, hosts=names)
         documents = documents or HttpIssuerDocuments()
         access = AccessControl(store=store, clock=world.clock, telemetry=world.telemetry)
-        authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
+        authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock, vouched=authority.vouched)
         tokens = TokenService(
             store=store,
             ring=ring,
