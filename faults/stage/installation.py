@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Final
 
 from faults.stage.agents import OWN_ADDRESSES, OWN_FOLDERS, Host
-from faults.stage.balancer import balancer
+from faults.stage.balancer import BALANCER_ADDRESS, balancer
 from faults.stage.database import Database
 from faults.stage.network import Network, Place
 from faults.stage.operator import Operator
 from faults.stage.programs import Program, eventually
 from faults.stage.servers import HAS_HEALTH, Server, hosts_lines
 
-__all__ = ["BALANCER_ADDRESS", "VAULT", "Installation", "names"]
+__all__ = ["VAULT", "Installation", "names"]
 
 VAULT: Final = "shared"
-BALANCER_ADDRESS: Final = "10.77.0.10"
 _SERVERS: Final = {"server-1": 11, "server-2": 12}
 _DATABASE: Final = 20
 _FIRST_HOST: Final = 31

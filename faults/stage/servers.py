@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from faults.stage.balancer import Backend
+from faults.stage.balancer import BALANCER_ADDRESS, Backend
 from faults.stage.clocks import WallClock
 from faults.stage.database import Database
 from faults.stage.network import Place
@@ -31,6 +31,7 @@ _SETTINGS: Final = """\
 [server]
 public_url = "https://{public}"
 names = {names}
+proxies = ["{proxy}"]
 data = "data"
 listen = "0.0.0.0:{port}"
 
@@ -88,6 +89,7 @@ class Server:
             shutil.copy(custody, folder / _CUSTODY)
         own = json.dumps([f"{one}:{PORT}" for one in names])
         values = {"address": place.address, "port": PORT, "health": HEALTH_PORT, "url": database.url, "names": own}
+        values["proxy"] = BALANCER_ADDRESS
         section = f'[health]\nlisten = "{place.address}:{HEALTH_PORT}"\n' if HAS_HEALTH else ""
         text = _SETTINGS.format(public=PUBLIC_NAME, custody=_CUSTODY, health_section=section, **values)
         (folder / "server.toml").write_text(text, encoding="ascii")

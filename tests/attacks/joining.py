@@ -251,9 +251,14 @@ def challenge_of(answer: Answer, csr: bytes) -> Challenge:
 
 @asynccontextmanager
 async def join_world(
-    *, replicas: int = 1, profile: Profile = UNHURRIED, store: Store | None = None, documents: IssuerDocuments | None = None
+    *,
+    replicas: int = 1,
+    profile: Profile = UNHURRIED,
+    store: Store | None = None,
+    documents: IssuerDocuments | None = None,
+    clock: FakeClock | None = None,
 ) -> AsyncIterator[JoinWorld]:
-    clock, entropy = FakeClock(), SeededEntropy()
+    clock, entropy = clock or FakeClock(), SeededEntropy()
     shared_store = store or await memory_store(clock)
     custody = MemoryCustody()
     servers = [
