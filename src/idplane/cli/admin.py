@@ -49,4 +49,7 @@ class _Subcommands(click.Group):
 
 @click.group("admin", cls=_Subcommands)
 def command() -> None:
-    """Look after an installation of servers: with its settings file, its database and its custody."""
+    """Look after an installation of servers: with its settings file, its database and its custody.
+
+    `backup`, `restore` and `check` are for the data folder of `idplane up`, too, and take --json.
+    """
