@@ -124,6 +124,7 @@ class HostAgent:
         self._source = TokenSource(
             describe=self._describe,
             exchange=self._exchange,
+            vouch=self._plane.vouch,
             credentials=Credentials(certify=self._certify, clock=clock, entropy=entropy),
             share=share,
             clock=clock,

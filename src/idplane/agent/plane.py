@@ -250,10 +250,16 @@ class Plane:
             compute=answer.compute,
         )
 
-    async def certify(self, host: ResourceId, principal_id: str, csr: bytes) -> IssuedCertificate:
+    async def vouch(self, host: ResourceId, principal_id: str, csr: bytes) -> IssuedCertificate:
+        """A certificate for a key that a workload holds itself; raises as `certify` does, THROTTLED and CSR_INVALID."""
+        return await self.certify(host, principal_id, csr, path="/agent/v1/workload-certificates")
+
+    async def certify(
+        self, host: ResourceId, principal_id: str, csr: bytes, *, path: str = "/agent/v1/certificates"
+    ) -> IssuedCertificate:
         """A certificate for an identity's new key; raises NOT_ENTITLED, HOST_NOT_BOUND, AGENT_UNKNOWN, UNAVAILABLE."""
         body = {"host": str(host), "principalId": principal_id, "csr": base64.b64encode(csr).decode()}
-        answer = _decoded(await self._ask("POST", "/agent/v1/certificates", msgspec.json.encode(body)), _Certificate)
+        answer = _decoded(await self._ask("POST", path, msgspec.json.encode(body)), _Certificate)
         return IssuedCertificate(
             credential_id=answer.credential_id,
             certificate=b64url_decode(answer.certificate),

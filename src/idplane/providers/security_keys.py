@@ -30,7 +30,6 @@ from idplane.arm.declare import (
     ResourceType,
 )
 from idplane.arm.envelope import timestamp
-from idplane.directory.revocation import revoke_tenant
 from idplane.keys.lines import line_of
 from idplane.keys.moves import Line, Moves, Records, read_line
 from idplane.keys.rotation import GRACE
@@ -96,7 +95,7 @@ async def _revoke(invocation: Invocation) -> Outcome:
         )
     batch = await _tainting(context, key, line)
     for tenant in await context.store.all(TENANTS):
-        batch += revoke_tenant(tenant, entropy=context.entropy, now=context.now)
+        batch += context.identities.revoke_tenant(tenant)
     return Outcome(body=_render(key, context), batch=batch)
 
 

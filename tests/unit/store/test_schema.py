@@ -122,6 +122,7 @@ async def test_the_tables_are_what_the_collections_declare(tmp_path: Path) -> No
             (11, "0011_predefined_tags"),
             (12, "0012_leases"),
             (13, "0013_enrollments"),
+            (15, "0015_security_events"),
             (16, "0016_log_tree"),
         ]
 
