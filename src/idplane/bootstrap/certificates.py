@@ -62,6 +62,7 @@ class ListenerCertificates:
     async def turn(self) -> datetime | None:
         """Renew what is old or rests on what has changed; when the next one grows old."""
         await self._refresh()
+        self._tell()  # ahead of what rests on it
         for served in self._served:
             if served.listener.closed or (served.basis == self._basis() and self._clock.now() < served.renew_at):
                 continue
@@ -69,7 +70,6 @@ class ListenerCertificates:
             await served.listener.change(context)
             self._served = tuple(anew if one is served else one for one in self._served)
         self._served = tuple(one for one in self._served if not one.listener.closed)
-        self._tell()
         return min((one.renew_at for one in self._served), default=None)
 
     async def _refresh(self) -> None:
