@@ -76,6 +76,11 @@ class Endpoints:
         self._tasks: list[asyncio.Task[None]] = []
         self.open: list[Open] = []
 
+    @property
+    def waiting(self) -> bool:
+        """Whether one of them still needs a server before it can open."""
+        return any(not task.done() for task in self._tasks)
+
     async def start(self, tables: Sequence[EndpointTable]) -> None:
         """Open them; raises `EndpointProblem` for what a person has to mend."""
         for table in tables:
