@@ -152,8 +152,10 @@ class Raw:
                 rows.append(step)
                 continue
             assert isinstance(step, PutRecord)
-            found += [step.query, (self._feed, (step.written.collection, step.written.key, step.written.subject))]
-        return [*found, *log_statements(rows)]
+            written = step.written
+            assert written is not None
+            found += [step.query, (self._feed, (written.collection, written.key, written.subject))]
+        return [*found, *(query for query, _ in log_statements(rows))]
 
 
 RawRun = Callable[[list[Statements], int], Awaitable[None]]

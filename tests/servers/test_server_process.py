@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from tests.servers.server_world import IDPLANE, Installation, free_port, postgres, psql
@@ -18,6 +19,7 @@ from idplane.testing.postgres_cluster import Cluster
 
 pytestmark = pytest.mark.wide
 
+_T = TypeVar("_T")
 _PASSWORD = "correct-horse-battery-staple"
 
 
@@ -75,6 +77,16 @@ class TestStarting:
         assert one.ask("GET", path)[1] == two.ask("GET", path)[1]
         one.close()
         two.close()
+
+    def test_it_shows_the_certificate_that_it_was_given(self, servers: Installation) -> None:
+        _certified(servers.folder, "ca", "server")
+        (servers.folder / "server.key").chmod(0o600)
+        servers.more = '[tls]\ncertificate = "server.pem"\nkey = "server.key"\nauthority = "ca.pem"'
+        servers.start("one")
+        assert (servers.folder / "one" / "ca.pem").read_bytes() == (servers.folder / "ca.pem").read_bytes()
+        client = servers.client(servers.ports["one"])
+        assert client.token()[0] == 200
+        client.close()
 
     def test_nothing_secret_is_in_arguments_environment_or_output(self, servers: Installation, cluster: Cluster) -> None:
         database = servers.url.partition("?")[0].rpartition("/")[2]
@@ -186,7 +198,7 @@ class TestLeases:
         assert servers.logs() == ""
 
 
-def _until(condition: Callable[[], object]) -> object:
+def _until(condition: Callable[[], _T]) -> _T:
     for _ in range(600):
         if found := condition():
             return found
@@ -198,13 +210,7 @@ class TestTlsToTheDatabase:
     @pytest.fixture
     def secured(self, tmp_path: Path) -> Iterator[Cluster]:
         """A cluster that takes TLS only, with a certificate for `localhost`, and asks for a password."""
-        for name in ("ca", "server"):
-            _openssl(tmp_path, "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")
-        _openssl(tmp_path, "req", "-x509", "-key", "ca.key", "-subj", "/CN=database ca", "-days", "2", "-out", "ca.pem")
-        _openssl(tmp_path, "req", "-new", "-key", "server.key", "-subj", "/CN=localhost", "-out", "server.csr")
-        (tmp_path / "san").write_text("subjectAltName=DNS:localhost")
-        sign = ("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2")
-        _openssl(tmp_path, *sign, "-extfile", "san", "-out", "server.pem")
+        _certified(tmp_path, "ca", "server")
         with postgres() as running:
             for name in ("server.pem", "server.key"):
                 shutil.copy(tmp_path / name, running.folder / name)
@@ -263,6 +269,17 @@ def _command(config: Path) -> list[str]:
 
 def _without_password() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"HOME": "/nonexistent"}
+
+
+def _certified(folder: Path, ca: str, server: str) -> None:
+    """An authority, and a certificate of it for `localhost`."""
+    for name in (ca, server):
+        _openssl(folder, "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")
+    _openssl(folder, "req", "-x509", "-key", f"{ca}.key", "-subj", "/CN=an authority", "-days", "2", "-out", f"{ca}.pem")
+    _openssl(folder, "req", "-new", "-key", f"{server}.key", "-subj", "/CN=localhost", "-out", f"{server}.csr")
+    (folder / "san").write_text("subjectAltName=DNS:localhost")
+    sign = ("x509", "-req", "-in", f"{server}.csr", "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key", "-CAcreateserial", "-days", "2")
+    _openssl(folder, *sign, "-extfile", "san", "-out", f"{server}.pem")
 
 
 def _openssl(folder: Path, *arguments: str) -> None:

@@ -4,6 +4,7 @@ Routes, matched without case:
 
     /metadata/identity/oauth2/token                 a token
     /metadata/identity/info                         the tenant
+    /metadata/identity/idplane/certificate          our own: a certificate for a key of the workload's, to bind tokens to (RFC 8705)
     /metadata/instance[/sub/path]                   the machine
     /metadata/versions                              api-versions of the above
     /metadata/identity/getplatformmetadata          404 at once, header or not: how clients learn that there is no "IMDSv2"
@@ -14,6 +15,7 @@ Order of checks: absent services → method → forwarded → host → `Metadata
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Coroutine, Mapping
 from datetime import datetime
@@ -24,7 +26,7 @@ import msgspec
 
 from idplane.agent import imds_errors
 from idplane.agent.endpoint import Endpoint, examine
-from idplane.agent.identities import NoSelector
+from idplane.agent.identities import NoSelector, Selector
 from idplane.agent.instance import VERSIONS, instance_document, part, rendered
 from idplane.agent.plans import Service, TokenPlan, Wish
 from idplane.agent.protocol import Peer, Request
@@ -33,12 +35,14 @@ from idplane.agent.replies import JSON, Reply, reply
 from idplane.agent.source import Refresh, TokenAsk
 from idplane.agent.token_body import machine_token
 from idplane.agent.tokens import Token
+from idplane.jose import b64url_decode
 from idplane.model.failure import Failure, FailureKind
 
 __all__ = ["IMDS_NAMES", "ImdsEndpoint", "capabilities_of", "refresh_of"]
 
 IMDS_NAMES = (b"169.254.169.254", b"169.254.169.254:80")
 _TOKEN_PATH = "/metadata/identity/oauth2/token"
+_CERTIFICATE_PATH = "/metadata/identity/idplane/certificate"
 _INSTANCE_PATH = "/metadata/instance"
 _ABSENT = frozenset({"/metadata/identity/getplatformmetadata", "/metadata/identity/issuecredential"})
 _OLDEST_TOKEN_VERSION = "2018-02-01"
@@ -80,6 +84,9 @@ class ImdsEndpoint(Endpoint):
         if path == "/metadata/identity/info":
             _check_token_version(parameters)
             return self.info
+        if path == _CERTIFICATE_PATH:
+            _check_token_version(parameters)
+            return partial(self.certificate, parse_selector(parameters), _request_of(parameters))
         if path == _INSTANCE_PATH or path.startswith(_INSTANCE_PATH + "/"):
             if parameters.get("api-version") not in VERSIONS:
                 raise Failure(FailureKind.INVALID_API_VERSION)
@@ -109,6 +116,18 @@ class ImdsEndpoint(Endpoint):
         host = await self._source.host_for(self._listener.host, self._caller(peer))
         return self._ok(msgspec.json.encode({"tenantId": host.tenant_id}))
 
+    async def certificate(self, selector: Selector | None, csr: bytes, peer: Peer | None) -> Reply:
+        """`/metadata/identity/idplane/certificate?csr=<PKCS#10 DER, base64url>`: proves the identity at the token endpoint, by mutual TLS."""
+        host, identity, issued = await self._source.certificate(self._listener.host, selector, csr, self._caller(peer))
+        answer = {
+            "certificate": base64.b64encode(issued.certificate).decode(),
+            "client_id": identity.client_id,
+            "tenant_id": host.tenant_id,
+            "not_before": str(int(issued.not_before.timestamp())),
+            "not_after": str(int(issued.not_after.timestamp())),
+        }
+        return self._ok(msgspec.json.encode(answer))
+
     async def versions(self, _: Peer | None) -> Reply:
         """`/metadata/versions`."""
         return self._ok(msgspec.json.encode({"apiVersions": VERSIONS}))
@@ -118,6 +137,15 @@ class ImdsEndpoint(Endpoint):
         host = await self._source.host(self._listener.host)
         body, media_type = rendered(part(instance_document(host), path), wish)
         return self._ok(body, media_type)
+
+
+def _request_of(parameters: Mapping[str, str]) -> bytes:
+    """The certificate request; raises `Failure(CSR_INVALID)`."""
+    text = parameters.get("csr", "")
+    try:
+        return b64url_decode(text)
+    except Failure as failure:
+        raise Failure(FailureKind.CSR_INVALID, "Query variable 'csr' is not a certificate request in base64url") from failure
 
 
 def capabilities_of(parameters: Mapping[str, str]) -> tuple[str, ...]:

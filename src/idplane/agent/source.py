@@ -13,7 +13,7 @@ from idplane.agent.eviction import eviction_of
 from idplane.agent.fairness import FairShare
 from idplane.agent.flights import Flights
 from idplane.agent.identities import HostDescription, HostedIdentity, NoSelector, Selector, select
-from idplane.agent.plane import UpstreamToken
+from idplane.agent.plane import IssuedCertificate, UpstreamToken
 from idplane.agent.tokens import CachedToken, Token, TokenCache, TokenKey
 from idplane.model.calls import Workload
 from idplane.model.failure import Failure, FailureKind
@@ -52,6 +52,8 @@ class TokenAsk:
     refresh: Refresh | None = None
 
 
+Vouch: TypeAlias = Callable[[ResourceId, str, bytes], Awaitable[IssuedCertificate]]
+"""Ask the server for a certificate for a workload's own key: host, principal id, request."""
 Describe: TypeAlias = Callable[[ResourceId], Awaitable[HostDescription]]
 """Ask the server what a host is."""
 Exchange: TypeAlias = Callable[[HostDescription, HostedIdentity, TokenAsk, str], Awaitable[UpstreamToken]]
@@ -67,9 +69,17 @@ class TokenSource:
     """
 
     def __init__(
-        self, *, describe: Describe, exchange: Exchange, credentials: Credentials, share: FairShare, clock: Clock
+        self,
+        *,
+        describe: Describe,
+        exchange: Exchange,
+        vouch: Vouch,
+        credentials: Credentials,
+        share: FairShare,
+        clock: Clock,
     ) -> None:
         self._describe = describe
+        self._vouch = vouch
         self._exchange = exchange
         self._credentials = credentials
         self._share = share
@@ -113,6 +123,18 @@ class TokenSource:
             if failure.kind in _GONE:
                 raise Failure(FailureKind.IDENTITY_NOT_FOUND, "Identity not found") from failure
             raise
+
+    async def certificate(
+        self, host: ResourceId, selector: Selector | None, csr: bytes, caller: Caller
+    ) -> tuple[HostDescription, HostedIdentity, IssuedCertificate]:
+        """A certificate for a key that the caller holds itself, of an identity that it may use; nothing of it is kept here.
+
+        Raises what `host_for` and `select` do, CSR_INVALID, NOT_ENTITLED, THROTTLED, UNAVAILABLE.
+        """
+        described = await self.host_for(host, caller)
+        identity = select(described, selector, NoSelector.SYSTEM_OR_ONLY)
+        async with self._share.turn(caller.key):
+            return described, identity, await self._vouch(described.id, identity.principal_id, csr)
 
     async def host_for(self, host: ResourceId, caller: Caller) -> HostDescription:
         """What `caller` may see of a host; raises what `host` does, CALLER_UNPROVEN, CALLER_NOT_BOUND, THROTTLED."""

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from idplane.arm.inner import Manager
 from idplane.model.attributes import Attributes
 from idplane.model.calls import Call, Caller
-from idplane.model.directory import Principal, Subscription, Tenant
+from idplane.model.directory import Principal, Subscription, Tenant, TokenBinding
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.profile import Profile
@@ -89,6 +89,10 @@ class IdentityDirectory(Protocol):
         """The end of all tokens that a principal has."""
         ...
 
+    def bound(self, principal: Principal, binding: TokenBinding, *, entropy: Entropy, now: datetime) -> Principal:
+        """The principal with its tokens bound, or no longer."""
+        ...
+
     async def revoke_host(self, store: Store, host_key: str, *, entropy: Entropy) -> Batch:
         """The end of all tokens that a resource got."""
         ...
@@ -115,6 +119,10 @@ class Identities(Protocol):
 
     async def revoke_principal(self, row: Versioned[Principal]) -> Batch:
         """The end of all tokens that a principal has."""
+        ...
+
+    def bound(self, principal: Principal, binding: TokenBinding) -> Principal:
+        """The principal with its tokens bound, or no longer; earlier ones end."""
         ...
 
     async def revoke_host(self, host_key: str) -> Batch:

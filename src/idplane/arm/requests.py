@@ -12,7 +12,7 @@ from idplane.arm.context import Access, Addresses, IdentityDirectory
 from idplane.arm.declare import Visibility
 from idplane.arm.registry import CollectionRoute, InstanceRoute, OperationsRoute, Registry, Route, Verb
 from idplane.model.calls import Call, Caller
-from idplane.model.directory import Principal, Tenant
+from idplane.model.directory import Principal, Tenant, TokenBinding
 from idplane.model.events import ActivityEvent
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
@@ -148,6 +148,10 @@ class BoundIdentities:
     async def revoke_principal(self, row: Versioned[Principal]) -> Batch:
         """The end of a principal's tokens."""
         return await self.directory.revoke_principal(self.store, row, entropy=self.entropy, now=self.now)
+
+    def bound(self, principal: Principal, binding: TokenBinding) -> Principal:
+        """A principal with its tokens bound, or no longer."""
+        return self.directory.bound(principal, binding, entropy=self.entropy, now=self.now)
 
     async def revoke_host(self, host_key: str) -> Batch:
         """The end of a resource's tokens."""

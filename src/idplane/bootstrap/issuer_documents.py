@@ -14,7 +14,7 @@ import httptools
 
 from idplane.model.failure import Failure, FailureKind
 
-__all__ = ["HttpIssuerDocuments", "is_public"]
+__all__ = ["HttpIssuerDocuments", "exchange", "is_public", "target_of"]
 
 _MAX_BYTES: Final = 64 * 1024
 _MAX_HEAD: Final = 16 * 1024
@@ -40,16 +40,24 @@ class HttpIssuerDocuments:
         """As the port says."""
         try:
             async with asyncio.timeout(self._seconds), self._places:
-                parts = _split(url, private=private)
-                port = parts.port or _PORTS[parts.scheme]
-                address = await _judged_address(parts.hostname or "", port, private=private)
-                return await _get(parts, address, port)
+                parts, address, port = await target_of(url, private=private)
+                status, body = await exchange(parts, address, port, _get(parts))
+                if status != _OK:
+                    raise _refused(f"it answered with status {status}")
+                return body
         except TimeoutError as error:
             raise _refused(f"it did not answer within {self._seconds:g} seconds") from error
         except (OSError, ssl.SSLError) as error:
             raise _refused("there is no connection to it") from error
         except (ValueError, httptools.HttpParserError) as error:
             raise _refused("its answer is not HTTP") from error
+
+
+async def target_of(url: str, *, private: bool) -> tuple[SplitResult, str, int]:
+    """The parts of an address, and the one judged IP address and port to connect to; raises `Failure(ISSUER_UNREACHABLE)`, `OSError`."""
+    parts = _split(url, private=private)
+    port = parts.port or _PORTS[parts.scheme]
+    return parts, await _judged_address(parts.hostname or "", port, private=private), port
 
 
 def is_public(address: str) -> bool:
@@ -87,21 +95,29 @@ async def _judged_address(host: str, port: int, *, private: bool) -> str:
     return addresses[0]
 
 
-async def _get(parts: SplitResult, address: str, port: int) -> bytes:
+def _get(parts: SplitResult) -> bytes:
+    head = f"GET {_target(parts)} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+    return head.encode("ascii")
+
+
+def _target(parts: SplitResult) -> str:
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+async def exchange(parts: SplitResult, address: str, port: int, request: bytes) -> tuple[int, bytes]:
+    """Send a request to a judged address; the status and body of the answer. No redirect is followed. Raises as `open_connection` does, and `Failure`."""
     secure = parts.scheme == "https"
     reader, writer = await asyncio.open_connection(
         address, port, ssl=_context() if secure else None, server_hostname=parts.hostname if secure else None, limit=_CHUNK
     )
     try:
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        head = f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
-        writer.write(head.encode("ascii"))
+        writer.write(request)
         return await _answer(reader)
     finally:
         writer.transport.abort()
 
 
-async def _answer(reader: asyncio.StreamReader) -> bytes:
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     answer = _Answer()
     parser = httptools.HttpResponseParser(answer)
     received = 0
@@ -117,10 +133,10 @@ async def _answer(reader: asyncio.StreamReader) -> bytes:
             raise _refused("its answer is too large")
         parser.feed_data(chunk)
         if answer.headed and parser.get_status_code() != _OK:
-            raise _refused(f"it answered with status {parser.get_status_code()}")
+            break  # its status is all that matters
     if len(answer.body) > _MAX_BYTES:
         raise _refused("its answer is too large")
-    return bytes(answer.body)
+    return parser.get_status_code(), bytes(answer.body)
 
 
 class _Answer:

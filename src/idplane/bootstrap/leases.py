@@ -30,6 +30,7 @@ LEASE_SECONDS = 15.0
 _TURN_AT_MOST_EVERY = 30.0
 """Seconds between looks at what is due: wall clocks jump, so nobody sleeps until a far instant."""
 _TURN_AT_LEAST_EVERY = 1.0
+_HAND_OVER_SECONDS = 3.0
 _log = logging.getLogger("idplane.bootstrap")
 
 
@@ -166,7 +167,10 @@ class Duties:
         finally:
             for task in self._running.values():
                 task.cancel()
-            await asyncio.shield(leases.hand_over())
+            # Not for long: it spares the others a wait, and who ends has connections to look after.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_HAND_OVER_SECONDS):
+                    await leases.hand_over()
 
     def _follow(self, duty: Duty, group: asyncio.TaskGroup, *, held: bool) -> None:
         task = self._running.get(duty.name)

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -74,11 +75,23 @@ async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], N
             health = await _shown(settings, server, listener, stack)
             info = describe(settings, server, settings.data, port=port)
             publish(settings, server, info)
+            if identity is None:
+                server.certificates.publish = partial(write_public_file, settings.data / CA_FILE)
             stack.callback(_withdraw, settings.data)
         ready(info)
+        leaving = asyncio.ensure_future(_announce(stop, server, listener, health))
+        stack.callback(leaving.cancel)
         await until_told_to_stop(_duties(settings, server), stop)
-        health.drain()
+        await leaving
         await _drain(settings, server, listener)
+
+
+async def _announce(stop: asyncio.Event, server: Server, listener: Listener, health: Health) -> None:
+    """As soon as the process is told to stop, the balancer and the clients are told that it goes."""
+    await stop.wait()
+    health.drain()
+    listener.drain()
+    server.end_waiting()
 
 
 def _log_as_set(settings: ServerSettings) -> None:
@@ -142,10 +155,8 @@ async def _drain(settings: ServerSettings, server: Server, listener: Listener) -
 
 
 async def _leave(settings: ServerSettings, server: Server, listener: Listener) -> None:
-    """The balancer is shown that this server goes, and until it has seen it, whoever comes is served; then nobody new is."""
+    """Until the balancer has seen that this server goes, whoever comes is served; then nobody new is."""
     table = settings.tables.replica
-    listener.drain()
-    server.end_waiting()
     await server.world.clock.sleep(table.notice_seconds)
     await asyncio.gather(listener.finish(table.drain_seconds), server.manager.settle(table.drain_seconds))
 

@@ -16,6 +16,7 @@ from idplane.audit.activity import activity_event
 from idplane.audit.retention import LogRetention
 from idplane.bootstrap.attesting import attestation
 from idplane.bootstrap.certificates import ListenerCertificates, context_for
+from idplane.bootstrap.event_push import HttpEventReceivers
 from idplane.bootstrap.feed_upkeep import FEED_ROWS, FeedUpkeep
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.leases import Duties, Duty, Leases
@@ -36,11 +37,13 @@ from idplane.model.failure import Failure
 from idplane.ports.issuers import IssuerDocuments
 from idplane.providers import PROVIDERS
 from idplane.providers.administrators import keep_administrators
-from idplane.providers.token_revocation import INTROSPECT
+from idplane.providers.token_revocation import INTROSPECT, STREAMS
 from idplane.rbac import AccessControl
 from idplane.sts import DeviceCodes, RefusalLog, SignInUpkeep, TokenAuthenticator, TokenService
+from idplane.sts.event_streams import EventStreams
 from idplane.sts.inspectors import Inspectors
 from idplane.sts.introspection import Introspection
+from idplane.sts.security_events import SecurityEvents
 from idplane.vault import SecretVault
 from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
@@ -52,6 +55,7 @@ from idplane.web.graph_errors import describe as describe_graph
 from idplane.web.log import LogSurface
 from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
+from idplane.web.security_events import SecurityEventSurface
 from idplane.web.serving import Listener
 from idplane.web.vault import VaultSurface
 
@@ -90,6 +94,7 @@ class Server:
     credentials: CredentialAuthority
     certificates: ListenerCertificates
     sightings: Sightings
+    events: SecurityEvents
     log: LogKeeping
     surfaces: Surfaces
     stop_listening: tuple[Callable[[], None], ...]
@@ -128,7 +133,7 @@ class Server:
         tls = await TlsAuthority.open(store=store, custody=custody, clock=clock, entropy=entropy, hosts=names)
         documents = documents or HttpIssuerDocuments()
         access = AccessControl(store=store, clock=world.clock, telemetry=world.telemetry)
-        authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
+        authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock, vouched=authority.vouched)
         tokens = TokenService(
             store=store,
             ring=ring,
@@ -188,6 +193,26 @@ class Server:
             action=INTROSPECT,
             clock=clock,
         )
+        shared = SecurityEvents(
+            store=store,
+            signer=ring,
+            receivers=HttpEventReceivers(),
+            inspectors=inspectors,
+            action=STREAMS,
+            custody=custody,
+            clock=clock,
+            entropy=entropy,
+        )
+        streams = EventStreams(
+            store=store,
+            signer=ring,
+            audiences=Audiences(store=store),
+            inspectors=inspectors,
+            action=STREAMS,
+            custody=custody,
+            clock=clock,
+            entropy=entropy,
+        )
         sightings = Sightings(store=store, clock=clock)
         agents = AgentDirectory(
             store=store, authority=authority, sightings=sightings, clock=clock, entropy=entropy, profile=world.profile
@@ -209,6 +234,7 @@ class Server:
             vault=VaultSurface(vault=vault, authenticator=authenticator, store=store),
             agents=surface,
             log=LogSurface(log),
+            events=SecurityEventSurface(streams=streams, tokens=authenticator, store=store, home_tenant=installation.tenant.id),
         )
         subscriptions = (world.store.subscribe(ring.apply),)
         return cls(
@@ -223,6 +249,7 @@ class Server:
             credentials=authority,
             certificates=ListenerCertificates(tls=tls, credentials=authority, clock=clock),
             sightings=sightings,
+            events=shared,
             log=log,
             surfaces=surfaces,
             stop_listening=subscriptions,
@@ -278,6 +305,7 @@ class Server:
             Duty(name="removal of old log events", turn=self._trim_logs),
             Duty(name="trimming of the feed", turn=self.feed.turn),
             Duty(name="notes of when agents were seen", turn=self.sightings.turn, every_replica=True),
+            Duty(name="security events", turn=self.events.run),
             *self.extra_duties,
         )
 

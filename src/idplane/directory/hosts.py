@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final, Protocol
 
 from idplane.directory.agents import require_active
 from idplane.directory.host_documents import compute_document, instance_document
 from idplane.model.bindings import Binding
-from idplane.model.directory import Agent, Credential, Principal
+from idplane.model.directory import Agent, Credential, CredentialKind, Principal
 from idplane.model.enrollments import carriage_key
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
@@ -38,6 +39,10 @@ from idplane.ports.store import ABSENT, Batch, Change, CommitRefused, Delete, Pu
 
 __all__ = ["DescribedHost", "HostDirectory", "IdentityCertifier", "check_bound"]
 
+_WORKLOAD_CERTIFICATES: Final = 256
+"""Living ones, of one identity on one host."""
+_CERTIFICATE_BACKDATE: Final = timedelta(minutes=5)
+"""How far ahead of its issue a certificate begins."""
 _ATTEMPTS: Final = 4
 _TOLD: Final = frozenset(
     one.name
@@ -61,6 +66,10 @@ class IdentityCertifier(Protocol):
 
     def issue_identity(self, csr_der: bytes, principal: Principal, host_key: str, agent_id: str, /) -> Credential:
         """The certificate as a credential to store; raises `Failure(CSR_INVALID)`."""
+        ...
+
+    def issue_workload(self, csr_der: bytes, principal: Principal, host_key: str, agent_id: str, /) -> Credential:
+        """The same for a workload's own key."""
         ...
 
 
@@ -107,8 +116,12 @@ class HostDirectory:
             compute=compute_document(resource.value) if host == bearer else instance_document(resource.value, host.name),
         )
 
-    async def certify(self, agent: Agent, host: ResourceId, principal_id: str, csr_der: bytes) -> Credential:
+    async def certify(
+        self, agent: Agent, host: ResourceId, principal_id: str, csr_der: bytes, *, workload: bool = False
+    ) -> Credential:
         """Issue and store a certificate for an identity of a host; the agent's earlier ones for it end with that.
+
+        With `workload`, for a key that a workload there holds itself: such certificates last until they expire, and are bounded in number (THROTTLED).
 
         Raises HOST_NOT_BOUND, NOT_ENTITLED when the identity is not assigned to the host, IDENTITY_STOPPED when it is and stopped
         working, and CSR_INVALID; AGENT_* for an agent that is served no longer.
@@ -122,7 +135,8 @@ class HostDirectory:
                 raise Failure(FailureKind.NOT_ENTITLED, "the identity is not assigned to the host")
             if assignment.value.stopped:
                 raise Failure(FailureKind.IDENTITY_STOPPED, assignment.value.stopped)
-            credential = self._authority.issue_identity(csr_der, principal.value, host.key, agent.id)
+            issue = self._authority.issue_workload if workload else self._authority.issue_identity
+            credential = issue(csr_der, principal.value, host.key, agent.id)
             try:
                 still = Require(collection=AGENTS, key=agent.id, expect=enrolled.version)
                 await self._store.commit(Batch.of(still) + await self._replacement(credential, assignment))
@@ -158,7 +172,12 @@ class HostDirectory:
     async def _replacement(self, credential: Credential, assignment: Versioned[IdentityAssignment]) -> Batch:
         """The credential in place of its predecessors, provided that the assignment is still the one that was read."""
         mine = {"principal_id": credential.principal_id, "host_key": credential.host, "agent_id": credential.agent_id}
-        earlier = await self._store.all(CREDENTIALS, where=mine)
+        same = await self._store.all(CREDENTIALS, where={**mine, "kind": credential.kind.value})
+        earlier = same
+        if credential.kind is CredentialKind.WORKLOAD_CERTIFICATE:
+            earlier = tuple(it for it in same if it.value.not_after <= credential.not_before + _CERTIFICATE_BACKDATE)
+            if len(same) - len(earlier) >= _WORKLOAD_CERTIFICATES:
+                raise Failure(FailureKind.THROTTLED, "the workloads of the host have too many certificates of the identity")
         return Batch.of(
             Require(collection=IDENTITY_ASSIGNMENTS, key=assignment.value.key, expect=assignment.version),
             *(

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from idplane.directory.app_roles import app_role_removals
 from idplane.directory.people import leaving, sign_out
-from idplane.directory.revocation import revoke_host, revoke_principal, revoke_tenant
+from idplane.directory.revocation import bound, revoke_host, revoke_principal, revoke_tenant
 from idplane.model.directory import Principal, PrincipalType
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
@@ -20,6 +20,7 @@ from idplane.ports.store import Batch, Delete, Reads
 from idplane.ports.world import Entropy
 
 __all__ = [
+    "bound",
     "display_name",
     "new_system_identity",
     "new_user_assigned",

@@ -6,6 +6,7 @@ whoever asks commits the credential together with the check that the entitlement
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from cryptography import x509
@@ -32,6 +33,7 @@ __all__ = ["CredentialAuthority", "credential_line", "requested_key"]
 
 _MAX_REQUEST = 8 * 1024
 _MIN_EXPONENT = 65537
+_WORKLOAD_LIFETIME = timedelta(hours=1)
 _AGENT_LIFETIME = timedelta(days=397)
 _ROOT = Root(
     purpose=KeyPurpose.CREDENTIAL_AUTHORITY,
@@ -72,10 +74,12 @@ class CredentialAuthority(InstallationAuthority):
         """What clients' certificates are verified with: `trust_pem`."""
         return self.trust_pem
 
-    def issue_identity(self, csr_der: bytes, principal: Principal, host_key: str, agent_id: str) -> Credential:
+    def issue_identity(
+        self, csr_der: bytes, principal: Principal, host_key: str, agent_id: str, *, lifetime: timedelta | None = None
+    ) -> Credential:
         """A certificate for one identity on one host, as the credential that the caller stores; raises `Failure(CSR_INVALID)`."""
         names = [x509.UniformResourceIdentifier(f"urn:idplane:identity:{principal.id}")]
-        certificate = self._issue(csr_der, principal.client_id, names, self._profile.identity_certificate_lifetime)
+        certificate = self._issue(csr_der, principal.client_id, names, lifetime or self._profile.identity_certificate_lifetime)
         der = certificate.public_bytes(Encoding.DER)
         return Credential(
             id=self._entropy.guid(),
@@ -90,6 +94,11 @@ class CredentialAuthority(InstallationAuthority):
             host=host_key,
             agent_id=agent_id,
         )
+
+    def issue_workload(self, csr_der: bytes, principal: Principal, host_key: str, agent_id: str) -> Credential:
+        """The same for a key that was born in a workload there: short-lived, since nobody renews it but the workload."""
+        issued = self.issue_identity(csr_der, principal, host_key, agent_id, lifetime=_WORKLOAD_LIFETIME)
+        return replace(issued, kind=CredentialKind.WORKLOAD_CERTIFICATE)
 
     def issue_agent(self, csr_der: bytes, agent_id: str, lifetime: timedelta = _AGENT_LIFETIME) -> bytes:
         """A certificate, in DER, for an agent to authenticate its own requests with; raises `Failure(CSR_INVALID)`.

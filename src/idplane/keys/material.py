@@ -20,8 +20,10 @@ from idplane.model.profile import Profile
 from idplane.model.values import JsonObject
 from idplane.ports.world import Entropy, KeyCustody
 
-__all__ = ["Material", "new_private_key", "new_signing_key", "token_line"]
+__all__ = ["EVENT", "Material", "new_private_key", "new_signing_key", "token_line"]
 
+EVENT = 0
+"""In place of a token version: the signer of security events."""
 # Nobody checks these dates; they only have to enclose every moment at which the key may be published, as Entra's five years do.
 _CERTIFICATE_LIFETIME = timedelta(days=5 * 365)
 _CERTIFICATE_BACKDATE = timedelta(days=1)
@@ -34,7 +36,7 @@ class Material:
     info: PublicKeyInfo
     jwk: JsonObject
     signers: Mapping[int, Signer] = field(repr=False)
-    """By token version."""
+    """By token version; `EVENT` for security events."""
 
     @classmethod
     def of(cls, key: SigningKey, custody: KeyCustody) -> Material:
@@ -48,6 +50,7 @@ class Material:
             signers={
                 1: Signer(private_key, algorithm, {"x5t": key.id, "kid": key.id}),
                 2: Signer(private_key, algorithm, {"kid": key.id}),
+                EVENT: Signer(private_key, algorithm, {"typ": "secevent+jwt", "kid": key.id}),
             },
         )
 

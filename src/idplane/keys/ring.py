@@ -10,7 +10,7 @@ from typing import Final
 
 from idplane.jose import Algorithm
 from idplane.keys import rotation
-from idplane.keys.material import Material, token_line
+from idplane.keys.material import EVENT, Material, token_line
 from idplane.keys.moves import Moves
 from idplane.keys.permits import PublicKeyInfo, SignedToken, SigningPermit
 from idplane.keys.succession import Succession
@@ -108,6 +108,18 @@ class KeyRing:
             raise Failure(FailureKind.INTERNAL, f"the active key does not sign {permit.algorithm.value}")
         self._note_expiry(active.info.kid, claims)
         return SignedToken(token=active.signers[permit.token_version].sign(claims), kid=active.info.kid)
+
+    def sign_event(self, claims: JsonObject) -> str:
+        """A security event token (RFC 8417) signed with the active key, in the moment in which it is handed over.
+
+        Its type and the lack of an expiry keep it from being taken for an access token. Raises `Failure(UNAVAILABLE)` when no key is active.
+        """
+        active = self._line.reading.active
+        if active is None:
+            raise Failure(FailureKind.UNAVAILABLE, "no signing key is active")
+        if "exp" in claims:
+            raise Failure(FailureKind.INTERNAL, "a security event does not expire")
+        return active.signers[EVENT].sign(claims)
 
     def public_key(self, kid: str) -> PublicKeyInfo | None:
         """The key to verify a token of ours with; None if it is unknown, forgotten or tainted."""

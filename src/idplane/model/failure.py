@@ -63,6 +63,10 @@ class FailureKind(enum.Enum):
     FORBIDDEN = "forbidden", Category.FORBIDDEN
     LINKED_FORBIDDEN = "linked_forbidden", Category.FORBIDDEN
 
+    # Security events
+    STREAM_NOT_FOUND = "stream_not_found", Category.NOT_FOUND
+    STREAM_EXISTS = "stream_exists", Category.CONFLICT
+
     # Resource Manager
     MISSING_API_VERSION = "missing_api_version", Category.BAD_REQUEST
     INVALID_API_VERSION = "invalid_api_version", Category.BAD_REQUEST

@@ -30,6 +30,7 @@ from idplane.model.long_operations import LongOperation
 from idplane.model.management_groups import ManagementGroup, SubscriptionAlias, stored_group
 from idplane.model.resources import IdentityAssignment, Resource
 from idplane.model.roles import DenyAssignment, RoleAssignment, RoleDefinition
+from idplane.model.security_events import EventCursor, EventStream, EventSubject, QueuedEvent
 from idplane.model.tags import PredefinedTag
 from idplane.model.user_sessions import DeviceCode, RefreshToken, Session
 from idplane.model.vault import SecretVersion
@@ -50,6 +51,9 @@ __all__ = [
     "DEPLOYMENT_OPERATIONS",
     "DEVICE_CODES",
     "ENROLLMENTS",
+    "EVENT_CURSORS",
+    "EVENT_STREAMS",
+    "EVENT_SUBJECTS",
     "FEDERATED_CREDENTIALS",
     "IDENTITY_ASSIGNMENTS",
     "JOIN_TOKENS",
@@ -62,6 +66,7 @@ __all__ = [
     "MEMBERSHIPS",
     "PREDEFINED_TAGS",
     "PRINCIPALS",
+    "QUEUED_EVENTS",
     "REFRESH_TOKENS",
     "RESOURCES",
     "ROLE_ASSIGNMENTS",
@@ -425,6 +430,19 @@ SIGN_INS = Log(
     },
 )
 
+EVENT_STREAMS = Collection(
+    name="event_streams",
+    type=EventStream,
+    key=lambda it: it.id,
+    columns={"audience": lambda it: it.audience, "owner_id": lambda it: it.owner_id},
+)
+QUEUED_EVENTS = Collection(
+    name="queued_events", type=QueuedEvent, key=lambda it: it.key, columns={"stream_id": lambda it: it.stream_id}, fed=False
+)
+"""Not in the feed that they are made from."""
+EVENT_SUBJECTS = Collection(name="event_subjects", type=EventSubject, key=lambda it: it.principal_id, fed=False)
+EVENT_CURSORS = Collection(name="event_cursors", type=EventCursor, key=lambda it: it.name, fed=False)
+
 LEASES = Collection(name="leases", type=Lease, key=lambda it: it.name, fed=False)
 """Nobody follows them, so renewals are not in the feed."""
 
@@ -464,5 +482,9 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     LONG_OPERATIONS,
     PREDEFINED_TAGS,
     LEASES,
+    EVENT_STREAMS,
+    QUEUED_EVENTS,
+    EVENT_SUBJECTS,
+    EVENT_CURSORS,
 )
 LOGS: tuple[Log[object], ...] = (ACTIVITY, SIGN_INS)  # type: ignore[assignment]  # as above

@@ -2,6 +2,7 @@
 
     POST /providers/Idplane.Authority/revokeTokens                 all tokens of the tenant, or of one principal ({"principalId": ...})
     POST {resource}/providers/Idplane.Authority/revokeTokens       those that the resource got; of a user-assigned identity, all of its
+    POST {identity or resource}/providers/Idplane.Authority/bindTokens   {"binding": "certificate" | "none"}
 
 A user-assigned identity has Azure's own action too, `userAssignedIdentities/revokeTokens`, which means the same.
 """
@@ -12,11 +13,12 @@ from typing import Final
 
 from idplane.arm.context import Context
 from idplane.arm.declare import Action, Invocation, OperationInfo, Outcome, Provider
+from idplane.model.directory import Principal, TokenBinding
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.scale_sets import identity_host
 from idplane.ports.collections import PRINCIPALS, RESOURCES, TENANTS
-from idplane.ports.store import Batch
+from idplane.ports.store import Batch, Put, Versioned
 from idplane.providers.fields import Fields
 from idplane.providers.identity_block import IDENTITY_RESOURCE
 
@@ -74,6 +76,31 @@ async def _of_resource(context: Context, identifier: ResourceId) -> Batch:
     return batch
 
 
+async def _bind(invocation: Invocation) -> Outcome:
+    """Of a user-assigned identity, or of the system-assigned one of a resource."""
+    context, fields = invocation.context, Fields(invocation.body)
+    wanted = fields.required_text("binding", limit=20).lower()
+    if wanted not in {one.value for one in TokenBinding}:
+        raise fields.refuse("binding", "must be 'certificate' or 'none'")
+    row = await _identity(context, invocation.id)
+    changed = context.identities.bound(row.value, TokenBinding(wanted))
+    batch = Batch() if changed is row.value else Batch.of(Put(collection=PRINCIPALS, value=changed, expect=row.version))
+    return Outcome(body={"principalId": changed.id, "clientId": changed.client_id, "binding": wanted}, batch=batch)
+
+
+async def _identity(context: Context, identifier: ResourceId) -> Versioned[Principal]:
+    resource = await context.store.get(RESOURCES, identity_host(identifier).key) if identifier.segments else None
+    named: object = None
+    if resource is not None and resource.value.type.lower() == IDENTITY_RESOURCE.lower():
+        named = resource.value.properties["principalId"]
+    elif resource is not None and resource.value.identity is not None:
+        named = resource.value.identity.principal_id
+    principal = await context.store.get(PRINCIPALS, str(named)) if named else None
+    if principal is None:
+        raise Failure(FailureKind.INVALID_PARAMETER, "only the tokens of a managed identity can be bound to certificates")
+    return principal
+
+
 REVOKE_IDENTITY: Final = Action(run=_revoke_identity)
 """`userAssignedIdentities/revokeTokens`."""
 
@@ -85,10 +112,13 @@ def _operation(name: str, operation: str, description: str) -> OperationInfo:
 AUTHORITY: Final = Provider(
     namespace=_NAMESPACE,
     types=(),
-    actions={"revokeTokens": Action(run=_revoke)},
+    actions={"revokeTokens": Action(run=_revoke), "bindTokens": Action(run=_bind)},
     actions_versions=_VERSIONS,
     operations=(
         _operation(f"{_NAMESPACE}/revokeTokens/action", "Revoke Tokens", "Revokes tokens that were issued"),
+        _operation(
+            f"{_NAMESPACE}/bindTokens/action", "Bind Tokens", "Binds an identity's tokens to certificates of its workloads"
+        ),
         _operation(INTROSPECT, "Introspect Tokens", "Tells of any token whether it counts"),
         _operation(STREAMS, "Receive Security Events", "Has security events of every principal of the tenant sent"),
     ),

@@ -103,6 +103,10 @@ class ClientAuthentication:
         ASSERTION_TIME, ASSERTION_AUDIENCE, FEDERATION_*, ISSUER_UNREACHABLE, or INVALID_PARAMETER for several credentials at once or an unknown assertion type.
         """
         match request.client_secret, request.client_assertion:
+            case None, None if request.client_certificate is not None:
+                return AuthenticatedClient(
+                    principal=principal, credential=await _by_connection(records, principal, request.client_certificate, now)
+                )
             case None, None:
                 raise Failure(FailureKind.CLIENT_CREDENTIAL_MISSING, "the request holds no client credential")
             case str(secret), None:
@@ -176,6 +180,18 @@ async def _by_secret(records: Records, principal: Versioned[Principal], secret: 
         if row.value.not_before <= now < row.value.not_after:
             return row
     raise Failure(FailureKind.CLIENT_SECRET_EXPIRED, "the client secret has expired", client_id=client_id)
+
+
+async def _by_connection(
+    records: Records, principal: Versioned[Principal], certificate: bytes, now: datetime
+) -> Versioned[Credential]:
+    """Mutual TLS (RFC 8705 section 2): the connection proved the key. Only workloads' certificates do; an agent's says nothing of an identity."""
+    rows = await _of(records, principal, thumbprint=hashlib.sha256(certificate).hexdigest())
+    if not rows or rows[0].value.kind is not CredentialKind.WORKLOAD_CERTIFICATE:
+        raise Failure(FailureKind.CLIENT_CREDENTIAL_MISSING, "the request holds no client credential")
+    if not _is_valid(rows[0].value, now):
+        raise Failure(FailureKind.ASSERTION_INVALID, "the certificate of the connection is not valid now")
+    return rows[0]
 
 
 async def _named_certificate(

@@ -13,7 +13,7 @@ from typing import Any
 
 from idplane.jose import certificate_thumbprint
 from idplane.model.calls import Call
-from idplane.model.directory import Agent, Credential, CredentialKind
+from idplane.model.directory import Agent, AgentState, Credential, CredentialKind, TokenBinding
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.resources import IdentityAssignment, identity_assignment_key
 from idplane.ports.collections import AGENTS, CREDENTIALS, FEDERATED_CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS
@@ -64,7 +64,14 @@ async def entitle(records: Records, client: AuthenticatedClient, call: Call) -> 
         raise Failure(
             FailureKind.CLIENT_DISABLED, "the principal is disabled", client_id=principal.client_id, name=principal.display_name
         )
-    if not isinstance(credential, Credential) or credential.kind is not CredentialKind.IDENTITY_CERTIFICATE:
+    by_workload = credential.kind is CredentialKind.WORKLOAD_CERTIFICATE
+    if principal.token_binding is TokenBinding.CERTIFICATE and not by_workload:
+        raise Failure(
+            FailureKind.BINDING_REQUIRED,
+            "the identity's tokens are bound to certificates: ask for one over mutual TLS with a certificate of the workload",
+            client_id=principal.client_id,
+        )
+    if not isinstance(credential, Credential) or not (by_workload or credential.kind is CredentialKind.IDENTITY_CERTIFICATE):
         return Entitlement(client=client)
     host = credential.host or ""
     assignment = await records.get(IDENTITY_ASSIGNMENTS, identity_assignment_key(host, principal.id))
@@ -73,6 +80,13 @@ async def entitle(records: Records, client: AuthenticatedClient, call: Call) -> 
     agent = await records.get(AGENTS, credential.agent_id or "")
     if agent is None or not agent.value.serves(host):
         raise Failure(FailureKind.NOT_ENTITLED, "the agent that asks is not bound to the host that the identity is assigned to")
+    if by_workload:
+        # The connection proves the workload, which need not be the agent; that must only still be served.
+        if agent.value.state is not AgentState.ACTIVE:
+            raise Failure(
+                FailureKind.NOT_ENTITLED, "the agent that the workload had its certificate from is not served any more"
+            )
+        return Entitlement(client=client, assignment=assignment, agent=agent)
     if not asks_itself(agent.value, call):
         raise Failure(
             FailureKind.ASSERTION_INVALID,

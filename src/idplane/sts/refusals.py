@@ -203,6 +203,7 @@ _BY_KIND: Final[Mapping[FailureKind, Refusal]] = {
         text="The provided grant has expired due to it being revoked, a fresh auth token is needed: the refresh token had been used "
         "before, so the sign-in that it belongs to has been ended.",
     ),
+    FailureKind.BINDING_REQUIRED: Refusal(code=392200, error="invalid_request"),
     FailureKind.THROTTLED: Refusal(code=90055, error="temporarily_unavailable"),
 }
 

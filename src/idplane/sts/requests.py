@@ -45,6 +45,8 @@ class TokenRequest:
     """JSON of the claims that the client asks for: its capabilities, or the answer to a claims challenge."""
     device_code: str | None = field(default=None, repr=False)
     refresh_token: str | None = field(default=None, repr=False)
+    client_certificate: bytes | None = field(default=None, repr=False)
+    """DER of the certificate that the client proved on its connection."""
     client_info: bool = False
     """Whether the answer shall name the user beside the tokens, as MSAL's caches want it."""
 

@@ -57,6 +57,7 @@ from idplane.sts.user_scopes import granted_names
 __all__ = ["AudienceLookup", "TokenService"]
 
 _ATTEMPTS: Final = 5
+_OF_OUR_AUTHORITY: Final = frozenset({CredentialKind.IDENTITY_CERTIFICATE, CredentialKind.WORKLOAD_CERTIFICATE})
 
 
 async def _vouched_for(_certificate_der: bytes) -> bool:
@@ -234,7 +235,7 @@ class TokenService:
     async def _is_vouched_for(self, client: AuthenticatedClient) -> bool:
         """Whether the certificate of an identity still has an authority behind it; other credentials need none."""
         credential = client.credential.value
-        if not isinstance(credential, Credential) or credential.kind is not CredentialKind.IDENTITY_CERTIFICATE:
+        if not isinstance(credential, Credential) or credential.kind not in _OF_OUR_AUTHORITY:
             return True
         return credential.certificate is not None and await self._vouched(credential.certificate)
 
@@ -279,6 +280,11 @@ class TokenService:
         issued_at = now.replace(microsecond=0)
         assignment = entitlement.assignment.value if entitlement.assignment else None
         tenant = authorized.decision.tenant.value
+        credential = entitlement.client.credential.value
+        ends = issued_at + self._lifetime(principal)
+        bound_to = None
+        if isinstance(credential, Credential) and credential.kind is CredentialKind.WORKLOAD_CERTIFICATE:
+            bound_to, ends = credential.certificate, min(ends, credential.not_after)
         return TokenFacts(
             tenant=tenant,
             principal=principal,
@@ -289,7 +295,8 @@ class TokenService:
             capabilities=authorized.capabilities,
             opaque=Opaque.fresh(self._entropy, Standing.of(principal, tenant, assignment)),
             issued_at=issued_at,
-            expires_at=issued_at + self._lifetime(principal),
+            expires_at=ends,
+            bound_to=bound_to,
         )
 
     def _lifetime(self, principal: Principal) -> timedelta:

@@ -109,6 +109,7 @@ class AgentSurface:
         self._routes: dict[str, tuple[str, Callable[[Agent, HttpRequest], Awaitable[HttpResponse]]]] = {
             "/agent/v1/host": ("GET", self._host),
             "/agent/v1/certificates": ("POST", self._certificate),
+            "/agent/v1/workload-certificates": ("POST", self._workload_certificate),
             "/agent/v1/projected-tokens": ("POST", self._projected_token),
             "/agent/v1/changes": ("GET", self._changes),
             "/agent/v1/refusals": ("POST", self._report),
@@ -144,10 +145,14 @@ class AgentSurface:
         host = await self._hosts.describe(agent, ResourceId.parse(_only(request, "id") or ""))
         return _json(_description(host, f"{request.origin.authority}/{host.tenant_id}/oauth2/token"))
 
-    async def _certificate(self, agent: Agent, request: HttpRequest) -> HttpResponse:
+    async def _workload_certificate(self, agent: Agent, request: HttpRequest) -> HttpResponse:
+        return await self._certificate(agent, request, workload=True)
+
+    async def _certificate(self, agent: Agent, request: HttpRequest, *, workload: bool = False) -> HttpResponse:
         wanted = read_body(request, _CertificateRequest, "a certificate request", limit=_MAX_BODY)
         csr = decoded_csr(wanted.csr)
-        credential = await self._hosts.certify(agent, ResourceId.parse(wanted.host), wanted.principal_id, csr)
+        host = ResourceId.parse(wanted.host)
+        credential = await self._hosts.certify(agent, host, wanted.principal_id, csr, workload=workload)
         return _json(
             {
                 "certificate": base64.b64encode(credential.certificate or b"").decode(),

@@ -26,6 +26,7 @@ from idplane.ports.telemetry import NO_TELEMETRY, OTHER, REQUEST, REQUESTS, Tele
 from idplane.ports.world import Clock, Entropy
 from idplane.web.http import HttpRequest, HttpResponse, Origin, Surface
 from idplane.web.origins import Origins
+from idplane.web.security_events import is_about_events
 
 __all__ = ["ServerApp", "Surfaces"]
 
@@ -64,6 +65,8 @@ class Surfaces:
     vault: Surface
     agents: Surface
     log: Surface
+    events: Surface | None = None
+    """Security events; without it nobody hears of any."""
 
     def route(self, path: str, origin: Origin | None) -> Surface:
         """The surface that a path belongs to; vaults are told by their host."""
@@ -80,7 +83,7 @@ class Surfaces:
             case "v1.0" | "beta":
                 return self.graph
             case _:
-                return self.authority
+                return self.events if self.events is not None and is_about_events(path) else self.authority
 
 
 class ServerApp:

@@ -28,7 +28,7 @@ def bearer_error(failure: Failure, now: datetime) -> str | None:
     Only a client that follows claims challenges is sent one: another would take it for a refusal that it knows nothing of.
     """
     match failure.kind:
-        case FailureKind.TOKEN_REVOKED if "follows" in failure.data:
+        case FailureKind.TOKEN_REVOKED | FailureKind.TOKEN_INVALID if "follows" in failure.data:
             return new_token_wanted(now)
         case FailureKind.TOKEN_REVOKED:
             return 'error="invalid_token", error_description="The access token has been revoked"'

@@ -18,7 +18,7 @@ from idplane.web.http import Origin
 
 __all__ = ["configuration_v1", "configuration_v2", "instance_discovery"]
 
-_AUTHENTICATION: Final = ("client_secret_post", "private_key_jwt", "client_secret_basic")
+_AUTHENTICATION: Final = ("client_secret_post", "private_key_jwt", "client_secret_basic", "tls_client_auth")
 _ASSERTION_ALGORITHMS: Final = ("RS256", "PS256", "ES256")
 _CLAIMS_V1: Final = (
     "aud", "iss", "iat", "nbf", "exp", "aio", "appid", "appidacr", "idp", "idtyp", "oid", "rh", "roles", "sub", "tid", "uti", "ver",
@@ -74,6 +74,7 @@ def configuration_v2(tenant: Tenant | None, origin: Origin, name: str) -> JsonOb
         "request_uri_parameter_supported": False,
         "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
         "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",
+        "tls_client_certificate_bound_access_tokens": True,
         "introspection_endpoint": f"{base}/oauth2/v2.0/introspect",
         "introspection_endpoint_auth_methods_supported": (*_AUTHENTICATION, "Bearer"),
         "claims_supported": _CLAIMS_V2,

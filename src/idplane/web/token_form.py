@@ -50,6 +50,7 @@ def token_request(tenant: str, request: HttpRequest, endpoint: Endpoint) -> Toke
         claims=form.get("claims"),
         device_code=form.get("device_code"),
         refresh_token=form.get("refresh_token"),
+        client_certificate=request.call.client_certificate,
         client_info=form.get("client_info") == "1",
     )
 

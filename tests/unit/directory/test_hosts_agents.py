@@ -295,6 +295,8 @@ class _Meanwhile:
             self.pending.append(self._happenings.pop(0))
         return self._world.authority.issue_identity(csr_der, principal, host_key, agent_id)
 
+    issue_workload = issue_identity
+
 
 class _RacedStore:
     """The real store, with a commit of somebody else's just before ours."""

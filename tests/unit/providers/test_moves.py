@@ -275,6 +275,8 @@ class _NoAuthority:
         del csr_der, principal, host_key, agent_id
         raise Failure(FailureKind.CSR_INVALID)
 
+    issue_workload = issue_identity
+
 
 # What cannot be moved ------------------------------------------------------------------------------------------------
 

@@ -82,6 +82,7 @@ class Tokens:
         self.audiences: Collection[str] = ()
 
     async def authenticate(self, token: str, audiences: Collection[str], certificate: bytes | None = None, /) -> Caller:
+        del certificate  # nothing here is bound to one
         self.audiences = audiences
         if token == "for-arm":
             raise Failure(FailureKind.TOKEN_AUDIENCE, "wrong audience", audience="https://management.azure.com/")

@@ -15,7 +15,7 @@ from idplane.jose import certificate_thumbprint, parse
 from idplane.model.bindings import SYSTEM_ASSIGNED, Binding, ContainerEngine, ContainerRule, ExecutableRule, ProcessRule
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.ports.collections import BINDINGS, CREDENTIALS, SIGN_INS
-from idplane.ports.store import ABSENT, Batch, Put
+from idplane.ports.store import ABSENT, Batch, Put, TrimChanges
 from idplane.web.agent_errors import agent_error
 
 
@@ -210,6 +210,29 @@ async def test_the_feed_starts_at_its_end(api: Api) -> None:
 
 async def test_a_position_beyond_the_end_starts_over(api: Api) -> None:
     assert await api.changes(10**12, 30) == (await api.world.store.position(), [])
+
+
+async def test_a_position_that_the_feed_does_not_go_on_from_is_told_to_start_anew(api: Api) -> None:
+    """Trimmed beyond it, or of another life of the database."""
+    for shared in (api.world.shared, api.world.system):
+        await api.world.unassign(VM, shared)
+    end = await api.world.store.position()
+    await api.world.store.commit(Batch.of(TrimChanges(keep=1, limit=10_000)))
+    for after, reset in ((end, False), (end - 1, False), (end - 2, True), (0, True), (end + 1, True)):
+        answer = json.loads((await api.call("GET", "/agent/v1/changes", ("after", str(after)))).body)
+        assert (answer.get("reset", False), answer["position"]) == (reset, end), after
+        assert bool(answer["changes"]) == (after == end - 1)
+
+
+async def test_a_server_that_is_about_to_end_lets_nobody_wait(api: Api) -> None:
+    start = await api.world.store.position()
+    waiting = asyncio.ensure_future(api.changes(start, 30))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    api.surface.end_waiting()
+    async with asyncio.timeout(5):
+        assert await waiting == (start, [])
+        assert await api.changes(start, 30) == (start, [])
 
 
 @pytest.mark.parametrize(
