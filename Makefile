@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Hundreds of short processes are started below. Where images forbid Python to keep what it compiles, each of them would compile all anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test wide check lint types layers format fuzz clients bench conformance lock clean
+.PHONY: demo test wide check lint types layers format fuzz clients bench conformance faults lock clean
 
 demo: $(VENV)/.demo ## the main job, live on this terminal
 	@$(BIN)/idplane demo
@@ -20,8 +20,8 @@ wide: $(VENV)/.dev ## the tests that take long: faults, floods, real SDKs, Postg
 check: lint types layers test wide fuzz ## everything that CI checks, except what needs other software
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff format --check src tests fuzz bench clients conformance
-	$(BIN)/ruff check src tests fuzz bench clients conformance
+	$(BIN)/ruff format --check src tests fuzz bench clients conformance faults
+	$(BIN)/ruff check src tests fuzz bench clients conformance faults
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
@@ -35,6 +35,9 @@ fuzz: $(VENV)/.dev ## every endpoint against random input
 conformance: $(VENV)/.dev ## real SDKs of every language against a live plane; LANGUAGES=python,javascript for a part
 	@$(BIN)/python -m conformance $(if $(LANGUAGES),--languages $(LANGUAGES)) $(if $(CHECK),--check)
 
+faults: $(VENV)/.dev ## servers, agents, database and network break under load, and what that does to whom; FAULTS="server 1,a host" for some
+	@$(BIN)/python -m faults $(if $(FAULTS),--faults "$(FAULTS)")
+
 clients: $(VENV)-clients/.ready $(VENV)-azure-cli/.ready clients/oav/node_modules/.ready ## the Azure CLI, management SDKs, Graph's SDK and Azure's validators against live planes
 	PATH="$(CURDIR)/$(VENV)-azure-cli/bin:$$PATH" $(VENV)-clients/bin/pytest -n 2 --dist loadgroup -q clients
 
@@ -42,8 +45,8 @@ bench: $(VENV)-clients/.ready ## ratios against limits and peers, side by side
 	@for script in bench/bench_*.py; do $(VENV)-clients/bin/python $$script || exit 1; done
 
 format: $(VENV)/.dev
-	$(BIN)/ruff format src tests fuzz bench clients conformance
-	$(BIN)/ruff check --fix src tests fuzz bench clients conformance
+	$(BIN)/ruff format src tests fuzz bench clients conformance faults
+	$(BIN)/ruff check --fix src tests fuzz bench clients conformance faults
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(f"idplane needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Set PYTHON=...") if sys.version_info < (3, 11) else None'

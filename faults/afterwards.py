@@ -16,11 +16,22 @@ from faults.stage.network import left_over
 from faults.stage.programs import Program, Sample, sample
 from faults.stage.servers import idplane
 
-__all__ = ["disagreements", "grown", "left_behind", "lost_writes", "troubles_in_logs", "unhealthy", "unrecorded_tokens", "zombies"]
+__all__ = [
+    "disagreements",
+    "grown",
+    "left_behind",
+    "lost_writes",
+    "troubles_in_logs",
+    "unhealthy",
+    "unrecorded_tokens",
+    "zombies",
+]
 
 _MORE_DESCRIPTORS: Final = 40
 _MORE_BYTES: Final = 48 * 1024 * 1024
-_TRACEBACK: Final = re.compile(r"^Traceback \(most recent call last\)|\bis a bug\b|Task exception was never retrieved|was never awaited", re.MULTILINE)
+_TRACEBACK: Final = re.compile(
+    r"^Traceback \(most recent call last\)|\bis a bug\b|Task exception was never retrieved|was never awaited", re.MULTILINE
+)
 _TYPES: Final = {
     "Microsoft.ManagedIdentity/userAssignedIdentities": "2024-11-30",
     "Microsoft.Compute/virtualMachines": "2024-11-01",
@@ -89,13 +100,13 @@ def unhealthy(stage: Installation) -> list[str]:
     config = str(server.folder / "server.toml")
     commands = {
         "idplane admin check": idplane("admin", "check", "--config", config),
-        "idplane log verify": idplane("log", "verify", "--data", str(stage.operator.folder)),
+        "idplane log verify": idplane("log", "verify", "--config", config),
     }
     found = []
     for name, command in commands.items():
         done = subprocess.run([*server.place.entering, *command], check=False, capture_output=True, text=True, timeout=120)
         if done.returncode != 0:
-            found.append(f"{name}: {(done.stderr or done.stdout).strip()[:500]}")
+            found.append(f"{name}: {' | '.join((done.stderr + done.stdout).split(chr(10)))[:3000]}")
     return found
 
 
@@ -126,11 +137,12 @@ def troubles_in_logs(logs: Path) -> Iterator[str]:
 def zombies(programs: Iterator[Program]) -> list[str]:
     """Processes that have ended, and that those who started them have not let go."""
     parents = {program.pid: program.name for program in programs}
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and (state := _state(folder)) is not None and state[0] == "Z" and state[1] in parents:
-            found.append(f"{parents[state[1]]} has a zombie: process {folder.name}")
-    return found
+    ended = ((folder.name, _state(folder)) for folder in Path("/proc").iterdir() if folder.name.isdigit())
+    return [
+        f"{parents[state[1]]} has a zombie: process {number}"
+        for number, state in ended
+        if state and state[0] == "Z" and state[1] in parents
+    ]
 
 
 def _state(folder: Path) -> tuple[str, int] | None:

@@ -51,25 +51,44 @@ _TO_SERVERS: Final = (Kind.EXCHANGE, Kind.READ, Kind.WRITE, Kind.VAULT)
 """Who talks to the servers directly, without an agent that tries again."""
 
 
-def _rules(
-    kinds: Iterable[Kind], *results: Result, within: float, why: str, clients: str = ""
-) -> tuple[Rule, ...]:
+def _rules(kinds: Iterable[Kind], *results: Result, within: float, why: str, clients: str = "") -> tuple[Rule, ...]:
     return tuple(Rule(kind=kind, results=frozenset(results), within=within, why=why, clients=clients) for kind in kinds)
 
 
 _IN_FLIGHT: Final = _rules(
-    _TO_SERVERS, Result.LOST, Result.RETRY, within=SERVER_BOUND, why="a request that was under way at a killed server has no answer"
+    _TO_SERVERS,
+    Result.LOST,
+    Result.RETRY,
+    within=SERVER_BOUND,
+    why="a request that was under way at a killed server has no answer",
 )
 _NO_SERVER: Final = (
-    *_rules([Kind.FRESH], Result.RETRY, within=AGENT_BOUND, why="what no agent has cannot be had without a server; cached tokens are"),
+    *_rules(
+        [Kind.FRESH],
+        Result.RETRY,
+        within=AGENT_BOUND,
+        why="what no agent has cannot be had without a server; cached tokens are",
+    ),
     *_rules(_TO_SERVERS, Result.LOST, Result.RETRY, within=SERVER_BOUND, why="there is no server to answer"),
     *_rules([Kind.VERIFY], Result.LOST, within=SERVER_BOUND, why="a key that a resource has never seen cannot be asked for"),
-    *_rules([Kind.SDK], Result.RETRY, within=SDK_BOUND, why="the SDK's retries end before the outage does", clients="sdk/secret-client"),
+    *_rules(
+        [Kind.SDK],
+        Result.RETRY,
+        within=SDK_BOUND,
+        why="the SDK's retries end before the outage does",
+        clients="sdk/secret-client",
+    ),
 )
 _NO_DATABASE: Final = (
     *_rules([Kind.FRESH], Result.RETRY, within=AGENT_BOUND, why="no token without its record; cached tokens are served"),
     *_rules(_TO_SERVERS, Result.RETRY, within=SERVER_BOUND, why="what cannot be read or kept is refused for now"),
-    *_rules([Kind.SDK], Result.RETRY, within=SDK_BOUND, why="the SDK's retries end before the outage does", clients="sdk/secret-client"),
+    *_rules(
+        [Kind.SDK],
+        Result.RETRY,
+        within=SDK_BOUND,
+        why="the SDK's retries end before the outage does",
+        clients="sdk/secret-client",
+    ),
 )
 _ONE_HOST: Final = "north/"
 """The host that clock jumps, kills and the ban are about."""
@@ -83,19 +102,37 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     FaultName.DATABASE_KILLED: _NO_DATABASE,
     FaultName.NETWORK_DROPPED: (
         *_rules([Kind.FRESH], Result.RETRY, within=AGENT_BOUND, why="the agent reaches no server; cached tokens are served"),
-        *_rules([Kind.EXCHANGE, Kind.VAULT], Result.TIMEOUT, Result.LOST, within=SERVER_BOUND, why="the workload reaches no server itself"),
+        *_rules(
+            [Kind.EXCHANGE, Kind.VAULT],
+            Result.TIMEOUT,
+            Result.LOST,
+            within=SERVER_BOUND,
+            why="the workload reaches no server itself",
+        ),
         *_rules([Kind.SDK], Result.RETRY, within=SDK_BOUND, why="as the vault read it does", clients="sdk/secret-client"),
     ),
     FaultName.NETWORK_RESET: (
         *_rules([Kind.FRESH], Result.RETRY, within=AGENT_BOUND, why="the agent reaches no server; cached tokens are served"),
         *_rules(
-            [Kind.EXCHANGE, Kind.VAULT], Result.LOST, Result.TIMEOUT, within=SERVER_BOUND, why="the workload reaches no server itself"
+            [Kind.EXCHANGE, Kind.VAULT],
+            Result.LOST,
+            Result.TIMEOUT,
+            within=SERVER_BOUND,
+            why="the workload reaches no server itself",
         ),
         *_rules([Kind.SDK], Result.RETRY, within=SDK_BOUND, why="as the vault read it does", clients="sdk/secret-client"),
     ),
     FaultName.DATABASE_CUT: (
-        *_rules([Kind.FRESH], Result.RETRY, within=AGENT_BOUND, why="the server refuses for now until the balancer leaves it out"),
-        *_rules(_TO_SERVERS, Result.RETRY, Result.LOST, within=SERVER_BOUND, why="as above; then it is left out, and its connections end"),
+        *_rules(
+            [Kind.FRESH], Result.RETRY, within=AGENT_BOUND, why="the server refuses for now until the balancer leaves it out"
+        ),
+        *_rules(
+            _TO_SERVERS,
+            Result.RETRY,
+            Result.LOST,
+            within=SERVER_BOUND,
+            why="as above; then it is left out, and its connections end",
+        ),
     ),
     FaultName.SERVER_AHEAD: (),
     FaultName.SERVER_BEHIND: (),
@@ -118,8 +155,9 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
             [Kind.CACHED, Kind.FRESH, Kind.EXCHANGE, Kind.VAULT],
             Result.DENIED,
             Result.RETRY,
+            Result.LOST,
             within=AGENT_BOUND,
-            why="a banned host gets nothing",
+            why="a banned host gets nothing, until its agent is started again",
             clients=_ONE_HOST,
         ),
         *_rules([Kind.SDK], Result.RETRY, within=SDK_BOUND, why="a banned host gets nothing", clients="sdk/"),

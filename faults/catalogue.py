@@ -131,13 +131,12 @@ def _kill_agent(stage: Installation) -> None:
 
 def _rotate_keys(stage: Installation) -> None:
     for _ in range(10):
-        stage.operator.keys("rotate")
+        stage.operator.rotate_key()
         time.sleep(0.7)
 
 
 def _taint_key(stage: Installation) -> None:
-    stage.operator.keys("taint")
-    stage.operator.forget()
+    stage.operator.taint_key()
     time.sleep(_AWAY)
 
 
@@ -150,6 +149,9 @@ def _ban(stage: Installation) -> Silence:
     kinds = frozenset({Kind.CACHED, Kind.FRESH})
     silence = Silence(clients=f"{host.name}/", kinds=kinds, start=banned + _REVOKED, end=time.monotonic() - 0.5)
     stage.operator.call("POST", f"{agent['id']}/unban", {})
+    # It would ask again by itself, but only once a minute.
+    host.program.stop()
+    host.start()
     return silence
 
 

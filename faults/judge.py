@@ -6,6 +6,7 @@ result and its duration. Everything else is forbidden, and so is a client that w
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -125,7 +126,9 @@ def judge(outcomes: Iterable[Outcome], windows: Sequence[Window], rules: Mapping
         into = found[window.fault if window else CALM]
         into.requests += 1
         if window and window.silence and window.silence.breaks(outcome):
-            into.forbidden.append(f"{outcome.client}: {outcome.kind}: served {outcome.at - window.silence.start:.1f} s after it should have been refused")
+            into.forbidden.append(
+                f"{outcome.client}: {outcome.kind}: served {outcome.at - window.silence.start:.1f} s after it should have been refused"
+            )
         if outcome.result is Result.OK:
             continue
         into.last_failure = max(into.last_failure, outcome.until)
@@ -201,5 +204,7 @@ def _is_back(successes: Sequence[Outcome], window: Window) -> bool:
 def _gap(successes: Sequence[Outcome], window: Window) -> float:
     """The longest time between two successes, of which some lies in the window; what a client was without before its first does not count."""
     instants = [one.until for one in successes]
-    pairs = zip(instants, instants[1:], strict=False)
-    return max((later - earlier for earlier, later in pairs if later >= window.start and earlier <= window.settled), default=0.0)
+    pairs = itertools.pairwise(instants)
+    return max(
+        (later - earlier for earlier, later in pairs if later >= window.start and earlier <= window.settled), default=0.0
+    )

@@ -22,6 +22,8 @@ from faults.stage.programs import Program
 __all__ = ["Load", "Recorder"]
 
 _END_SECONDS = 40.0
+_NICE = 5
+"""Loads leave what there is of the machine to what they ask."""
 
 
 @dataclass(kw_only=True)
@@ -62,7 +64,7 @@ class Recorder:
     def start(self, name: str, module: str, place: Place, wanted: Mapping[str, Any], **options: Any) -> Load:
         """Start `python -m faults.loads.{module}` on a machine, with its order."""
         command = [sys.executable, "-m", f"faults.loads.{module}"]
-        program = Program(name=name, place=place, command=command, log=self.folder / f"{name}.log", **options)
+        program = Program(name=name, place=place, command=command, log=self.folder / f"{name}.log", nice=_NICE, **options)
         process = program.start_talking()
         assert process.stdin is not None
         process.stdin.write(json.dumps(wanted).encode() + b"\n")

@@ -25,7 +25,11 @@ HOSTS: Final = ("north", "south", "west")
 _WARM: Final = 5.0
 _CALM: Final = 1.5
 _LOOK: Final = 0.2
-_SDKS: Final = {"north": ("azure-identity:imds", "msal:app-service"), "south": ("msal:imds", "default:app-service"), "west": ("azure-identity:arc", "secret-client:imds")}
+_SDKS: Final = {
+    "north": ("azure-identity:imds", "msal:app-service"),
+    "south": ("msal:imds", "default:app-service"),
+    "west": ("azure-identity:arc", "secret-client:imds"),
+}
 """Which SDKs run on which host, and by which dialect they ask."""
 
 
@@ -72,12 +76,12 @@ def perform(folder: Path, faults: Sequence[FaultName], *, hosts: Sequence[str] =
     verifier.stop()
     judgement = judge(recorder.outcomes, windows, RULES)
     troubles += _afterwards(stage, recorder, verifier, before)
-    troubles += _scanned(stage, recorder, verifier)
+    troubles += _scanned(stage, recorder)
     troubles += stage.close()
     troubles += afterwards.left_behind(recorder)
     troubles += afterwards.troubles_in_logs(stage.logs)
     troubles += afterwards.troubles_in_logs(recorder.folder)
-    figures = {
+    figures: dict[str, object] = {
         "requests": len(recorder.outcomes),
         "tokens": len(recorder.tokens),
         "writes": recorder.ledger.acknowledged,
@@ -99,8 +103,8 @@ def _start_loads(recorder: Recorder, stage: Installation) -> None:
         for sdk in _SDKS.get(host.name, ()):
             way, _, dialect = sdk.partition(":")
             client = f"sdk/{way}/{host.name}"
-            order = {**common, "way": way, "client": client, "identity": host.identity, "variables": host.variables(dialect)}
-            order["variables"] |= {"REQUESTS_CA_BUNDLE": str(stage.operator.ca_file)}
+            variables = {**host.variables(dialect), "REQUESTS_CA_BUNDLE": str(stage.operator.ca_file)}
+            order = {**common, "way": way, "client": client, "identity": host.identity, "variables": variables}
             name = client.replace("/", "-")
             recorder.start(name, "sdk", host.place, {**order, "vault_url": f"https://{vault}"}, clock=host.clock)
     managed = {"name": "w", "writers": 3, "group": stage.operator.group, "operator_file": str(stage.operator.file)}
@@ -146,13 +150,18 @@ def _afterwards(stage: Installation, recorder: Recorder, verifier: Verifier, bef
     yield from afterwards.zombies(stage.idplane_programs())
 
 
-def _scanned(stage: Installation, recorder: Recorder, verifier: Verifier) -> Iterator[str]:
+def _scanned(stage: Installation, recorder: Recorder) -> Iterator[str]:
     """Anything that a run must keep to itself, in anything that it wrote."""
     needles = Needles(_secrets(stage, recorder))
-    secret_files = [stage.operator.file, *(one.custody for one in stage.servers), *(one.folder / "pgpass" for one in stage.servers)]
+    secret_files = [
+        stage.operator.file,
+        *(one.custody for one in stage.servers),
+        *(one.folder / "pgpass" for one in stage.servers),
+    ]
     secret_files += [file for host in stage.hosts for file in host.private_files]
     texts = list(tables_of(stage.database.dump()))
-    for folder in (stage.logs, recorder.folder, stage.operator.folder, *(one.folder for one in (*stage.servers, *stage.hosts))):
+    own = (*(one.folder for one in stage.servers), *(one.folder for one in stage.hosts))
+    for folder in (stage.logs, recorder.folder, stage.operator.folder, *own):
         texts += [(f"{folder.name}/{name}", content) for name, content in files_below(folder, but=secret_files)]
     for program in stage.programs():
         texts += [(f"{program.name}: {name}", content) for name, content in process_texts(program.pid)]

@@ -17,7 +17,10 @@ def as_text(verdicts: Sequence[Verdict]) -> str:
     """Plain text in columns; failures that nothing allows come below, at most a few of each fault."""
     rows = [_HEAD, *map(_row, verdicts)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    lines = ["  ".join(_cell(text, width, column) for column, (text, width) in enumerate(zip(row, widths, strict=True))) for row in rows]
+    lines = [
+        "  ".join(_cell(text, width, column) for column, (text, width) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(line.rstrip() for line in lines)
 

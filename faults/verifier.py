@@ -59,7 +59,9 @@ class Verifier:
         while (token := self._waiting.get()) is not None:
             at = time.monotonic()
             result, detail = self._checked(token)
-            self.note(Outcome(client=_CLIENT, kind=Kind.VERIFY, result=result, at=at, seconds=time.monotonic() - at, detail=detail))
+            self.note(
+                Outcome(client=_CLIENT, kind=Kind.VERIFY, result=result, at=at, seconds=time.monotonic() - at, detail=detail)
+            )
 
     def _checked(self, token: str) -> tuple[Result, str]:
         try:
@@ -69,7 +71,11 @@ class Verifier:
             if kid not in self._keys:
                 return Result.WRONG, "signed by a key that is not published"
             claims = jwt.decode(
-                token, self._keys[kid], algorithms=["RS256"], leeway=_LEEWAY, options={"verify_aud": False, "require": ["exp", "nbf", "iss"]}
+                token,
+                self._keys[kid],
+                algorithms=["RS256"],
+                leeway=_LEEWAY,
+                options={"verify_aud": False, "require": ["exp", "nbf", "iss"]},
             )
         except (OSError, http.client.HTTPException) as error:
             return Result.LOST, f"the published keys: {type(error).__name__}"

@@ -27,7 +27,11 @@ from idplane.bootstrap.world import SystemClock, SystemEntropy
 
 _EVERY: Final = 0.8
 _PATIENCE: Final = 15.0
-_VERSIONS: Final = {"Microsoft.Compute": "2024-11-01", "Microsoft.ManagedIdentity": "2024-11-30", "Microsoft.Authorization": "2022-04-01"}
+_VERSIONS: Final = {
+    "Microsoft.Compute": "2024-11-01",
+    "Microsoft.ManagedIdentity": "2024-11-30",
+    "Microsoft.Authorization": "2022-04-01",
+}
 _READER: Final = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 _TRY_AGAIN: Final = frozenset({429, 503, 504})
 
@@ -53,7 +57,9 @@ class Manager:
             result, detail = _worth(answer)
         except Unanswered as unanswered:
             answer, result, detail = None, unanswered.result, str(unanswered)
-        self.voice.outcome(self.client, kind, result, at, f"{method} {path.rpartition('/')[0].rpartition('/')[2]}: {detail}" if detail else "")
+        self.voice.outcome(
+            self.client, kind, result, at, f"{method} {path.rpartition('/')[0].rpartition('/')[2]}: {detail}" if detail else ""
+        )
         return answer, result, detail
 
     async def _sent(self, method: str, path: str, body: Any) -> Answer:
@@ -102,8 +108,11 @@ def _worth(answer: Answer) -> tuple[Result, str]:
 
 
 def _code(body: Any) -> str:
+    """The code of a refusal, and the beginning of its words."""
     error = body.get("error") if isinstance(body, dict) else None
-    return str(error.get("code", "")) if isinstance(error, dict) else str(error or "")
+    if isinstance(error, dict):
+        return f"{error.get('code', '')} {str(error.get('message', ''))[:80]}".strip()
+    return str(error or "")
 
 
 @dataclass(kw_only=True)
@@ -134,8 +143,9 @@ class Writer:
             await self._put(assignment, {"properties": properties})
         if number % 2:
             # The machine's principal and its assignment go with it, and no role assignment stands in the way of the identity.
-            if await self._delete(machine) and principal:
-                self.manager.voice.write(assignment, Done.ACKNOWLEDGED, deletes=True)
+            deleted = await self._delete(machine)
+            if principal:
+                self.manager.voice.write(assignment, deleted, deletes=True)
             await self._delete(identity)
 
     async def _principal(self, machine: str) -> str:
@@ -148,10 +158,11 @@ class Writer:
         self.manager.voice.write(path, _done(result))
         return result is Result.OK
 
-    async def _delete(self, path: str) -> bool:
+    async def _delete(self, path: str) -> Done:
         _, result, _ = await self.manager.call("DELETE", path)
-        self.manager.voice.write(path, _done(result), deletes=True)
-        return result is Result.OK
+        done = _done(result)
+        self.manager.voice.write(path, done, deletes=True)
+        return done
 
 
 def _done(result: Result) -> Done:
@@ -161,9 +172,8 @@ def _done(result: Result) -> Done:
     return Done.REFUSED if result is Result.DENIED else Done.UNKNOWN
 
 
-async def _run(wanted: Any, ended: threading.Event, voice: Voice) -> None:
+async def _run(wanted: Any, operator: OperatorKey, ended: threading.Event, voice: Voice) -> None:
     servers = ssl.create_default_context(cafile=wanted["ca_file"])
-    operator = OperatorKey.from_pem(Path(wanted["operator_file"]).read_bytes())
     rounds = []
     for number in range(wanted["writers"]):
         name = f"{wanted['name']}{number}"
@@ -183,7 +193,8 @@ async def _run(wanted: Any, ended: threading.Event, voice: Voice) -> None:
 def main() -> None:
     """Write until standard input ends."""
     voice, wanted = Voice(sys.stdout.buffer), order()
-    asyncio.run(_run(wanted, stopped(), voice))
+    operator = OperatorKey.from_pem(Path(wanted["operator_file"]).read_bytes())
+    asyncio.run(_run(wanted, operator, stopped(), voice))
 
 
 if __name__ == "__main__":

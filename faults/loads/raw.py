@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -22,8 +23,8 @@ from faults.loads.http import Answer, Link, Unanswered
 from faults.loads.speaking import Voice, keep_asking, order, stopped
 from faults.outcomes import Kind, Result
 
-_CACHED_EVERY: Final = 0.25
-_FRESH_EVERY: Final = 1.5
+_CACHED_EVERY: Final = 0.4
+_FRESH_EVERY: Final = 2.0
 _VAULT_EVERY: Final = 0.6
 _EXCHANGE_EVERY: Final = 1.0
 _PATIENCE: Final = 25.0
@@ -52,10 +53,10 @@ class Endpoint:
             if secret in self.variables:
                 self.voice.secret(self.variables[secret])
 
-    async def ask(self, kind: Kind, resource: str) -> None:
-        """One request, and what came of it."""
+    async def ask(self, kind: Kind, resources: Iterator[str]) -> None:
+        """One request, for the next of `resources`, and what came of it."""
         at = time.monotonic()
-        found = await self._heard(AskedFor(resource=resource, identity=self.identity))
+        found = await self._heard(AskedFor(resource=next(resources), identity=self.identity))
         if found.token:
             self.voice.token(found.token)
             self.last = found.token
@@ -74,7 +75,7 @@ class Endpoint:
     async def _met(self, challenge: Answer, method: str, target: str, headers: Mapping[str, str]) -> Answer:
         path = challenge.headers.get("www-authenticate", "").partition("realm=")[2]
         try:
-            key = Path(path).read_text(encoding="ascii")
+            key = _content(path)
         except OSError as error:
             raise Unanswered(Result.BROKEN, f"the challenge's file cannot be read: {error.strerror}") from error
         self.voice.secret(key)
@@ -144,9 +145,9 @@ class Exchange:
 
     async def _heard(self, resource: str) -> Heard:
         try:
-            assertion = Path(self.variables["AZURE_FEDERATED_TOKEN_FILE"]).read_text(encoding="ascii")
+            assertion = _content(self.variables["AZURE_FEDERATED_TOKEN_FILE"])
         except OSError as error:
-            return Heard(result=Result.BROKEN, detail=f"the token's file cannot be read: {error.strerror}")
+            return Heard(result=Result.DENIED, detail=f"the token's file cannot be read: {error.strerror}")
         self.voice.secret(assertion)
         form = {
             "grant_type": "client_credentials",
@@ -159,6 +160,11 @@ class Exchange:
         target = f"/{self.variables['AZURE_TENANT_ID']}/oauth2/v2.0/token"
         answer = await self.link.ask("POST", target, headers, urlencode(form).encode(), patience=_SERVERS_PATIENCE)
         return heard(answer, AskedFor(resource=resource, identity=self.identity), time.time(), lambda body: body.get("error"))
+
+
+def _content(path: str) -> str:
+    """A small file, as SDKs read it: at once."""
+    return Path(path).read_text(encoding="ascii")
 
 
 def _unchecked() -> ssl.SSLContext:
@@ -182,18 +188,19 @@ async def _run(wanted: Any, ended: threading.Event, voice: Voice) -> None:
         dialect = DIALECTS[one["dialect"]]
         named = f"{name}/{dialect.name}"
         endpoint, fresh = (
-            Endpoint(voice=voice, client=named, dialect=dialect, variables=one["variables"], identity=one["identity"]) for _ in "12"
+            Endpoint(voice=voice, client=named, dialect=dialect, variables=one["variables"], identity=one["identity"])
+            for _ in range(2)
         )
-        resources, offset = _accounts(named), place / 10
-        loops.append(keep_asking(lambda it=endpoint: it.ask(Kind.CACHED, _VAULT), ended, every=_CACHED_EVERY, offset=offset))
-        loops.append(
-            keep_asking(
-                lambda it=fresh, they=resources: it.ask(Kind.FRESH, next(they)), ended, every=_FRESH_EVERY, offset=offset + 0.05
-            )
-        )
+        offset = place / 10
+        again = partial(endpoint.ask, Kind.CACHED, itertools.repeat(_VAULT))
+        anew = partial(fresh.ask, Kind.FRESH, _accounts(named))
+        loops.append(keep_asking(again, ended, every=_CACHED_EVERY, offset=offset))
+        loops.append(keep_asking(anew, ended, every=_FRESH_EVERY, offset=offset + 0.05))
         if wanted["vault"] and place == 0:
             link = Link((host, 443), tls=servers, name=wanted["vault"])
-            vault = Vault(voice=voice, client=f"{name}/vault", link=link, host=wanted["vault"], source=endpoint, value=wanted["secret"])
+            vault = Vault(
+                voice=voice, client=f"{name}/vault", link=link, host=wanted["vault"], source=endpoint, value=wanted["secret"]
+            )
             loops.append(keep_asking(vault.read, ended, every=_VAULT_EVERY, offset=1.0))
     if wanted["workload"]:
         exchange = Exchange(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from faults.loads.endpoints import claims_of
 from faults.loads.speaking import Voice, order, stopped
 from faults.outcomes import Kind, Result
 
-_EVERY: Final = 1.0
+_EVERY: Final = 2.0
 _VAULT: Final = "https://vault.azure.net"
 
 
@@ -59,12 +60,20 @@ def _once(ask: Callable[[], str], identity: str, voice: Voice) -> tuple[Result, 
     try:
         token = ask()
     except Exception as error:  # noqa: BLE001 - what it is, is the outcome
-        return Result.RETRY, f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
+        return Result.RETRY, f"{_place_of(error)}{type(error).__name__}: {' '.join(str(error).split())[:150]}"
     voice.token(token)
     claims = claims_of(token)
     if claims.get("oid") != identity or claims.get("exp", 0) < time.time():
         return Result.WRONG, "another identity's token, or an old one"
     return Result.OK, ""
+
+
+def _place_of(error: Exception) -> str:
+    """Where an error comes from that no SDK raises on purpose."""
+    if not isinstance(error, OSError):
+        return ""
+    frames = traceback.extract_tb(error.__traceback__)[-2:]
+    return "".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno} " for frame in frames)
 
 
 def main() -> None:

@@ -67,7 +67,9 @@ class Host:
         folder.mkdir()
         place.run("mkdir", "-p", _ARC_FOLDER)
         resource = f"{operator.group}/providers/Microsoft.Compute/virtualMachines/{place.name}"
-        made = operator.call("PUT", resource, {"location": "westeurope", "identity": {"type": "SystemAssigned"}, "properties": {}})
+        made = operator.call(
+            "PUT", resource, {"location": "westeurope", "identity": {"type": "SystemAssigned"}, "properties": {}}
+        )
         identity = f"{operator.group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{place.name}-workload"
         own = operator.call("PUT", identity, {"location": "westeurope"})
         token = _join_token(operator, resource)

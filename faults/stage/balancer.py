@@ -35,7 +35,7 @@ defaults
     timeout connect 1s
     timeout client 5m
     timeout server 5m
-    timeout check 1s
+    timeout check 3s
     retries 3
     option redispatch 1
 

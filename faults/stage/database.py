@@ -127,7 +127,17 @@ def _make(installed: Path, folder: Path, demoted: Sequence[str], password: str) 
     secret.write_text(password, encoding="ascii")
     secret.chmod(0o644)
     options = ["-U", _USER, f"--pwfile={secret}", "--auth-local=trust", "--auth-host=scram-sha-256"]
-    command = [*demoted, str(installed / "initdb"), "-D", str(folder / "data"), *options, "-E", "UTF8", "--no-sync", "--wal-segsize=1"]
+    command = [
+        *demoted,
+        str(installed / "initdb"),
+        "-D",
+        str(folder / "data"),
+        *options,
+        "-E",
+        "UTF8",
+        "--no-sync",
+        "--wal-segsize=1",
+    ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/")
     secret.unlink()
     with (folder / "data" / "pg_hba.conf").open("a", encoding="ascii") as file:

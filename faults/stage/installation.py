@@ -71,7 +71,9 @@ class Installation:
         operator.call("PUT", operator.group, _GROUP)
         value = secrets.token_urlsafe(32)
         _make_vault(operator, value)
-        places = [network.place(name, _FIRST_HOST + at, extra=OWN_ADDRESSES, folders=OWN_FOLDERS) for at, name in enumerate(hosts)]
+        places = [
+            network.place(name, _FIRST_HOST + at, extra=OWN_ADDRESSES, folders=OWN_FOLDERS) for at, name in enumerate(hosts)
+        ]
         made = tuple(Host.create(one, folder / one.name, operator=operator, logs=logs) for one in places)
         with ThreadPoolExecutor() as pool:
             list(pool.map(Host.start, made))
@@ -99,7 +101,8 @@ class Installation:
 
     def idplane_programs(self) -> Iterator[Program]:
         """Those that are ours."""
-        yield from (one.program for one in (*self.servers, *self.hosts))
+        yield from (one.program for one in self.servers)
+        yield from (one.program for one in self.hosts)
 
     def restart(self, server: Server) -> None:
         """Start a server that has ended, and wait until it has its share of connections."""
@@ -112,7 +115,9 @@ class Installation:
 
     def close(self) -> list[str]:
         """End everything in order; a sentence for each program that did not end well. The first to go is who needs the others."""
-        ended = [(one, one.stop()) for one in (*(host.program for host in self.hosts), *(server.program for server in self.servers))]
+        ended = [
+            (one, one.stop()) for one in (*(host.program for host in self.hosts), *(server.program for server in self.servers))
+        ]
         self.balancer.end(signal.SIGTERM)
         self.database.end(signal.SIGINT)
         self.network.close()

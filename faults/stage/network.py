@@ -15,7 +15,6 @@ __all__ = ["Cut", "Network", "Place", "left_over"]
 _BRIDGE: Final = "stage"
 _TABLE: Final = "inet cut"
 _NAMED: Final = Path("/run/netns")
-_VIEWS: Final = Path("/run/views")
 
 
 class Cut(enum.StrEnum):
@@ -33,13 +32,13 @@ class Place:
 
     name: str
     address: str
-    private: bool = False
-    """Whether it has a view of the file system of its own."""
+    keeper: int | None = None
+    """The process that keeps its own view of the file system, if it has one."""
 
     @property
     def entering(self) -> tuple[str, ...]:
         """What goes before a command that is to run there. It becomes the command: no process stands between."""
-        view = (f"--mount={_VIEWS / self.name}",) if self.private else ()
+        view = () if self.keeper is None else (f"--mount=/proc/{self.keeper}/ns/mnt",)
         return ("nsenter", f"--net={_NAMED / self.name}", *view, "--")
 
     def run(self, *command: str, text: str = "") -> str:
@@ -63,7 +62,9 @@ def _rules(addresses: Sequence[str], how: Cut) -> str:
     verdicts = (*resets, "drop") if how is Cut.RESET else ("drop",)
     chains = (("output", "daddr"), ("input", "saddr"))
     lines = [
-        f"chain {hook} {{ type filter hook {hook} priority 0; " + " ".join(f"ip {side} {peers} {verdict};" for verdict in verdicts) + " }"
+        f"chain {hook} {{ type filter hook {hook} priority 0; "
+        + " ".join(f"ip {side} {peers} {verdict};" for verdict in verdicts)
+        + " }"
         for hook, side in chains
     ]
     return f"table {_TABLE} {{\n" + "\n".join(lines) + "\n}\n"
@@ -76,6 +77,7 @@ class Network:
 
     def __init__(self) -> None:
         self._count = 0
+        self._keepers: list[subprocess.Popen[str]] = []
         _ip("link", "add", _BRIDGE, "type", "bridge")
         _ip("address", "add", f"{self.address}/16", "dev", _BRIDGE)
         _ip("link", "set", _BRIDGE, "up")
@@ -87,9 +89,10 @@ class Network:
         """
         self._count += 1
         folders = tuple(folders)
-        place, link = Place(name=name, address=f"10.77.0.{last}", private=bool(folders)), f"v{self._count}"
         if folders:
-            _make_view(name, folders)
+            self._keepers.append(_new_view(name, folders))
+        keeper = self._keepers[-1].pid if folders else None
+        place, link = Place(name=name, address=f"10.77.0.{last}", keeper=keeper), f"v{self._count}"
         _ip("netns", "add", name)
         _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", name)
         _ip("link", "set", link, "master", _BRIDGE, "up")
@@ -102,19 +105,25 @@ class Network:
 
     def close(self) -> None:
         """Take all machines away."""
+        for keeper in self._keepers:
+            keeper.communicate()
         for name in left_over():
             _ip("netns", "delete", name)
         _ip("link", "delete", _BRIDGE)
 
 
-def _make_view(name: str, folders: Iterable[str]) -> None:
-    """A mount namespace, kept by a file that names it."""
-    view = _VIEWS / name
-    _VIEWS.mkdir(exist_ok=True)
-    view.touch()
-    script = 'for folder in "$@"; do mount -t tmpfs -o mode=0755 own "$folder"; done'
-    command = ["unshare", f"--mount={view}", "--propagation", "private", "sh", "-ec", script, "sh", *folders]
-    subprocess.run(command, check=True)
+def _new_view(name: str, folders: Iterable[str]) -> subprocess.Popen[str]:
+    """A mount namespace, and the process that keeps it until its input ends.
+
+    A file cannot keep it: whether such a namespace may be mounted is decided by numbers that some kernels give out in any order.
+    """
+    script = 'for folder in "$@"; do mount -t tmpfs -o mode=0755 own "$folder"; done; echo made; read -r _ || true'
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh", *folders]
+    keeper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert keeper.stdout is not None
+    if keeper.stdout.readline() != "made\n":
+        raise OSError(f"no mount namespace could be made for {name}")
+    return keeper
 
 
 def left_over() -> list[str]:

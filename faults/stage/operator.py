@@ -132,17 +132,21 @@ class Operator:
         headers = {"content-type": "application/x-www-form-urlencoded"}
         return self.request("POST", endpoint, urlencode(form).encode(), headers=headers, at=at)
 
-    def keys(self, *arguments: str) -> str:
-        """`idplane keys`, as the operator; what it prints. Raises `StageError`."""
-        done = subprocess.run(
-            idplane("keys", *arguments, "--data", str(self.folder)), check=False, capture_output=True, text=True, timeout=60
-        )
-        if done.returncode != 0:
-            raise StageError(f"idplane keys {' '.join(arguments)}: {done.stderr}")
-        return done.stdout
+    def signing_key(self) -> str:
+        """The id of the key that signs tokens now."""
+        found = self.listing("/providers/Idplane.Security/keys")
+        return next(str(one["name"]) for one in found if one["properties"]["purpose"] == "token" and one["properties"]["signs"])
 
-    def forget(self) -> None:
-        """Sign in anew at the next call."""
+    def rotate_key(self) -> None:
+        """Let the next key sign tokens."""
+        self.call("POST", f"/providers/Idplane.Security/keys/{self.signing_key()}/rotate", {})
+
+    def taint_key(self) -> None:
+        """Let the key that signs tokens now count for nothing any more, by `idplane keys`. Raises `StageError`."""
+        command = idplane("keys", "taint", self.signing_key(), "--yes", "--data", str(self.folder))
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        if done.returncode != 0:
+            raise StageError(f"idplane keys taint: {done.stderr}")
         self._tokens.clear()
 
     def ask(self, method: str, path: str, body: Any = None, *, at: Server | None = None) -> tuple[int, Any]:
@@ -171,7 +175,9 @@ class Operator:
         """Give a built-in role, by its id."""
         role_id = f"/providers/Microsoft.Authorization/roleDefinitions/{role}"
         properties = {"roleDefinitionId": role_id, "principalId": principal, "principalType": "ServicePrincipal"}
-        self.call("PUT", f"{scope}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}", {"properties": properties})
+        self.call(
+            "PUT", f"{scope}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}", {"properties": properties}
+        )
 
     def set_secret(self, vault: str, name: str, value: str) -> None:
         """Put a secret into a vault. Raises `StageError`."""

@@ -55,6 +55,8 @@ class Program:
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     clock: WallClock | None = None
+    nice: int = 0
+    """How far it stands back for others, as `nice` has it."""
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -69,7 +71,7 @@ class Program:
         clock = self.clock.environment if self.clock else {}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.place.entering, *self.command],
+                [*self.place.entering, "nice", f"-n{self.nice}", *self.command],
                 stdin=subprocess.PIPE if talking else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if talking else log,
                 stderr=log,

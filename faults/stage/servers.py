@@ -74,7 +74,9 @@ class Server:
     clock: WallClock = field(repr=False)
 
     @classmethod
-    def create(cls, place: Place, folder: Path, *, names: Sequence[str], database: Database, logs: Path, custody: Path | None) -> Server:
+    def create(
+        cls, place: Place, folder: Path, *, names: Sequence[str], database: Database, logs: Path, custody: Path | None
+    ) -> Server:
         """Settings and folder of a server, not yet started; `custody` is another server's key file, None for the first of all.
 
         `names` are the addresses of all servers: the installation's authority has to be good for each of them.

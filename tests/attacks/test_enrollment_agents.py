@@ -25,7 +25,7 @@ from idplane.model.events import EventStatus
 from idplane.model.failure import FailureKind
 from idplane.model.rates import EnrollmentRates, Rate
 from idplane.ports.agent_records import credentials_ended
-from idplane.ports.collections import AGENTS, CARRIAGES, CREDENTIALS, SIGN_INS
+from idplane.ports.collections import ACTIVITY, AGENT_SIGHTINGS, AGENTS, CARRIAGES, CREDENTIALS, SIGN_INS
 from idplane.ports.store import ABSENT, Batch, Delete, Put
 
 HERE, THERE = "192.0.2.1", "203.0.113.9"
@@ -118,10 +118,13 @@ async def test_a_copy_that_falls_behind_locks_both(world: JoinWorld) -> None:
     copy = machine.copied(THERE)
     machine.accept(await machine.renew())
     assert (await machine.host()).status == 200
-    copy.replica = 1
     answer = await copy.host()
     assert answer.code == (403, "AGENT_LOCKED")
     await _is_locked(world, machine, HERE, THERE)
+    count = len(await world.store.read_log(ACTIVITY, limit=100))
+    for _ in range(5):
+        assert (await copy.host()).code == (403, "AGENT_LOCKED")
+    assert len(await world.store.read_log(ACTIVITY, limit=100)) == count, "it has just been told"
     assert (await machine.host()).code == (403, "AGENT_LOCKED")
     assert await world.store.get(CREDENTIALS, credential) is None
     assert (await token(machine, signer)).status == 401
@@ -282,7 +285,10 @@ async def test_a_ban_counts_at_the_next_request_on_every_replica(world: JoinWorl
     await ban(world, machine)
     for replica in (0, 1):
         machine.replica = replica
-        assert (await machine.host()).code == (403, "AGENT_BANNED")
+        answer = await machine.host()
+        assert answer.code == (403, "AGENT_BANNED")
+        event = await world.last_event()
+        assert (event.sub_status, event.operation_id) == ("AGENT_BANNED", answer.body["error"]["requestId"])
         assert (await machine.renew()).code == (403, "AGENT_BANNED")
         assert (await token(machine, signer, replica=replica)).status == 401
 
@@ -306,6 +312,30 @@ async def test_a_removed_agent_hears_it_at_once(world: JoinWorld) -> None:
         await asyncio.get_running_loop().run_in_executor(None, lambda: None)
     await world.store.commit(Batch.of(Delete(collection=AGENTS, key=machine.agent_id)))
     assert (await waiting).code == (401, "AGENT_UNKNOWN")
+
+
+async def test_when_agents_were_seen_is_written_once_a_minute(world: JoinWorld) -> None:
+    machine = await world.joined(address=HERE)
+    first, second = world.servers
+    before = await world.store.position()
+    for _ in range(5):
+        await machine.host()
+    assert await world.store.position() == before, "a request writes nothing"
+    await first.sightings.turn()
+    world.clock.advance(30)
+    machine.replica, machine.address = 1, THERE
+    await machine.host()
+    await second.sightings.turn()
+    await second.sightings.turn()
+    (row,) = await world.store.all(AGENT_SIGHTINGS)
+    assert row.value.seen[machine.agent_id].address == THERE
+    assert row.version == 2
+    world.clock.advance(timedelta(days=91))
+    other = await world.joined(OTHER_VM, address=HERE, name="other")
+    await other.host(OTHER_VM)
+    await first.sightings.turn()
+    rows = {name for one in await world.store.all(AGENT_SIGHTINGS) for name in one.value.seen}
+    assert other.agent_id in rows
 
 
 # Floods --------------------------------------------------------------------------------------------------------------

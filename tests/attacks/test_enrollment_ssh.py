@@ -20,7 +20,10 @@ from idplane.jose import make_csr, new_ec_key
 from idplane.jose.statements import sign_statement
 from idplane.model.enrollments import JoinMethod, Trust, join_statement
 
-pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs OpenSSH's ssh-keygen")
+pytestmark = [
+    pytest.mark.wide,
+    pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs OpenSSH's ssh-keygen"),
+]
 PRINCIPAL = ("principal", "stock.example.com")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import re
@@ -11,11 +12,18 @@ from typing import Any
 import asyncpg
 import pytest
 from tests.attacks.log_attacks import LogAttacks
-from tests.attacks.log_world import LogUnderAttack, log_under_attack
+from tests.attacks.log_world import TENANT, LogUnderAttack, log_under_attack
 
+from idplane.audit.log_check import check_log
+from idplane.bootstrap.log_keeping import LogKeeping
+from idplane.bootstrap.world import World
+from idplane.model.profile import OPEN
+from idplane.ports.collections import ACTIVITY, SIGN_INS
+from idplane.ports.store import Append, Batch
 from idplane.store.opening import open_store
+from idplane.testing import store_samples as sample
 from idplane.testing.postgres_cluster import Cluster, binaries, cluster
-from idplane.testing.worlds import FakeClock
+from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy
 
 pytestmark = pytest.mark.wide
 
@@ -56,4 +64,33 @@ class TestPostgres(LogAttacks):
         async with log_under_attack(store, clock, sql) as made:
             yield made
         await attacker.close()
+        await store.close()
+
+
+async def test_what_several_replicas_write_at_once_is_all_there_once(server: Cluster) -> None:
+    name = f"t{next(_numbers)}"
+    connection = await asyncpg.connect(server.url("postgres"))
+    await connection.execute(f"create database {name}")
+    await connection.close()
+    clock, custody, entropy = FakeClock(), MemoryCustody(), SeededEntropy()
+    stores = [await open_store(server.url(name), clock=clock) for _ in range(3)]
+    worlds = [World(clock=clock, entropy=entropy, store=one, custody=custody, profile=OPEN) for one in stores]
+    replicas = [await LogKeeping.open(one, tenant_id=TENANT) for one in worlds]
+
+    async def write(replica: LogKeeping) -> None:
+        for number in range(60):
+            event = sample.sign_in(entropy.guid(), clock.now())
+            extra = (Append(log=ACTIVITY, event=sample.activity(entropy.guid(), clock.now())),) if number % 5 == 0 else ()
+            await replica.world.store.commit(Batch.of(Append(log=SIGN_INS, event=event), *extra))
+            if number % 7 == 0:
+                await replica.turn()
+
+    await asyncio.gather(*(write(one) for one in replicas for _ in range(4)))
+    for one in replicas:
+        await one.turn()
+    keys = replicas[0].keys
+    report = await check_log(stores[0].tree, keys=keys.notes, sealed=keys.sealed)
+    assert (report.findings, report.size, report.unsealed, report.waiting) == ([], 3 * 4 * 72, 0, 0)
+    assert [one.watch.problem for one in replicas] == [None, None, None]
+    for store in stores:
         await store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import ssl
@@ -131,6 +132,8 @@ class HostAgent:
         self._gates = Gates(rates, clock)
         self._places = Places()
         self.condition = Condition()
+        self._backoff = Backoff(entropy=entropy, first=_FIRST_RETRY_SECONDS, most=_LONGEST_RETRY_SECONDS)
+        self._slowly = Backoff(entropy=entropy, first=_BARRED_SECONDS, most=_BARRED_SECONDS)
         self._listening: set[ServedSocket] = set()
         self.token_files = TokenFiles(issue=self._plane.project, clock=clock)
         """What workloads show to the authority themselves."""
@@ -220,24 +223,28 @@ class HostAgent:
         was missed. What was remembered before the first contact, or where the server no longer has what was missed, is dropped. An agent
         that the server refuses drops everything, serves nothing, and asks again from time to time.
         """
-        backoff = Backoff(entropy=self._entropy, first=_FIRST_RETRY_SECONDS, most=_LONGEST_RETRY_SECONDS)
-        slowly = Backoff(entropy=self._entropy, first=_BARRED_SECONDS, most=_BARRED_SECONDS)
         while True:
-            asked = self._clock.monotonic()
-            try:
-                news = await self._heard()
-            except Failure as failure:
-                if failure.kind in _BARRING:
-                    self._bar(failure)
-                else:
-                    self._silence(failure)
-                await self._clock.sleep((slowly if self.condition.refused else backoff).pause())
+            pause = await self.turn()
+            if self.condition.problem is None or pause <= _SOON_SECONDS:
+                await self._clock.sleep(pause)
             else:
-                backoff.reset()
-                self._admit(news)
-                self._source.apply(news.changes)
-                if not news.changes and self._clock.monotonic() - asked < _SOON_SECONDS:
-                    await self._clock.sleep(_SOON_SECONDS)
+                await self._until_answered(pause)
+
+    async def turn(self) -> float:
+        """Ask for changes once and do what they mean; seconds until the next time."""
+        asked = self._clock.monotonic()
+        try:
+            news = await self._heard()
+        except Failure as failure:
+            if failure.kind in _BARRING:
+                self._bar(failure)
+                return self._slowly.pause()
+            self._silence(failure)
+            return (self._slowly if self.condition.refused else self._backoff).pause()
+        self._backoff.reset()
+        self._admit(news)
+        self._source.apply(news.changes)
+        return 0.0 if news.changes or self._clock.monotonic() - asked >= _SOON_SECONDS else _SOON_SECONDS
 
     async def renew(self, csr: bytes) -> RenewedCertificate:
         """A successor of the agent's own certificate; raises as `Plane.renew` does."""
@@ -282,6 +289,18 @@ class HostAgent:
         if position is None or news.reset or news.position < position:
             self._source.forget()
         return news
+
+    async def _until_answered(self, pause: float) -> None:
+        """Wait; but a server that answers somebody else's question can be asked for changes at once."""
+        await self._clock.sleep(_SOON_SECONDS)
+        self._plane.answered.clear()
+        waits = [asyncio.ensure_future(one) for one in (self._clock.sleep(pause - _SOON_SECONDS), self._plane.answered.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     def _admit(self, news: News) -> None:
         condition = self.condition

@@ -6,6 +6,7 @@ client assertion. Answers are checked for shape here, so that nothing below meet
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -216,6 +217,8 @@ class Plane:
         self._entropy = entropy
         self._lanes = Lanes(clock)
         self._identify(identity)
+        self.answered = asyncio.Event()
+        """Set whenever a server answers anything but a question for changes."""
 
     @asynccontextmanager
     async def becoming(self, identity: AgentIdentity) -> AsyncIterator[None]:
@@ -360,6 +363,8 @@ class Plane:
                     if last and AGAIN in failure.data:
                         continue
                     raise
+            if not poll:
+                self.answered.set()
             if response.status == _OK:
                 return response
             refusal = _refusal(response)
@@ -370,14 +375,17 @@ class Plane:
 
     async def _sent_form(self, path: str, headers: Mapping[str, str], body: bytes) -> UpstreamResponse:
         """To the token service, once more when the connection was lost: an assertion may be shown again."""
-        try:
-            async with self._lanes.request(poll=False):
-                return await self._upstream.send("POST", path, headers, body)
-        except Failure as failure:
-            if AGAIN not in failure.data:
-                raise
-        async with self._lanes.request(poll=False):
-            return await self._upstream.send("POST", path, headers, body)
+        for last in (False, True):
+            try:
+                async with self._lanes.request(poll=False):
+                    response = await self._upstream.send("POST", path, headers, body)
+            except Failure as failure:
+                if last or AGAIN not in failure.data:
+                    raise
+            else:
+                self.answered.set()
+                return response
+        raise AssertionError("the last attempt returns or raises")
 
     def _identify(self, identity: AgentIdentity) -> None:
         self._agent_id = identity.agent_id

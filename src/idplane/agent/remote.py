@@ -246,6 +246,16 @@ class HttpsUpstream:
 
 
 async def _connect(server: ServerAddress, address: str, context: ssl.SSLContext) -> Exchange:
+    """A new connection. One that ends in its handshake is tried once more: behind a balancer another server gets it then."""
+    try:
+        return await _connect_once(server, address, context)
+    except ConnectionRefusedError:
+        raise
+    except ConnectionError:
+        return await _connect_once(server, address, context)
+
+
+async def _connect_once(server: ServerAddress, address: str, context: ssl.SSLContext) -> Exchange:
     async with asyncio.timeout(_CONNECT_SECONDS + _HANDSHAKE_SECONDS):
         _, exchange = await asyncio.get_running_loop().create_connection(
             Exchange,
@@ -313,4 +323,5 @@ def _reason(error: Exception) -> str:
         return f"TLS failed: {error.reason or error}"
     if isinstance(error, TimeoutError):
         return "it took too long"
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    said = error.strerror if isinstance(error, OSError) else None
+    return said or str(error) or "the connection ended"

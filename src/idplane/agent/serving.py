@@ -13,8 +13,8 @@ import ipaddress
 import logging
 import os
 import socket
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -75,6 +75,11 @@ class Endpoints:
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self.open: list[Open] = []
+
+    @property
+    def waiting(self) -> bool:
+        """Whether one of them still needs a server before it can open."""
+        return any(not task.done() for task in self._tasks)
 
     async def start(self, tables: Sequence[EndpointTable]) -> None:
         """Open them; raises `EndpointProblem` for what a person has to mend."""
@@ -154,8 +159,28 @@ class Endpoints:
             client_id=table.client_id,
             authority=self._around.authority,
             folder=Path(folder),
+            descriptor=stack.enter_context(_kept_folder(Path(folder))),
         )
         return folder, await open_token_file(stack, wish, agent=self._around.agent)
+
+
+@contextmanager
+def _kept_folder(path: Path) -> Iterator[int]:
+    """A configured folder for one token file, open. It may be there already: an agent that was killed takes nothing away."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise EndpointProblem(f"the folder {path} can't be made: {(error.strerror or '').lower()}") from error
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise EndpointProblem(f"the folder {path} belongs to another user, or others may write into it")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def _bound(table: EndpointTable) -> socket.socket:

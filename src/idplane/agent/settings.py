@@ -47,7 +47,7 @@ data = "/var/lib/idplane-agent"
 # When the servers refuse this agent (banned, locked, removed): "wait" serves nothing and asks again each minute; "exit" ends with code 4.
 # when_refused = "wait"
 
-# Liveness, readiness and metrics, on an address of their own: none without it.
+# /livez and /readyz over plain HTTP, at an address or the path of a Unix socket: none without it.
 # [health]
 # listen = "127.0.0.1:9465"
 

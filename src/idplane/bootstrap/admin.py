@@ -14,7 +14,7 @@ from idplane import __version__
 from idplane.bootstrap.checks import Outcome, check_installation
 from idplane.bootstrap.server_settings import ServerSettings
 from idplane.bootstrap.world import SystemClock, SystemEntropy
-from idplane.keys.sealing import private_context
+from idplane.keys.sealing import check_intact
 from idplane.model.failure import Failure
 from idplane.model.keys import SigningKey
 from idplane.ports.world import KeyCustody
@@ -138,8 +138,7 @@ async def _fits(snapshot: Snapshot, custody: KeyCustody) -> None:
     async for row in snapshot.rows(shape):
         key = msgspec.json.decode(row[shape.columns.index("doc")], type=SigningKey)
         try:
-            if key.sealed:
-                custody.unseal(key.sealed, context=private_context(key.id))
+            check_intact(key, custody)
         except Failure as failure:
             raise BackupProblem("the key custody does not belong to the database: nothing was written") from failure
         return

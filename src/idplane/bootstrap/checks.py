@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from idplane.bootstrap.rewrap import PLACES, Place
-from idplane.keys.sealing import check_mark, unsealed_private_key
+from idplane.keys.sealing import check_intact
 from idplane.model.directory import Credential, CredentialKind, Principal, PrincipalType
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import SigningKey
@@ -220,10 +220,7 @@ def _seals(value: object, table: str, key: str, custody: KeyCustody, outcome: Ou
     outcome.examined["seals"] += 1
     try:
         if isinstance(value, SigningKey):
-            if value.mark:
-                check_mark(value, custody)
-            if value.sealed:
-                unsealed_private_key(value, custody)
+            check_intact(value, custody)
         else:
             for sealed, context in place.sealed(value):
                 custody.unseal(sealed, context=context)

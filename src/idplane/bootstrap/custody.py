@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import getpass
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
 from idplane.bootstrap.settings import environment
-from idplane.keys.sealing import check_intact
-from idplane.model.failure import Failure
+from idplane.bootstrap.settings_file import Table
+from idplane.keys.sealing import unsealed_private_key
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.keys import KeyPurpose
 from idplane.ports.collections import SIGNING_KEYS
 from idplane.ports.store import Store
 from idplane.ports.world import Entropy, KeyCustody
@@ -22,10 +23,13 @@ from idplane.store.custody import Custodies, FileCustody, read_private
 from idplane.store.custody_passphrase import passphrase_custody
 from idplane.store.datafolder import DataFolderProblem
 
-__all__ = ["CustodySettings", "custody_for", "open_key"]
+__all__ = ["KEY_FILE", "CustodySection", "KeySection", "custody_for"]
+
+KEY_FILE = "custody.key"
+"""The key file's name in the data folder, where none is named."""
 
 
-class KeySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"key_label": "key"}):
+class KeySection(Table, frozen=True, kw_only=True):
     """One key-encryption key. Which members it needs follows from `kind`."""
 
     kind: Literal["file", "passphrase", "pkcs11"] = "file"
@@ -38,70 +42,98 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     module: str | None = None
     """The PKCS#11 module, a shared library."""
     token: str | None = None
-    key_label: str | None = None
+    label: str | None = None
+    """Of the AES key in the token."""
     pin_file: str | None = None
 
 
-class CustodySettings(KeySettings, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"key_label": "key"}):
-    """The section `[custody]`: the key that seals, and in `also` those that may be needed to open what was sealed before."""
+class CustodySection(KeySection, frozen=True, kw_only=True):
+    """`[custody]`: the key that seals, the same for every server; and in `also` those that may be needed to open what was sealed before."""
 
-    also: tuple[KeySettings, ...] = ()
+    also: tuple[KeySection, ...] = ()
 
 
-async def custody_for(settings: CustodySettings, store: Store, entropy: Entropy) -> KeyCustody:
-    """The custody of these settings, which opens what the database holds; makes a key file that is missing if nothing is sealed yet.
+async def custody_for(
+    section: CustodySection, store: Store, entropy: Entropy, *, path: Callable[[str], Path], default: Path
+) -> KeyCustody:
+    """The custody of these settings, which opens what the database holds; makes a key file only for a database that holds nothing.
 
-    Raises `DataFolderProblem` for what a person can mend, a key that does not belong to the database included, and
-    `Failure(UNAVAILABLE)` for a token that is away.
+    `path` makes the settings' paths absolute; `default` is the key file where none is named. Raises `DataFolderProblem` for what a
+    person can mend, a key that does not belong to the database included, and `Failure(UNAVAILABLE)` for a token that is away.
     """
-    sealed = (await store.page(SIGNING_KEYS, limit=1)).items
+    sealed = (await store.page(SIGNING_KEYS, where={"purpose": KeyPurpose.TOKEN.value}, limit=1)).items
     like = sealed[0].value.sealed if sealed else None
-    first, *further = (open_key(one, entropy, like=like) for one in (settings, *settings.also))
+    opening = _Opening(entropy=entropy, path=path, default=default, like=like)
+    first, *further = (opening.key(one) for one in (section, *section.also))
     custody = Custodies(first, further) if further else first
-    if sealed:
+    good = next((row.value for row in sealed if not row.value.tainted), None)
+    if good is not None:
         try:
-            check_intact(sealed[0].value, custody)
+            unsealed_private_key(good, custody)
         except Failure as failure:
+            if failure.kind is FailureKind.UNAVAILABLE:
+                raise
             raise DataFolderProblem(
-                "the key of [custody] does not belong to the database: name the one that it was sealed with, if only in [[custody.also]]"
+                "the key of [custody] does not belong to this database: every server needs the one that it was sealed with, if only in"
+                " [[custody.also]]"
             ) from failure
     return custody
 
 
-def open_key(settings: KeySettings, entropy: Entropy, *, like: bytes | None) -> KeyCustody:
-    """One key's custody; `like` is something that is sealed in the database. Raises as `custody_for` does."""
-    if settings.kind == "file":
-        return FileCustody.open(Path(_needed(settings, "file")), entropy=entropy, create=like is None)
-    if settings.kind == "passphrase":
-        return passphrase_custody(_passphrase(settings), entropy=entropy, like=like)
-    # An extra: only who has a token needs the library for it.
-    try:
-        from idplane.store.custody_pkcs11 import TokenCustody, TokenPlace  # noqa: PLC0415 - late, see above
-    except ImportError as error:
-        raise DataFolderProblem("custody in a token needs the library for it: pip install 'idplane[pkcs11]'") from error
-    pin = _credential(settings.credential) if settings.credential else Path(_needed(settings, "pin_file"))
-    place = TokenPlace(
-        module=Path(_needed(settings, "module")),
-        token=_needed(settings, "token"),
-        key=_needed(settings, "key_label"),
-        pin_file=pin,
-    )
-    return TokenCustody(place, entropy=entropy, like=like)
+class _Opening:
+    """Opens keys; `like` is something that is sealed in the database."""
 
+    def __init__(self, *, entropy: Entropy, path: Callable[[str], Path], default: Path, like: bytes | None) -> None:
+        self._entropy = entropy
+        self._path = path
+        self._default = default
+        self._like = like
 
-def _passphrase(settings: KeySettings) -> bytes:
-    given = [settings.file is not None, settings.credential is not None, settings.ask]
-    if given.count(True) != 1:
-        raise DataFolderProblem("custody by passphrase needs one of file, credential and ask = true")
-    if settings.file is not None:
-        return read_private(Path(settings.file), "passphrase file")
-    if settings.credential is not None:
-        return read_private(_credential(settings.credential), "credential")
-    if not sys.stdin.isatty():
-        raise DataFolderProblem(
-            "the passphrase is to be typed in, and there is no terminal: name a file or a credential instead"
-        )
-    return getpass.getpass("Passphrase of the key custody: ").encode()
+    def key(self, section: KeySection) -> KeyCustody:
+        """One key's custody."""
+        match section.kind:
+            case "file":
+                return self._file(section)
+            case "passphrase":
+                return passphrase_custody(self._passphrase(section), entropy=self._entropy, like=self._like)
+            case "pkcs11":
+                return self._token(section)
+
+    def _file(self, section: KeySection) -> KeyCustody:
+        file = self._default if section.file is None else self._path(section.file)
+        if self._like is not None and not file.exists():
+            raise DataFolderProblem(
+                f"the key file {file} is missing, and the database holds keys that were sealed with it: "
+                "copy it from another server, or restore it from a backup"
+            )
+        return FileCustody.open(file, entropy=self._entropy)
+
+    def _token(self, section: KeySection) -> KeyCustody:
+        # An extra: only who has a token needs the library for it.
+        try:
+            import pkcs11  # noqa: PLC0415, F401 - tells whether it is there
+
+            from idplane.store.custody_pkcs11 import TokenCustody, TokenPlace  # noqa: PLC0415 - as above
+        except ImportError as error:
+            raise DataFolderProblem("custody in a token needs the library for it: pip install 'idplane[pkcs11]'") from error
+        pin = _credential(section.credential) if section.credential else self._path(_needed(section, "pin_file"))
+        module, token, label = (_needed(section, name) for name in ("module", "token", "label"))
+        place = TokenPlace(module=self._path(module), token=token, key=label, pin_file=pin)
+        return TokenCustody(place, entropy=self._entropy, like=self._like)
+
+    def _passphrase(self, section: KeySection) -> bytes:
+        given = [section.file is not None, section.credential is not None, section.ask]
+        if given.count(True) != 1:
+            raise DataFolderProblem("custody by passphrase needs one of file, credential and ask = true")
+        if section.file is not None:
+            return read_private(self._path(section.file), "passphrase file")
+        if section.credential is not None:
+            return read_private(_credential(section.credential), "credential")
+        if not sys.stdin.isatty():
+            raise DataFolderProblem(
+                "the passphrase is to be typed in, and there is no terminal: name a file or a credential instead"
+            )
+        return getpass.getpass("Passphrase of the key custody: ").encode()
 
 
 def _credential(name: str) -> Path:
@@ -112,8 +144,8 @@ def _credential(name: str) -> Path:
     return Path(folder) / name
 
 
-def _needed(settings: KeySettings, name: str) -> str:
-    value = getattr(settings, name)
+def _needed(section: KeySection, name: str) -> str:
+    value = getattr(section, name)
     if not isinstance(value, str) or not value:
-        raise DataFolderProblem(f"custody of kind '{settings.kind}' needs {name.removesuffix('_label')} = \"...\"")
+        raise DataFolderProblem(f"custody of kind '{section.kind}' needs {name} = \"...\"")
     return value

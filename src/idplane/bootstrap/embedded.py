@@ -15,14 +15,14 @@ class InProcessUpstream:
     """Sends a request through the ASGI application as a client on this machine would."""
 
     def __init__(self, app: ServerApp, *, host: str, certificate: bytes | None = None) -> None:
-        """`certificate` (DER) is what the client would have proved on a connection."""
+        """`certificate` (DER) is what the client would have proved on a connection; it may be replaced."""
         self._app = app
         self._host = host.encode()
-        self._certificate = certificate
+        self.certificate = certificate
 
     def for_host(self, host: str) -> InProcessUpstream:
         """The same server under another Host header, such as a vault's."""
-        return InProcessUpstream(self._app, host=host, certificate=self._certificate)
+        return InProcessUpstream(self._app, host=host, certificate=self.certificate)
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> UpstreamResponse:
         """One exchange; raises nothing of its own, since the application answers everything."""
@@ -35,7 +35,7 @@ class InProcessUpstream:
             "query_string": query.encode(),
             "headers": [(b"host", self._host), *((name.lower().encode(), value.encode()) for name, value in headers.items())],
             "client": None,
-            "idplane.client_certificate": self._certificate,
+            "idplane.client_certificate": self.certificate,
             "idplane.complete": True,
         }
         sent: list[MutableMapping[str, Any]] = []

@@ -25,6 +25,7 @@ from idplane.model.events import ActivityEvent
 from idplane.model.failure import Failure, FailureKind
 from idplane.ports.collections import microseconds
 from idplane.ports.store import Batch, Extend, StoredCheckpoint
+from idplane.ports.telemetry import LOG_CHECKPOINT_AGE, LOG_TRUSTED
 
 __all__ = ["CHECKPOINT_FILE", "LogKeeping", "log_origin"]
 
@@ -95,7 +96,10 @@ class LogKeeping:
         return self.world.clock.now() + BEAT
 
     def _publish(self) -> None:
-        newest = self.watch.newest
+        newest, telemetry = self.watch.newest, self.world.telemetry
+        telemetry.gauge(LOG_TRUSTED, 0 if self.watch.problem else 1)
+        if newest is not None:
+            telemetry.gauge(LOG_CHECKPOINT_AGE, (self.world.clock.now() - newest.at).total_seconds())
         if self.file is not None and newest is not None and self.watch.problem is None and self._written != [newest.note]:
             _write(self.file, newest.note)
             self._written[:] = [newest.note]

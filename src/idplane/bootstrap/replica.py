@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -74,6 +75,8 @@ async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], N
             health = await _shown(settings, server, listener, stack)
             info = describe(settings, server, settings.data, port=port)
             publish(settings, server, info)
+            if identity is None:
+                server.certificates.publish = partial(write_public_file, settings.data / CA_FILE)
             stack.callback(_withdraw, settings.data)
         ready(info)
         leaving = asyncio.ensure_future(_announce(stop, server, listener, health))

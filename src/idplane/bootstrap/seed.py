@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 from idplane.bootstrap.world import World
 from idplane.directory.clients import certificate_credential, new_application_principal
 from idplane.directory.people import new_user
-from idplane.model.directory import HOME_USER, CredentialKind, Principal, Setting, Subscription, Tenant, UserDetails
+from idplane.model.directory import (
+    HOME_TENANT,
+    HOME_USER,
+    CredentialKind,
+    Principal,
+    Setting,
+    Subscription,
+    Tenant,
+    UserDetails,
+)
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.roles import RoleAssignment
 from idplane.ports.collections import CREDENTIALS, PRINCIPALS, ROLE_ASSIGNMENTS, SETTINGS, SUBSCRIPTIONS, TENANTS
@@ -17,7 +26,6 @@ from idplane.ports.store import ABSENT, Batch, CommitRefused, Delete, Put
 __all__ = ["Installation", "allow_private_issuers", "ensure_installation", "trust_operator"]
 
 _OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
-_TENANT = "home-tenant"
 _SUBSCRIPTION = "home-subscription"
 _OPERATOR = "operator"
 
@@ -46,7 +54,7 @@ async def _made(world: World) -> Installation | None:
     made = _new(world)
     owner = _ownership(world, made.operator, "The owner of this installation")
     first = Batch.of(
-        Put(collection=SETTINGS, value=Setting(name=_TENANT, value=made.tenant.id), expect=ABSENT),
+        Put(collection=SETTINGS, value=Setting(name=HOME_TENANT, value=made.tenant.id), expect=ABSENT),
         Put(collection=TENANTS, value=made.tenant, expect=ABSENT),
         Put(collection=SUBSCRIPTIONS, value=made.subscription, expect=ABSENT),
         Put(collection=PRINCIPALS, value=made.operator, expect=ABSENT),
@@ -123,7 +131,7 @@ async def allow_private_issuers(world: World, tenant_id: str, issuers: tuple[str
 
 
 async def _find(world: World) -> Installation | None:
-    tenant_id = await _setting(world, _TENANT)
+    tenant_id = await _setting(world, HOME_TENANT)
     if tenant_id is None:
         return None
     tenant = await world.store.get(TENANTS, tenant_id)

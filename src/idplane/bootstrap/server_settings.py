@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import msgspec
 from msgspec.structs import replace
 
+from idplane.bootstrap.custody import CustodySection
 from idplane.bootstrap.settings_file import (
     Seconds,
     SettingsProblem,
@@ -70,13 +71,6 @@ class DatabaseSection(Table, frozen=True, kw_only=True):
     connections: Annotated[int, msgspec.Meta(ge=1, le=500)] = 8
     connect_seconds: Seconds = 5.0
     statement_seconds: Seconds = 10.0
-
-
-class CustodySection(Table, frozen=True, kw_only=True):
-    """`[custody]`: what seals the secrets in the database; the same for every server of an installation."""
-
-    kind: Literal["file"] = "file"
-    file: str | None = None
 
 
 class TlsSection(Table, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from idplane import __version__
@@ -70,6 +71,7 @@ async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> Non
                     await keep_log(store, log.name, keep)
             await allow_private_issuers(world, plane.server.installation.tenant.id, settings.private_issuers)
             write_public_file(folder.path / CA_FILE, plane.server.tls.ca_pem)
+            plane.server.certificates.publish = partial(write_public_file, folder.path / CA_FILE)
             listener = await plane.server.listen(sock)
             stack.push_async_callback(listener.close)
         port = sock.getsockname()[1]

@@ -14,6 +14,7 @@ __all__ = ["SUBCOMMANDS", "command"]
 
 SUBCOMMANDS: Mapping[str, str] = MappingProxyType(
     {
+        "rewrap": "Seal everything in the database anew, with the key that the settings name first.",
         "operator": "Make a folder with which commands act as the installation's operator.",
         "backup": "Write everything that the database holds to one file.",
         "restore": "Put a backup into an empty database, of either kind.",
@@ -48,4 +49,7 @@ class _Subcommands(click.Group):
 
 @click.group("admin", cls=_Subcommands)
 def command() -> None:
-    """Look after an installation of servers: with its settings file, its database and its custody."""
+    """Look after an installation of servers: with its settings file, its database and its custody.
+
+    `backup`, `restore` and `check` are for the data folder of `idplane up`, too, and take --json.
+    """

@@ -8,6 +8,7 @@ import gc
 import logging
 import signal
 import socket
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -130,8 +131,8 @@ class _Given:
     config: str | None
 
 
-def _options(given: _Given) -> AgentOptions:
-    """The command line over the settings; raises `CommandError`."""
+def _options(given: _Given) -> tuple[AgentOptions, str | None]:
+    """The command line over the settings, and where health is told; raises `CommandError`."""
     from idplane.agent.attestors import attestor_of  # noqa: PLC0415 - as in `_run`
     from idplane.agent.process import AgentOptions  # noqa: PLC0415 - as in `_run`
     from idplane.agent.remote import ServerAddress  # noqa: PLC0415 - as in `_run`
@@ -151,7 +152,7 @@ def _options(given: _Given) -> AgentOptions:
             "joining needs --ca: the authority behind the servers' certificates, as the installation's ca.pem has it"
         )
     try:
-        return AgentOptions(
+        options = AgentOptions(
             servers=tuple(ServerAddress.parse(one) for one in servers),
             data=data,
             ca=Path(ca).expanduser().absolute() if ca else None,
@@ -162,6 +163,7 @@ def _options(given: _Given) -> AgentOptions:
         )
     except ValueError as error:
         raise CommandError(str(error)) from error
+    return options, settings.health.listen if settings.health else None
 
 
 def _run(given: _Given, *, as_json: bool) -> None:
@@ -171,21 +173,23 @@ def _run(given: _Given, *, as_json: bool) -> None:
     from idplane.agent.state import StateProblem  # noqa: PLC0415 - see above
     from idplane.model.failure import Failure  # noqa: PLC0415 - see above
 
-    options = _options(given)
+    options, health = _options(given)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        asyncio.run(_serve(options, as_json=as_json))
+        asyncio.run(_serve(options, health, as_json=as_json))
     except Refused as refused:
         raise CommandError(str(refused), exit_code=_REFUSED) from refused
     except (JoinProblem, StateProblem, EndpointProblem) as problem:
         raise CommandError(str(problem)) from problem
     except Failure as failure:
         raise CommandError(failure.detail or failure.kind.name.lower()) from failure
+    except ValueError as error:
+        raise CommandError(str(error)) from error
     except OSError as error:
-        raise CommandError(f"{error.filename or 'the state folder'}: {(error.strerror or '').lower()}") from error
+        raise CommandError(f"{error.filename or 'a file or address'}: {(error.strerror or '').lower()}") from error
 
 
-async def _serve(options: AgentOptions, *, as_json: bool) -> None:
+async def _serve(options: AgentOptions, health: str | None, *, as_json: bool) -> None:
     from idplane.agent.process import AgentProcess  # noqa: PLC0415 - as in `_run`
     from idplane.bootstrap.world import SystemClock, SystemEntropy  # noqa: PLC0415 - as in `_run`
 
@@ -200,19 +204,24 @@ async def _serve(options: AgentOptions, *, as_json: bool) -> None:
         opening.cancel()
         await asyncio.gather(opening, return_exceptions=True)
         return
-    process = opening.result()
-    gc.freeze()  # what was loaded stays, and need not be looked through again
     try:
-        _say_ready(process.status(), as_json=as_json)
-        running = loop.create_task(process.run())
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        async with AsyncExitStack() as stack:
+            process = opening.result()
+            stack.push_async_callback(process.close)
+            if health is not None:
+                from idplane.bootstrap.agent_health import serve_health  # noqa: PLC0415 - for those who ask for it
+
+                await serve_health(stack, process, health)
+            gc.freeze()  # what was loaded stays, and need not be looked through again
+            _say_ready(process.status(), as_json=as_json)
+            running = loop.create_task(process.run())
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
     finally:
         stopping.cancel()
-        await process.close()
 
 
 def _say_ready(document: JsonObject, *, as_json: bool) -> None:

@@ -14,12 +14,14 @@ from idplane.model.events import ActivityEvent
 from idplane.model.failure import Failure
 from idplane.model.ids import ResourceId
 
-__all__ = ["AGENTS_TYPE", "ENROLLMENTS_TYPE", "JOIN", "LOCK", "AgentEvent", "agent_resource"]
+__all__ = ["AGENTS_TYPE", "ENROLLMENTS_TYPE", "JOIN", "LOCK", "REQUEST", "AgentEvent", "agent_resource"]
 
 AGENTS_TYPE: Final = "Idplane.Workloads/agents"
 ENROLLMENTS_TYPE: Final = "Idplane.Workloads/enrollments"
 JOIN: Final = f"{ENROLLMENTS_TYPE}/join/action"
 LOCK: Final = f"{AGENTS_TYPE}/lock/action"
+REQUEST: Final = f"{AGENTS_TYPE}/request/action"
+"""What an agent that is not served asks for."""
 _MAX_TEXT: Final = 1024
 
 

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 from cryptography import x509
 
-from idplane.directory.agent_events import LOCK, AgentEvent, agent_resource
+from idplane.directory.agent_events import LOCK, REQUEST, AgentEvent, agent_resource
 from idplane.directory.sightings import Sightings
 from idplane.jose import (
     Algorithm,
@@ -52,6 +52,8 @@ _MAX_REMEMBERED: Final = 65536
 _MAX_ID_LENGTH: Final = 128
 _ATTEMPTS: Final = 4
 _MOST_ADDRESSES: Final = 4
+_TOLD_EVERY: Final = 60.0
+_MAX_TOLD: Final = 4096
 
 
 class AgentCertifier(Protocol):
@@ -106,6 +108,7 @@ class AgentDirectory:
         self._entropy = entropy
         self._profile = profile
         self._proofs: OrderedDict[tuple[str, str], datetime] = OrderedDict()
+        self._told: OrderedDict[str, float] = OrderedDict()
 
     async def authenticate(self, token: str, call: Call) -> Agent:
         """The agent that signed this proof over this connection.
@@ -178,18 +181,49 @@ class AgentDirectory:
             if found is None:
                 raise _unknown("no such agent is enrolled")
             agent = found.value
-            require_active(agent)
-            if shown.thumbprint == agent.thumbprint:
-                if agent.confirmed:
-                    return agent
-                change = Batch.of(Put(collection=AGENTS, value=replace(agent, confirmed=True), expect=found.version))
-            elif agent.is_shown_by(shown.thumbprint):
+            await self._require_active(agent, call)
+            present = shown.thumbprint == agent.thumbprint
+            if agent.confirmed if present else agent.is_shown_by(shown.thumbprint):
                 return agent
-            else:
-                change = await self._lock(found, shown, call)
+            confirmed = replace(agent, confirmed=True)
+            confirmation = Batch.of(Put(collection=AGENTS, value=confirmed, expect=found.version))
+            change = confirmation if present else await self._lock(found, shown, call)
             with suppress(CommitRefused):  # somebody else has changed the record: look again
                 await self._store.commit(change)
+                if present:
+                    return confirmed
+                self._may_tell(agent_id)  # the lock's own event has told
+                raise Failure(FailureKind.AGENT_LOCKED, "the agent is locked: its state is in two places")
         raise Failure(FailureKind.UNAVAILABLE, "the agent's record keeps changing; try again")
+
+    async def _require_active(self, agent: Agent, call: Call) -> None:
+        """Raises AGENT_BANNED or AGENT_LOCKED, on record once a minute: whoever is not served must not fill the log."""
+        failure = refusal_by_state(agent)
+        if failure is None:
+            return
+        if self._may_tell(agent.id):
+            event = AgentEvent(
+                operation=REQUEST,
+                resource_id=agent_resource(agent),
+                tenant_id=agent.tenant_id,
+                agent_id=agent.id,
+                facts={"because": agent.state_because or failure.detail, "shownFrom": call.client_address or ""},
+                refusal=failure,
+            )
+            record = event.recorded(self._entropy.guid(), self._clock.now(), call)
+            await self._store.commit(Batch.of(Append(log=ACTIVITY, event=record)))
+        raise failure
+
+    def _may_tell(self, agent_id: str) -> bool:
+        """Whether the log has not been told of this agent for a minute; then it is, now."""
+        now = self._clock.monotonic()
+        if now - self._told.get(agent_id, float("-inf")) < _TOLD_EVERY:
+            return False
+        self._told[agent_id] = now
+        self._told.move_to_end(agent_id)
+        if len(self._told) > _MAX_TOLD:
+            self._told.popitem(last=False)
+        return True
 
     async def _lock(self, found: Versioned[Agent], shown: _Shown, call: Call) -> Batch:
         """The end of an agent of which there are two; raises AGENT_UNKNOWN for a certificate that never was the agent's."""

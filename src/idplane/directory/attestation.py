@@ -112,12 +112,16 @@ class Attestation:
         self._unchallenged = unchallenged
         self._buckets = Buckets()
 
-    def challenge(self, method: JoinMethod, offered: JsonObject, call: Call) -> Offered:
+    async def challenge(self, method: JoinMethod, offered: JsonObject, call: Call) -> Offered:
         """A challenge for a method; raises `Failure(THROTTLED)`, and ENROLLMENT_REFUSED for what the method cannot use."""
         self._admit(call)
         nonce = self._challenges.new_nonce()
         offer = self._offerers.get(method)
-        told, kept = offer(offered, nonce) if offer else ({}, {})
+        try:
+            told, kept = offer(offered, nonce) if offer else ({}, {})
+        except Failure as failure:
+            await self._record(method, failure, call)
+            raise
         return Offered(challenge=self._challenges.make(method, nonce, kept), told=told)
 
     async def enroll(self, wanted: Wanted, call: Call) -> Agent:
@@ -131,7 +135,7 @@ class Attestation:
             return await self._enroll(wanted, call)
         except Failure as failure:
             if failure.kind.category not in _UNRECORDED:
-                await self._store.commit(Batch.of(Append(log=ACTIVITY, event=self._refusal(wanted, failure, call))))
+                await self._record(wanted.method, failure, call)
             raise
 
     async def _enroll(self, wanted: Wanted, call: Call) -> Agent:
@@ -316,21 +320,22 @@ class Attestation:
         )
         return told.recorded(self._entropy.guid(), self._clock.now(), call)
 
-    def _refusal(self, wanted: Wanted, failure: Failure, call: Call) -> ActivityEvent:
+    async def _record(self, method: JoinMethod, failure: Failure, call: Call) -> None:
         known = failure.data.get("resource")
         told = AgentEvent(
             operation=JOIN,
             resource_id=ResourceId.parse(known) if known else ResourceId(()),
             tenant_id=self._home_tenant,
             facts={
-                "method": wanted.method.value,
+                "method": method.value,
                 "because": failure.detail,
                 "reason": failure.data.get("reason", ""),
                 "address": call.client_address or "",
             },
             refusal=failure,
         )
-        return told.recorded(self._entropy.guid(), self._clock.now(), call)
+        event = told.recorded(self._entropy.guid(), self._clock.now(), call)
+        await self._store.commit(Batch.of(Append(log=ACTIVITY, event=event)))
 
 
 def _shown(facts: Facts) -> str:

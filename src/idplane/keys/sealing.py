@@ -10,7 +10,7 @@ from cryptography import x509
 from idplane.jose import PrivateKey, load_private_key, private_key_der
 from idplane.keys.certificates import key_id
 from idplane.model.failure import Failure, FailureKind
-from idplane.model.keys import SigningKey
+from idplane.model.keys import KeyPurpose, SigningKey
 from idplane.ports.world import HeldKey, KeyCustody
 
 __all__ = ["check_intact", "check_mark", "marked", "private_context", "sealed_private_key", "unsealed_private_key"]
@@ -49,9 +49,12 @@ def marked(key: SigningKey, custody: KeyCustody) -> SigningKey:
 
 def check_intact(key: SigningKey, custody: KeyCustody) -> None:
     """Raises `Failure(INTERNAL)` unless the record is as some process wrote it that has the custody, and can be used by ours."""
-    if key.sealed:
+    if key.purpose is KeyPurpose.LOG:  # an Ed25519 key, which the log itself reads
         custody.unseal(key.sealed, context=private_context(key.id))
+        return
     check_mark(key, custody)
+    if not key.tainted:
+        unsealed_private_key(key, custody)
 
 
 def check_mark(key: SigningKey, custody: KeyCustody) -> None:

@@ -12,6 +12,7 @@ from idplane.model.scale_sets import identity_host_key
 from idplane.model.values import JsonObject
 
 __all__ = [
+    "HOME_TENANT",
     "HOME_USER",
     "MARK_BYTES",
     "Agent",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 
+HOME_TENANT = "home-tenant"
+"""The setting that names the tenant which the installation was made with."""
 HOME_USER = "home-user"
 """The setting that holds the object id of the home tenant's first user."""
 

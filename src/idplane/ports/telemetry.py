@@ -36,7 +36,9 @@ __all__ = [
     "KEYS",
     "KEY_SECONDS_LEFT",
     "LEASES_HELD",
+    "LOG_CHECKPOINT_AGE",
     "LOG_EXPORT_BACKLOG",
+    "LOG_TRUSTED",
     "METRICS",
     "NO_TELEMETRY",
     "OTHER",
@@ -320,6 +322,16 @@ LOG_EXPORT_BACKLOG = Metric(
     help="Positions of the log that its collector has not taken yet: events, and gaps between them.",
     labels={"log": _LOGS},
 )
+LOG_TRUSTED = Metric(
+    name="log_trusted",
+    kind=MetricKind.GAUGE,
+    help="1 while the log in the database is the one that this process saw before; 0 once it was rolled back, rewritten or forked.",
+)
+LOG_CHECKPOINT_AGE = Metric(
+    name="log_checkpoint_age_seconds",
+    kind=MetricKind.GAUGE,
+    help="How long ago the newest checkpoint of the log was signed; ten minutes at most while its duty is at work.",
+)
 SPANS_DROPPED = Metric(
     name="spans_dropped_total",
     kind=MetricKind.COUNTER,
@@ -367,6 +379,8 @@ METRICS: Final = (
     REVOCATIONS,
     EVENTS_PUSHED,
     LOG_EXPORT_BACKLOG,
+    LOG_TRUSTED,
+    LOG_CHECKPOINT_AGE,
     SPANS_DROPPED,
     AGENT_TOKENS,
     AGENT_UPSTREAM,

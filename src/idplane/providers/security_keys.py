@@ -34,10 +34,11 @@ from idplane.keys.lines import line_of
 from idplane.keys.moves import Line, Moves, Records, read_line
 from idplane.keys.rotation import GRACE
 from idplane.keys.sealing import check_mark
+from idplane.model.directory import HOME_TENANT
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
 from idplane.model.values import JsonObject
-from idplane.ports.collections import SIGNING_KEYS, TENANTS
+from idplane.ports.collections import SETTINGS, SIGNING_KEYS, TENANTS
 from idplane.ports.store import Batch, Versioned
 
 __all__ = ["KEYS_TYPE", "SECURITY"]
@@ -47,7 +48,15 @@ _VERSIONS: Final = ("2026-11-01",)
 _ENCRYPTION: Final = "key-encryption"
 
 
+async def _is_home(context: Context) -> bool:
+    """Whether the caller is of the tenant that the installation was made with: what signs for every tenant is that one's business."""
+    home = await context.store.get(SETTINGS, HOME_TENANT)
+    return home is not None and home.value.value == context.tenant.id
+
+
 async def _get(lookup: Lookup) -> Item | None:
+    if not await _is_home(lookup.context):
+        return None
     if lookup.id.name == lookup.context.custody.key_id:
         return Item(body=_render_encryption(lookup.context))
     found = await lookup.context.store.get(SIGNING_KEYS, lookup.id.name)
@@ -56,6 +65,8 @@ async def _get(lookup: Lookup) -> Item | None:
 
 async def _list(listing: Listing) -> Listed:
     context = listing.context
+    if not await _is_home(context):
+        return Listed(items=())
     found = [row.value for row in await context.store.all(SIGNING_KEYS)]
     found.sort(key=lambda key: (key.purpose, key.created_at, key.id))
     return Listed(items=(*(_render(key, context) for key in found), _render_encryption(context)))
@@ -97,11 +108,11 @@ async def _tainting(context: Context, key: SigningKey, line: Line) -> Batch:
 async def _named(invocation: Invocation) -> tuple[SigningKey, Line]:
     """The key that the request is about, and its line; raises RESOURCE_NOT_FOUND, INVALID_PARAMETER."""
     context, name = invocation.context, invocation.id.name
-    if name == context.custody.key_id:
+    found = await context.store.get(SIGNING_KEYS, name) if await _is_home(context) else None
+    if found is None and name == context.custody.key_id:
         raise _refused(
             "KeyEncryptionKey", "The key-encryption key is replaced by `idplane admin rewrap`, where the custody is."
         )
-    found = await context.store.get(SIGNING_KEYS, name)
     if found is None:
         raise Failure(
             FailureKind.RESOURCE_NOT_FOUND, f"there is no key '{name[:100]}'", type=KEYS_TYPE, name=name[:100], group=""

@@ -78,7 +78,7 @@ class EnrollmentApi:
         """A challenge for a method."""
         asked = read_body(request, _ChallengeRequest, "a request for a challenge", limit=_MAX_CHALLENGE)
         members = read_body(request, dict[str, object], "a request for a challenge", limit=_MAX_CHALLENGE)
-        offered = self._attestation.challenge(_method(asked.method), members, request.call)
+        offered = await self._attestation.challenge(_method(asked.method), members, request.call)
         return _json(
             {
                 "challenge": offered.challenge.text,

@@ -188,6 +188,47 @@ async def test_of_several_servers_one_is_enough(world: ServedWorld) -> None:
         await upstream.close()
 
 
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while content := await reader.read(1 << 16):
+        writer.write(content)
+    writer.close()
+
+
+@asynccontextmanager
+async def cutting(world: ServedWorld, times: int) -> AsyncIterator[HttpsUpstream]:
+    """A way through a balancer whose first connections end as soon as they are made."""
+    left = times
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            writer.close()
+            return
+        far_reader, far = await asyncio.open_connection("127.0.0.1", world.port)
+        await asyncio.gather(pump(reader, far), pump(far_reader, writer), return_exceptions=True)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    address = ServerAddress(host="localhost", port=server.sockets[0].getsockname()[1])
+    upstream = world.upstream(servers=(address,))
+    try:
+        yield upstream
+    finally:
+        await upstream.close()
+        server.close()
+
+
+async def test_a_handshake_that_is_cut_short_is_tried_once_more(world: ServedWorld) -> None:
+    async with cutting(world, 1) as upstream:
+        # An answer, if only to a Host header with the balancer's port, which this server does not know.
+        assert (await upstream.send("GET", "/common/.well-known/openid-configuration", {}, b"")).status == 400
+
+
+async def test_a_handshake_that_is_cut_short_again_is_a_failure_with_a_reason(world: ServedWorld) -> None:
+    async with cutting(world, 2) as upstream:
+        assert not (await refused(upstream)).detail.endswith(": ")
+
+
 async def test_when_no_server_can_be_reached_requests_are_not_kept_waiting_for_the_same_again(world: ServedWorld) -> None:
     tried = 0
 

@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import msgspec
-from cryptography.hazmat.primitives import serialization
 
 from idplane.bootstrap.admin import Installation, of_folder
 from idplane.bootstrap.embedded import InProcessUpstream
@@ -18,7 +17,7 @@ from idplane.bootstrap.plane import Plane
 from idplane.bootstrap.seed import trust_operator
 from idplane.bootstrap.world import SystemClock, SystemEntropy, World
 from idplane.directory.clients import new_application, new_application_principal, new_secret
-from idplane.keys.sealing import unsealed_private_key
+from idplane.keys.sealing import private_context
 from idplane.model.profile import OPEN
 from idplane.ports.collections import APPLICATIONS, CREDENTIALS, PRINCIPALS, SIGNING_KEYS
 from idplane.ports.store import ABSENT, Batch, Put
@@ -138,8 +137,7 @@ async def _application(one: Living) -> None:
 async def _note_keys(one: Living) -> None:
     world = one.plane.server.world
     for row in await world.store.all(SIGNING_KEYS):
-        key = unsealed_private_key(row.value, world.custody)
-        der = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        der = world.custody.unseal(row.value.sealed, context=private_context(row.value.id))
         one.secrets += [der, der[-48:]]
 
 

@@ -96,7 +96,7 @@ async def test_no_active_key_is_not_ready() -> None:
         store = world.server.world.store
         keys = await store.all(SIGNING_KEYS, where={"state": KeyState.ACTIVE.value, "purpose": "token"})
         await store.commit(Batch.of(*(Delete(collection=SIGNING_KEYS, key=one.value.id) for one in keys)))
-        await world.server.ring._load()
+        await world.server.ring.read()
         report = await server_health(world.server, freshness=lambda: 0.0, bound=5).report()
         assert report.checks["signing_key"] == "no signing key is active"
 

@@ -20,6 +20,7 @@ from idplane.testing.postgres_cluster import Cluster, binaries, cluster
 
 pytestmark = pytest.mark.wide
 
+RESOURCE = "https://management.azure.com"
 IDPLANE = [sys.executable, "-c", "from idplane.cli.main import main; main()"]
 
 
@@ -111,9 +112,8 @@ def test_what_operators_see(running: Cluster, tmp_path: Path) -> None:
             status, body = probe(file, "/readyz")
             assert (status, json.loads(body)["ready"]) == (200, True)
             idplane("admin", "operator", "--config", str(file), "--out", str(tmp_path / "operator"))
-            token = idplane(
-                "token", "--operator", "--resource", "https://management.azure.com", "--data", str(tmp_path / "operator")
-            ).strip()
+            said = idplane("token", "--operator", "--resource", RESOURCE, "--json", "--data", str(tmp_path / "operator"))
+            token = str(json.loads(said)["access_token"])
             assert token.count(".") == 2
             _, text = probe(file, "/metrics")
             found = {family.name: family for family in text_string_to_metric_families(text.decode())}
@@ -145,5 +145,5 @@ def test_what_operators_see(running: Cluster, tmp_path: Path) -> None:
         with server(again):
             assert probe(again, "/readyz")[0] == 200
             idplane("admin", "operator", "--config", str(again), "--out", str(tmp_path / "operator2"))
-            idplane("token", "--operator", "--resource", "https://management.azure.com", "--data", str(tmp_path / "operator2"))
+            idplane("token", "--operator", "--resource", RESOURCE, "--data", str(tmp_path / "operator2"))
         assert json.loads(idplane("admin", "check", "--config", str(again), "--json"))["good"] is True

@@ -19,7 +19,7 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
 from idplane.model.profile import OPEN
 from idplane.ports.collections import SIGNING_KEYS
-from idplane.ports.store import ABSENT, ANY, Batch, Delete, Put
+from idplane.ports.store import ABSENT, ANY, Batch, Delete, Put, Store
 from idplane.testing.worlds import MemoryCustody, SeededEntropy
 
 LIFETIME, LEAD = OPEN.signing_key_lifetime, OPEN.signing_key_lead
@@ -448,3 +448,53 @@ async def test_keys_written_into_the_database_by_others_are_not_trusted(key_worl
         assert caught.value.kind is FailureKind.INTERNAL
         await key_world.store.commit(Batch.of(Delete(collection=SIGNING_KEYS, key=planted.id)))
     assert (await key_world.ring()).keys == ring.keys
+
+
+# Keys that others have made
+
+
+async def test_a_key_that_signs_elsewhere_is_found_before_the_feed_tells_of_it(key_world: KeyWorld) -> None:
+    one, two = await key_world.ring(), await key_world.ring()
+    two.close()  # hears nothing any more
+    await one.rotate()
+    signed = one.sign(key_world.permit())
+    assert two.public_key(signed.kid) is None
+    assert await two.find(signed.kid) is not None
+    await one.rotate()
+    assert active(two) == signed.kid
+    await two.read()
+    assert two.jwks() == one.jwks()
+
+
+class CountingStore:
+    """The store, and how often it was read."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.reads = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def all(self, *arguments: object, **options: object) -> object:
+        self.reads += 1
+        await asyncio.sleep(0)
+        return await self._store.all(*arguments, **options)  # type: ignore[arg-type]  # passed on
+
+
+async def test_a_flood_of_made_up_keys_reads_the_store_once_at_a_time(key_world: KeyWorld) -> None:
+    key_world.store = store = CountingStore(key_world.store)  # type: ignore[assignment]  # a store, but for mypy
+    ring = await key_world.ring()
+    store.reads = 0
+    found = await asyncio.gather(*(ring.find(f"{number:027d}") for number in range(1000)))
+    assert set(found) == {None}
+    assert store.reads <= 2
+    store.reads = 0
+    for made_up in ("", "x", "k" * 26, "k" * 28, "k" * 4096):
+        assert await ring.find(made_up) is None
+    assert store.reads == 0
+    tainted = active(ring)
+    await ring.taint(tainted)
+    store.reads = 0
+    assert await ring.find(tainted) is None
+    assert store.reads == 0, "what is known to be tainted is not asked for again"

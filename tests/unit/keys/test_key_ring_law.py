@@ -1,4 +1,6 @@
-"""The law of the key ring, over random histories of turns, rotations and clocks that run forward, jump and are set back."""
+"""The law of the key ring, over random histories of turns, rotations and clocks that run forward, jump and are set back.
+
+And with two replicas whose clocks are ten minutes apart: what one signs the other verifies, and none signs what is not published."""
 
 import asyncio
 from dataclasses import dataclass, field, replace
@@ -96,3 +98,46 @@ async def live(acts: list[tuple[str, timedelta | None]]) -> None:
 @given(HISTORIES)
 def test_every_living_token_verifies_and_at_most_one_key_is_active(acts: list[tuple[str, timedelta | None]]) -> None:
     asyncio.run(live(acts))
+
+
+OFF = timedelta(minutes=10)
+TWO_CLOCKS = st.lists(
+    st.tuples(st.sampled_from(["turn", "rotate", "sign", "pass"]), st.booleans(), st.sampled_from([0.1, 1, 2, 8, 10, 25])),
+    max_size=25,
+)
+
+
+async def live_apart(acts: list[tuple[str, bool, float]], ahead: timedelta) -> None:
+    """One true time; the second replica's clock is `ahead` of the first one's."""
+    async with a_key_world() as world:
+        world.profile = PROFILE
+        world.entropy = SeededEntropy("apart")
+        first = await world.ring()
+        other = KeyWorld(store=world.store, clock=FakeClock(world.clock.now() + ahead), custody=world.custody, profile=PROFILE)
+        rings, clocks = (first, await other.ring()), (world.clock, other.clock)
+        tokens: list[tuple[str, datetime]] = []
+        for act, second, hours in acts:
+            ring, clock = rings[second], clocks[second]
+            if act == "pass":
+                for one in clocks:
+                    one.advance(hours * HOUR)
+            elif act == "sign":
+                await ring.refresh()
+                expires = int((clock.now() + PROFILE.managed_identity_token_lifetime).timestamp())
+                signed = ring.sign(SigningPermit(claims={"exp": expires}, algorithm=Algorithm.ES256))
+                await rings[not second].read()
+                assert signed.kid in {key["kid"] for key in rings[not second].jwks()["keys"]}  # type: ignore[attr-defined]  # JSON
+                tokens.append((signed.token, datetime.fromtimestamp(expires, tz=UTC)))
+            else:
+                await (ring.turn() if act == "turn" else ring.rotate())
+            rows = [row.value for row in await world.store.all(SIGNING_KEYS)]
+            assert [row.state for row in rows].count(KeyState.ACTIVE) == 1
+            for reader, now in zip(rings, (one.now() for one in clocks), strict=True):
+                await reader.refresh()
+                assert all(verifies(reader, token) for token, expires in tokens if now < expires)
+
+
+@settings(max_examples=40, deadline=None)
+@given(TWO_CLOCKS, st.sampled_from([-OFF, OFF]))
+def test_replicas_whose_clocks_are_apart_agree(acts: list[tuple[str, bool, float]], ahead: timedelta) -> None:
+    asyncio.run(live_apart(acts, ahead))

@@ -84,6 +84,7 @@ async def test_a_refusal_is_a_record_of_the_sign_in_log(api: Api) -> None:
         token_id=None,
         credential_kind="",
         host=str(VM),
+        client_address="192.0.2.1",
         workload=Workload(
             pid=7,
             uid=1000,
