@@ -49,17 +49,22 @@ def running_agent(data: Path, info: dict[str, Any], machine: str) -> Iterator[tu
     )
     (folder / "agent.toml").write_text(f'[[endpoint]]\ndialect = "imds"\nenv_file = "{folder / "agent.env"}"\n')
     options = ("--server", info["arm"], "--ca", info["ca_file"], "--join", f"token:{folder / 'join-token'}")
-    process = subprocess.Popen(
-        [IDPLANE, "agent", *options, "--data", str(folder / "agent"), "--config", str(folder / "agent.toml"), "--json"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**environment(), "PYTHONOPTIMIZE": "2", "MALLOC_ARENA_MAX": "2"},
-    )
-    assert process.stdout is not None
-    try:
-        ready = json.loads(process.stdout.readline())
+    command = [IDPLANE, "agent", *options, "--data", str(folder / "agent"), "--config", str(folder / "agent.toml"), "--json"]
+    with started(command):
+        pass  # joins, and leaves its bytecode, as an installed program has it
+    with started(command) as (process, ready):
         address, _, port = ready["endpoints"][0]["at"].rpartition(":")
         yield process.pid, (address, int(port))
+
+
+@contextmanager
+def started(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """A process that says in one line of JSON that it is ready."""
+    unit = {"PYTHONOPTIMIZE": "2", "MALLOC_ARENA_MAX": "2"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**environment(), **unit})
+    assert process.stdout is not None
+    try:
+        yield process, json.loads(process.stdout.readline())
     finally:
         process.terminate()
         process.wait()
