@@ -19,6 +19,7 @@ from faults.stage.database import Database
 from faults.stage.network import Network, Place
 from faults.stage.operator import Operator
 from faults.stage.programs import Program, eventually
+from faults.stage.readiness import Readiness
 from faults.stage.servers import Server, hosts_lines
 
 __all__ = ["BALANCER_ADDRESS", "VAULT", "Installation", "names"]
@@ -47,6 +48,7 @@ class Installation:
     logs: Path
     network: Network
     collector: ThreadingHTTPServer
+    readiness: Readiness
     database: Database
     balancer: Program
     balancer_place: Place
@@ -67,6 +69,8 @@ class Installation:
             network.place("database", _DATABASE), folder / "database", password=secrets.token_urlsafe(24), logs=logs
         )
         servers = _started_servers(network, folder, database, logs)
+        readiness = Readiness(servers=servers, file=logs / "readiness.log")
+        readiness.start()
         place = network.place("balancer", int(BALANCER_ADDRESS.rpartition(".")[2]))
         front = balancer(place, folder, [one.backend for one in servers], logs=logs)
         front.start()
@@ -89,6 +93,7 @@ class Installation:
             logs=logs,
             network=network,
             collector=collector,
+            readiness=readiness,
             database=database,
             balancer=front,
             balancer_place=place,
@@ -123,6 +128,7 @@ class Installation:
         ended = [
             (one, one.stop()) for one in (*(host.program for host in self.hosts), *(server.program for server in self.servers))
         ]
+        self.readiness.stop()
         self.balancer.end(signal.SIGTERM)
         self.database.end(signal.SIGINT)
         self.collector.shutdown()
