@@ -46,7 +46,7 @@ frontend public
 backend servers
     balance roundrobin
 {check}
-    default-server check inter 500ms fastinter 250ms fall 2 rise 1 on-marked-down shutdown-sessions
+    default-server check inter 500ms fastinter 250ms fall 2 rise 1
 """
 
 

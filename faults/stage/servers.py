@@ -38,15 +38,12 @@ listen = "0.0.0.0:{port}"
 url = "{url}"
 passfile = "pgpass"
 connections = 6
-connect_seconds = 2.0
-statement_seconds = 5.0
 
 [custody]
 file = "{custody}"
 
 {health_section}
 [replica]
-staleness_seconds = 3.0
 notice_seconds = 2.0
 drain_seconds = 10.0
 lease_seconds = 5.0
