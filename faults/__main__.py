@@ -13,18 +13,23 @@ from typing import Final
 from faults import room
 from faults.allowances import FaultName
 from faults.catalogue import FAULTS
+from faults.page import replaced
 from faults.stage.installation import names
 from faults.stage.programs import StageError
 from faults.suite import HOSTS, Run, perform
 from faults.table import as_json, as_text
 
 _RESULT: Final = Path(__file__).with_name("last-run.json")
+_PAGE: Final = _RESULT.parent.parent / "docs" / "testing.md"
 _SHOWN: Final = 40
 
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code."""
     options = _options(arguments)
+    if options.page:
+        _PAGE.write_text(replaced(_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        return 0
     if options.list:
         print("\n".join(FAULTS))
         return 0
@@ -55,6 +60,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--hosts", type=int, default=len(HOSTS), help="how many hosts there are")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and outcomes")
     parser.add_argument("--rootless", action="store_true", help="go through a user namespace even as root")
+    parser.add_argument(
+        "--page", action="store_true", help="run nothing; write the table of what is allowed into docs/testing.md"
+    )
     parser.add_argument("--list", action="store_true", help="say which faults there are")
     return parser.parse_args(arguments)
 

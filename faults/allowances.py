@@ -80,6 +80,9 @@ _NO_SERVER: Final = (
     ),
 )
 _NO_DATABASE: Final = (
+    *_rules(
+        _TO_SERVERS, Result.LOST, within=SERVER_BOUND, why="no server is ready without its database, so the balancer has none"
+    ),
     *_rules([Kind.FRESH], Result.RETRY, within=AGENT_BOUND, why="no token without its record; cached tokens are served"),
     *_rules(_TO_SERVERS, Result.RETRY, within=SERVER_BOUND, why="what cannot be read or kept is refused for now"),
     *_rules(
@@ -169,6 +172,7 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
 SETTLE: Final[Mapping[str, float]] = {
     **dict.fromkeys(FaultName, 10.0),
     FaultName.NETWORK_DROPPED: 25.0,
+    FaultName.NETWORK_RESET: 25.0,
     FaultName.DISK_FULL: 20.0,
 }
 """Seconds after a fault's end within which everybody must be well again."""

@@ -16,6 +16,8 @@ class Ledger:
 
     _known: dict[str, frozenset[bool]] = field(default_factory=dict)
     """By path: whether it may be there, may be gone, or both."""
+    _repeated: set[str] = field(default_factory=set)
+    """Paths whose creation was sent more than once."""
     acknowledged: int = 0
     """Writes whose success was told to a client."""
 
@@ -24,9 +26,12 @@ class Ledger:
         before = self._known.get(path, frozenset({False}))
         wanted = frozenset({not deletes})
         match done:
-            case Done.ACKNOWLEDGED:
+            case Done.ACKNOWLEDGED | Done.REPEATED:
                 self.acknowledged += 1
-                self._known[path] = wanted
+                # A copy of its creation may still be under way somewhere, and come after the deletion.
+                self._known[path] = wanted | {True} if path in self._repeated else wanted
+                if done is Done.REPEATED and not deletes:
+                    self._repeated.add(path)
             case Done.REFUSED:
                 self._known[path] = before
             case Done.UNKNOWN:

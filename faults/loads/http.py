@@ -55,6 +55,8 @@ class Link:
         self._tls = tls
         self._name = name or address[0]
         self._kept: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self.repeated = False
+        """Whether the last request was sent twice."""
 
     async def ask(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes = b"", *, patience: float = 20.0
@@ -67,11 +69,13 @@ class Link:
         if body or method not in {"GET", "DELETE"}:
             lines.append(f"Content-Length: {len(body)}")
         request = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+        self.repeated = False
         try:
             async with asyncio.timeout(patience):
                 try:
                     return await self._exchange(request, repeatable=method in _REPEATABLE)
                 except _Stale:
+                    self.repeated = True
                     return await self._exchange(request, repeatable=False)
         except TimeoutError:
             self.close()

@@ -155,21 +155,20 @@ class Writer:
 
     async def _put(self, path: str, body: Any) -> bool:
         _, result, _ = await self.manager.call("PUT", path, body)
-        self.manager.voice.write(path, _done(result))
+        self.manager.voice.write(path, self._done(result))
         return result is Result.OK
 
     async def _delete(self, path: str) -> Done:
         _, result, _ = await self.manager.call("DELETE", path)
-        done = _done(result)
+        done = self._done(result)
         self.manager.voice.write(path, done, deletes=True)
         return done
 
-
-def _done(result: Result) -> Done:
-    if result is Result.OK:
-        return Done.ACKNOWLEDGED
-    # What says "try again" may have been done: the answer to a commit can be lost between database and server.
-    return Done.REFUSED if result is Result.DENIED else Done.UNKNOWN
+    def _done(self, result: Result) -> Done:
+        if result is Result.OK:
+            return Done.REPEATED if self.manager.link.repeated else Done.ACKNOWLEDGED
+        # What says "try again" may have been done: the answer to a commit can be lost between database and server.
+        return Done.REFUSED if result is Result.DENIED else Done.UNKNOWN
 
 
 async def _run(wanted: Any, operator: OperatorKey, ended: threading.Event, voice: Voice) -> None:

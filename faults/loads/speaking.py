@@ -33,6 +33,8 @@ class Done(enum.StrEnum):
     """What is known of a write."""
 
     ACKNOWLEDGED = "acknowledged"
+    REPEATED = "repeated"
+    """Acknowledged at a second try, as HTTP foresees it; nobody knows what became of the first."""
     REFUSED = "refused"
     """For good: it was never done."""
     UNKNOWN = "unknown"

@@ -47,16 +47,15 @@ frontend public
 
 backend servers
     balance roundrobin
-{check}
-    default-server check inter 500ms fastinter 250ms fall 2 rise 1 on-marked-down shutdown-sessions
+    option httpchk GET /readyz
+    default-server check inter 500ms fastinter 250ms fall 2 rise 1
 """
 
 
-def balancer(place: Place, folder: Path, backends: Sequence[Backend], *, logs: Path, health: bool) -> Program:
+def balancer(place: Place, folder: Path, backends: Sequence[Backend], *, logs: Path) -> Program:
     """HAProxy with a configuration for these servers, not yet started."""
     file = folder / "haproxy.cfg"
-    check = "    option httpchk GET /readyz" if health else "    option tcp-check"
-    text = _CONFIGURATION.format(address=place.address, port=BALANCED_PORT, stats=folder / "haproxy.sock", check=check)
+    text = _CONFIGURATION.format(address=place.address, port=BALANCED_PORT, stats=folder / "haproxy.sock")
     file.write_text(text + "".join(map(_line, backends)), encoding="ascii")
     # -W would be a master process with a worker: one process is what is killed and measured here.
     return Program(name="haproxy", place=place, command=["haproxy", "-db", "-f", str(file)], log=logs / "haproxy.log")

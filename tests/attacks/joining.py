@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -254,18 +254,19 @@ async def join_world(
     *,
     replicas: int = 1,
     profile: Profile = UNHURRIED,
-    store: Store | None = None,
+    stores: Sequence[Store] = (),
     documents: IssuerDocuments | None = None,
     clock: FakeClock | None = None,
 ) -> AsyncIterator[JoinWorld]:
+    """Servers over one store in memory, or each over a store of its own that leads to the same database."""
     clock, entropy = clock or FakeClock(), SeededEntropy()
-    shared_store = store or await memory_store(clock)
+    shared_store = stores[0] if stores else await memory_store(clock)
     custody = MemoryCustody()
     servers = [
         await Server.open(
-            World(clock=clock, entropy=entropy, store=shared_store, custody=custody, profile=profile), documents=documents
+            World(clock=clock, entropy=entropy, store=store, custody=custody, profile=profile), documents=documents
         )
-        for _ in range(replicas)
+        for store in stores or [shared_store] * replicas
     ]
     tenant = servers[0].installation.tenant.id
     group = ResourceId(VM.segments[:4])
@@ -290,7 +291,8 @@ async def join_world(
     finally:
         for server in servers:
             await server.close()
-        await shared_store.close()
+        for store in stores or [shared_store]:
+            await store.close()
 
 
 __all__ = ["UNHURRIED", "Answer", "JoinWorld", "Machine", "Trust", "challenge_of", "join_world"]

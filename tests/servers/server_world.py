@@ -72,6 +72,8 @@ class Installation:
     """Further lines of `[server]`."""
     processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
+    programs: dict[str, tuple[tuple[str, ...], Mapping[str, str]]] = field(default_factory=dict)
+    """Servers that are another version: what runs their commands, and its environment."""
 
     @classmethod
     def create(cls, folder: Path, running: Cluster) -> Installation:
@@ -103,9 +105,10 @@ file = "custody.key"
 
     def launch(self, name: str) -> subprocess.Popen[str]:
         """Start a server, without waiting."""
-        command = [*IDPLANE, "server", "--config", str(self.config(name)), "--json"]
+        program, environment = self.programs.get(name, (tuple(IDPLANE), None))
+        command = [*program, "server", "--config", str(self.config(name)), "--json"]
         log = (self.folder / f"{name}.log").open("a")
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
         log.close()
         self.processes[name] = process
         return process

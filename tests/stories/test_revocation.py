@@ -7,6 +7,7 @@ import json
 import re
 import ssl
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -16,7 +17,9 @@ from typing import Any
 import pytest
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 from azure.identity import ClientSecretCredential, CredentialUnavailableError, ManagedIdentityCredential
+from azure.identity.aio import ManagedIdentityCredential as AsyncManagedIdentityCredential
 from azure.keyvault.secrets import SecretClient
+from azure.keyvault.secrets.aio import SecretClient as AsyncSecretClient
 from azure.mgmt.compute import ComputeManagementClient
 
 from idplane.agent.host import Dialect
@@ -294,3 +297,84 @@ def test_an_application_is_revoked_and_comes_back(idplane: LocalPlane, monkeypat
             secrets.get_secret("password")
         set_enabled(idplane, app.principal_id, enabled=True)
         assert secrets.get_secret("password").value == "hunter2"
+
+
+def principal_revoked(subject: Subject) -> None:
+    body = {"principalId": subject.identity.principal_id}
+    subject.plane.call("POST", "/providers/Idplane.Authority/revokeTokens", body, api_version="2026-11-01")
+
+
+def host_revoked(subject: Subject) -> None:
+    subject.plane.call("POST", f"{subject.machine.id}/providers/Idplane.Authority/revokeTokens", api_version="2026-11-01")
+
+
+def tenant_revoked(subject: Subject) -> None:
+    subject.plane.call("POST", "/providers/Idplane.Authority/revokeTokens", api_version="2026-11-01")
+    subject.plane._tokens.clear()
+
+
+def key_tainted(subject: Subject) -> None:
+    ring = subject.plane._plane.server.ring
+    subject.plane.run(ring.taint(next(one.id for one in ring.keys if one.state.value == "active")))
+    subject.plane._tokens.clear()
+
+
+REVOCATIONS = [principal_revoked, host_revoked, tenant_revoked, key_tainted]
+
+
+@pytest.mark.parametrize("revoke", REVOCATIONS)
+@pytest.mark.parametrize("kind", [system_assigned, user_assigned])
+def test_clients_follow_the_challenge_inside_one_call(
+    idplane: LocalPlane,
+    subject_of: Make,
+    kind: Callable[[LocalPlane, Make], Subject],
+    revoke: Callable[[Subject], None],
+) -> None:
+    """They hold a token that is dead, and nobody tells them to ask for another one but the target's 401."""
+    subject = kind(idplane, subject_of)
+    for _ in range(2):
+        revoke(subject)
+        assert {status for status, _ in subject.refusals().values()} == {401}
+        subject.works()
+
+
+@pytest.mark.parametrize("revoke", REVOCATIONS)
+async def test_asynchronous_clients_follow_it_too(
+    idplane: LocalPlane, subject_of: Make, revoke: Callable[[Subject], None]
+) -> None:
+    subject = system_assigned(idplane, subject_of)
+    credential = AsyncManagedIdentityCredential()
+    client = AsyncSecretClient(idplane.vault_url("stock"), credential, connection_verify=str(idplane.ca_file))
+    async with credential, client:
+        assert (await client.get_secret("password")).value == "hunter2"
+        revoke(subject)
+        assert (await client.get_secret("password")).value == "hunter2"
+        set_enabled(idplane, subject.identity.principal_id, enabled=False)
+        with pytest.raises(ClientAuthenticationError):
+            await client.get_secret("password")
+
+
+def test_a_client_without_the_capability_is_told_plainly(idplane: LocalPlane) -> None:
+    app = idplane.application("old-client")
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": app.client_id,
+        "client_secret": app.secret,
+        "scope": f"{ARM}/.default",
+    }
+    context = ssl.create_default_context(cafile=str(idplane.ca_file))
+
+    def challenge(**more: str) -> str:
+        body = urllib.parse.urlencode({**form, **more}).encode()
+        asked = urllib.request.Request(f"{idplane.url}/{idplane.tenant_id}/oauth2/v2.0/token", data=body)
+        token = fetched(asked, context)[1]["access_token"]
+        place = {"principalId": app.principal_id}
+        idplane.call("POST", "/providers/Idplane.Authority/revokeTokens", place, api_version="2026-11-01")
+        url = f"{idplane.url}/subscriptions?api-version=2022-12-01"
+        status, _, told = fetched(urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"}), context)
+        assert status == 401
+        return told
+
+    assert 'error="invalid_token"' in challenge()
+    capable = json.dumps({"access_token": {"xms_cc": {"values": ["cp1"]}}})
+    assert asked_claims(challenge(claims=capable)) is not None

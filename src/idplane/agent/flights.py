@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from idplane.model.failure import Failure, FailureKind
@@ -21,7 +21,7 @@ V = TypeVar("V")
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    task: asyncio.Task[None]
+    task: asyncio.Task[None] = field(init=False)
     superseded: bool = False
 
 
@@ -73,14 +73,14 @@ class Flights(Generic[K, V]):
     def _begun(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> _Flight:
         flight = self._flying.get(key)
         if flight is None:
-            task = asyncio.get_running_loop().create_task(self._fly(key, work))
-            flight = self._flying[key] = _Flight(task)
-            self._tasks.add(task)
-            task.add_done_callback(self._forget)
+            flight = self._flying[key] = _Flight()
+            flight.task = asyncio.get_running_loop().create_task(self._fly(key, flight, work))
+            self._tasks.add(flight.task)
+            flight.task.add_done_callback(self._forget)
         return flight
 
-    async def _fly(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> None:
-        flight = self._flying[key]
+    async def _fly(self, key: K, flight: _Flight, work: Callable[[], Coroutine[Any, Any, V]]) -> None:
+        # It may have been superseded before its first turn.
         try:
             value = await work()
         finally:

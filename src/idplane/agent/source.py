@@ -25,6 +25,7 @@ from idplane.ports.world import Clock
 __all__ = ["Refresh", "TokenAsk", "TokenSource"]
 
 _ATTEMPTS = 4
+_REPLACEMENTS = 2
 _SCALE_SETS = "/virtualmachinescalesets/"
 _MAX_HOSTS = 4096
 _GONE = frozenset({FailureKind.RESOURCE_NOT_FOUND, FailureKind.NOT_ENTITLED})
@@ -275,14 +276,15 @@ class TokenSource:
     async def _exchanged(
         self, host: HostDescription, identity: HostedIdentity, ask: TokenAsk, workload: Workload
     ) -> UpstreamToken:
-        """One token from the server; a refused credential is replaced once."""
-        assertion = await self._credentials.assertion(host, identity, workload)
-        try:
-            return await self._exchange(host, identity, ask, assertion.text)
-        except Failure as failure:
-            if failure.kind is not FailureKind.ASSERTION_INVALID:
-                raise
-        self._credentials.refused(assertion)
+        """One token from the server; a refused credential is replaced, a second time in case servers' clocks are not the same."""
+        for _ in range(_REPLACEMENTS):
+            assertion = await self._credentials.assertion(host, identity, workload)
+            try:
+                return await self._exchange(host, identity, ask, assertion.text)
+            except Failure as failure:
+                if failure.kind is not FailureKind.ASSERTION_INVALID:
+                    raise
+            self._credentials.refused(assertion)
         successor = await self._credentials.assertion(host, identity, workload)
         return await self._exchange(host, identity, ask, successor.text)
 

@@ -12,7 +12,7 @@ import ssl
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from idplane.keys import CredentialAuthority, TlsAuthority, TlsIdentity
@@ -20,8 +20,6 @@ from idplane.ports.world import Clock
 from idplane.web.serving import Listener, tls_context
 
 __all__ = ["ListenerCertificates", "context_for"]
-
-_LOOK_AGAIN = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +59,10 @@ class ListenerCertificates:
         await listener.listen(sock, context)
         self._served = (*(one for one in self._served if not one.listener.closed), served)
 
-    async def turn(self) -> datetime:
-        """Renew what is old or rests on what has changed; when to look again."""
+    async def turn(self) -> datetime | None:
+        """Renew what is old or rests on what has changed; when the next one grows old."""
         await self._refresh()
+        self._tell()  # ahead of what rests on it
         for served in self._served:
             if served.listener.closed or (served.basis == self._basis() and self._clock.now() < served.renew_at):
                 continue
@@ -71,8 +70,7 @@ class ListenerCertificates:
             await served.listener.change(context)
             self._served = tuple(anew if one is served else one for one in self._served)
         self._served = tuple(one for one in self._served if not one.listener.closed)
-        self._tell()
-        return self._clock.now() + _LOOK_AGAIN
+        return min((one.renew_at for one in self._served), default=None)
 
     async def _refresh(self) -> None:
         await self._tls.refresh()

@@ -26,6 +26,7 @@ from idplane.bootstrap.world import World
 from idplane.directory import identities
 from idplane.directory.agents import AgentDirectory
 from idplane.directory.audiences import Audiences, hosts_of
+from idplane.directory.feed_tail import FeedTail
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
 from idplane.directory.sightings import Sightings
@@ -218,15 +219,18 @@ class Server:
         agents = AgentDirectory(
             store=store, authority=authority, sightings=sightings, clock=clock, entropy=entropy, profile=world.profile
         )
+        hosts, tail = HostDirectory(store=store, authority=authority), FeedTail(store=store)
         joining = attestation(world, authority, installation.tenant.id, documents)
         surface = AgentSurface(
             agents=agents,
             enrollments=EnrollmentApi(attestation=joining, agents=agents, chain=authority, clock=clock),
-            hosts=HostDirectory(store=store, authority=authority),
+            hosts=hosts,
             projected=tokens.projected,
             refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
             store=store,
+            tail=tail,
             clock=clock,
+            is_current=lambda: store.freshness() <= limits.staleness,
         )
         surfaces = Surfaces(
             authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store, inspector=introspection),
@@ -237,7 +241,7 @@ class Server:
             log=LogSurface(log),
             events=SecurityEventSurface(streams=streams, tokens=authenticator, store=store, home_tenant=installation.tenant.id),
         )
-        subscriptions = (world.store.subscribe(ring.apply),)
+        subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close)
         return cls(
             world=world,
             installation=installation,

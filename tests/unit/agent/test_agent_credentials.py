@@ -147,7 +147,7 @@ async def test_a_certificate_that_stays_refused_is_the_token_services_answer(wor
         await fetch(world, "a")
     assert caught.value.kind is FailureKind.ASSERTION_INVALID
     assert "700027" in caught.value.data["answer"]
-    assert world.server.token_requests == 2
+    assert world.server.token_requests == 3
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import pytest
 from faults.allowances import RULES, SETTLE, FaultName
 from faults.catalogue import FAULTS
 from faults.judge import CALM, Judgement, Rule, Silence, Verdict, Window, judge
 from faults.outcomes import Kind, Outcome, Result
+from faults.page import replaced
 from faults.table import as_json, as_text
 
 CUT = "cut"
@@ -146,6 +149,12 @@ def test_nobody_may_be_told_anything_untrue_or_be_left_waiting() -> None:
 def test_restarting_servers_one_by_one_and_moving_clocks_may_harm_nobody() -> None:
     harmless = (FaultName.ROLLING, FaultName.KEYS_ROTATED, FaultName.SERVER_AHEAD, FaultName.HOST_BEHIND)
     assert all(RULES[fault] == () for fault in harmless)
+
+
+def test_the_page_says_what_is_allowed() -> None:
+    """make faults' own page: python -m faults --page writes it."""
+    page = Path(__file__).parents[3].joinpath("docs", "testing.md").read_text(encoding="utf-8")
+    assert replaced(page) == page
 
 
 def test_the_table_says_it_all() -> None:

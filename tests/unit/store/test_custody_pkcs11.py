@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pkcs11
 import pytest
@@ -13,13 +14,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from idplane.bootstrap.rewrap import remaining, rewrap
+from idplane.jose import make_csr, new_ec_key
+from idplane.keys import CredentialAuthority, KeyRing
 from idplane.keys.certificates import Authority, Validity, name_of, root_certificate
+from idplane.keys.sealing import private_context
 from idplane.model.failure import Failure, FailureKind
+from idplane.model.keys import KeyState
+from idplane.model.profile import OPEN
+from idplane.ports.collections import SIGNING_KEYS
+from idplane.store.custody import Custodies, FileCustody
 from idplane.store.custody_pkcs11 import TokenCustody, TokenPlace
 from idplane.store.datafolder import DataFolderProblem
 from idplane.testing.custody_conformance import CustodyConformance, OpenCustody
 from idplane.testing.softhsm import MODULE, SoftHsm, soft_hsm
-from idplane.testing.worlds import SeededEntropy
+from idplane.testing.worlds import FakeClock, SeededEntropy, memory_store
 
 pytestmark = pytest.mark.wide
 
@@ -143,3 +152,41 @@ def test_a_key_that_the_token_does_not_have_is_no_key(token: SoftHsm) -> None:
     with pytest.raises(Failure) as caught:
         opened(token).authority_key(hashlib.sha256(b"?").digest()[:16])
     assert caught.value.kind is FailureKind.UNAVAILABLE
+
+
+async def test_authorities_live_in_the_token_and_follow_one_another_there(token: SoftHsm) -> None:
+    clock = FakeClock()
+    store = await memory_store(clock)
+
+    async def authority() -> CredentialAuthority:
+        return await CredentialAuthority.open(
+            store=store, custody=opened(token), clock=clock, entropy=SeededEntropy(), profile=OPEN
+        )
+
+    first = await authority()
+    held = first.issue_agent(make_csr(new_ec_key(), "agent"), "agent")
+    await first.rotate()
+    again = await authority()
+    assert again.trust_pem == first.trust_pem
+    assert again.vouches_for(held)
+    assert again.is_current(again.issue_agent(make_csr(new_ec_key(), "agent"), "agent"))
+    for row in await store.all(SIGNING_KEYS):
+        plain = opened(token).unseal(row.value.sealed, context=private_context(row.value.id))
+        assert plain.startswith(b"held by the custody:"), "only a reference is in the database"
+    await again.taint(next(key.id for key in again.keys if key.state is KeyState.RETIRED))
+    assert not again.vouches_for(held)
+    await store.close()
+
+
+async def test_values_move_from_a_file_into_the_token(token: SoftHsm, tmp_path: Path) -> None:
+    store = await memory_store()
+    file = FileCustody.open(tmp_path / "key", entropy=SeededEntropy())
+    ports: Any = {"store": store, "clock": FakeClock(), "entropy": SeededEntropy(), "profile": OPEN}
+    ring = await KeyRing.open(custody=file, **ports)
+    inside = opened(token)
+    await rewrap(store, Custodies(inside, [file]))
+    assert (await remaining(store, inside)).elsewhere == 0
+    row = (await store.all(SIGNING_KEYS))[0].value
+    alone = await KeyRing.open(custody=opened(token, like=row.sealed), **ports)
+    assert alone.jwks() == ring.jwks()
+    await store.close()
