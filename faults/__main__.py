@@ -81,7 +81,7 @@ def _print(run: Run) -> None:
     print("\n".join(wrong[:_SHOWN]))
     if len(wrong) > _SHOWN:
         print(f"... and {len(wrong) - _SHOWN} more in {_RESULT.name}")
-    figures = ", ".join(f"{value} {name}" for name, value in run.figures.items())
+    figures = ", ".join(f"{value} {name}" for name, value in run.figures.items() if not isinstance(value, dict))
     print(f"{figures}: " + ("nothing that the design does not allow" if run.is_good else f"{len(wrong)} things are wrong"))
 
 
