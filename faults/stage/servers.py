@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 
-from faults.stage.balancer import Backend
+from faults.stage.balancer import BALANCER_ADDRESS, Backend
 from faults.stage.clocks import WallClock
 from faults.stage.collector import ENDPOINT
 from faults.stage.database import Database
@@ -32,6 +32,7 @@ _SETTINGS: Final = """\
 [server]
 public_url = "https://{public}"
 names = {names}
+proxies = ["{proxy}"]
 data = "data"
 listen = "0.0.0.0:{port}"
 
@@ -96,6 +97,7 @@ class Server:
             shutil.copy(custody, folder / _CUSTODY)
         own = json.dumps([f"{one}:{PORT}" for one in names])
         values = {"address": place.address, "port": PORT, "health": HEALTH_PORT, "url": database.url, "names": own}
+        values["proxy"] = BALANCER_ADDRESS
         text = _SETTINGS.format(public=PUBLIC_NAME, custody=_CUSTODY, collector=ENDPOINT, **values)
         (folder / "server.toml").write_text(text, encoding="ascii")
         clock = WallClock(file=folder / "clock")

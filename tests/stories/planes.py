@@ -22,10 +22,19 @@ IDPLANE = (str(Path(sys.executable).with_name("idplane")),)
 class Up:
     """A running `idplane up`."""
 
-    def __init__(self, data: Path, *options: str) -> None:
+    program: tuple[str, ...] = IDPLANE
+    environment: Mapping[str, str] | None = None
+
+    def __init__(
+        self, data: Path, *options: str, program: tuple[str, ...] = IDPLANE, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.data = data
+        self.program, self.environment = program, environment
         self.process = subprocess.Popen(
-            [*IDPLANE, "up", "--data", str(data), "--port", "0", "--json", *options], stdout=subprocess.PIPE, text=True
+            [*program, "up", "--data", str(data), "--port", "0", "--json", *options],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -69,12 +78,12 @@ class Up:
         """Run an `idplane` command against this plane."""
         command, *rest = arguments
         return subprocess.run(
-            [*IDPLANE, command, "--data", str(self.data), *rest],
+            [*self.program, command, "--data", str(self.data), *rest],
             text=True,
             capture_output=True,
             timeout=60,
             check=False,
-            **options,
+            **{"env": self.environment, **options},
         )
 
     def kill(self) -> None:
