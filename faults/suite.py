@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,6 +78,7 @@ def perform(folder: Path, faults: Sequence[FaultName], *, hosts: Sequence[str] =
     judgement = judge(recorder.outcomes, windows, RULES)
     troubles += _afterwards(stage, recorder, verifier, before)
     troubles += _scanned(stage, recorder)
+    after = {one.name: dataclasses.asdict(now) for one in stage.idplane_programs() if (now := sample(one.pid)) is not None}
     troubles += stage.close()
     troubles += afterwards.left_behind(recorder)
     troubles += afterwards.troubles_in_logs(stage.logs)
@@ -86,6 +88,7 @@ def perform(folder: Path, faults: Sequence[FaultName], *, hosts: Sequence[str] =
         "tokens": len(recorder.tokens),
         "writes": recorder.ledger.acknowledged,
         "seconds": round(time.monotonic() - began, 1),
+        "processes": after,
     }
     return Run(judgement=judgement, troubles=troubles, figures=figures)
 
