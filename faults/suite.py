@@ -161,7 +161,7 @@ def _scanned(stage: Installation, recorder: Recorder) -> Iterator[str]:
     secret_files += [file for host in stage.hosts for file in host.private_files]
     texts = list(tables_of(stage.database.dump()))
     texts += [(f"metrics of {one.name}", one.metrics()) for one in stage.servers]
-    texts += [(f"metrics of {one.name}", one.metrics()) for one in stage.hosts]
+    texts += [(f"health of {one.name}", one.health()) for one in stage.hosts]
     own = (stage.folder / "traces", *(one.folder for one in stage.servers), *(one.folder for one in stage.hosts))
     for folder in (stage.logs, recorder.folder, stage.operator.folder, *own):
         texts += [(f"{folder.name}/{name}", content) for name, content in files_below(folder, but=secret_files)]
