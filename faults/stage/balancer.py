@@ -48,7 +48,7 @@ frontend public
 backend servers
     balance roundrobin
     option httpchk GET /readyz
-    default-server check inter 500ms fastinter 250ms fall 2 rise 1
+    default-server check inter 1s fastinter 500ms fall 3 rise 1
 """
 
 
