@@ -20,7 +20,7 @@ from faults.suite import HOSTS, Run, perform
 from faults.table import as_json, as_text
 
 _RESULT: Final = Path(__file__).with_name("last-run.json")
-_PAGE: Final = _RESULT.parent.parent / "docs" / "testing.md"
+_PAGE: Final = _RESULT.with_name("README.md")
 _SHOWN: Final = 40
 
 
@@ -60,9 +60,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--hosts", type=int, default=len(HOSTS), help="how many hosts there are")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and outcomes")
     parser.add_argument("--rootless", action="store_true", help="go through a user namespace even as root")
-    parser.add_argument(
-        "--page", action="store_true", help="run nothing; write the table of what is allowed into docs/testing.md"
-    )
+    parser.add_argument("--page", action="store_true", help="run nothing; write the table of what is allowed into README.md")
     parser.add_argument("--list", action="store_true", help="say which faults there are")
     return parser.parse_args(arguments)
 

@@ -1,4 +1,4 @@
-"""The table of what faults are allowed to do, for people: made from `allowances`, kept in docs/testing.md. Pure."""
+"""The table of what faults are allowed to do, for people: made from `allowances`, kept in README.md. Pure."""
 
 from __future__ import annotations
 

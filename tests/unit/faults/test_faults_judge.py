@@ -153,7 +153,7 @@ def test_restarting_servers_one_by_one_and_moving_clocks_may_harm_nobody() -> No
 
 def test_the_page_says_what_is_allowed() -> None:
     """make faults' own page: python -m faults --page writes it."""
-    page = Path(__file__).parents[3].joinpath("docs", "testing.md").read_text(encoding="utf-8")
+    page = Path(__file__).parents[3].joinpath("faults", "README.md").read_text(encoding="utf-8")
     assert replaced(page) == page
 
 
