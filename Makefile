@@ -38,6 +38,9 @@ conformance: $(VENV)/.dev ## real SDKs of every language against a live plane; L
 faults: $(VENV)/.dev ## servers, agents, database and network break under load, and what that does to whom; FAULTS="server 1,a host" for some
 	@$(BIN)/python -m faults $(if $(FAULTS),--faults "$(FAULTS)")
 
+fleet: $(VENV)/.dev ## 200 simulated agents of one server: idle, revoked, restarted; AGENTS=1000 for more
+	@$(BIN)/python -u -m faults.fleet --agents $(or $(AGENTS),200) --identities $(or $(IDENTITIES),3)
+
 clients: $(VENV)-clients/.ready $(VENV)-azure-cli/.ready clients/oav/node_modules/.ready ## the Azure CLI, management SDKs, Graph's SDK and Azure's validators against live planes
 	PATH="$(CURDIR)/$(VENV)-azure-cli/bin:$$PATH" $(VENV)-clients/bin/pytest -n 2 --dist loadgroup -q clients
 

@@ -28,6 +28,9 @@ def main(arguments: Sequence[str]) -> int:
         "--each", type=int, default=2, help="of its identities, how many each machine asks for in the storm of tokens"
     )
     parser.add_argument("--identities", type=int, default=10, help="of each machine, one of them its own")
+    parser.add_argument(
+        "--rounds", type=int, default=0, help="only make and end an identity so many times, one after the other"
+    )
     options = parser.parse_args(arguments)
     logging.getLogger("idplane").setLevel(logging.CRITICAL)  # each agent says by itself that its server is away
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -53,6 +56,9 @@ async def _run(folder: Path, options: argparse.Namespace) -> list[str]:
             began = time.monotonic()
             await fleet.begin()
             await fleet.create(options.agents)
+            if options.rounds:
+                await fleet.rounds(options.rounds)
+                return fleet.wrong
             await fleet.idle(options.idle)
             for line in fleet.lines[-6:]:
                 print(f"{line.what}{line.said}")

@@ -19,9 +19,9 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
 
-__all__ = ["RESOURCE", "Member"]
+__all__ = ["Member"]
 
-RESOURCE: Final = "https://vault.azure.net"
+_RESOURCE: Final = "https://vault.azure.net"
 _PATIENCE: Final = 120.0
 
 
@@ -59,7 +59,7 @@ class Member:
     """One machine and its agent."""
 
     id: str
-    shared: tuple[str, ...]
+    shared: tuple[str, ...] = ()
     """Client ids of its user-assigned identities."""
     agent: HostAgent
     agent_id: str
@@ -67,17 +67,15 @@ class Member:
     following: asyncio.Task[None]
 
     @classmethod
-    async def create(cls, plant: Plant, operator: Operator, name: str, shared: int) -> tuple[Member, float, float]:
-        """A machine with an identity of its own and `shared` others, whose agent has joined.
+    async def create(cls, plant: Plant, operator: Operator, name: str) -> tuple[Member, float, float]:
+        """A machine with an identity of its own, whose agent has joined.
 
         With it the moments at which the machine was there, and at which its agent had joined.
         """
-        own = f"{operator.group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
-        calls = (operator.call("PUT", f"{own}-{number}", {"location": "westeurope"}) for number in range(shared))
-        others = await asyncio.gather(*calls)
-        identity = {"type": "SystemAssigned, UserAssigned", "userAssignedIdentities": {one["id"]: {} for one in others}}
         machine = f"{operator.group}/providers/Microsoft.Compute/virtualMachines/{name}"
-        await operator.call("PUT", machine, {"location": "westeurope", "identity": identity, "properties": {}})
+        await operator.call(
+            "PUT", machine, {"location": "westeurope", "identity": {"type": "SystemAssigned"}, "properties": {}}
+        )
         created = time.monotonic()
         enrollment = f"{machine}/providers/Idplane.Workloads/enrollments/fleet"
         await operator.call("PUT", enrollment, {"properties": {"method": "token"}})
@@ -92,7 +90,6 @@ class Member:
         joined = time.monotonic()
         made = cls(
             id=machine,
-            shared=tuple(one["properties"]["clientId"] for one in others),
             agent=agent,
             agent_id=state.agent_id,
             upstream=upstream,
@@ -100,16 +97,17 @@ class Member:
         )
         return made, created, joined
 
-    async def token(self, number: int = -1, *, resource: str = RESOURCE) -> float:
-        """Get a token of the machine's own identity, or of one of the others, however long it takes; the seconds that it took.
+    async def token(self, number: int = -1) -> float:
+        """Get a token of the machine's own identity, or of one of the others; the seconds that it took."""
+        return await self.token_of(None if number < 0 else self.shared[number])
 
-        Workloads' SDKs ask again when a server is too busy; so does this.
-        """
-        selector = None if number < 0 else Selector(kind=SelectorKind.CLIENT_ID, value=self.shared[number])
+    async def token_of(self, client_id: str | None) -> float:
+        """Get a token, however long it takes: workloads' SDKs ask again when a server is too busy, and so does this."""
+        selector = None if client_id is None else Selector(kind=SelectorKind.CLIENT_ID, value=client_id)
         began = time.monotonic()
         while True:
             try:
-                await self.agent.token(ResourceId.parse(self.id), selector, resource)
+                await self.agent.token(ResourceId.parse(self.id), selector, _RESOURCE)
             except Failure as failure:
                 if failure.kind not in {FailureKind.UNAVAILABLE, FailureKind.THROTTLED} or time.monotonic() - began > _PATIENCE:
                     raise

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from faults.fleet.addresses import ADDRESS
-from faults.fleet.members import RESOURCE, Member
+from faults.fleet.members import Member
 from faults.fleet.plant import Operator, Plant, Usage
+from faults.fleet.seeding import seed
 from idplane.model.failure import Failure
 
 __all__ = ["Fleet", "Line"]
@@ -60,7 +61,7 @@ class Fleet:
         async def one(number: int) -> None:
             ADDRESS.set(f"127.1.{number >> 8}.{number & 255}")
             async with room:
-                member, created, joined = await Member.create(self.plant, self.operator, f"m{number}", self.shared)
+                member, created, joined = await Member.create(self.plant, self.operator, f"m{number}")
                 self.members.append(member)
                 if len(self.members) % 100 == 0:
                     print(f"  {len(self.members)} members", flush=True)
@@ -70,12 +71,12 @@ class Fleet:
 
         before, after = await self._meanwhile(asyncio.gather(*map(one, range(count))))
         took = after.at - before.at
-        self._say(
-            f"{count} machines with {count * (self.shared + 1)} identities created, joined, first token", f"in {took:.1f} s"
-        )
+        self._say(f"{count} machines with an identity each created, joined, first token", f"in {took:.1f} s")
         self._say("  machine created → its agent has joined", _spread(joins))
         self._say("  machine created → first token, joining included", _spread(firsts))
         self._say("  used", self._used(before, after, per=count))
+        await seed(self.plant.running.url("postgres"), self.members, shared=self.shared)
+        self._say(f"{count * self.shared} further identities", "written into the database")
 
     async def idle(self, seconds: float) -> None:
         """Nothing happens."""
@@ -160,7 +161,7 @@ class Fleet:
                 name = one.id.rpartition("/")[2]
                 identities = f"{self.operator.group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
                 await self.operator.call("DELETE", f"{identities}/{name}-0")
-                while not await _is_refused(one) and time.monotonic() < began + _PATIENCE:  # noqa: ASYNC110 - as above
+                while not await _is_refused(one, one.shared[0]) and time.monotonic() < began + _PATIENCE:  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.002)
                 took.append(time.monotonic() - began)
                 if took[-1] > _PATIENCE:
@@ -168,6 +169,27 @@ class Fleet:
 
         await asyncio.gather(*map(end, self.members))
         self._say(f"{len(took)} identities deleted: asked → refused by the machine's agent", _spread(took))
+
+    async def rounds(self, count: int) -> None:
+        """Over and over: an identity comes into being, gives its first token through an agent, and ends."""
+        firsts, ends = list[float](), list[float]()
+        for number in range(count):
+            one = self.members[number % len(self.members)]
+            identity = f"{self.operator.group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/round-{number}"
+            made = await self.operator.call("PUT", identity, {"location": "westeurope"})
+            began = time.monotonic()
+            block = {"type": "SystemAssigned, UserAssigned", "userAssignedIdentities": {identity: {}}}
+            await self.operator.call("PATCH", one.id, {"identity": block})
+            await one.token_of(made["properties"]["clientId"])
+            firsts.append(time.monotonic() - began)
+            began = time.monotonic()
+            await self.operator.call("DELETE", identity)
+            client_id = made["properties"]["clientId"]
+            while not await _is_refused(one, client_id) and time.monotonic() < began + _PATIENCE:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.001)
+            ends.append(time.monotonic() - began)
+        self._say(f"{count} identities assigned one after the other: asked → first token through the agent", _spread(firsts))
+        self._say("  deleted: asked → refused by the server and through the agent", _spread(ends))
 
     async def restart(self) -> None:
         """The server goes and comes back; all agents with it."""
@@ -232,9 +254,9 @@ class Fleet:
         print(f"{what}: {said}", flush=True)
 
 
-async def _is_refused(member: Member) -> bool:
+async def _is_refused(member: Member, client_id: str) -> bool:
     try:
-        await member.token(0, resource=RESOURCE)
+        await member.token_of(client_id)
     except Failure:
         return True
     return False

@@ -125,7 +125,8 @@ def _act(data: Path, agent: str, word: str, done: str, *, as_json: bool) -> None
 
 
 def _one(plane: WorkloadPlane, text: str) -> JsonObject:
-    """The agent that a person means."""
+    """The agent that a person means, by its id, the beginning of that, or its resource id."""
+    text = text.rpartition("/")[2]
     if len(text) < _SHORTEST:
         raise CommandError(f"name the agent by at least {_SHORTEST} characters of its id")
     found = [one for one in plane.list(None, _TYPE) if str(one.get("name")).startswith(text.lower())]
