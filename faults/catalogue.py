@@ -28,6 +28,7 @@ _AHEAD: Final = 600
 _AWAY: Final = 3.0
 _CUT: Final = 8.0
 _CLOCK: Final = 6.0
+_ABOUT: Final = 5.0
 _FULL: Final = 6.0
 _REVOKED: Final = 1.0
 """Seconds within which a ban has to be known everywhere."""
@@ -89,20 +90,25 @@ def _must_not_issue(stage: Installation, server: Server) -> None:
         raise StageError(f"{server.name} knows nothing of the database and answers {status} to a request for a token")
 
 
-def _jump(clock: WallClock, seconds: int) -> None:
+def _jump(clock: WallClock, seconds: int, tells: Callable[[], float]) -> None:
+    """`tells` is the difference between the process' clock and ours, as it says itself: nothing is shown by a clock that did not jump."""
     clock.jump(seconds)
     time.sleep(_CLOCK)
+    if abs(tells() - seconds) > _ABOUT:
+        raise StageError(f"the clock did not jump by {seconds} s, but by {tells():.0f} s")
     clock.jump(0)
     # Programs look at the clock's file once a second.
     time.sleep(1.5)
 
 
 def _server_clock(seconds: int, stage: Installation) -> None:
-    _jump(stage.servers[0].clock, seconds)
+    server = stage.servers[0]
+    _jump(server.clock, seconds, server.clock_difference)
 
 
 def _host_clock(seconds: int, stage: Installation) -> None:
-    _jump(stage.hosts[0].clock, seconds)
+    host = stage.hosts[0]
+    _jump(host.clock, seconds, host.clock_difference)
 
 
 def _fill_disk(stage: Installation) -> None:

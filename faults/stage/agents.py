@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,7 @@ from faults.stage.clocks import WallClock
 from faults.stage.network import Place
 from faults.stage.operator import Operator
 from faults.stage.programs import Program, eventually
-from faults.stage.servers import PUBLIC_NAME, idplane
+from faults.stage.servers import PUBLIC_NAME, idplane, told_at
 
 __all__ = ["OWN_ADDRESSES", "OWN_FOLDERS", "PORTS", "Host"]
 
@@ -31,6 +33,7 @@ PORTS: Final[Mapping[str, tuple[str, int]]] = {
     "machine-learning": ("127.0.0.1", 46808),
 }
 """Where each dialect is served."""
+_HEALTH: Final = "127.0.0.1:9465"
 _START_SECONDS: Final = 40.0
 _ENROLLMENT: Final = "stage"
 _SETTINGS: Final = """\
@@ -41,7 +44,7 @@ join = "token:{folder}/join-token"
 data = "{folder}/state"
 
 [health]
-listen = "127.0.0.1:9465"
+listen = "{health}"
 """
 
 
@@ -75,7 +78,7 @@ class Host:
         token = _join_token(operator, resource)
         (folder / "join-token").touch(mode=0o600)
         (folder / "join-token").write_text(token, encoding="ascii")
-        text = _SETTINGS.format(public=PUBLIC_NAME, ca=operator.ca_file, folder=folder)
+        text = _SETTINGS.format(public=PUBLIC_NAME, ca=operator.ca_file, folder=folder, health=_HEALTH)
         text += "".join(_endpoints(folder, own["properties"]["clientId"]))
         (folder / "agent.toml").write_text(text, encoding="ascii")
         clock = WallClock(file=folder / "clock")
@@ -108,6 +111,16 @@ class Host:
     def token_file(self) -> Path:
         """The host's own token, for workload identity."""
         return self.folder / "workload" / "azure-identity-token"
+
+    def clock_difference(self) -> float:
+        """How far the host's wall clock is ahead of ours. The agent's own answers do not tell: it goes by the servers' time."""
+        variables = [f"{name}={value}" for name, value in self.clock.environment.items()]
+        said = self.place.run("env", *variables, sys.executable, "-c", "import time; print(time.time())")
+        return float(said) - time.time()
+
+    def health(self) -> bytes:
+        """What its agent says of itself."""
+        return told_at(self.place, f"http://{_HEALTH}/readyz")
 
     def start(self) -> float:
         """Start the agent, and wait until all endpoints are there; the seconds that it took. Raises `StageError`."""

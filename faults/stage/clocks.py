@@ -27,11 +27,12 @@ class WallClock:
 
     @cached_property
     def environment(self) -> dict[str, str]:
-        """What a program must be started with. Raises `FileNotFoundError` without the library."""
+        """What a program must be started with; a new clock is right. Raises `FileNotFoundError` without the library."""
         found = library()
         if found is None:
             raise FileNotFoundError("libfaketime (Debian's package faketime) is not installed")
-        self.jump(0)
+        if not self.file.exists():
+            self.jump(0)
         return {
             "LD_PRELOAD": str(found),
             "FAKETIME_TIMESTAMP_FILE": str(self.file),

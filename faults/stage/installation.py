@@ -8,21 +8,23 @@ import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
 
 from faults.stage.agents import OWN_ADDRESSES, OWN_FOLDERS, Host
-from faults.stage.balancer import balancer
+from faults.stage.balancer import BALANCER_ADDRESS, balancer
+from faults.stage.collector import collecting
 from faults.stage.database import Database
 from faults.stage.network import Network, Place
 from faults.stage.operator import Operator
 from faults.stage.programs import Program, eventually
-from faults.stage.servers import HAS_HEALTH, Server, hosts_lines
+from faults.stage.readiness import Readiness
+from faults.stage.servers import Server, hosts_lines
 
-__all__ = ["BALANCER_ADDRESS", "VAULT", "Installation", "names"]
+__all__ = ["VAULT", "Installation", "names"]
 
 VAULT: Final = "shared"
-BALANCER_ADDRESS: Final = "10.77.0.10"
 _SERVERS: Final = {"server-1": 11, "server-2": 12}
 _DATABASE: Final = 20
 _FIRST_HOST: Final = 31
@@ -44,6 +46,8 @@ class Installation:
     folder: Path
     logs: Path
     network: Network
+    collector: ThreadingHTTPServer
+    readiness: Readiness
     database: Database
     balancer: Program
     balancer_place: Place
@@ -59,12 +63,15 @@ class Installation:
         logs = folder / "logs"
         logs.mkdir()
         network = Network()
+        collector = collecting(folder / "traces")
         database = Database.create(
             network.place("database", _DATABASE), folder / "database", password=secrets.token_urlsafe(24), logs=logs
         )
         servers = _started_servers(network, folder, database, logs)
+        readiness = Readiness(servers=servers, file=logs / "readiness.log")
+        readiness.start()
         place = network.place("balancer", int(BALANCER_ADDRESS.rpartition(".")[2]))
-        front = balancer(place, folder, [one.backend for one in servers], logs=logs, health=HAS_HEALTH)
+        front = balancer(place, folder, [one.backend for one in servers], logs=logs)
         front.start()
         eventually("both servers are balanced", lambda: _is_up(folder, servers), seconds=_UP_SECONDS, alive=front)
         operator = Operator.create(servers[0], folder / "operator")
@@ -84,6 +91,8 @@ class Installation:
             folder=folder,
             logs=logs,
             network=network,
+            collector=collector,
+            readiness=readiness,
             database=database,
             balancer=front,
             balancer_place=place,
@@ -118,8 +127,11 @@ class Installation:
         ended = [
             (one, one.stop()) for one in (*(host.program for host in self.hosts), *(server.program for server in self.servers))
         ]
+        self.readiness.stop()
         self.balancer.end(signal.SIGTERM)
         self.database.end(signal.SIGINT)
+        self.collector.shutdown()
+        self.collector.server_close()
         self.network.close()
         return [f"{program.name} ended with {code}" for program, code in ended if code != 0]
 

@@ -5,25 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 
-from faults.stage.balancer import Backend
+from faults.stage.balancer import BALANCER_ADDRESS, Backend
 from faults.stage.clocks import WallClock
+from faults.stage.collector import ENDPOINT
 from faults.stage.database import Database
 from faults.stage.network import Place
 from faults.stage.programs import Program, eventually
-from idplane.bootstrap.server_settings import example
 
-__all__ = ["HEALTH_PORT", "PORT", "PUBLIC_NAME", "Server", "hosts_lines", "idplane"]
+__all__ = ["HEALTH_PORT", "PORT", "PUBLIC_NAME", "Server", "difference_at", "hosts_lines", "idplane", "told_at"]
 
 PUBLIC_NAME: Final = "id.example.net"
 """What the installation is called, which is the balancer."""
 PORT: Final = 8443
 HEALTH_PORT: Final = 9464
-HAS_HEALTH: Final = "[health]" in example()
 _START_SECONDS: Final = 60.0
 _CUSTODY: Final = "custody.key"
 
@@ -31,6 +32,7 @@ _SETTINGS: Final = """\
 [server]
 public_url = "https://{public}"
 names = {names}
+proxies = ["{proxy}"]
 data = "data"
 listen = "0.0.0.0:{port}"
 
@@ -42,10 +44,20 @@ connections = 6
 [custody]
 file = "{custody}"
 
-{health_section}
+[health]
+listen = "{address}:{health}"
+
+[log]
+format = "json"
+level = "debug"
+requests = true
+
+[tracing]
+endpoint = "{collector}"
+ratio = 0.2
 [replica]
-notice_seconds = 2.0
-drain_seconds = 10.0
+notice_seconds = 4.0
+drain_seconds = 4.0
 lease_seconds = 5.0
 """
 
@@ -85,8 +97,8 @@ class Server:
             shutil.copy(custody, folder / _CUSTODY)
         own = json.dumps([f"{one}:{PORT}" for one in names])
         values = {"address": place.address, "port": PORT, "health": HEALTH_PORT, "url": database.url, "names": own}
-        section = f'[health]\nlisten = "{place.address}:{HEALTH_PORT}"\n' if HAS_HEALTH else ""
-        text = _SETTINGS.format(public=PUBLIC_NAME, custody=_CUSTODY, health_section=section, **values)
+        values["proxy"] = BALANCER_ADDRESS
+        text = _SETTINGS.format(public=PUBLIC_NAME, custody=_CUSTODY, collector=ENDPOINT, **values)
         (folder / "server.toml").write_text(text, encoding="ascii")
         clock = WallClock(file=folder / "clock")
         command = idplane("server", "--config", str(folder / "server.toml"))
@@ -96,7 +108,7 @@ class Server:
     @property
     def backend(self) -> Backend:
         """As the balancer sees it."""
-        return Backend(name=self.name, address=self.place.address, port=PORT, health_port=HEALTH_PORT if HAS_HEALTH else PORT)
+        return Backend(name=self.name, address=self.place.address, port=PORT, health_port=HEALTH_PORT)
 
     @property
     def custody(self) -> Path:
@@ -109,6 +121,14 @@ class Server:
         found: Mapping[str, Any] = json.loads((self.folder / "data" / "plane.json").read_bytes())
         return found
 
+    def clock_difference(self) -> float:
+        """How far its wall clock is ahead of ours, by the date of an answer."""
+        return difference_at(self.place, f"https://{self.place.address}:{PORT}/common/discovery/v2.0/keys")
+
+    def metrics(self) -> bytes:
+        """What it tells Prometheus."""
+        return told_at(self.place, f"http://{self.place.address}:{HEALTH_PORT}/metrics")
+
     def start(self) -> float:
         """Start it, and wait until it serves; the seconds that it took. Raises `StageError`."""
         self.program.start()
@@ -117,9 +137,24 @@ class Server:
     def _serves(self) -> bool:
         # The process writes this file when it listens; a killed one leaves its own behind.
         try:
-            return self.description.get("pid") == self._pid_inside()
+            return self.description.get("pid") == self.program.pid
         except (OSError, ValueError):
             return False
 
-    def _pid_inside(self) -> int:
-        return self.program.pid
+
+def difference_at(place: Place, url: str) -> float:
+    """Seconds that the date of an answer is ahead of ours; asked on the machine itself. Raises `CalledProcessError`."""
+    script = (
+        "import ssl, sys, urllib.request as u, urllib.error as e\n"
+        "try: answer = u.urlopen(sys.argv[1], timeout=10, context=ssl._create_unverified_context())\n"
+        "except e.HTTPError as error: answer = error\n"
+        "print(answer.headers['date'])"
+    )
+    date = parsedate_to_datetime(place.run(sys.executable, "-c", script, url).strip())
+    return date.timestamp() - time.time()
+
+
+def told_at(place: Place, url: str) -> bytes:
+    """What a private listener answers, asked on its own machine. Raises `CalledProcessError`."""
+    script = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())"
+    return place.run(sys.executable, "-c", script, url).encode()

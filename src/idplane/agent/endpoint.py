@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import asyncio
 import hmac
 import logging
 from collections.abc import Coroutine
@@ -24,6 +25,8 @@ from idplane.ports.world import Clock, Entropy
 
 __all__ = ["Endpoint", "Listener", "Seen", "World", "examine", "same_secret"]
 
+_FETCH_SECONDS = 18.0
+"""The longest that a workload waits, whatever is tried for it: then it is told to try again. What is under way goes on."""
 _log = logging.getLogger("idplane.agent")
 
 
@@ -184,7 +187,11 @@ class Endpoint(abc.ABC):
 
     async def _fetched(self, asked: TokenPlan, caller: Caller, peer: Peer | None) -> Reply:
         try:
-            token = await self._source.token(asked.ask, caller)
+            async with asyncio.timeout(_FETCH_SECONDS):
+                token = await self._source.token(asked.ask, caller)
+        except TimeoutError:
+            late = Failure(FailureKind.UNAVAILABLE, "The identity service takes too long to answer")
+            return self._refused(late, peer, asked.ask.resource)
         except Failure as failure:
             return self._refused(failure, peer, asked.ask.resource)
         return asked.worded(token, self._clock.now())

@@ -283,9 +283,13 @@ class HostAgent:
         await self._refusals.close()
 
     async def _heard(self) -> News:
-        """What is new since the position that is known. A feed that starts, or that has gone back, may have left something out."""
+        """What is new since the position that is known. A feed that starts, or that has gone back, may have left something out.
+
+        A server that could not be asked before answers at once the first time: that it is there again is news by itself.
+        """
         position = self.condition.position
-        news = await self._plane.changes(position, wait=0 if position is None else _POLL_SECONDS)
+        at_once = position is None or self.condition.problem is not None
+        news = await self._plane.changes(position, wait=0 if at_once else _POLL_SECONDS)
         if position is None or news.reset or news.position < position:
             self._source.forget()
         return news

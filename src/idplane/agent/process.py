@@ -211,7 +211,8 @@ class AgentProcess:
         try:
             joined = await self._joined()
         except Failure as failure:
-            raise JoinProblem(f"this host can't join: {failure.detail or failure.kind.name.lower()}{damage}") from failure
+            words = failure.detail or failure.kind.name.lower()
+            raise JoinProblem(f"{damage}{'; ' if damage else ''}this host can't join: {words}") from failure
         self._folder.save(joined)
         return joined
 

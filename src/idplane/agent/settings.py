@@ -14,7 +14,7 @@ from idplane.model.dialects import Dialect
 from idplane.model.failure import Failure
 from idplane.model.ids import ResourceId
 
-__all__ = ["EXAMPLE", "AgentSettings", "AgentTable", "EndpointTable", "SettingsProblem", "read_settings"]
+__all__ = ["EXAMPLE", "AgentSettings", "AgentTable", "EndpointTable", "LogTable", "SettingsProblem", "read_settings"]
 
 _LARGEST = 256 * 1024
 
@@ -50,6 +50,11 @@ data = "/var/lib/idplane-agent"
 # /livez and /readyz over plain HTTP, at an address or the path of a Unix socket: none without it.
 # [health]
 # listen = "127.0.0.1:9465"
+
+# What the process tells, on standard error: "text" or "json"; "debug", "info", "warning" or "error".
+# [log]
+# format = "text"
+# level = "info"
 
 # One table for each endpoint that is served. A host with a single resource need not name it.
 
@@ -123,6 +128,13 @@ class HealthTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     listen: str
 
 
+class LogTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[log]`, on standard error."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
 class EndpointTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """One `[[endpoint]]`."""
 
@@ -162,6 +174,7 @@ class AgentSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
 
     agent: AgentTable = AgentTable()
     health: HealthTable | None = None
+    log: LogTable = LogTable()
     endpoint: tuple[EndpointTable, ...] = ()
 
 

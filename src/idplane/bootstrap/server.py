@@ -26,6 +26,7 @@ from idplane.bootstrap.world import World
 from idplane.directory import identities
 from idplane.directory.agents import AgentDirectory
 from idplane.directory.audiences import Audiences, hosts_of
+from idplane.directory.feed_tail import FeedTail
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
 from idplane.directory.sightings import Sightings
@@ -55,6 +56,7 @@ from idplane.web.graph_errors import describe as describe_graph
 from idplane.web.log import LogSurface
 from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
+from idplane.web.proxy_header import Proxies
 from idplane.web.security_events import SecurityEventSurface
 from idplane.web.serving import Listener
 from idplane.web.vault import VaultSurface
@@ -217,15 +219,18 @@ class Server:
         agents = AgentDirectory(
             store=store, authority=authority, sightings=sightings, clock=clock, entropy=entropy, profile=world.profile
         )
+        hosts, tail = HostDirectory(store=store, authority=authority), FeedTail(store=store)
         joining = attestation(world, authority, installation.tenant.id, documents)
         surface = AgentSurface(
             agents=agents,
             enrollments=EnrollmentApi(attestation=joining, agents=agents, chain=authority, clock=clock),
-            hosts=HostDirectory(store=store, authority=authority),
+            hosts=hosts,
             projected=tokens.projected,
             refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
             store=store,
+            tail=tail,
             clock=clock,
+            is_current=lambda: store.freshness() <= limits.staleness,
         )
         surfaces = Surfaces(
             authority=AuthoritySurface(tokens=tokens, devices=devices, ring=ring, store=store, inspector=introspection),
@@ -236,7 +241,7 @@ class Server:
             log=LogSurface(log),
             events=SecurityEventSurface(streams=streams, tokens=authenticator, store=store, home_tenant=installation.tenant.id),
         )
-        subscriptions = (world.store.subscribe(ring.apply),)
+        subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close)
         return cls(
             world=world,
             installation=installation,
@@ -274,14 +279,19 @@ class Server:
         return self.world.store.freshness() <= self.limits.staleness
 
     async def listen(
-        self, sock: socket.socket, *, origins: Origins | None = None, identity: TlsIdentity | None = None
+        self,
+        sock: socket.socket,
+        *,
+        origins: Origins | None = None,
+        identity: TlsIdentity | None = None,
+        proxies: Proxies | None = None,
     ) -> Listener:
         """Serve `origins`, or else this machine's own names, on a bound socket.
 
-        TLS is with `identity`, or else with a certificate from the installation's CA.
+        TLS is with `identity`, or else with a certificate from the installation's CA. Connections from `proxies` begin with a PROXY header.
         """
         origins = origins or Origins.local(sock.getsockname()[1])
-        listener = Listener(self.app(origins))
+        listener = Listener(self.app(origins), proxies=proxies)
         own = (lambda: identity) if identity else None
         await self.certificates.listen(listener, sock, identity=own, names=origins.tls_names)
         return listener

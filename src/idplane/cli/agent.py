@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import logging
 import signal
 import socket
 from contextlib import AsyncExitStack
@@ -24,6 +23,7 @@ from idplane.model.values import JsonObject
 
 if TYPE_CHECKING:
     from idplane.agent.process import AgentOptions
+    from idplane.agent.settings import AgentSettings
 
 __all__ = ["command"]
 
@@ -131,8 +131,8 @@ class _Given:
     config: str | None
 
 
-def _options(given: _Given) -> tuple[AgentOptions, str | None]:
-    """The command line over the settings, and where health is told; raises `CommandError`."""
+def _options(given: _Given) -> tuple[AgentOptions, AgentSettings]:
+    """The command line over the settings, and these; raises `CommandError`."""
     from idplane.agent.attestors import attestor_of  # noqa: PLC0415 - as in `_run`
     from idplane.agent.process import AgentOptions  # noqa: PLC0415 - as in `_run`
     from idplane.agent.remote import ServerAddress  # noqa: PLC0415 - as in `_run`
@@ -163,7 +163,7 @@ def _options(given: _Given) -> tuple[AgentOptions, str | None]:
         )
     except ValueError as error:
         raise CommandError(str(error)) from error
-    return options, settings.health.listen if settings.health else None
+    return options, settings
 
 
 def _run(given: _Given, *, as_json: bool) -> None:
@@ -171,10 +171,13 @@ def _run(given: _Given, *, as_json: bool) -> None:
     from idplane.agent.process import JoinProblem, Refused  # noqa: PLC0415 - see above
     from idplane.agent.serving import EndpointProblem  # noqa: PLC0415 - see above
     from idplane.agent.state import StateProblem  # noqa: PLC0415 - see above
+    from idplane.bootstrap.logs import configure_logs  # noqa: PLC0415 - see above
+    from idplane.bootstrap.telemetry_settings import LogSection  # noqa: PLC0415 - see above
     from idplane.model.failure import Failure  # noqa: PLC0415 - see above
 
-    options, health = _options(given)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    options, settings = _options(given)
+    configure_logs(LogSection(format=settings.log.format, level=settings.log.level))
+    health = settings.health.listen if settings.health else None
     try:
         asyncio.run(_serve(options, health, as_json=as_json))
     except Refused as refused:

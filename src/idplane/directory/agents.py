@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,6 +21,7 @@ from typing import Final, Protocol
 from cryptography import x509
 
 from idplane.directory.agent_events import LOCK, REQUEST, AgentEvent, agent_resource
+from idplane.directory.shown_proofs import ShownProofs
 from idplane.directory.sightings import Sightings
 from idplane.jose import (
     Algorithm,
@@ -39,8 +41,9 @@ from idplane.model.profile import Profile
 from idplane.model.values import JsonObject
 from idplane.ports.agent_records import credentials_ended
 from idplane.ports.collections import ACTIVITY, AGENTS
-from idplane.ports.store import Append, Batch, CommitRefused, Put, Store, Versioned
+from idplane.ports.store import Append, Batch, Change, CommitRefused, Put, Store, Versioned
 from idplane.ports.world import Clock, Entropy
+from idplane.rbac.cache import FeedCache
 
 __all__ = ["AGENT_AUDIENCE", "AgentCertifier", "AgentDirectory", "agent_name", "refusal_by_state", "require_active"]
 
@@ -48,12 +51,12 @@ AGENT_AUDIENCE: Final = "idplane-agent"
 """`aud` of the tokens by which agents prove who they are."""
 _LEEWAY: Final = timedelta(seconds=60)
 _MAX_LIFETIME: Final = timedelta(minutes=5)
-_MAX_REMEMBERED: Final = 65536
 _MAX_ID_LENGTH: Final = 128
 _ATTEMPTS: Final = 4
 _MOST_ADDRESSES: Final = 4
 _TOLD_EVERY: Final = 60.0
 _MAX_TOLD: Final = 4096
+_RECORDS_KEPT: Final = 20_000
 
 
 class AgentCertifier(Protocol):
@@ -107,8 +110,15 @@ class AgentDirectory:
         self._clock = clock
         self._entropy = entropy
         self._profile = profile
-        self._proofs: OrderedDict[tuple[str, str], datetime] = OrderedDict()
+        self._proofs = ShownProofs()
         self._told: OrderedDict[str, float] = OrderedDict()
+        self._records: FeedCache[Agent] = FeedCache(limit=_RECORDS_KEPT)
+        """Agents as the feed has told of them until now: an idle one costs the store no question."""
+        self._unsubscribe = store.subscribe(self._on_changes)
+
+    def close(self) -> None:
+        """Stop hearing of changes."""
+        self._unsubscribe()
 
     async def authenticate(self, token: str, call: Call) -> Agent:
         """The agent that signed this proof over this connection.
@@ -134,7 +144,7 @@ class AgentDirectory:
                 "the authority that issued the agent's certificate counts for nothing any more: enroll the agent again"
             )
         agent = await self._admitted(agent_id, shown, call)
-        self._check_first_use(agent_id, proof.claims.get("jti"))
+        self._check_first_use(agent_id, proof.claims)
         self._sightings.note(agent_id, call)
         return agent
 
@@ -167,15 +177,30 @@ class AgentDirectory:
         raise Failure(FailureKind.UNAVAILABLE, "the agent's record keeps changing; try again")
 
     async def current(self, agent: Agent) -> Agent:
-        """The agent as it is now; raises `Failure(AGENT_UNKNOWN | AGENT_BANNED | AGENT_LOCKED)` when it is served no longer."""
-        found = await self._store.get(AGENTS, agent.id)
+        """The agent as the feed has told of it until now; raises `Failure(AGENT_UNKNOWN | AGENT_BANNED | AGENT_LOCKED)` when it is served no longer."""
+        found = await self._records.get(agent.id, self._record)
+        require_active(found)
+        return found
+
+    async def _record(self, agent_id: str) -> Agent:
+        found = await self._store.get(AGENTS, agent_id)
         if found is None:
-            raise _unknown("the agent is enrolled no longer")
-        require_active(found.value)
+            raise _unknown("no such agent is enrolled")
         return found.value
 
+    def _on_changes(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if change.collection == AGENTS.name:
+                self._records.drop(change.key)
+
     async def _admitted(self, agent_id: str, shown: _Shown, call: Call) -> Agent:
-        """The agent, whose present certificate is confirmed by being shown; its lock when a replaced one is."""
+        """The agent, whose present certificate is confirmed by being shown; its lock when a replaced one is.
+
+        What is as it mostly is needs no more than memory; everything else is decided by what the store has.
+        """
+        known = await self._records.get(agent_id, self._record)
+        if known.confirmed and known.is_shown_by(shown.thumbprint) and shown.thumbprint == known.thumbprint:
+            return known
         for _ in range(_ATTEMPTS):
             found = await self._store.get(AGENTS, agent_id)
             if found is None:
@@ -265,16 +290,12 @@ class AgentDirectory:
         if expires - issued > _MAX_LIFETIME or not issued - _LEEWAY <= now < expires + _LEEWAY:
             raise _unknown("the agent's token is outside its time, or valid for more than five minutes")
 
-    def _check_first_use(self, agent_id: str, proof_id: object) -> None:
-        """Remember the proof for as long as it could be shown again. A full memory refuses rather than forget."""
-        now = self._clock.now()
-        while self._proofs and next(iter(self._proofs.values())) <= now:
-            self._proofs.popitem(last=False)
-        if not isinstance(proof_id, str) or not 0 < len(proof_id) <= _MAX_ID_LENGTH or (agent_id, proof_id) in self._proofs:
-            raise _unknown("the agent's token was shown before, or has no id")
-        if len(self._proofs) >= _MAX_REMEMBERED:
-            raise Failure(FailureKind.THROTTLED, "too many requests from agents")
-        self._proofs[agent_id, proof_id] = now + _MAX_LIFETIME + 2 * _LEEWAY
+    def _check_first_use(self, agent_id: str, claims: JsonObject) -> None:
+        proof_id, until = claims.get("jti"), numeric_date(claims.get("exp")) + _LEEWAY
+        if not isinstance(proof_id, str) or not 0 < len(proof_id) <= _MAX_ID_LENGTH:
+            raise _unknown("the agent's token has no id")
+        if not self._proofs.is_first(agent_id, proof_id, until=until, now=self._clock.now()):
+            raise _unknown("the agent's token was shown before")
 
 
 def require_active(agent: Agent) -> None:

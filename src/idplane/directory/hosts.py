@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Final, Protocol
 
 from idplane.directory.agents import require_active
+from idplane.directory.feed_tail import concerning
 from idplane.directory.host_documents import compute_document, instance_document
 from idplane.model.bindings import Binding
 from idplane.model.directory import Agent, Credential, CredentialKind, Principal
@@ -27,15 +28,12 @@ from idplane.ports.collections import (
     CARRIAGES,
     CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
-    MEMBERSHIPS,
     PRINCIPALS,
     RESOURCES,
-    ROLE_ASSIGNMENTS,
-    SIGNING_KEYS,
     SUBSCRIPTIONS,
-    TENANTS,
 )
 from idplane.ports.store import ABSENT, Batch, Change, CommitRefused, Delete, Put, Require, Store, Versioned
+from idplane.rbac.cache import FeedCache
 
 __all__ = ["DescribedHost", "HostDirectory", "IdentityCertifier", "check_bound"]
 
@@ -44,21 +42,7 @@ _WORKLOAD_CERTIFICATES: Final = 256
 _CERTIFICATE_BACKDATE: Final = timedelta(minutes=5)
 """How far ahead of its issue a certificate begins."""
 _ATTEMPTS: Final = 4
-_TOLD: Final = frozenset(
-    one.name
-    for one in (
-        RESOURCES,
-        IDENTITY_ASSIGNMENTS,
-        BINDINGS,
-        PRINCIPALS,
-        CREDENTIALS,
-        ROLE_ASSIGNMENTS,
-        MEMBERSHIPS,
-        SIGNING_KEYS,
-        TENANTS,
-    )
-)
-_TOLD_TO_ALL: Final = frozenset({SIGNING_KEYS.name, TENANTS.name})
+_HOSTS_KEPT: Final = 20_000
 
 
 class IdentityCertifier(Protocol):
@@ -95,6 +79,9 @@ class HostDirectory:
     def __init__(self, *, store: Store, authority: IdentityCertifier) -> None:
         self._store = store
         self._authority = authority
+        self._identities: FeedCache[frozenset[str]] = FeedCache(limit=_HOSTS_KEPT)
+        """The principals that each host's identities are."""
+        self._unsubscribe = store.subscribe(self._on_changes)
 
     async def describe(self, agent: Agent, host: ResourceId) -> DescribedHost:
         """A host that the agent is bound to; raises HOST_NOT_BOUND or RESOURCE_NOT_FOUND."""
@@ -145,13 +132,19 @@ class HostDirectory:
             return credential
         raise Failure(FailureKind.UNAVAILABLE, "the identity's assignment keeps changing; try again")
 
+    async def names(self, agent: Agent) -> frozenset[str]:
+        """What concerns what the agent may hold: its hosts, their identities, and its own record. From memory, kept by the feed."""
+        own = frozenset(agent.hosts) | {identity_host_key(host) for host in agent.hosts} | {agent.id}
+        principals = await self._identities.get_all(sorted({identity_host_key(host) for host in agent.hosts}), self._principals)
+        return own.union(*principals)
+
     async def visible(self, agent: Agent, changes: Sequence[Change]) -> tuple[Change, ...]:
         """Those changes that concern what the agent may hold: its hosts, their identities, and the keys that sign for everyone."""
-        told = tuple(change for change in changes if change.collection in _TOLD)
-        if not told or "*" in agent.hosts:
-            return told
-        names = frozenset(agent.hosts) | {identity_host_key(host) for host in agent.hosts} | await self._principals(agent)
-        return tuple(change for change in told if change.collection in _TOLD_TO_ALL or {change.key, change.subject} & names)
+        return concerning(changes, await self.names(agent))
+
+    def close(self) -> None:
+        """Stop hearing of changes."""
+        self._unsubscribe()
 
     async def _require_bound(self, agent: Agent, host: ResourceId) -> None:
         """The agent's own host, or one that its enrollment carries now: a resource that was deleted and made again is another one."""
@@ -187,14 +180,14 @@ class HostDirectory:
             Put(collection=CREDENTIALS, value=credential, expect=ABSENT),
         )
 
-    async def _principals(self, agent: Agent) -> frozenset[str]:
-        found: set[str] = set()
-        for host in agent.hosts:
-            found.update(
-                row.value.principal_id
-                for row in await self._store.all(IDENTITY_ASSIGNMENTS, where={"host_key": identity_host_key(host)})
-            )
-        return frozenset(found)
+    async def _principals(self, bearer: str) -> frozenset[str]:
+        rows = await self._store.all(IDENTITY_ASSIGNMENTS, where={"host_key": bearer})
+        return frozenset(row.value.principal_id for row in rows)
+
+    def _on_changes(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if change.collection == IDENTITY_ASSIGNMENTS.name:
+                self._identities.drop(change.key.rpartition("|")[0])
 
 
 def check_bound(agent: Agent, host: ResourceId) -> None:

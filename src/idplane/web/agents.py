@@ -17,13 +17,15 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
 
 from idplane.directory.agents import AgentDirectory
+from idplane.directory.feed_tail import FeedTail, Watch, concerning
 from idplane.directory.hosts import DescribedHost, HostDirectory, check_bound
 from idplane.model.binding_documents import process_document
 from idplane.model.directory import Agent, PrincipalType
@@ -31,7 +33,6 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
 from idplane.model.workload_issuers import USUAL
-from idplane.ports.collections import AGENTS
 from idplane.ports.store import Change, Store
 from idplane.ports.world import Clock
 from idplane.sts.assertions import workload_of
@@ -51,6 +52,8 @@ _MAX_REPORT = 1024 * 1024
 _MAX_REFUSALS = 100
 _MAX_WAITING = 4
 _PAGE = 500
+_LOOK_SECONDS = 5.0
+"""How often a question that waits makes sure that this server still hears of what happens."""
 _MAX_RUN_ID = 64
 
 
@@ -96,16 +99,21 @@ class AgentSurface:
         projected: ProjectedTokens,
         refusals: RefusalLog,
         store: Store,
+        tail: FeedTail,
         clock: Clock,
+        is_current: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`is_current` tells whether this process may still say that nothing happened."""
         self._agents = agents
         self._hosts = hosts
         self._projected = projected
         self._refusals = refusals
         self._store = store
         self._clock = clock
+        self._tail = tail
+        self._is_current = is_current
         self._waiting: Counter[str] = Counter()
-        self._ending = asyncio.Event()
+        self._ending = False
         self._routes: dict[str, tuple[str, Callable[[Agent, HttpRequest], Awaitable[HttpResponse]]]] = {
             "/agent/v1/host": ("GET", self._host),
             "/agent/v1/certificates": ("POST", self._certificate),
@@ -122,7 +130,8 @@ class AgentSurface:
 
     def end_waiting(self) -> None:
         """Answer whoever waits for changes, now and from now on: this process is about to end."""
-        self._ending.set()
+        self._ending = True
+        self._tail.wake()
 
     async def handle(self, request: HttpRequest, /) -> HttpResponse:
         """Serve one request; raises `Failure`. Who asks is settled before what is asked, but for machines that are no agents yet."""
@@ -199,65 +208,75 @@ class AgentSurface:
     async def _changes(self, agent: Agent, request: HttpRequest) -> HttpResponse:
         after = _number(request, "after", _MAX_POSITION)
         wait = _number(request, "wait", _MAX_WAIT) or 0
-        end = await self._store.position()
+        await self._tail.ready()
         if after is None:
-            return _json({"position": end, "changes": []})
-        if await self._is_lost(after, end):
-            return _json({"position": end, "changes": [], "reset": True})
+            return _json({"position": self._tail.end, "changes": []})
+        with self._one_more_waiting(agent):
+            found = await self._awaited(agent, after, wait)
+        if found is None:
+            return _json({"position": self._tail.end, "changes": [], "reset": True})
+        position, changes = found
+        return _json({"position": position, "changes": changes})
+
+    @contextmanager
+    def _one_more_waiting(self, agent: Agent) -> Iterator[None]:
         if self._waiting[agent.id] >= _MAX_WAITING:
             raise Failure(FailureKind.THROTTLED, f"{_MAX_WAITING} requests of this agent are waiting already")
         self._waiting[agent.id] += 1
         try:
-            position, changes = await self._awaited(agent, after, wait)
+            yield
         finally:
             self._waiting[agent.id] -= 1
-            self._waiting += Counter()  # drops the agents that no longer wait
-        return _json({"position": position, "changes": changes})
+            if not self._waiting[agent.id]:
+                del self._waiting[agent.id]
 
-    async def _is_lost(self, after: int, end: int) -> bool:
-        """Whether the feed does not go on from there: trimmed beyond it, or the position is one of another life of the database.
-
-        The agent then forgets what it knows, and goes on from the end.
-        """
-        if after >= end:
-            return after > end
-        following = await self._store.changes(after, limit=1)
-        return not following or following[0].position != after + 1
-
-    async def _awaited(self, agent: Agent, after: int, wait: int) -> tuple[int, Sequence[Change]]:
+    async def _awaited(self, agent: Agent, after: int, wait: int) -> tuple[int, Sequence[Change]] | None:
         """The changes that the agent is told of; where there are none, the position from which to ask next.
+
+        None when the feed does not go on from there: trimmed beyond it, or the position is one of another life of the database. The agent
+        then forgets what it knows, and goes on from the end.
 
         An agent that is banned, locked or removed meanwhile hears it at once, in the failure's words.
         """
-        woken = asyncio.Event()
-        stop = self._store.subscribe(lambda _: woken.set())
+        if after > self._tail.end and after > await self._store.position():
+            return None
         deadline = self._clock.monotonic() + wait
-        try:
+        with self._tail.watching() as watch:
+            # Before anything is looked at, so that nothing happens unseen between looking and waiting.
+            self._tail.name(watch, frozenset((agent.id, *agent.hosts)))
             while True:
-                woken.clear()
-                found = await self._store.changes(after, limit=_PAGE)
-                if any(change.collection == AGENTS.name and change.key == agent.id for change in found):
-                    agent = await self._agents.current(agent)
-                told = await self._hosts.visible(agent, found)
-                after = found[-1].position if found else after
-                remaining = deadline - self._clock.monotonic()
-                if told or remaining <= 0 or self._ending.is_set():
+                watch.woken.clear()
+                agent = await self._agents.current(agent)
+                names = await self._hosts.names(agent)
+                if after < self._tail.start:
+                    page = await self._tail.read(after, _PAGE)
+                    if page is None:
+                        return None
+                    after, told = page[-1].position if page else after, concerning(page, names)
+                else:
+                    self._tail.name(watch, names)
+                    after, told = self._tail.since(after, names, _PAGE)
+                    told, watch.ahead = (*told, *watch.ahead), []
+                if told or self._is_over(deadline):
                     return after, told
-                if len(found) < _PAGE:
-                    await _first(woken.wait(), self._ending.wait(), self._clock.sleep(remaining))
+                if after >= self._tail.end:
+                    await self._rest(watch, deadline)
+
+    async def _rest(self, watch: Watch, deadline: float) -> None:
+        """Until something happens to what is watched, or it is time to look after other things."""
+        timer = asyncio.ensure_future(self._clock.sleep(min(deadline - self._clock.monotonic(), _LOOK_SECONDS)))
+        timer.add_done_callback(lambda _: watch.woken.set())
+        try:
+            await watch.woken.wait()
         finally:
-            stop()
+            timer.cancel()
+            await asyncio.gather(timer, return_exceptions=True)
 
-
-async def _first(*waits: Awaitable[object]) -> None:
-    """Return when one of them does; the others are cancelled."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def _is_over(self, deadline: float) -> bool:
+        """Whether a question that has no answer yet gets an empty one; raises `Failure(UNAVAILABLE)` where that would be a guess."""
+        if not self._is_current():
+            raise Failure(FailureKind.UNAVAILABLE, "this server has not heard of the others' changes for too long")
+        return self._ending or self._clock.monotonic() >= deadline
 
 
 def _description(host: DescribedHost, token_endpoint: str) -> JsonObject:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
 from idplane.agent.attestors import attestor_of
 from idplane.agent.process import AgentOptions, AgentProcess
 from idplane.agent.remote import ServerAddress
@@ -41,10 +44,25 @@ class HostWorld:
         path.chmod(0o600)
         return path
 
+    def host_key(self) -> str:
+        """An SSH host key that the machine is enrolled by, as `--join` names it."""
+        key = ed25519.Ed25519PrivateKey.generate()
+        path = self.folder / "ssh_host_ed25519_key"
+        path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+        path.chmod(0o600)
+        public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+        path.with_suffix(".pub").write_text(public)
+        self.enrollment("", {"properties": {"method": "ssh", "publicKey": public}}, method="PUT")
+        return f"ssh:{path}"
+
     def agents(self, agent_id: str, action: str) -> None:
         self.plane.call(
             "POST", f"{self.vm.id}/providers/Idplane.Workloads/agents/{agent_id}/{action}", api_version=VERSIONS[-1]
         )
+
+    def remove(self, agent_id: str) -> None:
+        path = f"{self.vm.id}/providers/Idplane.Workloads/agents/{agent_id}"
+        self.plane.call("DELETE", path, api_version=VERSIONS[-1])
 
     def options(
         self, name: str = "agent", *, join: str | None = None, endpoints: tuple[EndpointTable, ...] = ()

@@ -8,6 +8,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -141,8 +142,6 @@ async def test_the_certificate_is_renewed_at_half_life_under_a_new_key(world: Ho
         assert after.agent_id == before.agent_id
         assert after.certificate != before.certificate
         assert after.private_key.private_numbers() != before.private_key.private_numbers()
-        await process.agent.turn()
-        assert process.agent.condition.problem is None
         assert await world.token(process)
         found = load_state(world.folder / "agent")
         assert found is not None
@@ -195,6 +194,58 @@ async def test_who_was_away_for_too_long_has_to_join_again(lone: HostWorld) -> N
         with pytest.raises(Failure) as caught:
             await lone.token(process)
         assert caught.value.kind is FailureKind.AGENT_UNKNOWN
+
+
+async def test_who_can_prove_itself_again_joins_again_when_its_certificate_has_run_out(world: HostWorld) -> None:
+    async with world.agent(join=world.host_key()) as process:
+        before = process.renewal.state
+        assert before.method == "ssh"
+        process.renewal.state = replace(before, not_after=process.clock.now())
+        await process.renewal.turn()
+        assert process.renewal.state.certificate != before.certificate
+        await process.agent.turn()
+        assert process.agent.condition.problem is None
+        assert await world.token(process)
+
+
+async def test_who_was_removed_and_can_prove_itself_again_joins_again(world: HostWorld) -> None:
+    async with world.agent(join=world.host_key()) as process:
+        await process.agent.turn()
+        first = process.renewal.state.agent_id
+        world.remove(first)
+        await process.agent.turn()
+        assert process.status()["refused"]
+        await process.renewal.turn()
+        assert process.renewal.state.agent_id != first
+        await process.agent.turn()
+        assert not process.status()["refused"]
+        assert await world.token(process)
+
+
+async def test_who_is_banned_does_not_get_in_by_joining_again(world: HostWorld) -> None:
+    join = world.host_key()
+    async with world.agent(join=join) as process:
+        await process.agent.turn()
+        world.agents(process.renewal.state.agent_id, "ban")
+        await process.agent.turn()
+        before = process.renewal.state
+        await process.renewal.turn()
+        assert process.renewal.state is before
+    with pytest.raises(JoinProblem, match="can't join"):
+        async with world.agent("again", join=join):
+            pass
+
+
+async def test_damage_is_mended_with_a_proof_that_can_be_given_again(
+    world: HostWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    join = world.host_key()
+    async with world.agent(join=join):
+        pass
+    (world.folder / "agent" / "agent.json").write_text("{")
+    async with world.agent(join=join) as process:
+        assert await world.token(process)
+    assert "is damaged; this host joins again" in caplog.text
 
 
 async def test_a_ban_ends_everything_and_an_end_of_it_begins_anew(world: HostWorld, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 
@@ -367,6 +368,18 @@ async def test_an_outage_is_503_and_over_when_it_is_over(world: AgentWorld) -> N
     assert response.status == 503
     assert response.json["error"] == "service_unavailable"
     world.server.down = False
+    assert (await world.ask(address, get(token_target()))).status == 200
+
+
+async def test_a_server_that_never_answers_is_an_outage_in_the_end(world: AgentWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("idplane.agent.endpoint._FETCH_SECONDS", 0)
+    address = await world.imds()
+    world.server.gate = asyncio.Event()
+    response = await world.ask(address, get(token_target()))
+    assert response.status == 503
+    assert response.json["error"] == "service_unavailable"
+    world.server.gate.set()
+    monkeypatch.undo()
     assert (await world.ask(address, get(token_target()))).status == 200
 
 

@@ -8,6 +8,7 @@ from tests.unit.directory.hosts_world import TENANT, Enrolled, HostsWorld
 from tests.unit.sts.sts_world import shared_ring
 
 from idplane.directory.attestation import Attestation
+from idplane.directory.feed_tail import FeedTail
 from idplane.model.failure import Failure
 from idplane.model.profile import OPEN
 from idplane.sts.projected import ProjectedTokens
@@ -44,6 +45,7 @@ class Api:
             projected=ProjectedTokens(store=store, ring=shared_ring(), clock=clock, entropy=entropy, profile=OPEN),
             refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
             store=store,
+            tail=FeedTail(store=store),
             clock=clock,
         )
 
