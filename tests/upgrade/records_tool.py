@@ -8,25 +8,19 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from idplane.bootstrap.world import SystemClock
 from idplane.ports.collections import ACTIVITY, COLLECTIONS, LOGS, SIGN_INS
-from idplane.ports.store import Append, Batch, Order, Put
+from idplane.ports.store import Append, Batch, Collection, Log, Order, Put
 from idplane.store.codec import decoder, encode
 from idplane.store.sqlite import SqliteStore
 from idplane.testing import store_samples as sample
 
-
-class _Clock:
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+_KEPT: tuple[Collection[Any] | Log[Any], ...] = (*COLLECTIONS, *LOGS)
 
 
 async def _read(store: SqliteStore) -> dict[str, Any]:
@@ -47,7 +41,7 @@ async def _rewrite(store: SqliteStore) -> None:
 
 
 async def _work(word: str, file: str) -> object:
-    store = await SqliteStore.open(file, clock=_Clock())
+    store = await SqliteStore.open(file, clock=SystemClock())
     try:
         if word == "write":
             logs = Batch.of(Append(log=ACTIVITY, event=sample.activity("a")), Append(log=SIGN_INS, event=sample.sign_in("s")))
@@ -61,9 +55,8 @@ async def _work(word: str, file: str) -> object:
 
 def _shapes() -> dict[str, Any]:
     """How each record type is written down, by the name of its collection or log, and what those are made of."""
-    kept = (*COLLECTIONS, *LOGS)
-    schemas, parts = msgspec.json.schema_components([one.type for one in kept], schema_hook=lambda _: {"title": "anything"})
-    return {"kept": {one.name: schema for one, schema in zip(kept, schemas, strict=True)}, "parts": parts}
+    schemas, parts = msgspec.json.schema_components([one.type for one in _KEPT], schema_hook=lambda _: {"title": "anything"})
+    return {"kept": {one.name: schema for one, schema in zip(_KEPT, schemas, strict=True)}, "parts": parts}
 
 
 class _Composer:
@@ -94,7 +87,7 @@ def _text(schema: dict[str, Any]) -> str:
 
 def _echo(documents: dict[str, Any]) -> object:
     """Each document as this program writes it after reading it."""
-    known = {one.name: decoder(one.type) for one in (*COLLECTIONS, *LOGS)}
+    known = {one.name: decoder(one.type) for one in _KEPT}
     return {name: json.loads(encode(known[name](json.dumps(one)))) for name, one in documents.items() if name in known}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -53,6 +55,9 @@ class Way:
         version = "2026-11-01" if "/Idplane." in path else version_for(path)
         return self._client.ask(method, f"{path}?api-version={version}", document=body, headers=headers)
 
+    def refuses(self, token: str) -> bool:
+        return self.ask("GET", self.group, token=token)[0] == 401
+
     def close(self) -> None:
         self._client.close()
 
@@ -65,6 +70,16 @@ class Way:
         status, answer = self.ask("PUT", self.machine(name), body)
         assert status in {200, 201}, answer
         return str(answer["identity"]["principalId"])
+
+
+@contextmanager
+def ways(servers: Installation, *names: str) -> Iterator[list[Way]]:
+    """To each of these servers."""
+    with ExitStack() as stack:
+        made = [Way(servers, name) for name in names]
+        for one in made:
+            stack.callback(one.close)
+        yield made
 
 
 class Load:
@@ -100,21 +115,23 @@ def use(servers: Installation, name: str, program: Program) -> None:
     servers.programs[name] = (program.command, program.environment)
 
 
-def check_both_ways(servers: Installation, one: str, other: str, name: str) -> None:
-    """Whatever a server writes, the other one knows: resources, tokens, revocations, deletions."""
-    ways = Way(servers, one), Way(servers, other)
-    for number, (writer, reader) in enumerate((ways, ways[::-1])):
-        made = f"{name}{number}"
-        principal = writer.put(made)
-        status, answer = reader.ask("GET", reader.machine(made))
-        assert (status, answer["identity"]["principalId"]) == (200, principal)
-        token = writer.token()
-        assert reader.ask("GET", reader.group, token=token)[0] == 200
-        status, answer = reader.ask("PATCH", reader.machine(made), {"tags": {"by": "the other"}})
-        assert status in {200, 202}, answer
-        assert writer.ask("GET", writer.machine(made))[1]["tags"] == {"by": "the other"}
-        assert reader.ask("DELETE", reader.machine(made))[0] in {200, 202, 204}
-        until(lambda w=writer, m=made: w.ask("GET", w.machine(m))[0] == 404, "a deletion is heard of")
+def check_both_ways(servers: Installation, name: str) -> None:
+    """Whatever a server writes, the other one knows: resources, tokens, deletions."""
+    with ways(servers, "one", "two") as (one, two):
+        for number, (writer, reader) in enumerate(((one, two), (two, one))):
+            check_heard(writer, reader, f"{name}{number}")
+
+
+def check_heard(writer: Way, reader: Way, name: str) -> None:
+    principal = writer.put(name)
+    status, answer = reader.ask("GET", reader.machine(name))
+    assert (status, answer["identity"]["principalId"]) == (200, principal)
+    assert reader.ask("GET", reader.group, token=writer.token())[0] == 200
+    status, answer = reader.ask("PATCH", reader.machine(name), {"tags": {"by": "the other"}})
+    assert status in {200, 202}, answer
+    assert writer.ask("GET", writer.machine(name))[1]["tags"] == {"by": "the other"}
+    assert reader.ask("DELETE", reader.machine(name))[0] in {200, 202, 204}
+    until(lambda: writer.ask("GET", writer.machine(name))[0] == 404, "a deletion is heard of")
 
 
 def schema(servers: Installation, cluster: Cluster) -> set[int]:
@@ -136,31 +153,31 @@ def test_rolled_forwards_and_back(earlier: Earlier, servers: Installation, clust
         use(servers, one, old)
     servers.start("one")
     servers.operator()
-    first = Way(servers, "one")
-    assert first.ask("PUT", first.group, {"location": "westeurope"})[0] == 201
-    kept = first.put("kept")
+    with ways(servers, "one") as [first]:
+        assert first.ask("PUT", first.group, {"location": "westeurope"})[0] == 201
+        kept = first.put("kept")
     before = schema(servers, cluster)
 
     # The second server is today's: it migrates while the first goes on.
     use(servers, "two", TODAY)
-    with Load(Way(servers, "one")) as load:
+    with ways(servers, "one") as [way], Load(way) as load:
         servers.start("two")
         assert before <= schema(servers, cluster)
-        check_both_ways(servers, "one", "two", "mixed")
+        check_both_ways(servers, "mixed")
     assert load.failed == []
     assert load.answered > 0
-    check_revocations(servers, "one", "two")
+    check_revocations(servers)
 
     # Within one version the old one may start on what the new one has migrated.
     assert servers.stop("one") == 0
     servers.start("one")
-    check_both_ways(servers, "one", "two", "again")
+    check_both_ways(servers, "again")
 
     # Forwards: everything is today's, with the settings that the old one had.
     assert servers.stop("one") == 0
     use(servers, "one", TODAY)
     servers.start("one")
-    check_both_ways(servers, "one", "two", "new")
+    check_both_ways(servers, "new")
     written = verified(servers, TODAY, "one")
 
     # And back.
@@ -168,24 +185,23 @@ def test_rolled_forwards_and_back(earlier: Earlier, servers: Installation, clust
         assert servers.stop(one) == 0
         use(servers, one, old)
         servers.start(one)
-    check_both_ways(servers, "one", "two", "old")
-    last = Way(servers, "two")
-    assert last.ask("GET", last.machine("kept"))[1]["identity"]["principalId"] == kept
+    check_both_ways(servers, "old")
+    with ways(servers, "two") as [last]:
+        assert last.ask("GET", last.machine("kept"))[1]["identity"]["principalId"] == kept
     for one in ("one", "two"):
         assert servers.stop(one) == 0
     for program in (old, TODAY):
         assert verified(servers, program, "one") >= written
-        program.run("admin", "check", "--config", str(servers.config("one")))
+    TODAY.run("admin", "check", "--config", str(servers.config("one")))
     assert servers.logs() == ""
 
 
-def check_revocations(servers: Installation, one: str, other: str) -> None:
+def check_revocations(servers: Installation) -> None:
     """Tokens that one version has revoked are worth nothing at the other, whichever issued them."""
-    ways = Way(servers, one), Way(servers, other)
-    for writer, reader in (ways, ways[::-1]):
-        tokens = [way.token() for way in ways]
-        status, _ = writer.ask("POST", REVOKE, {"principalId": claims(tokens[0])["oid"]})
-        assert status < 300
-        for token in tokens:
-            until(lambda r=reader, t=token: r.ask("GET", r.group, token=t)[0] == 401, "a revocation is heard of")
-        assert reader.ask("GET", reader.group)[0] == 200
+    with ways(servers, "one", "two") as (one, two):
+        for writer, reader in ((one, two), (two, one)):
+            tokens = [way.token() for way in (one, two)]
+            assert writer.ask("POST", REVOKE, {"principalId": claims(tokens[0])["oid"]})[0] < 300
+            for token in tokens:
+                until(partial(reader.refuses, token), "a revocation is heard of")
+            assert reader.ask("GET", reader.group)[0] == 200

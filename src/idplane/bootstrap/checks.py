@@ -7,7 +7,7 @@ something else than the document, a reference to nothing, or a seal that does no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -110,13 +110,17 @@ class _Seen:
     roles: set[str] = field(default_factory=set)
 
 
+def _numbers(versions: Iterable[int]) -> str:
+    return ", ".join(f"{one:04}" for one in sorted(versions))
+
+
 async def check_installation(snapshot: Snapshot, custody: KeyCustody) -> Outcome:
     """Look at everything. Raises `Failure(UNAVAILABLE)` when the database cannot be read or its schema is not this program's."""
     wanted = tuple(one.version for one in migrations(snapshot.database))
     if snapshot.versions != wanted:
         raise Failure(
             FailureKind.UNAVAILABLE,
-            f"the database has schema {max(snapshot.versions, default=0)}, this program knows {max(wanted)}: "
+            f"the database's schema is not this program's (different: {_numbers(set(snapshot.versions) ^ set(wanted))}): "
             "use the program that its servers run",
         )
     outcome, seen = Outcome(), _Seen()
