@@ -34,6 +34,7 @@ from idplane.agent.refusals import Refusals, is_reported, refusal_of
 from idplane.agent.servicefabric import ServiceFabricEndpoint
 from idplane.agent.sockets import SocketTables, is_elsewhere
 from idplane.agent.source import TokenAsk, TokenSource
+from idplane.agent.trust import Trust
 from idplane.agent.upstream import AgentIdentity, Upstream, UpstreamResponse
 from idplane.agent.workload_identity import ProjectedToken, Projection, TokenFiles
 from idplane.model.failure import Failure, FailureKind
@@ -97,6 +98,12 @@ class Condition:
     """Why the server can't be asked at present."""
     refused: Failure | None = None
     """Why it serves nothing: the server refuses the agent itself."""
+    silent_since: float | None = None
+    """Since when (monotonic) the server can't be asked."""
+    trust: Trust | None = None
+    """What the server says of its authorities, where that is something else than was known."""
+    renew_within: int | None = None
+    """Seconds within which the server wants the agent's own certificate replaced."""
 
 
 class HostAgent:
@@ -135,6 +142,11 @@ class HostAgent:
         self._gates = Gates(rates, clock)
         self._places = Places()
         self.condition = Condition()
+        self.told = asyncio.Event()
+        """Set when a server has something new to say of authorities, or wants the agent's certificate replaced."""
+        self.known_trust = ""
+        """The version of what is known of the servers' authorities."""
+        self._became = asyncio.Event()
         self._backoff = Backoff(entropy=entropy, first=_FIRST_RETRY_SECONDS, most=_LONGEST_RETRY_SECONDS)
         self._slowly = Backoff(entropy=entropy, first=_BARRED_SECONDS, most=_BARRED_SECONDS)
         self._listening: set[ServedSocket] = set()
@@ -228,14 +240,17 @@ class HostAgent:
         """
         while True:
             pause = await self.turn()
-            if self.condition.problem is None or pause <= _SOON_SECONDS:
+            if pause <= _SOON_SECONDS:
                 await self._clock.sleep(pause)
+            elif self.condition.refused is not None:
+                await self._until(self._became, pause)
             else:
-                await self._until_answered(pause)
+                await self._until(self._plane.answered, pause)
 
     async def turn(self) -> float:
         """Ask for changes once and do what they mean; seconds until the next time."""
         asked = self._clock.monotonic()
+        self._became.clear()
         try:
             news = await self._heard()
         except Failure as failure:
@@ -253,10 +268,15 @@ class HostAgent:
         """A successor of the agent's own certificate; raises as `Plane.renew` does."""
         return await self._plane.renew(csr)
 
+    async def trust(self, through: Upstream | None = None) -> Trust:
+        """What the servers say of their authorities; raises as `Plane.trust` does."""
+        return await self._plane.trust(through)
+
     async def become(self, identity: AgentIdentity, switch: Callable[[], None]) -> None:
         """Be somebody else from the next request on; `switch` runs while none is under way."""
         async with self._plane.becoming(identity):
             switch()
+        self._became.set()
 
     def bar(self, failure: Failure) -> None:
         """Drop every token and key, and answer with this failure until the server takes the agent again."""
@@ -292,16 +312,17 @@ class HostAgent:
         """
         position = self.condition.position
         at_once = position is None or self.condition.problem is not None
-        news = await self._plane.changes(position, wait=0 if at_once else _POLL_SECONDS)
+        news = await self._plane.changes(position, wait=0 if at_once else _POLL_SECONDS, trust=self.known_trust)
         if position is None or news.reset or news.position < position:
             self._source.forget()
         return news
 
-    async def _until_answered(self, pause: float) -> None:
-        """Wait; but a server that answers somebody else's question can be asked for changes at once."""
-        await self._clock.sleep(_SOON_SECONDS)
-        self._plane.answered.clear()
-        waits = [asyncio.ensure_future(one) for one in (self._clock.sleep(pause - _SOON_SECONDS), self._plane.answered.wait())]
+    async def _until(self, event: asyncio.Event, pause: float) -> None:
+        """Wait; but a server that answers somebody else's question, or refused who this agent no longer is, can be asked at once."""
+        if event is self._plane.answered:
+            await self._clock.sleep(_SOON_SECONDS)
+            event.clear()
+        waits = [asyncio.ensure_future(one) for one in (self._clock.sleep(pause - _SOON_SECONDS), event.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -316,12 +337,18 @@ class HostAgent:
             self._source.admit()
         elif condition.problem is not None:
             _log.warning("the server's changes can be read again")
-        self.condition = Condition(position=news.position, heard_at=self._clock.now())
+        if (news.trust, news.renew_within) != (condition.trust, condition.renew_within):
+            self.told.set()
+        self.condition = Condition(
+            position=news.position, heard_at=self._clock.now(), trust=news.trust, renew_within=news.renew_within
+        )
 
     def _silence(self, failure: Failure) -> None:
         if self.condition.problem is None:
             _log.warning("the server's changes could not be read: %s; what is held serves until it expires", failure)
         self.condition.problem = failure.detail or failure.kind.name.lower()
+        if self.condition.silent_since is None:
+            self.condition.silent_since = self._clock.monotonic()
 
     def _bar(self, failure: Failure) -> None:
         if self.condition.refused is None:

@@ -20,6 +20,7 @@ import msgspec
 from idplane.agent.binding_wire import BindingShape, bindings_from
 from idplane.agent.identities import HostDescription, HostedIdentity
 from idplane.agent.lanes import Lanes
+from idplane.agent.trust import Trust
 from idplane.agent.upstream import AGAIN, AgentIdentity, Upstream, UpstreamResponse
 from idplane.agent.workload_identity import ProjectedToken, Projection, TrustingClient
 from idplane.jose import Algorithm, Signer, b64url, b64url_decode, certificate_thumbprint, numeric_date
@@ -111,6 +112,10 @@ class News:
     changes: tuple[Change, ...]
     reset: bool = False
     """Whether something may be missing: everything that is remembered is in doubt."""
+    trust: Trust | None = None
+    """What the servers say of their authorities, where that is something else than was known."""
+    renew_within: int | None = None
+    """Seconds within which this agent is asked to replace its own certificate; None where it need not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,10 +160,18 @@ class _Change(msgspec.Struct):
     subject: str | None = None
 
 
-class _Changes(msgspec.Struct):
+class _Changes(msgspec.Struct, rename="camel"):
     position: int
     changes: tuple[_Change, ...] = ()
     reset: bool = False
+    trust: _Trust | None = None
+    renew_within: int | None = None
+
+
+class _Trust(msgspec.Struct):
+    version: str
+    anchors: str
+    tainted: tuple[str, ...] = ()
 
 
 class _Renewed(msgspec.Struct, rename="camel"):
@@ -291,15 +304,29 @@ class Plane:
         """Tell the server what was refused here; raises what the server refuses, and UNAVAILABLE."""
         await self._ask("POST", "/agent/v1/refusals", msgspec.json.encode({"refusals": refusals}))
 
-    async def changes(self, after: int | None, *, wait: int) -> News:
-        """What changed after a position, waiting up to `wait` seconds for something; None asks for the present position only."""
-        query = {"wait": str(wait)} if after is None else {"after": str(after), "wait": str(wait)}
+    async def changes(self, after: int | None, *, wait: int, trust: str = "") -> News:
+        """What changed after a position, waiting up to `wait` seconds for something; None asks for the present position only.
+
+        `trust` is the version of what is known of the servers' authorities.
+        """
+        query = {**({} if after is None else {"after": str(after)}), "wait": str(wait), "trust": trust}
         answer = _decoded(await self._ask("GET", "/agent/v1/changes?" + urlencode(query), poll=True), _Changes)
         changes = tuple(
             Change(position=it.position, collection=it.collection, key=it.key, subject=it.subject, deleted=it.deleted)
             for it in answer.changes
         )
-        return News(position=answer.position, changes=changes, reset=answer.reset)
+        return News(
+            position=answer.position,
+            changes=changes,
+            reset=answer.reset,
+            trust=None if answer.trust is None else _trust(answer.trust),
+            renew_within=answer.renew_within,
+        )
+
+    async def trust(self, through: Upstream | None = None) -> Trust:
+        """What the servers say of their authorities, asked over another way than the usual one if need be; raises AGENT_UNKNOWN, UNAVAILABLE."""
+        answer = _decoded(await self._ask("GET", "/agent/v1/trust", through=through), _Trust)
+        return _trust(answer)
 
     async def renew(self, csr: bytes) -> RenewedCertificate:
         """A successor of this agent's own certificate, for a new key; raises AGENT_UNKNOWN and its like, CSR_INVALID, UNAVAILABLE."""
@@ -349,7 +376,9 @@ class Plane:
             not_before = _number(answer.not_before)
         return UpstreamToken(access_token=answer.access_token, expires_on=expires_on, not_before=not_before or now)
 
-    async def _ask(self, method: str, path: str, body: bytes = b"", *, poll: bool = False) -> UpstreamResponse:
+    async def _ask(
+        self, method: str, path: str, body: bytes = b"", *, poll: bool = False, through: Upstream | None = None
+    ) -> UpstreamResponse:
         """One request under a proof of its own; asked again when its connection was lost, or when the clock it was signed by was wrong."""
         for last in range(_ATTEMPTS - 1, -1, -1):
             async with self._lanes.request(poll=poll):
@@ -358,7 +387,7 @@ class Plane:
                 if body:
                     headers["Content-Type"] = "application/json"
                 try:
-                    response = await self._upstream.send(method, path, headers, body)
+                    response = await (through or self._upstream).send(method, path, headers, body)
                 except Failure as failure:
                     if last and AGAIN in failure.data:
                         continue
@@ -404,6 +433,10 @@ class Plane:
             "jti": self._entropy.guid(),
         }
         return self._signer.sign(claims)
+
+
+def _trust(told: _Trust) -> Trust:
+    return Trust(version=told.version, anchors=told.anchors.encode(), tainted=told.tainted)
 
 
 def _times(token: str) -> _Times:

@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +36,7 @@ from idplane.agent.server_clock import ServerClock
 from idplane.agent.serving import Endpoints, Surroundings
 from idplane.agent.settings import EndpointTable
 from idplane.agent.state import AgentState, StateDamaged, StateFolder
+from idplane.agent.trust import Anchors
 from idplane.agent.upstream import Upstream
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
@@ -98,7 +99,7 @@ class AgentProcess:
         self.clock = ServerClock(clock)
         self._entropy = entropy
         self._stack = AsyncExitStack()
-        self._authority = _Authority(options.ca)
+        self._authority = Anchors(options.ca)
         self.upstream = self._new_upstream()
         self.agent: HostAgent
         self.renewal: Renewal
@@ -160,7 +161,7 @@ class AgentProcess:
 
     async def _start(self) -> None:
         state = await self._enrolled()
-        self._authority.known = state.authority
+        self._authority.given = state.authority
         self._stack.push_async_callback(self.upstream.close)
         self.upstream.present(state.client_certificate)
         self.agent = HostAgent(
@@ -176,6 +177,8 @@ class AgentProcess:
             folder=self._folder,
             agent=self.agent,
             upstream=self.upstream,
+            anchors=self._authority,
+            beside=lambda pem: self._new_upstream(lambda: pem),
             rejoin=self._rejoin(),
             clock=self.clock,
             entropy=self._entropy,
@@ -226,6 +229,8 @@ class AgentProcess:
             if self._options.attestor is None or self._options.attestor.method in SINGLE_USE:
                 raise
             _log.warning("%s is damaged; this host joins again", self._folder.path)
+        if state is not None:
+            self._authority.given, self._authority.trust = state.authority, state.trust
         if state is not None and self.clock.now() < state.not_after:
             return state
         if self._options.attestor is None:
@@ -250,9 +255,10 @@ class AgentProcess:
         try:
             while True:
                 try:
-                    return await join(
+                    joined = await join(
                         upstream, self._options.attestor, host=self._options.host, authority=self._authority.read()
                     )
+                    return replace(joined, trust=self._authority.trust)
                 except Failure as failure:
                     if failure.kind not in {FailureKind.UNAVAILABLE, FailureKind.THROTTLED}:
                         raise
@@ -265,10 +271,10 @@ class AgentProcess:
         attestor = self._options.attestor
         return self._joined if attestor is not None and attestor.method not in SINGLE_USE else None
 
-    def _new_upstream(self) -> HttpsUpstream:
+    def _new_upstream(self, authority: Callable[[], bytes] | None = None) -> HttpsUpstream:
         return HttpsUpstream(
             servers=self._options.servers,
-            authority=self._authority.read,
+            authority=authority or self._authority.read,
             clock=self.clock,
             entropy=self._entropy,
             heard=self.clock.heard,
@@ -285,9 +291,9 @@ class AgentProcess:
         """Where commands find the servers and their authority, as for a plane on this machine."""
         server, path = self._options.servers[0], self._folder.path
         ca = self._options.ca
-        if ca is None:
+        if ca is None or self._authority.beyond_file():
             ca = path / _CA_FILE
-            _write_public(ca, state.authority)
+            _write_public(ca, self._authority.read())
         document = {
             **dict.fromkeys(("arm", "authority", "graph"), server.url),
             "agent": state.agent_id,
@@ -306,24 +312,6 @@ class AgentProcess:
         description = path / DESCRIPTION_FILE
         _write_public(description, json.dumps(document, indent=2).encode())
         self._stack.callback(description.unlink, missing_ok=True)
-
-
-class _Authority:
-    """The servers' CA: the file that was named, read each time; else what the agent joined with."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self.known = b""
-
-    def read(self) -> bytes:
-        """PEM; raises `OSError` when there is a file that was never read."""
-        if self._path is not None:
-            try:
-                self.known = self._path.read_bytes()
-            except OSError:
-                if not self.known:
-                    raise
-        return self.known
 
 
 def _write_public(path: Path, content: bytes) -> None:

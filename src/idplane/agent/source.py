@@ -276,17 +276,21 @@ class TokenSource:
     async def _exchanged(
         self, host: HostDescription, identity: HostedIdentity, ask: TokenAsk, workload: Workload
     ) -> UpstreamToken:
-        """One token from the server; a refused credential is replaced, a second time in case servers' clocks are not the same."""
-        for _ in range(_REPLACEMENTS):
+        """One token from the server; a refused credential is replaced, a second time in case servers' clocks are not the same.
+
+        What is refused then is this agent's affair and no answer to the workload, which did nothing wrong: UNAVAILABLE.
+        """
+        detail = ""
+        for _ in range(1 + _REPLACEMENTS):
             assertion = await self._credentials.assertion(host, identity, workload)
             try:
                 return await self._exchange(host, identity, ask, assertion.text)
             except Failure as failure:
                 if failure.kind is not FailureKind.ASSERTION_INVALID:
                     raise
+                detail = failure.detail
             self._credentials.refused(assertion)
-        successor = await self._credentials.assertion(host, identity, workload)
-        return await self._exchange(host, identity, ask, successor.text)
+        raise Failure(FailureKind.UNAVAILABLE, f"the token service keeps refusing this agent's credentials: {detail}")
 
     async def _ask_description(self, host: ResourceId) -> HostDescription:
         return await self._describe(host)

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from idplane.agent.remote import ClientCertificate
+from idplane.agent.trust import NO_TRUST, Trust
 from idplane.agent.upstream import AgentIdentity
 
 __all__ = ["AgentState", "StateDamaged", "StateFolder", "StateProblem"]
@@ -64,6 +65,8 @@ class AgentState:
     """PEM: the CA behind the servers' certificates, as it was when it was last read."""
     not_before: datetime
     not_after: datetime
+    trust: Trust = NO_TRUST
+    """What the servers have said of their authorities."""
 
     @property
     def identity(self) -> AgentIdentity:
@@ -97,6 +100,12 @@ class AgentState:
         )
 
 
+class _Trust(msgspec.Struct):
+    version: str
+    anchors: str
+    tainted: tuple[str, ...] = ()
+
+
 class _Document(msgspec.Struct, rename="camel"):
     form: int
     agent_id: str
@@ -109,6 +118,7 @@ class _Document(msgspec.Struct, rename="camel"):
     authority: str
     not_before: datetime
     not_after: datetime
+    trust: _Trust | None = None
 
 
 class StateFolder:
@@ -218,6 +228,7 @@ def _encoded(state: AgentState) -> bytes:
             authority=state.authority.decode(),
             not_before=state.not_before,
             not_after=state.not_after,
+            trust=_Trust(state.trust.version, state.trust.anchors.decode(), state.trust.tainted),
         )
     )
 
@@ -243,7 +254,14 @@ def _decoded(content: bytes, path: Path) -> AgentState:
         authority=document.authority.encode(),
         not_before=_aware(document.not_before),
         not_after=_aware(document.not_after),
+        trust=_trust(document.trust),
     )
+
+
+def _trust(kept: _Trust | None) -> Trust:
+    if kept is None:  # written by a program that knew of none
+        return NO_TRUST
+    return Trust(version=kept.version, anchors=kept.anchors.encode(), tainted=kept.tainted)
 
 
 def _damaged(path: Path) -> StateDamaged:

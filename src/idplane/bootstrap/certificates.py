@@ -28,7 +28,9 @@ class _Served:
 
     listener: Listener
     identity: Callable[[], TlsIdentity] = field(repr=False)
-    basis: tuple[bytes, bytes] = field(repr=False)
+    watched: Callable[[], object] = field(repr=False)
+    """What `identity` rests on beside the authorities: another value asks for another certificate."""
+    basis: tuple[object, ...] = field(repr=False)
     renew_at: datetime
 
 
@@ -43,6 +45,8 @@ class ListenerCertificates:
         self._published: bytes | None = None
         self.publish: Callable[[bytes], None] | None = None
         """Told of the authorities that clients need whenever they have changed: whoever writes `ca.pem` sets this."""
+        self.authority: Callable[[], bytes] | None = None
+        """What clients need, PEM, where listeners show certificates of somebody else's authority."""
 
     async def listen(
         self,
@@ -50,12 +54,16 @@ class ListenerCertificates:
         sock: socket.socket,
         *,
         identity: Callable[[], TlsIdentity] | None = None,
+        watched: Callable[[], object] | None = None,
         names: Sequence[str] = (),
     ) -> None:
-        """Serve on a bound socket with a certificate for `names`, or with what `identity` gives, asked again when it is old."""
+        """Serve on a bound socket with a certificate for `names`, or with what `identity` gives, asked again when it is old.
+
+        And when what `watched` gives, at any turn, is something else than before.
+        """
         await self._refresh()
         make = identity or (lambda: self._tls.issue(names))
-        served, context = self._made(listener, make)
+        served, context = self._made(listener, make, watched or _nothing)
         await listener.listen(sock, context)
         self._served = (*(one for one in self._served if not one.listener.closed), served)
 
@@ -64,9 +72,9 @@ class ListenerCertificates:
         await self._refresh()
         self._tell()  # ahead of what rests on it
         for served in self._served:
-            if served.listener.closed or (served.basis == self._basis() and self._clock.now() < served.renew_at):
+            if served.listener.closed or (served.basis == self._basis(served.watched) and self._clock.now() < served.renew_at):
                 continue
-            anew, context = self._made(served.listener, served.identity)
+            anew, context = self._made(served.listener, served.identity, served.watched)
             await served.listener.change(context)
             self._served = tuple(anew if one is served else one for one in self._served)
         self._served = tuple(one for one in self._served if not one.listener.closed)
@@ -76,20 +84,27 @@ class ListenerCertificates:
         await self._tls.refresh()
         await self._credentials.refresh()
 
-    def _basis(self) -> tuple[bytes, bytes]:
-        return self._tls.issuer.pem, self._credentials.trust_pem
+    def _basis(self, watched: Callable[[], object]) -> tuple[object, ...]:
+        return self._tls.issuer.pem, self._credentials.trust_pem, watched()
 
-    def _made(self, listener: Listener, identity: Callable[[], TlsIdentity]) -> tuple[_Served, ssl.SSLContext]:
+    def _made(
+        self, listener: Listener, identity: Callable[[], TlsIdentity], watched: Callable[[], object]
+    ) -> tuple[_Served, ssl.SSLContext]:
         shown, now = identity(), self._clock.now()
         context = context_for(shown, client_authority=self._credentials.trust_pem)
         renew_at = now + (shown.not_after - now) * 2 / 3
-        return _Served(listener=listener, identity=identity, basis=self._basis(), renew_at=renew_at), context
+        basis = self._basis(watched)
+        return _Served(listener=listener, identity=identity, watched=watched, basis=basis, renew_at=renew_at), context
 
     def _tell(self) -> None:
-        pem = self._tls.ca_pem
+        pem = self._tls.ca_pem if self.authority is None else self.authority()
         if self.publish is not None and pem != self._published:
             self.publish(pem)
             self._published = pem
+
+
+def _nothing() -> object:
+    return None
 
 
 def context_for(identity: TlsIdentity, *, client_authority: bytes | None = None) -> ssl.SSLContext:

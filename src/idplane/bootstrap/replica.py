@@ -17,6 +17,7 @@ import msgspec
 
 from idplane import __version__
 from idplane.audit.retention import keep_log
+from idplane.bootstrap.certificate_files import CertificateFiles
 from idplane.bootstrap.health import Health
 from idplane.bootstrap.leases import Leases
 from idplane.bootstrap.log_keeping import CHECKPOINT_FILE
@@ -38,7 +39,6 @@ from idplane.bootstrap.server_health import server_health
 from idplane.bootstrap.server_settings import ServerSettings
 from idplane.bootstrap.server_world import open_world, operable
 from idplane.bootstrap.settings_file import SettingsProblem
-from idplane.keys import TlsIdentity
 from idplane.ports.collections import ACTIVITY, SIGN_INS
 from idplane.web.origins import Origins
 from idplane.web.serving import Listener
@@ -56,7 +56,7 @@ async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], N
         with operable(settings):
             _log_as_set(settings)
             make_folder(settings.data, mode=0o755)
-            identity = _own_identity(settings)
+            files = CertificateFiles.of(settings)
             sock = stack.enter_context(_bind(*settings.listen))
             allow_many_descriptors()
             world = await open_world(settings, stack)
@@ -67,16 +67,18 @@ async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], N
                 names=certified_names(origins),
                 limits=limits_of(settings),
                 checkpoint_file=settings.data / CHECKPOINT_FILE,
+                anchors=files.authority if files else None,
             )
             stack.push_async_callback(server.close)
             await _settle(settings, server)
-            listener = await server.listen(sock, origins=origins, identity=identity, proxies=settings.proxies)
+            shown = files.identity if files else None
+            listener = await server.listen(sock, origins=origins, identity=shown, proxies=settings.proxies)
             stack.push_async_callback(listener.close)
             health = await _shown(settings, server, listener, stack)
             info = describe(settings, server, settings.data, port=port)
             publish(settings, server, info)
-            if identity is None:
-                server.certificates.publish = partial(write_public_file, settings.data / CA_FILE)
+            server.certificates.authority = files.authority if files else None
+            server.certificates.publish = partial(write_public_file, settings.data / CA_FILE)
             stack.callback(_withdraw, settings.data)
         ready(info)
         leaving = asyncio.ensure_future(_announce(stop, server, listener, health))
@@ -227,14 +229,6 @@ async def _settle(settings: ServerSettings, server: Server) -> None:
 def certified_names(origins: Origins) -> tuple[str, ...]:
     """The names beyond the machine's own that the installation's authority has to be good for."""
     return tuple(name for name in origins.tls_names if not name.startswith("*.") and name not in Origins.local(1).tls_names)
-
-
-def _own_identity(settings: ServerSettings) -> TlsIdentity | None:
-    """The certificate that the settings name; None for one of the installation's own."""
-    tls = settings.tables.tls
-    if tls.certificate is None or tls.key is None:
-        return None
-    return TlsIdentity.of_files(settings.path(tls.certificate).read_bytes(), settings.secret("tls.key", tls.key))
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -46,6 +46,7 @@ from idplane.sts.inspectors import Inspectors
 from idplane.sts.introspection import Introspection
 from idplane.sts.security_events import SecurityEvents
 from idplane.vault import SecretVault
+from idplane.web.agent_trust import AgentTrust
 from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
 from idplane.web.arm_errors import describe, explain
@@ -116,12 +117,14 @@ class Server:
         limits: ReplicaLimits | None = None,
         checkpoint_file: Path | None = None,
         documents: IssuerDocuments | None = None,
+        anchors: Callable[[], bytes] | None = None,
     ) -> Server:
         """Compose a server over a store that may be empty or hold an installation.
 
         `names` are hosts and addresses beyond the machine's own that its certificates are to be for. `checkpoint_file` is where the log's
         newest checkpoint is written, and held against the database at the next start. `documents` is the door to outside issuers, if it
-        shall be another one than the network's.
+        shall be another one than the network's. `anchors` reads the authority behind the listeners' certificates, PEM, where it is not the
+        installation's own.
         """
         limits = limits or ReplicaLimits()
         installation = await ensure_installation(world)
@@ -227,6 +230,7 @@ class Server:
             hosts=hosts,
             projected=tokens.projected,
             refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
+            trust=AgentTrust(tls=tls, credentials=authority, elsewhere=anchors),
             store=store,
             tail=tail,
             clock=clock,
@@ -283,17 +287,17 @@ class Server:
         sock: socket.socket,
         *,
         origins: Origins | None = None,
-        identity: TlsIdentity | None = None,
+        identity: Callable[[], TlsIdentity] | None = None,
         proxies: Proxies | None = None,
     ) -> Listener:
         """Serve `origins`, or else this machine's own names, on a bound socket.
 
-        TLS is with `identity`, or else with a certificate from the installation's CA. Connections from `proxies` begin with a PROXY header.
+        TLS is with what `identity` gives at each turn of the certificates' duty, or else with a certificate from the installation's CA.
+        Connections from `proxies` begin with a PROXY header.
         """
         origins = origins or Origins.local(sock.getsockname()[1])
         listener = Listener(self.app(origins), proxies=proxies)
-        own = (lambda: identity) if identity else None
-        await self.certificates.listen(listener, sock, identity=own, names=origins.tls_names)
+        await self.certificates.listen(listener, sock, identity=identity, watched=identity, names=origins.tls_names)
         return listener
 
     async def duties(self, leases: Leases | None = None) -> None:

@@ -39,7 +39,7 @@ __all__ = ["DescribedHost", "HostDirectory", "IdentityCertifier", "check_bound"]
 
 _WORKLOAD_CERTIFICATES: Final = 256
 """Living ones, of one identity on one host."""
-_CERTIFICATE_BACKDATE: Final = timedelta(minutes=5)
+_CERTIFICATE_BACKDATE: Final = timedelta(minutes=15)
 """How far ahead of its issue a certificate begins."""
 _ATTEMPTS: Final = 4
 _HOSTS_KEPT: Final = 20_000

@@ -22,7 +22,7 @@ from idplane.ports.world import Entropy
 
 __all__ = ["Authority", "Issuer", "Leaf", "Validity", "key_id", "name_of", "new_serial", "root_certificate", "self_signed"]
 
-_BACKDATE = timedelta(minutes=5)
+_BACKDATE = timedelta(minutes=15)
 _SERIAL_BYTES = 16
 
 

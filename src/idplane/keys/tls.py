@@ -7,6 +7,7 @@ trusted inside the run only, and is never written down (design section 4).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -152,6 +153,11 @@ class TlsAuthority(InstallationAuthority):
     def ca_pem(self) -> bytes:
         """What trust stores need: every authority that counts, also the one that will sign next."""
         return self.trust_pem
+
+    @property
+    def tainted_anchors(self) -> tuple[str, ...]:
+        """SHA-256, in hex, of every anchor that is known to count for nothing any more."""
+        return tuple(hashlib.sha256(key.anchor or key.certificate).hexdigest() for key in self.keys if key.tainted)
 
     def issue(self, names: Sequence[str]) -> TlsIdentity:
         """A certificate and key for a listener with these host names and addresses.

@@ -4,6 +4,7 @@
     POST /agent/v1/certificates                       {host, principalId, csr} → a certificate for an identity's new key
     POST /agent/v1/projected-tokens                   {host, serviceAccount?, seconds?, runId?} → a token of the host's own issuer
     GET  /agent/v1/changes[?after=N&wait=seconds]     what changed since, waiting for something to change; or "reset"
+    GET  /agent/v1/trust                              the authorities that vouch for servers (`agent_trust`)
     POST /agent/v1/refusals                           {refusals: [...]}: what the agent refused by itself, for the sign-in log
 
 How machines become agents and renew their certificates is in `enrollments`, below the same path.
@@ -39,6 +40,7 @@ from idplane.sts.assertions import workload_of
 from idplane.sts.projected import ProjectedTokens, Wanted
 from idplane.sts.reported import RefusalLog, ReportedRefusal
 from idplane.web.agent_errors import agent_error
+from idplane.web.agent_trust import AgentTrust
 from idplane.web.enrollments import EnrollmentApi, decoded_csr, read_body
 from idplane.web.http import HttpRequest, HttpResponse
 
@@ -98,6 +100,7 @@ class AgentSurface:
         hosts: HostDirectory,
         projected: ProjectedTokens,
         refusals: RefusalLog,
+        trust: AgentTrust,
         store: Store,
         tail: FeedTail,
         clock: Clock,
@@ -108,6 +111,7 @@ class AgentSurface:
         self._hosts = hosts
         self._projected = projected
         self._refusals = refusals
+        self._trust = trust
         self._store = store
         self._clock = clock
         self._tail = tail
@@ -120,6 +124,7 @@ class AgentSurface:
             "/agent/v1/workload-certificates": ("POST", self._workload_certificate),
             "/agent/v1/projected-tokens": ("POST", self._projected_token),
             "/agent/v1/changes": ("GET", self._changes),
+            "/agent/v1/trust": ("GET", self._anchors),
             "/agent/v1/refusals": ("POST", self._report),
             "/agent/v1/renewals": ("POST", enrollments.renew),
         }
@@ -210,13 +215,20 @@ class AgentSurface:
         wait = _number(request, "wait", _MAX_WAIT) or 0
         await self._tail.ready()
         if after is None:
-            return _json({"position": self._tail.end, "changes": []})
+            return _json({"position": self._tail.end, "changes": [], **await self._news_of_trust(request)})
         with self._one_more_waiting(agent):
             found = await self._awaited(agent, after, wait)
         if found is None:
-            return _json({"position": self._tail.end, "changes": [], "reset": True})
+            return _json({"position": self._tail.end, "changes": [], "reset": True, **await self._news_of_trust(request)})
         position, changes = found
-        return _json({"position": position, "changes": changes})
+        self._trust.apply(changes)
+        return _json({"position": position, "changes": changes, **await self._news_of_trust(request)})
+
+    async def _news_of_trust(self, request: HttpRequest) -> JsonObject:
+        return await self._trust.hints(request.call, _only(request, "trust"))
+
+    async def _anchors(self, _: Agent, __: HttpRequest) -> HttpResponse:
+        return _json(await self._trust.document())
 
     @contextmanager
     def _one_more_waiting(self, agent: Agent) -> Iterator[None]:

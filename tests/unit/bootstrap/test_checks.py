@@ -114,7 +114,10 @@ BROKEN: list[tuple[Callable[[Installation], object], str]] = [
     (lambda it: Path(str(it.address)).unlink(), "there is no database"),
     (lambda it: it.key_file.unlink(), "key file .* is missing"),
     (lambda it: Path(str(it.address)).write_bytes(b"x" * 8192), "not a database|damaged"),
-    (lambda it: change(it, "insert into schema_version (version, name, applied_at) values (9000, 'x', 'x')"), "different: 9000"),
+    (
+        lambda it: change(it, "insert into schema_version (version, name, applied_at) values (9000, 'x', 'x')"),
+        "different: 9000",
+    ),
 ]
 
 

@@ -9,11 +9,14 @@ from tests.unit.sts.sts_world import shared_ring
 
 from idplane.directory.attestation import Attestation
 from idplane.directory.feed_tail import FeedTail
+from idplane.keys import TlsAuthority
+from idplane.keys.names import LOOPBACK
 from idplane.model.failure import Failure
 from idplane.model.profile import OPEN
 from idplane.sts.projected import ProjectedTokens
 from idplane.sts.reported import RefusalLog
 from idplane.testing.worlds import MemoryCustody
+from idplane.web.agent_trust import AgentTrust
 from idplane.web.agents import AgentSurface
 from idplane.web.enrollments import EnrollmentApi
 from idplane.web.http import HttpRequest, HttpResponse, Origin
@@ -44,6 +47,10 @@ class Api:
             hosts=world.hosts,
             projected=ProjectedTokens(store=store, ring=shared_ring(), clock=clock, entropy=entropy, profile=OPEN),
             refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
+            trust=AgentTrust(
+                tls=TlsAuthority(store=store, custody=MemoryCustody(), clock=clock, entropy=entropy, permitted=LOOPBACK),
+                credentials=world.authority,
+            ),
             store=store,
             tail=FeedTail(store=store),
             clock=clock,
