@@ -11,12 +11,16 @@ from pathlib import Path
 import msgspec
 
 from idplane import __version__
+from idplane.audit.log_check import check_log
 from idplane.bootstrap.checks import Outcome, check_installation
+from idplane.bootstrap.log_place import database_log
 from idplane.bootstrap.server_settings import ServerSettings
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 from idplane.keys.sealing import check_intact
 from idplane.model.failure import Failure
 from idplane.model.keys import SigningKey
+from idplane.ports.collections import LOGS
+from idplane.ports.tree import LogTree
 from idplane.ports.world import KeyCustody
 from idplane.store.backup import BackupProblem, Verified, check_seal, verify_backup, write_backup
 from idplane.store.custody import FileCustody
@@ -93,7 +97,30 @@ async def examine(installation: Installation) -> Outcome:
     with _told(installation, None):
         custody = _custody(installation)
         async with snapshot_of(installation.address) as snapshot:
-            return await check_installation(snapshot, custody)
+            outcome = await check_installation(snapshot, custody)
+        await _check_tree(installation, custody, outcome)
+    return outcome
+
+
+async def _check_tree(installation: Installation, custody: KeyCustody, outcome: Outcome) -> None:
+    """The log against its tree, as `idplane log verify` does without a checkpoint that was kept elsewhere."""
+    async with database_log(installation.address, custody) as place:
+        if not await _has_tree(place.tree):
+            return
+        report = await check_log(place.tree, keys=place.keys, sealed=place.sealed, tainted=place.tainted)
+    outcome.examined["tree"] += report.size + report.waiting
+    for one in report.findings:
+        table, position = one.place or ("log_checkpoints", 0)
+        outcome.tell("tree", table, position, str(one))
+
+
+async def _has_tree(tree: LogTree) -> bool:
+    """Whether a program that keeps a tree ever wrote here: restored from an older one's backup, a log has none until a server starts."""
+    for log in LOGS:
+        end = await tree.end(log)
+        if any(row.seal is not None for row in await tree.rows(log, end - 1, end, 1)):
+            return True
+    return await tree.newest() is not None or bool(await tree.keys())
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from idplane.store.custody import FileCustody
 from idplane.store.datafolder import DataFolderProblem
 from idplane.store.log_tree import SqlLogTree, open_log_tree
 
-__all__ = ["LogPlace", "folder_log", "settings_log"]
+__all__ = ["LogPlace", "database_log", "folder_log", "settings_log"]
 
 _DATABASE: Final = "idplane.sqlite"
 _KEY_FILE: Final = "custody.key"
@@ -70,6 +70,13 @@ async def settings_log(settings_file: Path) -> AsyncIterator[LogPlace]:
             world = await open_world(settings, stack)
             async with open_log_tree(settings.database_url()) as tree:
                 yield await _place(tree, world.custody)
+
+
+@asynccontextmanager
+async def database_log(address: str | Path, custody: KeyCustody) -> AsyncIterator[LogPlace]:
+    """The log in a database whose custody is at hand; nothing is written."""
+    async with open_log_tree(address) as tree:
+        yield await _place(tree, custody)
 
 
 async def _place(tree: SqlLogTree, custody: KeyCustody | None) -> LogPlace:
