@@ -163,18 +163,26 @@ class Keeping:
         """How often the server said that an answer was its connection's last."""
 
     def ask(
-        self, method: str, path: str, *, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        form: Mapping[str, str] | None = None,
+        document: object = None,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[int, dict[str, object]]:
         """Status and JSON body."""
         body = None if form is None else urlencode(form)
         sent = {"Host": self._host, **(headers or {})}
+        if document is not None:
+            body, sent["Content-Type"] = json.dumps(document), "application/json"
         if form is not None:
             sent["Content-Type"] = "application/x-www-form-urlencoded"
         self._connection.request(method, path, body=body, headers=sent)
         response = self._connection.getresponse()
         content = response.read()
         self.closed += response.getheader("connection") == "close"
-        return response.status, json.loads(content)
+        return response.status, json.loads(content) if content else {}
 
     def token(self, resource: str = "https://management.azure.com") -> tuple[int, dict[str, object]]:
         """The token endpoint's answer."""

@@ -20,11 +20,11 @@ from idplane.keys.sealing import check_intact
 from idplane.model.failure import Failure
 from idplane.model.keys import SigningKey
 from idplane.ports.collections import LOGS
-from idplane.ports.tree import LogTree
 from idplane.ports.world import KeyCustody
 from idplane.store.backup import BackupProblem, Verified, check_seal, verify_backup, write_backup
 from idplane.store.custody import FileCustody
 from idplane.store.datafolder import DataFolder, DataFolderProblem, sync_folder
+from idplane.store.log_tree import SqlLogTree
 from idplane.store.restore import restore_backup
 from idplane.store.schema import migrations
 from idplane.store.snapshot import Snapshot, is_postgres, snapshot_of
@@ -114,7 +114,7 @@ async def _check_tree(installation: Installation, custody: KeyCustody, outcome: 
         outcome.tell("tree", table, position, str(one))
 
 
-async def _has_tree(tree: LogTree) -> bool:
+async def _has_tree(tree: SqlLogTree) -> bool:
     """Whether a program that keeps a tree ever wrote here: restored from an older one's backup, a log has none until a server starts."""
     for log in LOGS:
         end = await tree.end(log)

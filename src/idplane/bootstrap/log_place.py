@@ -13,7 +13,6 @@ from idplane.bootstrap.world import SystemEntropy
 from idplane.jose.notes import NoteKey, NoteProblem
 from idplane.keys.log_keys import LogKey, log_keys_of, tainted_keys_of
 from idplane.model.failure import Failure
-from idplane.ports.tree import LogTree
 from idplane.ports.world import KeyCustody
 from idplane.store.custody import FileCustody
 from idplane.store.datafolder import DataFolderProblem
@@ -29,7 +28,7 @@ _KEY_FILE: Final = "custody.key"
 class LogPlace:
     """A log to look at."""
 
-    tree: LogTree
+    tree: SqlLogTree
     keys: tuple[NoteKey, ...]
     """Those that the custody vouches for; none without it."""
     tainted: tuple[NoteKey, ...]
