@@ -36,9 +36,8 @@ def main(arguments: Sequence[str]) -> int:
     if not room.is_inside():
         return room.enter("faults", arguments, rootless=options.rootless)
     room.furnish(names())
-    folder = Path(tempfile.mkdtemp(prefix="idplane-faults-"))
-    # The database runs as another user.
-    folder.chmod(0o755)
+    kept = Path(tempfile.mkdtemp(prefix="idplane-faults-"))
+    folder = room.memory_folder("/run/stage")
     try:
         run = perform(folder, options.faults or tuple(FAULTS), hosts=HOSTS[: options.hosts], say=_say)
     except StageError as error:
@@ -46,9 +45,10 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     finally:
         if options.keep:
-            print(f"what was written is in {folder}")
+            _copy(folder, kept)
+            print(f"what was written is in {kept}")
         else:
-            shutil.rmtree(folder, ignore_errors=True)
+            kept.rmdir()
     _print(run)
     _RESULT.write_text(as_json(run.judgement.verdicts, troubles=run.troubles, **run.figures), encoding="utf-8")
     return 0 if run.is_good else 1
@@ -67,6 +67,13 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _copy(folder: Path, kept: Path) -> None:
+    """What was written, but for the database's files and sockets."""
+    wanted = [one for one in folder.iterdir() if one.is_dir() and one.name != "database"]
+    for one in wanted:
+        shutil.copytree(one, kept / one.name, ignore=shutil.ignore_patterns("*.sock"), dirs_exist_ok=True)
+
+
 def _names(text: str) -> tuple[FaultName, ...]:
     return tuple(name for part in text.split(",") for name in FAULTS if name.startswith(part))
 
@@ -81,7 +88,7 @@ def _print(run: Run) -> None:
     print("\n".join(wrong[:_SHOWN]))
     if len(wrong) > _SHOWN:
         print(f"... and {len(wrong) - _SHOWN} more in {_RESULT.name}")
-    figures = ", ".join(f"{value} {name}" for name, value in run.figures.items())
+    figures = ", ".join(f"{value} {name}" for name, value in run.figures.items() if not isinstance(value, dict))
     print(f"{figures}: " + ("nothing that the design does not allow" if run.is_good else f"{len(wrong)} things are wrong"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,6 +78,7 @@ def perform(folder: Path, faults: Sequence[FaultName], *, hosts: Sequence[str] =
     judgement = judge(recorder.outcomes, windows, RULES)
     troubles += _afterwards(stage, recorder, verifier, before)
     troubles += _scanned(stage, recorder)
+    after = {one.name: dataclasses.asdict(now) for one in stage.idplane_programs() if (now := sample(one.pid)) is not None}
     troubles += stage.close()
     troubles += afterwards.left_behind(recorder)
     troubles += afterwards.troubles_in_logs(stage.logs)
@@ -86,6 +88,7 @@ def perform(folder: Path, faults: Sequence[FaultName], *, hosts: Sequence[str] =
         "tokens": len(recorder.tokens),
         "writes": recorder.ledger.acknowledged,
         "seconds": round(time.monotonic() - began, 1),
+        "processes": after,
     }
     return Run(judgement=judgement, troubles=troubles, figures=figures)
 
@@ -161,7 +164,7 @@ def _scanned(stage: Installation, recorder: Recorder) -> Iterator[str]:
     secret_files += [file for host in stage.hosts for file in host.private_files]
     texts = list(tables_of(stage.database.dump()))
     texts += [(f"metrics of {one.name}", one.metrics()) for one in stage.servers]
-    texts += [(f"metrics of {one.name}", one.metrics()) for one in stage.hosts]
+    texts += [(f"health of {one.name}", one.health()) for one in stage.hosts]
     own = (stage.folder / "traces", *(one.folder for one in stage.servers), *(one.folder for one in stage.hosts))
     for folder in (stage.logs, recorder.folder, stage.operator.folder, *own):
         texts += [(f"{folder.name}/{name}", content) for name, content in files_below(folder, but=secret_files)]

@@ -15,7 +15,7 @@ from faults.stage.clocks import WallClock
 from faults.stage.network import Place
 from faults.stage.operator import Operator
 from faults.stage.programs import Program, eventually
-from faults.stage.servers import PUBLIC_NAME, idplane, metrics_at
+from faults.stage.servers import PUBLIC_NAME, idplane, told_at
 
 __all__ = ["OWN_ADDRESSES", "OWN_FOLDERS", "PORTS", "Host"]
 
@@ -118,9 +118,9 @@ class Host:
         said = self.place.run("env", *variables, sys.executable, "-c", "import time; print(time.time())")
         return float(said) - time.time()
 
-    def metrics(self) -> bytes:
-        """What its agent tells Prometheus."""
-        return metrics_at(self.place, _HEALTH)
+    def health(self) -> bytes:
+        """What its agent says of itself."""
+        return told_at(self.place, f"http://{_HEALTH}/readyz")
 
     def start(self) -> float:
         """Start the agent, and wait until all endpoints are there; the seconds that it took. Raises `StageError`."""

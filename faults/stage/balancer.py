@@ -10,9 +10,11 @@ from typing import Final
 from faults.stage.network import Place
 from faults.stage.programs import Program
 
-__all__ = ["BALANCED_PORT", "Backend", "balancer"]
+__all__ = ["BALANCED_PORT", "BALANCER_ADDRESS", "Backend", "balancer"]
 
 BALANCED_PORT: Final = 443
+BALANCER_ADDRESS: Final = "10.77.0.10"
+"""Its machine's; the servers take from it alone who asks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,7 @@ frontend public
 backend servers
     balance roundrobin
     option httpchk GET /readyz
-    default-server check inter 500ms fastinter 250ms fall 2 rise 1
+    default-server check inter 1s fastinter 500ms fall 3 rise 1
 """
 
 
@@ -61,4 +63,4 @@ def balancer(place: Place, folder: Path, backends: Sequence[Backend], *, logs: P
 
 def _line(backend: Backend) -> str:
     check = f"addr {backend.address} port {backend.health_port}"
-    return f"    server {backend.name} {backend.address}:{backend.port} {check}\n"
+    return f"    server {backend.name} {backend.address}:{backend.port} send-proxy-v2 {check}\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from faults.stage.agents import OWN_ADDRESSES, OWN_FOLDERS, Host
-from faults.stage.balancer import balancer
+from faults.stage.balancer import BALANCER_ADDRESS, balancer
 from faults.stage.collector import collecting
 from faults.stage.database import Database
 from faults.stage.network import Network, Place
@@ -22,10 +22,9 @@ from faults.stage.programs import Program, eventually
 from faults.stage.readiness import Readiness
 from faults.stage.servers import Server, hosts_lines
 
-__all__ = ["BALANCER_ADDRESS", "VAULT", "Installation", "names"]
+__all__ = ["VAULT", "Installation", "names"]
 
 VAULT: Final = "shared"
-BALANCER_ADDRESS: Final = "10.77.0.10"
 _SERVERS: Final = {"server-1": 11, "server-2": 12}
 _DATABASE: Final = 20
 _FIRST_HOST: Final = 31

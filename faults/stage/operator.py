@@ -26,6 +26,7 @@ __all__ = ["MANAGEMENT", "Operator"]
 MANAGEMENT: Final = "https://management.azure.com"
 _TOKEN_SECONDS: Final = 600
 _PATIENCE: Final = 20.0
+_TRIES: Final = 5
 _VERSIONS: Final = {
     "Microsoft.Compute": "2024-11-01",
     "Microsoft.ManagedIdentity": "2024-11-30",
@@ -87,11 +88,24 @@ class Operator:
         at: Server | None = None,
         host: str = PUBLIC_NAME,
     ) -> tuple[int, Any]:
-        """One bare request, through the balancer or to one server; status and JSON. Raises `OSError` and `HTTPException`."""
+        """One bare request, through the balancer or to one server; status and JSON. Raises `StageError` without an answer."""
+        for left in range(_TRIES - 1, -1, -1):
+            try:
+                return self._request(method, path, body, headers={"Host": host, **headers}, at=at)
+            except (OSError, http.client.HTTPException) as error:
+                # Before the request was sent there is no harm in sending it again.
+                if not left or not (method == "GET" or isinstance(error, ssl.SSLError | ConnectionRefusedError)):
+                    raise StageError(f"{method} {path}: {type(error).__name__}: {error}") from error
+            time.sleep(1.0)
+        raise AssertionError("the last try returns or raises")
+
+    def _request(
+        self, method: str, path: str, body: bytes, *, headers: Mapping[str, str], at: Server | None
+    ) -> tuple[int, Any]:
         where, port = (at.place.address, PORT) if at else (PUBLIC_NAME, 443)
         context = ssl.create_default_context(cafile=str(self.ca_file))
         with closing(http.client.HTTPSConnection(where, port, context=context, timeout=_PATIENCE)) as connection:
-            connection.request(method, path, body or None, {"Host": host, **headers})
+            connection.request(method, path, body or None, dict(headers))
             answer = connection.getresponse()
             content = answer.read()
         return answer.status, json.loads(content) if content else None
@@ -113,7 +127,7 @@ class Operator:
         """The status with which a server answers a request for a token now; 503 if it does not take connections."""
         try:
             status, answer = self._sign_in(MANAGEMENT, at)
-        except OSError:
+        except StageError:
             return 503
         if status == 200:
             self.told.add(str(answer["access_token"]))

@@ -32,6 +32,8 @@ class Sample:
     resident: int
     """Bytes."""
     threads: int
+    cpu: float
+    """Seconds of a processor that it has used since it was started."""
 
 
 def sample(pid: int) -> Sample | None:
@@ -40,7 +42,13 @@ def sample(pid: int) -> Sample | None:
     try:
         status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
         descriptors = sum(1 for _ in (folder / "fd").iterdir())
-        return Sample(descriptors=descriptors, resident=int(status["VmRSS"].split()[0]) * 1024, threads=int(status["Threads"]))
+        times = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+        return Sample(
+            descriptors=descriptors,
+            resident=int(status["VmRSS"].split()[0]) * 1024,
+            threads=int(status["Threads"]),
+            cpu=sum(map(int, times)) / os.sysconf("SC_CLK_TCK"),
+        )
     except (OSError, KeyError):
         return None
 

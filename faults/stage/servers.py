@@ -12,14 +12,14 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 
-from faults.stage.balancer import Backend
+from faults.stage.balancer import BALANCER_ADDRESS, Backend
 from faults.stage.clocks import WallClock
 from faults.stage.collector import ENDPOINT
 from faults.stage.database import Database
 from faults.stage.network import Place
 from faults.stage.programs import Program, eventually
 
-__all__ = ["HEALTH_PORT", "PORT", "PUBLIC_NAME", "Server", "difference_at", "hosts_lines", "idplane", "metrics_at"]
+__all__ = ["HEALTH_PORT", "PORT", "PUBLIC_NAME", "Server", "difference_at", "hosts_lines", "idplane", "told_at"]
 
 PUBLIC_NAME: Final = "id.example.net"
 """What the installation is called, which is the balancer."""
@@ -32,6 +32,7 @@ _SETTINGS: Final = """\
 [server]
 public_url = "https://{public}"
 names = {names}
+proxies = ["{proxy}"]
 data = "data"
 listen = "0.0.0.0:{port}"
 
@@ -55,8 +56,8 @@ requests = true
 endpoint = "{collector}"
 ratio = 0.2
 [replica]
-notice_seconds = 2.0
-drain_seconds = 5.0
+notice_seconds = 4.0
+drain_seconds = 4.0
 lease_seconds = 5.0
 """
 
@@ -96,6 +97,7 @@ class Server:
             shutil.copy(custody, folder / _CUSTODY)
         own = json.dumps([f"{one}:{PORT}" for one in names])
         values = {"address": place.address, "port": PORT, "health": HEALTH_PORT, "url": database.url, "names": own}
+        values["proxy"] = BALANCER_ADDRESS
         text = _SETTINGS.format(public=PUBLIC_NAME, custody=_CUSTODY, collector=ENDPOINT, **values)
         (folder / "server.toml").write_text(text, encoding="ascii")
         clock = WallClock(file=folder / "clock")
@@ -125,7 +127,7 @@ class Server:
 
     def metrics(self) -> bytes:
         """What it tells Prometheus."""
-        return metrics_at(self.place, f"{self.place.address}:{HEALTH_PORT}")
+        return told_at(self.place, f"http://{self.place.address}:{HEALTH_PORT}/metrics")
 
     def start(self) -> float:
         """Start it, and wait until it serves; the seconds that it took. Raises `StageError`."""
@@ -152,7 +154,7 @@ def difference_at(place: Place, url: str) -> float:
     return date.timestamp() - time.time()
 
 
-def metrics_at(place: Place, address: str) -> bytes:
-    """The answer of a private listener's `/metrics`, asked on its own machine. Raises `CalledProcessError`."""
-    script = f"import urllib.request as u; print(u.urlopen('http://{address}/metrics', timeout=10).read().decode())"
-    return place.run(sys.executable, "-c", script).encode()
+def told_at(place: Place, url: str) -> bytes:
+    """What a private listener answers, asked on its own machine. Raises `CalledProcessError`."""
+    script = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())"
+    return place.run(sys.executable, "-c", script, url).encode()

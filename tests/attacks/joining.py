@@ -256,9 +256,10 @@ async def join_world(
     profile: Profile = UNHURRIED,
     stores: Sequence[Store] = (),
     documents: IssuerDocuments | None = None,
+    clock: FakeClock | None = None,
 ) -> AsyncIterator[JoinWorld]:
     """Servers over one store in memory, or each over a store of its own that leads to the same database."""
-    clock, entropy = FakeClock(), SeededEntropy()
+    clock, entropy = clock or FakeClock(), SeededEntropy()
     shared_store = stores[0] if stores else await memory_store(clock)
     custody = MemoryCustody()
     servers = [

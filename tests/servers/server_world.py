@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -26,7 +27,7 @@ from idplane.bootstrap.operator import OperatorKey
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 from idplane.testing.postgres_cluster import Cluster, binaries, cluster
 
-__all__ = ["IDPLANE", "Installation", "Keeping", "balancer", "free_port", "postgres", "psql"]
+__all__ = ["IDPLANE", "Installation", "Keeping", "balancer", "free_port", "haproxy", "postgres", "psql"]
 
 IDPLANE = [sys.executable, "-c", "from idplane.cli.main import main; main()"]
 _SECONDS = 30.0
@@ -68,6 +69,8 @@ class Installation:
     public_port: int
     replica: str = "notice_seconds = 0.5\ndrain_seconds = 10"
     more: str = ""
+    server: str = ""
+    """Further lines of `[server]`."""
     processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
     programs: dict[str, tuple[tuple[str, ...], Mapping[str, str]]] = field(default_factory=dict)
@@ -89,6 +92,7 @@ class Installation:
 public_url = "https://localhost:{self.public_port}"
 listen = "127.0.0.1:{port}"
 data = "{name}"
+{self.server}
 [database]
 url = "{self.url}"
 [custody]
@@ -145,19 +149,20 @@ file = "custody.key"
             subprocess.run(command, check=True, capture_output=True)
         return out
 
-    def client(self, port: int | None = None) -> Keeping:
-        """A client with a connection that it keeps, at a port or at the balancer."""
-        return Keeping(self.operator(), port or self.public_port)
+    def client(self, port: int | None = None, source: str | None = None) -> Keeping:
+        """A client with a connection that it keeps, at a port or at the balancer, from an address of this machine."""
+        return Keeping(self.operator(), port or self.public_port, source)
 
 
 class Keeping:
     """An HTTP client that keeps its connection as long as the server does, and never asks twice."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, source: str | None = None) -> None:
         self.plane = json.loads((folder / "plane.json").read_text())
         self._key = OperatorKey.from_pem((folder / "operator.pem").read_bytes())
         context = ssl.create_default_context(cafile=folder / "ca.pem")
-        self._connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=_SECONDS)
+        own = (source, 0) if source else None
+        self._connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=_SECONDS, source_address=own)
         self._host = f"localhost:{self.plane['arm'].rpartition(':')[2]}"
         self.closed = 0
         """How often the server said that an answer was its connection's last."""
@@ -170,21 +175,22 @@ class Keeping:
         form: Mapping[str, str] | None = None,
         document: object = None,
         headers: Mapping[str, str] | None = None,
-    ) -> tuple[int, dict[str, object]]:
+    ) -> tuple[int, dict[str, Any]]:
         """Status and JSON body."""
         body = None if form is None else urlencode(form)
         sent = {"Host": self._host, **(headers or {})}
-        if document is not None:
-            body, sent["Content-Type"] = json.dumps(document), "application/json"
         if form is not None:
             sent["Content-Type"] = "application/x-www-form-urlencoded"
+        elif document is not None:
+            body = json.dumps(document)
+            sent["Content-Type"] = "application/json"
         self._connection.request(method, path, body=body, headers=sent)
         response = self._connection.getresponse()
         content = response.read()
         self.closed += response.getheader("connection") == "close"
-        return response.status, json.loads(content) if content else {}
+        return response.status, json.loads(content or b"{}")
 
-    def token(self, resource: str = "https://management.azure.com") -> tuple[int, dict[str, object]]:
+    def token(self, resource: str = "https://management.azure.com") -> tuple[int, dict[str, Any]]:
         """The token endpoint's answer."""
         path = f"/{self.plane['tenant_id']}/oauth2/v2.0/token"
         form = self._key.token_request(
@@ -202,12 +208,20 @@ class Keeping:
 
 
 @contextmanager
-def balancer(folder: Path, installation: Installation, *names: str) -> Iterator[None]:
+def balancer(folder: Path, installation: Installation, *names: str, options: str = "") -> Iterator[None]:
     """HAProxy at the public port, before some servers."""
+    servers = (f"server {name} 127.0.0.1:{installation.ports[name]} {options}" for name in names)
+    with haproxy(folder, installation.public_port, *servers):
+        yield
+
+
+@contextmanager
+def haproxy(folder: Path, port: int, *servers: str) -> Iterator[None]:
+    """HAProxy at a port, passing TCP on to servers, which are lines of its settings."""
     program = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         pytest.skip("HAProxy is not installed (Debian: apt-get install haproxy)")
-    servers = "\n".join(f"  server {name} 127.0.0.1:{installation.ports[name]}" for name in names)
+    lines = "\n".join(f"  {server}" for server in servers)
     config = folder / "haproxy.cfg"
     config.write_text(
         f"""global
@@ -221,16 +235,16 @@ defaults
   option redispatch 1
   default-server check inter 100ms fall 1 rise 1
 frontend public
-  bind 127.0.0.1:{installation.public_port}
+  bind 127.0.0.1:{port}
   default_backend servers
 backend servers
   balance roundrobin
-{servers}
+{lines}
 """
     )
     with subprocess.Popen([program, "-db", "-f", str(config)], stderr=subprocess.DEVNULL) as process:
         try:
-            _await_listener(installation.public_port)
+            _await_listener(port)
             yield
         finally:
             process.kill()

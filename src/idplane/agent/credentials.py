@@ -22,7 +22,9 @@ from idplane.ports.world import Clock, Entropy
 
 __all__ = ["Assertion", "Credentials"]
 
-_ASSERTION_LIFETIME = timedelta(minutes=10)
+_ASSERTION_LIFETIME = timedelta(minutes=15)
+_ASSERTION_BACKDATE = timedelta(minutes=10)
+"""Servers' clocks may be as far apart, in either direction, and any of them may get an assertion. It is worth nothing without this agent's own connection."""
 _ASSERTION_REUSE = timedelta(minutes=5)
 _MAX_ASSERTIONS = 64
 _RETRY = timedelta(seconds=60)
@@ -145,14 +147,14 @@ class Credentials:
             return known[0]
         if len(held.assertions) >= _MAX_ASSERTIONS:
             held.assertions.clear()
-        seconds = int(now.timestamp())
+        started = int((now - _ASSERTION_BACKDATE).timestamp())
         assertion = held.signer.sign(
             {
                 "aud": host.token_endpoint,
                 "iss": identity.client_id,
                 "sub": identity.client_id,
-                "iat": seconds,
-                "nbf": seconds,
+                "iat": started,
+                "nbf": started,
                 "exp": int(min(now + _ASSERTION_LIFETIME, held.not_after).timestamp()),
                 "jti": self._entropy.guid(),
                 "workload": {name: value for name, value in asdict(workload).items() if value is not None},

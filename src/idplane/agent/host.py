@@ -40,6 +40,7 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.rates import MetadataRates
 from idplane.ports.store import Change
+from idplane.ports.telemetry import NO_TELEMETRY, Telemetry
 from idplane.ports.world import Clock, Entropy
 
 __all__ = [
@@ -113,6 +114,7 @@ class HostAgent:
         entropy: Entropy,
         identity: AgentIdentity,
         rates: MetadataRates | None = None,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         """`rates` is how often a machine's IMDS may be asked about identities; without it as often as anyone likes."""
         self._plane = Plane(upstream=upstream, identity=identity, clock=clock, entropy=entropy)
@@ -129,6 +131,7 @@ class HostAgent:
             share=share,
             clock=clock,
         )
+        self._telemetry = telemetry
         self._gates = Gates(rates, clock)
         self._places = Places()
         self.condition = Condition()
@@ -283,9 +286,13 @@ class HostAgent:
         await self._refusals.close()
 
     async def _heard(self) -> News:
-        """What is new since the position that is known. A feed that starts, or that has gone back, may have left something out."""
+        """What is new since the position that is known. A feed that starts, or that has gone back, may have left something out.
+
+        A server that could not be asked before answers at once the first time: that it is there again is news by itself.
+        """
         position = self.condition.position
-        news = await self._plane.changes(position, wait=0 if position is None else _POLL_SECONDS)
+        at_once = position is None or self.condition.problem is not None
+        news = await self._plane.changes(position, wait=0 if at_once else _POLL_SECONDS)
         if position is None or news.reset or news.position < position:
             self._source.forget()
         return news
@@ -341,7 +348,12 @@ class HostAgent:
 
     def _endpoint(self, dialect: Dialect, listener: Listener) -> Endpoint:
         world = World(
-            source=self._source, callers=self._callers, refusals=self._refusals, clock=self._clock, entropy=self._entropy
+            source=self._source,
+            callers=self._callers,
+            refusals=self._refusals,
+            clock=self._clock,
+            entropy=self._entropy,
+            telemetry=self._telemetry,
         )
         return _ENDPOINTS[dialect](listener, world)
 

@@ -70,7 +70,7 @@ async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], N
             )
             stack.push_async_callback(server.close)
             await _settle(settings, server)
-            listener = await server.listen(sock, origins=origins, identity=identity)
+            listener = await server.listen(sock, origins=origins, identity=identity, proxies=settings.proxies)
             stack.push_async_callback(listener.close)
             health = await _shown(settings, server, listener, stack)
             info = describe(settings, server, settings.data, port=port)

@@ -56,6 +56,7 @@ from idplane.web.graph_errors import describe as describe_graph
 from idplane.web.log import LogSurface
 from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
+from idplane.web.proxy_header import Proxies
 from idplane.web.security_events import SecurityEventSurface
 from idplane.web.serving import Listener
 from idplane.web.vault import VaultSurface
@@ -278,14 +279,19 @@ class Server:
         return self.world.store.freshness() <= self.limits.staleness
 
     async def listen(
-        self, sock: socket.socket, *, origins: Origins | None = None, identity: TlsIdentity | None = None
+        self,
+        sock: socket.socket,
+        *,
+        origins: Origins | None = None,
+        identity: TlsIdentity | None = None,
+        proxies: Proxies | None = None,
     ) -> Listener:
         """Serve `origins`, or else this machine's own names, on a bound socket.
 
-        TLS is with `identity`, or else with a certificate from the installation's CA.
+        TLS is with `identity`, or else with a certificate from the installation's CA. Connections from `proxies` begin with a PROXY header.
         """
         origins = origins or Origins.local(sock.getsockname()[1])
-        listener = Listener(self.app(origins))
+        listener = Listener(self.app(origins), proxies=proxies)
         own = (lambda: identity) if identity else None
         await self.certificates.listen(listener, sock, identity=own, names=origins.tls_names)
         return listener

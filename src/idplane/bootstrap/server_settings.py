@@ -23,6 +23,7 @@ from idplane.bootstrap.settings_file import (
 )
 from idplane.bootstrap.telemetry_settings import HealthSection, LogSection, TracingSection
 from idplane.model.profile import PROFILES, Profile
+from idplane.web.proxy_header import Proxies
 
 __all__ = [
     "CustodySection",
@@ -52,6 +53,7 @@ class ServerSection(Table, frozen=True, kw_only=True):
     data: str
     listen: str = "0.0.0.0:8443"
     names: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
     profile: Literal["open", "azure"] = "open"
     keep_activity: Retention | None = None
     keep_sign_ins: Retention | None = None
@@ -126,6 +128,14 @@ class ServerSettings:
         """Address and port to listen on."""
         return listening_address(self.file, "server.listen", self.tables.server.listen)
 
+    @property
+    def proxies(self) -> Proxies:
+        """The balancers whose connections begin with a PROXY header. Raises `SettingsProblem`."""
+        try:
+            return Proxies.parse(self.tables.server.proxies)
+        except ValueError as error:
+            raise SettingsProblem(f"{self.file}: server.proxies must be networks like 10.0.0.0/8: {error}") from error
+
     def path(self, text: str) -> Path:
         """A path of the file: relative ones are relative to the folder that the file is in."""
         return (self.file.parent / Path(text).expanduser()).absolute()
@@ -173,7 +183,7 @@ def read_server_settings(path: Path, *, database: str | None = None) -> ServerSe
 def _check(settings: ServerSettings) -> None:
     server, database, tls = settings.tables.server, settings.tables.database, settings.tables.tls
     _base_url(settings.file, server.public_url)
-    _ = settings.listen
+    _ = settings.listen, settings.proxies
     if (database.url is None) == (database.url_file is None):
         raise SettingsProblem(f"{settings.file}: [database] needs one of 'url' and 'url_file'")
     if database.url is not None and _has_password(database.url):

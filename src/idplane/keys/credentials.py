@@ -42,6 +42,9 @@ _ROOT = Root(
     extensions=((x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False),),
 )
 
+_BACKDATE = timedelta(minutes=15)
+"""A certificate is shown to servers whose clocks may be ten minutes behind the one that issued it."""
+
 
 def credential_line(custody: KeyCustody, entropy: Entropy) -> Line:
     """The line of credential authorities."""
@@ -116,7 +119,7 @@ class CredentialAuthority(InstallationAuthority):
             subject=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]),
             names=names,
             usage=ExtendedKeyUsageOID.CLIENT_AUTH,
-            validity=Validity.starting(self._clock.now(), lifetime),
+            validity=Validity.starting(self._clock.now(), lifetime, backdate=_BACKDATE),
         )
         return self.issuer.sign(leaf, new_serial(self._entropy))
 

@@ -61,9 +61,14 @@ class BoundedProtocol(HttpToolsProtocol):
         *,
         most: int,
         is_draining: Callable[[], bool] = lambda: False,
+        client: tuple[str, int] | None = None,
     ) -> None:
-        """`most` connections at a time; while `is_draining`, an answer ends its connection, and says so."""
+        """`most` connections at a time; while `is_draining`, an answer ends its connection, and says so.
+
+        `client` is who is at the other end where the socket does not tell.
+        """
         super().__init__(config, state, {})
+        self._told_client = client
         self._is_draining = is_draining
         self._application = app
         self._most = most
@@ -84,6 +89,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         """A client has connected. Where there are too many, one that waits for nothing makes room, else the newcomer goes."""
         super().connection_made(transport)
+        self.client = self._told_client or self.client
         tls = transport.get_extra_info("ssl_object")
         self._client_certificate = tls.getpeercert(binary_form=True) if tls is not None else None
         if len(self.connections) > self._most:

@@ -17,6 +17,8 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from idplane.web.connection import Application, BoundedProtocol
+from idplane.web.door import Behind, Door
+from idplane.web.proxy_header import Client, Proxies
 
 __all__ = ["Listener", "tls_context"]
 
@@ -31,10 +33,14 @@ _QUIET_TIMES = 3
 class Listener:
     """A listening socket and its connections, until `close`."""
 
-    def __init__(self, app: Application, *, most: int | None = None) -> None:
-        """`most` connections at a time; by default as many as the process has descriptors for."""
+    def __init__(self, app: Application, *, most: int | None = None, proxies: Proxies | None = None) -> None:
+        """`most` connections at a time; by default as many as the process has descriptors for.
+
+        Connections from `proxies` begin with a PROXY header, which says who the client is.
+        """
         self._app = app
         self._most = most
+        self._proxies = proxies or Proxies()
         self._config = Config(
             app,
             http=BoundedProtocol,
@@ -51,6 +57,7 @@ class Listener:
         self._config.loaded_app = app
         self._state = ServerState()
         self._servers: list[asyncio.Server] = []
+        self._doors: list[Door] = []
         self._closed = False
         self._draining = False
 
@@ -60,10 +67,15 @@ class Listener:
         # it, a body that is written after its head waits for the client's delayed acknowledgement: 40 ms for each request.
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._proxies.networks:
+            self._doors.append(self._door(sock, context))
+            return
         self._servers.append(await self._accepting(sock, context))
 
     async def change(self, context: ssl.SSLContext) -> None:
         """Meet new connections with another context. Those that are open stay, and none that waits to be accepted is lost."""
+        for door in self._doors:
+            door.context = context
         before, self._servers = self._servers, []
         for server in before:
             for sock in server.sockets:
@@ -73,13 +85,23 @@ class Listener:
 
     async def _accepting(self, sock: socket.socket, context: ssl.SSLContext | None) -> asyncio.Server:
         options: dict[str, Any] = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS} if context else {}
-        most = self._most or _most_connections()
         return await asyncio.get_running_loop().create_server(
-            lambda: BoundedProtocol(self._config, self._state, self._app, most=most, is_draining=lambda: self._draining),
+            self._protocol,
             sock=sock,
             ssl=context,
             backlog=512,
             **options,
+        )
+
+    def _door(self, sock: socket.socket, context: ssl.SSLContext | None) -> Door:
+        most = self._most or _most_connections()
+        behind = Behind(proxies=self._proxies, most=most, handshake_seconds=_HANDSHAKE_SECONDS)
+        return Door(sock, context, behind=behind, meeting=self._protocol)
+
+    def _protocol(self, client: Client | None = None) -> BoundedProtocol:
+        most = self._most or _most_connections()
+        return BoundedProtocol(
+            self._config, self._state, self._app, most=most, is_draining=lambda: self._draining, client=client
         )
 
     @property
@@ -105,21 +127,22 @@ class Listener:
         One that asks nothing stays until then: a request may be on its way on it.
         """
         self.drain()
-        for server in self._servers:
-            server.close()
+        self._stop_accepting()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 # Twice in a row: what was accepted last may still be in its handshake, and is no connection yet.
                 quiet = 0
                 while quiet < _QUIET_TIMES:
-                    quiet = 0 if self._state.connections else quiet + 1
+                    busy = bool(self._state.connections) or any(door.waiting for door in self._doors)
+                    quiet = 0 if busy else quiet + 1
                     await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=_QUIET_SECONDS)
 
     async def close(self) -> None:
         """Stop accepting, let running requests end, then cut what is left."""
         self._closed = True
-        for server in self._servers:
-            server.close()
+        self._stop_accepting()
+        for door in self._doors:
+            await door.abort()
         for connection in list(self._state.connections):
             connection.shutdown()
         if self._state.tasks:
@@ -127,6 +150,12 @@ class Listener:
         for connection in list(self._state.connections):
             if connection.transport is not None:
                 connection.transport.abort()
+
+    def _stop_accepting(self) -> None:
+        for server in self._servers:
+            server.close()
+        for door in self._doors:
+            door.close()
 
 
 def _most_connections() -> int:

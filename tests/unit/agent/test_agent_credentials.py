@@ -50,7 +50,7 @@ async def test_an_assertion_is_what_the_token_service_wants(world: AgentWorld) -
     assert assertion.header["x5t#S256"] in world.server.certificates
     assert assertion.claims["iss"] == assertion.claims["sub"] == SYSTEM.client_id
     assert assertion.claims["aud"] == f"https://localhost:8443/{TENANT}/oauth2/token"
-    assert assertion.claims["exp"] == now + 600
+    assert assertion.claims["exp"] == now + 900
     assert assertion.claims["workload"] == {}
 
 

@@ -77,7 +77,7 @@ async def test_lifetimes_come_from_the_profile(key_world: KeyWorld) -> None:
     key_world.profile = AZURE
     credential = (await key_world.credentials()).issue_identity(make_csr(KEY, "x"), PRINCIPAL, HOST, "agent-1")
     now = key_world.clock.now()
-    assert (credential.not_before, credential.not_after) == (now - timedelta(minutes=5), now + timedelta(days=90))
+    assert (credential.not_before, credential.not_after) == (now - timedelta(minutes=15), now + timedelta(days=90))
 
 
 async def test_every_certificate_is_another(key_world: KeyWorld) -> None:

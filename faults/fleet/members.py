@@ -1,0 +1,130 @@
+"""Members of a fleet: machines with ten identities each, and the agents that are their hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from faults.fleet.plant import Operator, Plant
+from idplane.agent.attestors import Challenge
+from idplane.agent.backoff import Backoff
+from idplane.agent.host import HostAgent, Selector, SelectorKind
+from idplane.agent.joining import join
+from idplane.agent.remote import HttpsUpstream, ServerAddress
+from idplane.agent.state import AgentState
+from idplane.bootstrap.world import SystemClock, SystemEntropy
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.ids import ResourceId
+from idplane.model.values import JsonObject
+
+__all__ = ["RESOURCE", "Member"]
+
+RESOURCE: Final = "https://vault.azure.net"
+_PATIENCE: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A join token that is held in memory."""
+
+    value: str = field(repr=False)
+    method: str = "token"
+
+    async def challenge_body(self) -> JsonObject:
+        """Nothing."""
+        return {}
+
+    async def evidence(self, challenge: Challenge, /) -> JsonObject:
+        """The token."""
+        del challenge
+        return {"token": self.value}
+
+
+async def _joined(upstream: HttpsUpstream, token: str, authority: bytes) -> AgentState:
+    """As often as it takes, as agents do."""
+    backoff = Backoff(entropy=SystemEntropy(), first=1.0, most=30.0)
+    while True:
+        try:
+            return await join(upstream, _Token(token), host=None, authority=authority)
+        except Failure as failure:
+            if failure.kind not in {FailureKind.UNAVAILABLE, FailureKind.THROTTLED}:
+                raise
+        await asyncio.sleep(backoff.pause())
+
+
+@dataclass(kw_only=True)
+class Member:
+    """One machine and its agent."""
+
+    id: str
+    shared: tuple[str, ...]
+    """Client ids of its user-assigned identities."""
+    agent: HostAgent
+    agent_id: str
+    upstream: HttpsUpstream
+    following: asyncio.Task[None]
+
+    @classmethod
+    async def create(cls, plant: Plant, operator: Operator, name: str, shared: int) -> tuple[Member, float, float]:
+        """A machine with an identity of its own and `shared` others, whose agent has joined.
+
+        With it the moments at which the machine was there, and at which its agent had joined.
+        """
+        own = f"{operator.group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
+        calls = (operator.call("PUT", f"{own}-{number}", {"location": "westeurope"}) for number in range(shared))
+        others = await asyncio.gather(*calls)
+        identity = {"type": "SystemAssigned, UserAssigned", "userAssignedIdentities": {one["id"]: {} for one in others}}
+        machine = f"{operator.group}/providers/Microsoft.Compute/virtualMachines/{name}"
+        await operator.call("PUT", machine, {"location": "westeurope", "identity": identity, "properties": {}})
+        created = time.monotonic()
+        enrollment = f"{machine}/providers/Idplane.Workloads/enrollments/fleet"
+        await operator.call("PUT", enrollment, {"properties": {"method": "token"}})
+        token = (await operator.call("POST", f"{enrollment}/issueToken", {}))["token"]
+        clock, entropy, authority = SystemClock(), SystemEntropy(), plant.authority
+        upstream = HttpsUpstream(
+            servers=[ServerAddress.parse(plant.url)], authority=lambda: authority, clock=clock, entropy=entropy
+        )
+        state = await _joined(upstream, token, authority)
+        upstream.present(state.client_certificate)
+        agent = HostAgent(upstream=upstream, clock=clock, entropy=entropy, identity=state.identity)
+        joined = time.monotonic()
+        made = cls(
+            id=machine,
+            shared=tuple(one["properties"]["clientId"] for one in others),
+            agent=agent,
+            agent_id=state.agent_id,
+            upstream=upstream,
+            following=asyncio.ensure_future(agent.follow()),
+        )
+        return made, created, joined
+
+    async def token(self, number: int = -1, *, resource: str = RESOURCE) -> float:
+        """Get a token of the machine's own identity, or of one of the others, however long it takes; the seconds that it took.
+
+        Workloads' SDKs ask again when a server is too busy; so does this.
+        """
+        selector = None if number < 0 else Selector(kind=SelectorKind.CLIENT_ID, value=self.shared[number])
+        began = time.monotonic()
+        while True:
+            try:
+                await self.agent.token(ResourceId.parse(self.id), selector, resource)
+            except Failure as failure:
+                if failure.kind not in {FailureKind.UNAVAILABLE, FailureKind.THROTTLED} or time.monotonic() - began > _PATIENCE:
+                    raise
+                await asyncio.sleep(0.5)
+            else:
+                return time.monotonic() - began
+
+    @property
+    def is_well(self) -> bool:
+        """Whether its agent hears of changes."""
+        return self.agent.condition.problem is None and self.agent.condition.position is not None
+
+    async def close(self) -> None:
+        """End the agent."""
+        self.following.cancel()
+        await asyncio.gather(self.following, return_exceptions=True)
+        await self.agent.close()
+        await self.upstream.close()
