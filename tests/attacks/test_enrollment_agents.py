@@ -235,13 +235,26 @@ async def test_requests_that_are_none(world: JoinWorld, csr: bytes) -> None:
 )
 async def test_other_hosts(world: JoinWorld, ask: Callable[[JoinWorld], tuple[str, str, object]]) -> None:
     machine = await world.joined()
-    assert (await machine.ask(*ask(world))).code == (403, "HOST_NOT_BOUND")
+    answer = await machine.ask(*ask(world))
+    assert answer.code == (403, "HOST_NOT_BOUND")
+    event = await world.last_event()
+    assert (event.status, event.sub_status, event.operation_id) == (
+        EventStatus.FAILED,
+        "HOST_NOT_BOUND",
+        answer.body["error"]["requestId"],
+    )
+    assert (await machine.host()).status == 200, "its own is served"
 
 
 async def test_another_host_s_identity_under_the_own_name(world: JoinWorld) -> None:
     machine = await world.joined()
     body = {"host": str(VM), "principalId": world.shared.id, "csr": _csr()}
     assert (await machine.ask("POST", "/agent/v1/certificates", body)).code == (400, "NOT_ENTITLED")
+    assert ((await world.last_event()).sub_status, (await machine.host()).status) == ("NOT_ENTITLED", 200)
+    count = len(await world.store.read_log(ACTIVITY, limit=100))
+    for _ in range(3):
+        assert (await machine.ask("POST", "/agent/v1/certificates", body)).status == 400
+    assert len(await world.store.read_log(ACTIVITY, limit=100)) == count, "once a minute: an agent must not fill the log"
 
 
 async def test_what_is_carried_is_served_while_it_is_carried(world: JoinWorld) -> None:

@@ -11,16 +11,20 @@ from pathlib import Path
 import msgspec
 
 from idplane import __version__
+from idplane.audit.log_check import check_log
 from idplane.bootstrap.checks import Outcome, check_installation
 from idplane.bootstrap.custody import KEY_FILE, CustodySection, open_custody
+from idplane.bootstrap.log_place import database_log
 from idplane.bootstrap.server_settings import ServerSettings
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 from idplane.keys.sealing import check_intact
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import KeyPurpose, SigningKey
+from idplane.ports.collections import LOGS
 from idplane.ports.world import KeyCustody
 from idplane.store.backup import BackupProblem, Verified, check_seal, verify_backup, write_backup
 from idplane.store.datafolder import DataFolder, DataFolderProblem, sync_folder
+from idplane.store.log_tree import SqlLogTree
 from idplane.store.restore import restore_backup
 from idplane.store.schema import migrations
 from idplane.store.snapshot import Snapshot, is_postgres, snapshot_of
@@ -100,7 +104,31 @@ async def examine(installation: Installation) -> Outcome:
     with _told(installation, None):
         async with snapshot_of(installation.address) as snapshot:
             key = await _token_key(snapshot)
-            return await check_installation(snapshot, _custody(installation, key.sealed if key else None))
+            custody = _custody(installation, key.sealed if key else None)
+            outcome = await check_installation(snapshot, custody)
+        await _check_tree(installation, custody, outcome)
+    return outcome
+
+
+async def _check_tree(installation: Installation, custody: KeyCustody, outcome: Outcome) -> None:
+    """The log against its tree, as `idplane log verify` does without a checkpoint that was kept elsewhere."""
+    async with database_log(installation.address, custody) as place:
+        if not await _has_tree(place.tree):
+            return
+        report = await check_log(place.tree, keys=place.keys, sealed=place.sealed, tainted=place.tainted)
+    outcome.examined["tree"] += report.size + report.waiting
+    for one in report.findings:
+        table, position = one.place or ("log_checkpoints", 0)
+        outcome.tell("tree", table, position, str(one))
+
+
+async def _has_tree(tree: SqlLogTree) -> bool:
+    """Whether a program that keeps a tree ever wrote here: restored from an older one's backup, a log has none until a server starts."""
+    for log in LOGS:
+        end = await tree.end(log)
+        if any(row.seal is not None for row in await tree.rows(log, end - 1, end, 1)):
+            return True
+    return await tree.newest() is not None or bool(await tree.keys())
 
 
 @contextmanager

@@ -35,6 +35,7 @@ CHECKS: Final[Mapping[str, str]] = {
     "owners": "no identity, credential or role outlives what it belongs to",
     "seals": "what is sealed opens with the key custody, and belongs where it is",
     "logs": "every event can be read, its columns say what it says, and positions rise",
+    "tree": "events are those that the log's tree was signed over",
 }
 _MOST: Final = 1000
 """Findings of one check that are kept."""

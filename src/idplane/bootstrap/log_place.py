@@ -13,13 +13,12 @@ from idplane.bootstrap.world import SystemEntropy
 from idplane.jose.notes import NoteKey, NoteProblem
 from idplane.keys.log_keys import LogKey, log_keys_of, tainted_keys_of
 from idplane.model.failure import Failure
-from idplane.ports.tree import LogTree
 from idplane.ports.world import KeyCustody
 from idplane.store.custody import FileCustody
 from idplane.store.datafolder import DataFolderProblem
 from idplane.store.log_tree import SqlLogTree, open_log_tree
 
-__all__ = ["LogPlace", "folder_log", "settings_log"]
+__all__ = ["LogPlace", "database_log", "folder_log", "settings_log"]
 
 _DATABASE: Final = "idplane.sqlite"
 _KEY_FILE: Final = "custody.key"
@@ -29,7 +28,7 @@ _KEY_FILE: Final = "custody.key"
 class LogPlace:
     """A log to look at."""
 
-    tree: LogTree
+    tree: SqlLogTree
     keys: tuple[NoteKey, ...]
     """Those that the custody vouches for; none without it."""
     tainted: tuple[NoteKey, ...]
@@ -70,6 +69,13 @@ async def settings_log(settings_file: Path) -> AsyncIterator[LogPlace]:
             world = await open_world(settings, stack)
             async with open_log_tree(settings.database_url()) as tree:
                 yield await _place(tree, world.custody)
+
+
+@asynccontextmanager
+async def database_log(address: str | Path, custody: KeyCustody) -> AsyncIterator[LogPlace]:
+    """The log in a database whose custody is at hand; nothing is written."""
+    async with open_log_tree(address) as tree:
+        yield await _place(tree, custody)
 
 
 async def _place(tree: SqlLogTree, custody: KeyCustody | None) -> LogPlace:

@@ -226,18 +226,26 @@ class AgentDirectory:
         failure = refusal_by_state(agent)
         if failure is None:
             return
-        if self._may_tell(agent.id):
+        await self._tell_refused(agent.id, agent, failure, call, because=agent.state_because or failure.detail)
+        raise failure
+
+    async def refused(self, agent: Agent, failure: Failure, call: Call) -> None:
+        """Put on record, once a minute for each kind, that an agent that is served asked for what it may not have."""
+        if agent.enrollment is not None:
+            await self._tell_refused(f"{agent.id} {failure.kind.name}", agent, failure, call, because=failure.detail)
+
+    async def _tell_refused(self, name: str, agent: Agent, failure: Failure, call: Call, *, because: str) -> None:
+        if self._may_tell(name):
             event = AgentEvent(
                 operation=REQUEST,
                 resource_id=agent_resource(agent),
                 tenant_id=agent.tenant_id,
                 agent_id=agent.id,
-                facts={"because": agent.state_because or failure.detail, "shownFrom": call.client_address or ""},
+                facts={"because": because, "shownFrom": call.client_address or ""},
                 refusal=failure,
             )
             record = event.recorded(self._entropy.guid(), self._clock.now(), call)
             await self._store.commit(Batch.of(Append(log=ACTIVITY, event=record)))
-        raise failure
 
     def _may_tell(self, agent_id: str) -> bool:
         """Whether the log has not been told of this agent for a minute; then it is, now."""

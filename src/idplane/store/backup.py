@@ -26,11 +26,13 @@ from idplane.ports.world import KeyCustody
 from idplane.store.schema import Migration
 from idplane.store.snapshot import Row, Snapshot, TableShape
 
-__all__ = ["BackupProblem", "Header", "Verified", "check_seal", "contents", "verify_backup", "write_backup"]
+__all__ = ["NOT_KEPT", "BackupProblem", "Header", "Verified", "check_seal", "contents", "verify_backup", "write_backup"]
 
 _FORMAT: Final = "idplane backup"
 _VERSION: Final = 1
 _LINE: Final = 256 * 1024 * 1024
+NOT_KEPT: Final = frozenset({"join_tokens"})
+"""Tables that no backup has: a join token that was used after it would be good again. They live for a day at most; others are issued."""
 _CONTEXT: Final = f"{_FORMAT} {_VERSION}"
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -100,6 +102,8 @@ async def write_backup(
     put(_ENCODER.encode(header))
     rows: dict[str, int] = {}
     for table in snapshot.tables:
+        if table.name in NOT_KEPT:
+            continue
         put(_ENCODER.encode(_Table(table=table.name, columns=table.columns)))
         rows[table.name] = 0
         async for row in snapshot.rows(table):

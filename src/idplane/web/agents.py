@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -57,6 +57,10 @@ _PAGE = 500
 _LOOK_SECONDS = 5.0
 """How often a question that waits makes sure that this server still hears of what happens."""
 _MAX_RUN_ID = 64
+
+
+_OTHERS: Final = frozenset({FailureKind.HOST_NOT_BOUND, FailureKind.NOT_ENTITLED})
+"""What an agent is told that asks for another host, or for an identity that its host has not."""
 
 
 class _CertificateRequest(msgspec.Struct, rename="camel"):
@@ -149,7 +153,12 @@ class AgentSurface:
         if serve is None:
             raise Failure(FailureKind.PATH_NOT_FOUND, "there is no such endpoint")
         _require_method(request, method)
-        return await serve(agent, request)
+        try:
+            return await serve(agent, request)
+        except Failure as failure:
+            if failure.kind in _OTHERS:
+                await self._agents.refused(agent, failure, request.call)
+            raise
 
     def refuse(self, failure: Failure, request: HttpRequest, /) -> HttpResponse:
         """Any failure, in the agent API's words."""

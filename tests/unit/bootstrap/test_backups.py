@@ -36,6 +36,7 @@ async def source(tmp_path: Path) -> tuple[Installation, Living, Path]:
     installation = folder_of(tmp_path / "source")
     async with living(installation) as one:
         await furnish(one)
+        await one.plane.server.log.turn()
         backup = tmp_path / "backup.jsonl"
         await back_up(installation, backup)  # while it is running
     return installation, one, backup

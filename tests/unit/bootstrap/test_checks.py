@@ -40,7 +40,7 @@ def change(installation: Installation, *statements: str) -> None:
 async def test_what_nobody_touched_is_good(installation: Installation) -> None:
     outcome = await examine(installation)
     assert (outcome.findings, outcome.good) == ([], True)
-    assert all(outcome.examined[name] > 0 for name in ("records", "references", "owners", "seals", "logs"))
+    assert all(outcome.examined[name] > 0 for name in ("records", "references", "owners", "seals", "logs", "tree"))
 
 
 CHANGES = [
