@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from faults.fleet.addresses import Loop
 from faults.fleet.phases import Fleet
 from faults.fleet.plant import Operator, Plant
 from faults.stage.programs import StageError
@@ -35,7 +36,8 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="idplane-fleet-") as folder:
         Path(folder).chmod(0o755)
         try:
-            wrong = asyncio.run(_run(Path(folder), options))
+            with asyncio.Runner(loop_factory=Loop) as runner:
+                wrong = runner.run(_run(Path(folder), options))
         except StageError as error:
             print(f"the stage is broken: {error}")
             return 2

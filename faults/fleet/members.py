@@ -9,11 +9,13 @@ from typing import Final
 
 from faults.fleet.plant import Operator, Plant
 from idplane.agent.attestors import Challenge
+from idplane.agent.backoff import Backoff
 from idplane.agent.host import HostAgent, Selector, SelectorKind
 from idplane.agent.joining import join
 from idplane.agent.remote import HttpsUpstream, ServerAddress
+from idplane.agent.state import AgentState
 from idplane.bootstrap.world import SystemClock, SystemEntropy
-from idplane.model.failure import Failure
+from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
 
@@ -38,6 +40,18 @@ class _Token:
         """The token."""
         del challenge
         return {"token": self.value}
+
+
+async def _joined(upstream: HttpsUpstream, token: str, authority: bytes) -> AgentState:
+    """As often as it takes, as agents do."""
+    backoff = Backoff(entropy=SystemEntropy(), first=1.0, most=30.0)
+    while True:
+        try:
+            return await join(upstream, _Token(token), host=None, authority=authority)
+        except Failure as failure:
+            if failure.kind not in {FailureKind.UNAVAILABLE, FailureKind.THROTTLED}:
+                raise
+        await asyncio.sleep(backoff.pause())
 
 
 @dataclass(kw_only=True)
@@ -72,7 +86,7 @@ class Member:
         upstream = HttpsUpstream(
             servers=[ServerAddress.parse(plant.url)], authority=lambda: authority, clock=clock, entropy=entropy
         )
-        state = await join(upstream, _Token(token), host=None, authority=authority)
+        state = await _joined(upstream, token, authority)
         upstream.present(state.client_certificate)
         agent = HostAgent(upstream=upstream, clock=clock, entropy=entropy, identity=state.identity)
         joined = time.monotonic()
@@ -97,7 +111,7 @@ class Member:
             try:
                 await self.agent.token(ResourceId.parse(self.id), selector, resource)
             except Failure as failure:
-                if failure.kind.name not in {"UNAVAILABLE", "THROTTLED"} or time.monotonic() - began > _PATIENCE:
+                if failure.kind not in {FailureKind.UNAVAILABLE, FailureKind.THROTTLED} or time.monotonic() - began > _PATIENCE:
                     raise
                 await asyncio.sleep(0.5)
             else:

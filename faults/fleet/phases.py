@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from faults.fleet.addresses import ADDRESS
 from faults.fleet.members import RESOURCE, Member
 from faults.fleet.plant import Operator, Plant, Usage
 from idplane.model.failure import Failure
@@ -57,9 +58,12 @@ class Fleet:
         room, joins, firsts = asyncio.Semaphore(_AT_ONCE), list[float](), list[float]()
 
         async def one(number: int) -> None:
+            ADDRESS.set(f"127.1.{number >> 8}.{number & 255}")
             async with room:
                 member, created, joined = await Member.create(self.plant, self.operator, f"m{number}", self.shared)
                 self.members.append(member)
+                if len(self.members) % 100 == 0:
+                    print(f"  {len(self.members)} members", flush=True)
                 await member.token()
                 joins.append(joined - created)
                 firsts.append(time.monotonic() - created)

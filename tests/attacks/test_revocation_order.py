@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
-from tests.unit.sts.sts_world import StsWorld
+from tests.unit.sts.sts_world import StsWorld, shared_ring
 
 from idplane.directory.revocation import bound, revoke_host, revoke_principal, revoke_tenant
 from idplane.model.directory import TokenBinding
@@ -48,7 +48,7 @@ class Case:
 async def case(request: pytest.FixtureRequest) -> AsyncIterator[Case]:
     world = await StsWorld.open()
     clock = FakeClock(world.clock.now() + timedelta(minutes=request.param))
-    yield Case(world, TokenAuthenticator(store=world.store, ring=world.service._ring, clock=clock))
+    yield Case(world, TokenAuthenticator(store=world.store, ring=shared_ring(), clock=clock))
     await world.store.close()
 
 

@@ -52,7 +52,7 @@ async def _log() -> dict[str, object]:
         notes.append(keeping.checkpoint or "")
     size, tree = read_checkpoint(notes[1]).size, world.store.tree
     packed = await tree.entries(0, size, ENTRY_BYTES)
-    made = {
+    made: dict[str, object] = {
         "Key": keeping.verifiers[0],
         "Earlier": notes[0],
         "Checkpoint": notes[1],

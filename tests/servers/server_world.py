@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -167,20 +168,29 @@ class Keeping:
         """How often the server said that an answer was its connection's last."""
 
     def ask(
-        self, method: str, path: str, *, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
-    ) -> tuple[int, dict[str, object]]:
+        self,
+        method: str,
+        path: str,
+        *,
+        form: Mapping[str, str] | None = None,
+        document: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, dict[str, Any]]:
         """Status and JSON body."""
         body = None if form is None else urlencode(form)
         sent = {"Host": self._host, **(headers or {})}
         if form is not None:
             sent["Content-Type"] = "application/x-www-form-urlencoded"
+        elif document is not None:
+            body = json.dumps(document)
+            sent["Content-Type"] = "application/json"
         self._connection.request(method, path, body=body, headers=sent)
         response = self._connection.getresponse()
         content = response.read()
         self.closed += response.getheader("connection") == "close"
-        return response.status, json.loads(content)
+        return response.status, json.loads(content or b"{}")
 
-    def token(self, resource: str = "https://management.azure.com") -> tuple[int, dict[str, object]]:
+    def token(self, resource: str = "https://management.azure.com") -> tuple[int, dict[str, Any]]:
         """The token endpoint's answer."""
         path = f"/{self.plane['tenant_id']}/oauth2/v2.0/token"
         form = self._key.token_request(

@@ -102,7 +102,9 @@ def everything(up: Up) -> dict[str, Any]:
         "GET", f"{scope}/resourceGroups/contoso/providers/Microsoft.Compute/virtualMachines/vm?api-version=2024-11-01"
     )[1]
     found["users"] = graph(up, "GET", "/v1.0/users")
-    found["principals"] = graph(up, "GET", "/v1.0/servicePrincipals")
+    # An identity's certificates come and go with the agent that holds their keys.
+    principals = graph(up, "GET", "/v1.0/servicePrincipals")["value"]
+    found["principals"] = [{name: value for name, value in one.items() if name != "keyCredentials"} for one in principals]
     return found
 
 
@@ -162,7 +164,8 @@ def test_a_program_before_servers_refuses_today_s_folder_and_leaves_it_alone(ear
 
     refused = earlier("before-servers").run("up", "--data", str(up.data), "--port", "0", check=False)
     assert refused.returncode == 1
-    assert refused.stderr.startswith("idplane: the database was written by a newer idplane (its schema is ")
+    assert refused.stderr.startswith("idplane: ")
+    assert "the database was written by a newer idplane (its schema is " in refused.stderr
     assert (refused.stdout, refused.stderr.count("\n")) == ("", 1)
     assert digests(up.data) == before
 

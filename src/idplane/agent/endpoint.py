@@ -21,6 +21,7 @@ from idplane.agent.source import TokenSource
 from idplane.model.dialects import Dialect
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
+from idplane.ports.telemetry import AGENT_TOKENS, NO_TELEMETRY, Telemetry
 from idplane.ports.world import Clock, Entropy
 
 __all__ = ["Endpoint", "Listener", "Seen", "World", "examine", "same_secret"]
@@ -59,6 +60,7 @@ class World:
     refusals: Refusals
     clock: Clock
     entropy: Entropy
+    telemetry: Telemetry = NO_TELEMETRY
 
 
 class Seen(NamedTuple):
@@ -112,6 +114,7 @@ class Endpoint(abc.ABC):
         self._refusals = world.refusals
         self._clock = world.clock
         self._entropy = world.entropy
+        self._telemetry = world.telemetry
         self._plans = Plans(self._read)
 
     def answer(self, request: Request, /) -> Reply | Coroutine[Any, Any, Reply]:
@@ -182,19 +185,30 @@ class Endpoint(abc.ABC):
         try:
             token = self._source.cached(asked.ask, caller, now.timestamp())
         except Failure as failure:
+            self._count("refused")
             return self._refused(failure, peer, asked.ask.resource)
-        return asked.worded(token, now) if token is not None else self._fetched(asked, caller, peer)
+        if token is None:
+            return self._fetched(asked, caller, peer)
+        self._count("cached")
+        return asked.worded(token, now)
 
     async def _fetched(self, asked: TokenPlan, caller: Caller, peer: Peer | None) -> Reply:
         try:
             async with asyncio.timeout(_FETCH_SECONDS):
                 token = await self._source.token(asked.ask, caller)
         except TimeoutError:
+            self._count("unavailable")
             late = Failure(FailureKind.UNAVAILABLE, "The identity service takes too long to answer")
             return self._refused(late, peer, asked.ask.resource)
         except Failure as failure:
+            self._count("unavailable" if failure.kind is FailureKind.UNAVAILABLE else "refused")
             return self._refused(failure, peer, asked.ask.resource)
+        self._count("fetched")
         return asked.worded(token, self._clock.now())
+
+    def _count(self, outcome: str) -> None:
+        """One request for a token; "cached" did not have to wait, "fetched" did."""
+        self._telemetry.count(AGENT_TOKENS, dialect=self._listener.dialect.value, outcome=outcome)
 
     async def _guarded(self, outcome: Coroutine[Any, Any, Reply], peer: Peer | None) -> Reply:
         try:

@@ -40,6 +40,7 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.rates import MetadataRates
 from idplane.ports.store import Change
+from idplane.ports.telemetry import NO_TELEMETRY, Telemetry
 from idplane.ports.world import Clock, Entropy
 
 __all__ = [
@@ -113,6 +114,7 @@ class HostAgent:
         entropy: Entropy,
         identity: AgentIdentity,
         rates: MetadataRates | None = None,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         """`rates` is how often a machine's IMDS may be asked about identities; without it as often as anyone likes."""
         self._plane = Plane(upstream=upstream, identity=identity, clock=clock, entropy=entropy)
@@ -129,6 +131,7 @@ class HostAgent:
             share=share,
             clock=clock,
         )
+        self._telemetry = telemetry
         self._gates = Gates(rates, clock)
         self._places = Places()
         self.condition = Condition()
@@ -345,7 +348,12 @@ class HostAgent:
 
     def _endpoint(self, dialect: Dialect, listener: Listener) -> Endpoint:
         world = World(
-            source=self._source, callers=self._callers, refusals=self._refusals, clock=self._clock, entropy=self._entropy
+            source=self._source,
+            callers=self._callers,
+            refusals=self._refusals,
+            clock=self._clock,
+            entropy=self._entropy,
+            telemetry=self._telemetry,
         )
         return _ENDPOINTS[dialect](listener, world)
 

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,12 +36,14 @@ from idplane.agent.server_clock import ServerClock
 from idplane.agent.serving import Endpoints, Surroundings
 from idplane.agent.settings import EndpointTable
 from idplane.agent.state import AgentState, StateDamaged, StateFolder
+from idplane.agent.upstream import Upstream
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
+from idplane.ports.telemetry import NO_TELEMETRY, Telemetry
 from idplane.ports.world import Clock, Entropy
 
-__all__ = ["DESCRIPTION_FILE", "AgentOptions", "AgentProcess", "JoinProblem", "Refused"]
+__all__ = ["DESCRIPTION_FILE", "AgentOptions", "AgentProcess", "JoinProblem", "Refused", "Watching"]
 
 DESCRIPTION_FILE: Final = "plane.json"
 _CA_FILE: Final = "ca.pem"
@@ -71,11 +74,26 @@ class AgentOptions:
     endpoints: tuple[EndpointTable, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watching:
+    """How an agent is watched while it works; nobody does by default."""
+
+    telemetry: Telemetry = NO_TELEMETRY
+    observed: Callable[[Upstream], Upstream] = lambda upstream: upstream
+    """The way to the servers, as the agent is to use it."""
+
+
+_UNWATCHED: Final = Watching()
+
+
 class AgentProcess:
     """A running agent, from `open` to `close`."""
 
-    def __init__(self, options: AgentOptions, folder: StateFolder, *, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self, options: AgentOptions, folder: StateFolder, *, clock: Clock, entropy: Entropy, watching: Watching = _UNWATCHED
+    ) -> None:
         self._options = options
+        self._watching = watching
         self._folder = folder
         self.clock = ServerClock(clock)
         self._entropy = entropy
@@ -87,9 +105,11 @@ class AgentProcess:
         self.endpoints: Endpoints
 
     @classmethod
-    async def open(cls, options: AgentOptions, *, clock: Clock, entropy: Entropy) -> AgentProcess:
+    async def open(
+        cls, options: AgentOptions, *, clock: Clock, entropy: Entropy, watching: Watching = _UNWATCHED
+    ) -> AgentProcess:
         """Join if need be, and serve. Raises `StateProblem`, `JoinProblem` and `EndpointProblem` for what a person can mend."""
-        process = cls(options, StateFolder.open(options.data), clock=clock, entropy=entropy)
+        process = cls(options, StateFolder.open(options.data), clock=clock, entropy=entropy, watching=watching)
         process._stack.callback(process._folder.close)
         try:
             await process._start()
@@ -143,7 +163,13 @@ class AgentProcess:
         self._authority.known = state.authority
         self._stack.push_async_callback(self.upstream.close)
         self.upstream.present(state.client_certificate)
-        self.agent = HostAgent(upstream=self.upstream, clock=self.clock, entropy=self._entropy, identity=state.identity)
+        self.agent = HostAgent(
+            upstream=self._watching.observed(self.upstream),
+            clock=self.clock,
+            entropy=self._entropy,
+            identity=state.identity,
+            telemetry=self._watching.telemetry,
+        )
         self._stack.push_async_callback(self.agent.close)
         self.renewal = Renewal(
             state=state,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,14 @@ import msgspec
 
 from idplane import __version__
 from idplane.bootstrap.checks import Outcome, check_installation
+from idplane.bootstrap.custody import KEY_FILE, CustodySection, open_custody
 from idplane.bootstrap.server_settings import ServerSettings
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 from idplane.keys.sealing import check_intact
-from idplane.model.failure import Failure
-from idplane.model.keys import SigningKey
+from idplane.model.failure import Failure, FailureKind
+from idplane.model.keys import KeyPurpose, SigningKey
 from idplane.ports.world import KeyCustody
 from idplane.store.backup import BackupProblem, Verified, check_seal, verify_backup, write_backup
-from idplane.store.custody import FileCustody
 from idplane.store.datafolder import DataFolder, DataFolderProblem, sync_folder
 from idplane.store.restore import restore_backup
 from idplane.store.schema import migrations
@@ -27,17 +27,22 @@ from idplane.store.snapshot import Snapshot, is_postgres, snapshot_of
 
 __all__ = ["Installation", "back_up", "examine", "of_folder", "of_settings", "put_back"]
 
-_DATABASE, _KEY_FILE = "idplane.sqlite", "custody.key"
+_DATABASE = "idplane.sqlite"
+_BY_KEY_FILE = CustodySection()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
-    """Where an installation's database and key file are."""
+    """Where an installation's database is, and what seals in it."""
 
     address: str | Path
     key_file: Path
+    """Where a key file is that `custody` does not name."""
     folder: Path | None = None
     """The data folder of `up`, which one process uses at a time."""
+    custody: CustodySection = _BY_KEY_FILE
+    path: Callable[[str], Path] = Path
+    """Makes the paths that `custody` names absolute."""
 
     @property
     def shown(self) -> str:
@@ -47,23 +52,25 @@ class Installation:
 
 def of_settings(settings: ServerSettings) -> Installation:
     """The installation that a server's settings describe. Raises `SettingsProblem`."""
-    named = settings.tables.custody.file
-    key_file = settings.path(named) if named is not None else settings.data / _KEY_FILE
-    return Installation(address=settings.database_url(), key_file=key_file)
+    return Installation(
+        address=settings.database_url(),
+        key_file=settings.data / KEY_FILE,
+        custody=settings.tables.custody,
+        path=settings.path,
+    )
 
 
 def of_folder(folder: Path) -> Installation:
     """The installation of a data folder."""
-    return Installation(address=folder / _DATABASE, key_file=folder / _KEY_FILE, folder=folder)
+    return Installation(address=folder / _DATABASE, key_file=folder / KEY_FILE, folder=folder)
 
 
 async def back_up(installation: Installation, out: Path) -> dict[str, int]:
     """Write a backup, whole or not at all; how many rows each table has. Servers go on. Raises `BackupProblem`."""
     draft = out.with_name(f".{out.name}.{os.getpid()}.new")
     with _told(installation, out):
-        custody = _custody(installation)
         async with snapshot_of(installation.address) as snapshot:
-            await _fits(snapshot, custody)
+            custody = await _own_custody(installation, snapshot)
             try:
                 with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
                     now = SystemClock().now().isoformat()
@@ -83,7 +90,7 @@ async def put_back(installation: Installation, backup: Path) -> Verified:
         database = "postgres" if is_postgres(installation.address) else "sqlite"
         verified = verify_backup(backup, migrations(database))
         async with _alone(installation):
-            check_seal(verified, _custody(installation))
+            check_seal(verified, _custody(installation, verified.sealed))
             await restore_backup(verified, installation.address, SystemClock().now())
     return verified
 
@@ -91,9 +98,9 @@ async def put_back(installation: Installation, backup: Path) -> Verified:
 async def examine(installation: Installation) -> Outcome:
     """Check an installation; servers go on. Raises `BackupProblem`."""
     with _told(installation, None):
-        custody = _custody(installation)
         async with snapshot_of(installation.address) as snapshot:
-            return await check_installation(snapshot, custody)
+            key = await _token_key(snapshot)
+            return await check_installation(snapshot, _custody(installation, key.sealed if key else None))
 
 
 @contextmanager
@@ -122,23 +129,39 @@ async def _alone(installation: Installation) -> AsyncIterator[None]:
         yield
 
 
-def _custody(installation: Installation) -> KeyCustody:
-    if not installation.key_file.exists():
-        raise BackupProblem(
-            f"the key file {installation.key_file} is missing: no backup holds it, so put the installation's own there first"
-        )
-    return FileCustody.open(installation.key_file, entropy=SystemEntropy(), create=False)
+def _custody(installation: Installation, like: bytes | None) -> KeyCustody:
+    """The custody, which is there already; `like` is something that it is to open."""
+    return open_custody(
+        installation.custody,
+        SystemEntropy(),
+        path=installation.path,
+        default=installation.key_file,
+        like=like,
+        create=False,
+    )
 
 
-async def _fits(snapshot: Snapshot, custody: KeyCustody) -> None:
-    """A backup that its own custody does not open would be found out at the worst moment."""
-    shape = next((one for one in snapshot.tables if one.name == "signing_keys"), None)
-    if shape is None:
-        return
-    async for row in snapshot.rows(shape):
-        key = msgspec.json.decode(row[shape.columns.index("doc")], type=SigningKey)
+async def _own_custody(installation: Installation, snapshot: Snapshot) -> KeyCustody:
+    """The custody, if it is this database's: a backup that its own custody does not open would be found out at the worst moment."""
+    key = await _token_key(snapshot)
+    custody = _custody(installation, key.sealed if key else None)
+    if key is not None:
         try:
             check_intact(key, custody)
         except Failure as failure:
+            if failure.kind is FailureKind.UNAVAILABLE:
+                raise
             raise BackupProblem("the key custody does not belong to the database: nothing was written") from failure
-        return
+    return custody
+
+
+async def _token_key(snapshot: Snapshot) -> SigningKey | None:
+    """A token-signing key whose private part is there. Those of authorities may be in a token of their own and sealed by nobody."""
+    shape = next((one for one in snapshot.tables if one.name == "signing_keys"), None)
+    if shape is None:
+        return None
+    async for row in snapshot.rows(shape):
+        key = msgspec.json.decode(row[shape.columns.index("doc")], type=SigningKey)
+        if key.purpose is KeyPurpose.TOKEN and key.sealed:
+            return key
+    return None

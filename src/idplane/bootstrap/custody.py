@@ -23,7 +23,7 @@ from idplane.store.custody import Custodies, FileCustody, read_private
 from idplane.store.custody_passphrase import passphrase_custody
 from idplane.store.datafolder import DataFolderProblem
 
-__all__ = ["KEY_FILE", "CustodySection", "KeySection", "custody_for"]
+__all__ = ["KEY_FILE", "CustodySection", "KeySection", "custody_for", "open_custody"]
 
 KEY_FILE = "custody.key"
 """The key file's name in the data folder, where none is named."""
@@ -63,9 +63,7 @@ async def custody_for(
     """
     sealed = (await store.page(SIGNING_KEYS, where={"purpose": KeyPurpose.TOKEN.value}, limit=1)).items
     like = sealed[0].value.sealed if sealed else None
-    opening = _Opening(entropy=entropy, path=path, default=default, like=like)
-    first, *further = (opening.key(one) for one in (section, *section.also))
-    custody = Custodies(first, further) if further else first
+    custody = open_custody(section, entropy, path=path, default=default, like=like)
     good = next((row.value for row in sealed if not row.value.tainted), None)
     if good is not None:
         try:
@@ -80,14 +78,35 @@ async def custody_for(
     return custody
 
 
+def open_custody(
+    section: CustodySection,
+    entropy: Entropy,
+    *,
+    path: Callable[[str], Path],
+    default: Path,
+    like: bytes | None,
+    create: bool = True,
+) -> KeyCustody:
+    """The custody of these settings; `like` is something that it is to open, if there is anything. Whether it does is for the caller to try.
+
+    A key file is made only when there is nothing to open, and with `create`. Raises as `custody_for` does.
+    """
+    opening = _Opening(entropy=entropy, path=path, default=default, like=like, create=create)
+    first, *further = (opening.key(one) for one in (section, *section.also))
+    return Custodies(first, further) if further else first
+
+
 class _Opening:
     """Opens keys; `like` is something that is sealed in the database."""
 
-    def __init__(self, *, entropy: Entropy, path: Callable[[str], Path], default: Path, like: bytes | None) -> None:
+    def __init__(
+        self, *, entropy: Entropy, path: Callable[[str], Path], default: Path, like: bytes | None, create: bool
+    ) -> None:
         self._entropy = entropy
         self._path = path
         self._default = default
         self._like = like
+        self._create = create
 
     def key(self, section: KeySection) -> KeyCustody:
         """One key's custody."""
@@ -101,12 +120,16 @@ class _Opening:
 
     def _file(self, section: KeySection) -> KeyCustody:
         file = self._default if section.file is None else self._path(section.file)
+        if not self._create and not file.exists():
+            raise DataFolderProblem(
+                f"the key file {file} is missing: no backup holds it, so put the installation's own there first"
+            )
         if self._like is not None and not file.exists():
             raise DataFolderProblem(
                 f"the key file {file} is missing, and the database holds keys that were sealed with it: "
                 "copy it from another server, or restore it from a backup"
             )
-        return FileCustody.open(file, entropy=self._entropy)
+        return FileCustody.open(file, entropy=self._entropy, create=self._create)
 
     def _token(self, section: KeySection) -> KeyCustody:
         # An extra: only who has a token needs the library for it.

@@ -193,14 +193,20 @@ def _run(given: _Given, *, as_json: bool) -> None:
 
 
 async def _serve(options: AgentOptions, health: str | None, *, as_json: bool) -> None:
-    from idplane.agent.process import AgentProcess  # noqa: PLC0415 - as in `_run`
+    from idplane.agent.process import AgentProcess, Watching  # noqa: PLC0415 - as in `_run`
     from idplane.bootstrap.world import SystemClock, SystemEntropy  # noqa: PLC0415 - as in `_run`
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    opening = loop.create_task(AgentProcess.open(options, clock=SystemClock(), entropy=SystemEntropy()))
+    clock, entropy = SystemClock(), SystemEntropy()
+    watching, telling = Watching(), AsyncExitStack()
+    if health is not None:
+        from idplane.bootstrap.agent_health import watched  # noqa: PLC0415 - for those who ask for it
+
+        watching = watched(clock, entropy, telling)
+    opening = loop.create_task(AgentProcess.open(options, clock=clock, entropy=entropy, watching=watching))
     stopping = loop.create_task(stop.wait())
     await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not opening.done():
@@ -209,12 +215,13 @@ async def _serve(options: AgentOptions, health: str | None, *, as_json: bool) ->
         return
     try:
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(telling)
             process = opening.result()
             stack.push_async_callback(process.close)
             if health is not None:
                 from idplane.bootstrap.agent_health import serve_health  # noqa: PLC0415 - for those who ask for it
 
-                await serve_health(stack, process, health)
+                await serve_health(stack, process, health, watching.telemetry)
             gc.freeze()  # what was loaded stays, and need not be looked through again
             _say_ready(process.status(), as_json=as_json)
             running = loop.create_task(process.run())

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from idplane.directory.audiences import AUDIENCE_URIS, audience_key
-from idplane.model.directory import Application, AppRole
+from idplane.model.directory import Application, AppRole, AssertionUse
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import is_guid
 from idplane.model.values import JsonObject
@@ -19,6 +19,7 @@ __all__ = [
     "SETTABLE",
     "SETTINGS",
     "app_roles",
+    "assertion_use",
     "check_audience",
     "display_name",
     "identifier_uris",
@@ -34,6 +35,7 @@ SETTINGS: Final[Mapping[str, object]] = {
         "preAuthorizedApplications": [],
         "requestedAccessTokenVersion": None,
     },
+    "authenticationBehaviors": {"clientAssertionUse": None},
     "defaultRedirectUri": None,
     "description": None,
     "groupMembershipClaims": None,
@@ -66,6 +68,10 @@ SETTABLE: Final = frozenset(
     {"displayName", "identifierUris", "appRoles", "isFallbackPublicClient", "keyCredentials", "passwordCredentials", *SETTINGS}
 )
 """What a body may say."""
+_BEHAVIORS: Final = frozenset(
+    {"blockAzureADGraphAccess", "clientAssertionUse", "removeUnverifiedEmailClaim", "requireClientServicePrincipal"}
+)
+"""All but `clientAssertionUse`, which is ours, are Entra's."""
 _MAX_NAME: Final = 256
 _MAX_URIS: Final = 50
 _MAX_URI: Final = 255
@@ -98,6 +104,19 @@ def token_version(settings: JsonObject) -> int:
     if version not in (None, 1, _VERSION_2):
         raise Fields({}, "api").refuse("requestedAccessTokenVersion", "must be 1, 2 or null")
     return version or 1
+
+
+def assertion_use(settings: JsonObject) -> AssertionUse:
+    """How often the application's client assertions count. A misspelled member is refused: somebody would think himself safe."""
+    given = settings.get("authenticationBehaviors")
+    fields = Fields(given if isinstance(given, Mapping) else {}, "authenticationBehaviors")
+    for name in given if isinstance(given, Mapping) else ():
+        if name not in _BEHAVIORS:
+            raise fields.refuse(name[:100], "is no authentication behavior")
+    wanted = fields.text("clientAssertionUse") or AssertionUse.ANY.value
+    if wanted not in {one.value for one in AssertionUse}:
+        raise fields.refuse("clientAssertionUse", f"must be one of {', '.join(one.value for one in AssertionUse)}")
+    return AssertionUse(wanted)
 
 
 def identifier_uris(body: JsonObject, old: Application | None) -> tuple[str, ...]:

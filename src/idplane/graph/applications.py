@@ -18,6 +18,7 @@ from idplane.graph.application_values import (
     SETTABLE,
     SETTINGS,
     app_roles,
+    assertion_use,
     check_audience,
     display_name,
     identifier_uris,
@@ -32,7 +33,7 @@ from idplane.graph.permissions import Area
 from idplane.graph.settings import merged, require_settable
 from idplane.graph.shapes import BOOL, OBJECT, OBJECTS, TEXT, TEXTS, TIME, EntityType, Kind, Property
 from idplane.graph.times import shown_time
-from idplane.model.directory import Application, AppRole, Principal, Setting
+from idplane.model.directory import Application, AppRole, AssertionUse, Principal, Setting
 from idplane.model.ids import is_guid
 from idplane.model.values import JsonObject
 from idplane.ports.collections import (
@@ -237,6 +238,7 @@ async def _delete(task: Task) -> Planned:
 def _described(application: Application, body: JsonObject) -> Application:
     """The application with everything that the body says of it, but its name and its credentials."""
     settings = merged(application.settings, body, SETTINGS)
+    assertion_use(settings)
     fallback = Fields(body).flag("isFallbackPublicClient")
     return replace(
         application,
@@ -265,9 +267,9 @@ async def _uris_batch(context: Context, application: Application, before: tuple[
 
 
 async def _principals_follow(context: Context, old: Application, new: Application) -> Batch:
-    """The service principals with the application's new name and URIs, and the holders of its roles with what those are now."""
+    """The service principals with what they repeat of the application, and the holders of its roles with what those are now."""
     batch = Batch()
-    named = (old.display_name, old.identifier_uris) != (new.display_name, new.identifier_uris)
+    named = _copied(old) != _copied(new)
     for row in await context.store.all(PRINCIPALS, where={"client_id": new.client_id}):
         granted = await regrant(context.store, row.value, new.app_roles) if old.app_roles != new.app_roles else Batch()
         if named:
@@ -276,9 +278,13 @@ async def _principals_follow(context: Context, old: Application, new: Applicatio
     return batch
 
 
+def _copied(application: Application) -> tuple[str, tuple[str, ...], AssertionUse]:
+    """What its service principals repeat."""
+    return application.display_name, application.identifier_uris, assertion_use(application.settings)
+
+
 def _renamed(batch: Batch, row: Versioned[Principal], application: Application) -> Batch:
-    """The batch with the service principal under its new names; it may hold a role of its own application, and be there already."""
-    changes = {"display_name": application.display_name, "names": (application.client_id, *application.identifier_uris)}
+    """The batch with the service principal as the application now is; it may hold a role of its own application, and be there already."""
     kept: list[Operation] = []
     principal = row.value
     for one in batch.operations:
@@ -286,7 +292,8 @@ def _renamed(batch: Batch, row: Versioned[Principal], application: Application) 
             principal = one.value
         else:
             kept.append(one)
-    renamed = replace(principal, **changes)  # type: ignore[arg-type]  # two members, typed above
+    name, uris, use = _copied(application)
+    renamed = replace(principal, display_name=name, names=(application.client_id, *uris), assertion_use=use)
     return Batch(tuple(kept)) + Batch.of(Put(collection=PRINCIPALS, value=renamed, expect=row.version))
 
 

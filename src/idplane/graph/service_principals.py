@@ -12,6 +12,7 @@ from idplane.directory.app_roles import offered_roles
 from idplane.directory.clients import new_application_principal
 from idplane.directory.identities import removal_of
 from idplane.graph.app_role_assignments import ASSIGNED_TO_SET, ASSIGNMENTS_SET
+from idplane.graph.application_values import assertion_use
 from idplane.graph.applications import app_role_documents
 from idplane.graph.credentials import CREDENTIAL_ACTIONS, credential_members, credentials_of, key_changes
 from idplane.graph.declare import Context, Entity, EntitySet, Planned, RowQuery, Rows, Task, Wanted
@@ -149,7 +150,7 @@ async def _create(task: Task) -> Planned:
         client_id=client_id,
     )
     names = (client_id, *application.value.identifier_uris)
-    made = _described(replace(plain, names=names), task.body)
+    made = _described(replace(plain, names=names, assertion_use=assertion_use(application.value.settings)), task.body)
     batch = Batch.of(
         # Pinned: whoever changes or deletes the application looks for its service principals first.
         Put(collection=APPLICATIONS, value=application.value, expect=application.version),

@@ -23,6 +23,8 @@ from idplane.ports.world import Clock, KeyCustody
 __all__ = ["InstallationAuthority"]
 
 _REMEMBERED: Final = 4096
+_ATTEMPTS: Final = 50
+"""Turns at the start until an authority does: servers that start at once, each with names of its own, take one another's turns."""
 
 
 class InstallationAuthority:
@@ -48,8 +50,11 @@ class InstallationAuthority:
         """
         self._unsubscribe = self._store.subscribe(self.apply)
         try:
-            await self._line.turn()
-            if self._line.active_id is None:
+            for _ in range(_ATTEMPTS):
+                await self._line.turn()
+                if self._line.serves:
+                    break
+            else:
                 raise Failure(FailureKind.UNAVAILABLE, "an authority keeps changing")
         except BaseException:
             self.close()

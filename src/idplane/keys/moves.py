@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import assert_never
 
 from idplane.keys import rotation
-from idplane.keys.sealing import marked
+from idplane.keys.sealing import check_mark, marked
+from idplane.model.failure import Failure
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
 from idplane.ports.collections import SIGNING_KEYS
 from idplane.ports.store import ABSENT, Batch, Delete, Put, Reads, Versioned
@@ -35,6 +36,8 @@ class Line:
     """A new key, sealed; may take long. It is told which key it is to succeed."""
     usable: Callable[[SigningKey, datetime], bool] = field(default=lambda _, __: True, repr=False)
     """Whether a key can do its work now: certificates of authorities have dates, and are for certain names."""
+    replaces: Callable[[SigningKey, SigningKey], bool] = field(default=lambda _, __: True, repr=False)
+    """Whether the first key can do all that the second can: else it may not come back in its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +54,7 @@ class Moves:
         active = rotation.active_key(keys)
         usable = [key for key in keys if key.state is KeyState.RETIRED or self.line.usable(key, now)]
         useless = tuple(rotation.Drop(key_id=key.id) for key in keys if key.state is KeyState.PREPARED and key not in usable)
-        if active is not None and active not in usable and (earlier := self._earlier(keys, now)) is not None:
+        if active is not None and active not in usable and (earlier := self._earlier(keys, active, now)) is not None:
             return rotation.Plan(steps=(rotation.Activate(key_id=earlier.id), *useless), due=now)
         made = rotation.plan(usable, now, self.line.pace)
         return rotation.Plan(steps=(*useless, *made.steps), due=now if useless else made.due)
@@ -81,30 +84,42 @@ class Moves:
         takeover = Batch()
         if record.value.state is KeyState.ACTIVE and not record.value.tainted:
             others = {key: one for key, one in records.items() if key != kid}
-            takeover = await self._takeover(self._replacement(others, now), records, now)
+            step = self._replacement(others, now)
+            takeover = await self._takeover(step, others, now, like=self._intact(record.value))
         # The one that goes is written first: the database admits one active key.
         return self._put(record, self._retired(record.value, now, tainted=True)) + takeover
 
     def _replacement(self, records: Records, now: datetime) -> rotation.Create | rotation.Activate:
         return rotation.replacement([one.value for one in records.values() if self.line.usable(one.value, now)])
 
-    def _earlier(self, keys: Iterable[SigningKey], now: datetime) -> SigningKey | None:
+    def _earlier(self, keys: Iterable[SigningKey], active: SigningKey, now: datetime) -> SigningKey | None:
         """The newest retired key that could do the work: the clock was wrong when it was replaced, and people trust it already."""
-        good = (one for one in keys if one.state is KeyState.RETIRED and not one.tainted and self.line.usable(one, now))
+        retired = (one for one in keys if one.state is KeyState.RETIRED and not one.tainted)
+        good = (one for one in retired if self.line.usable(one, now) and self.line.replaces(one, active))
         return max(good, key=lambda one: (one.created_at, one.id), default=None)
 
-    async def _takeover(self, step: rotation.Create | rotation.Activate, records: Records, now: datetime) -> Batch:
-        """What makes a key active, once no other is."""
+    async def _takeover(
+        self, step: rotation.Create | rotation.Activate, records: Records, now: datetime, like: SigningKey | None = None
+    ) -> Batch:
+        """What makes a key active, once no other is; a new one is as `like`, which is about to go."""
         if isinstance(step, rotation.Create):
-            return await self._creation(KeyState.ACTIVE, records, now)
+            return await self._creation(KeyState.ACTIVE, records, now, like)
         record = records[step.key_id]
         return self._put(record, rotation.activated(record.value, now))
 
-    async def _creation(self, state: KeyState, records: Records, now: datetime) -> Batch:
+    async def _creation(self, state: KeyState, records: Records, now: datetime, like: SigningKey | None = None) -> Batch:
         # Made before the commit and off the loop: RSA takes 44 ms in the median, and nothing may wait for it.
-        present = rotation.active_key(one.value for one in records.values())
+        present = rotation.active_key(one.value for one in records.values()) or like
         key = await asyncio.to_thread(self.line.make, state, now, present)
         return Batch.of(Put(collection=SIGNING_KEYS, value=marked(key, self.custody), expect=ABSENT))
+
+    def _intact(self, key: SigningKey) -> SigningKey | None:
+        """The key, unless its record was changed behind our back: nothing may be made after the likeness of such a one."""
+        try:
+            check_mark(key, self.custody)
+        except Failure:
+            return None
+        return key
 
     def _retirement(self, records: Records, now: datetime) -> Batch:
         """Whatever is active retires, also what somebody tainted behind our back."""

@@ -55,7 +55,12 @@ class Root:
 
 
 def root_line(
-    root: Root, custody: KeyCustody, entropy: Entropy, *, like: Callable[[Root, SigningKey], Root] | None = None
+    root: Root,
+    custody: KeyCustody,
+    entropy: Entropy,
+    *,
+    like: Callable[[Root, SigningKey], Root] | None = None,
+    replaces: Callable[[SigningKey, SigningKey], bool] = lambda _, __: True,
 ) -> Line:
     """The line of an installation's authorities for a purpose; `like` is what makes a successor resemble the one before."""
 
@@ -64,7 +69,7 @@ def root_line(
         issuer = new_root(wanted, now, entropy, lifetime=_LIFETIME, private_key=custody.new_authority_key())
         return _record(wanted, issuer, state, now, custody)
 
-    return Line(purpose=root.purpose, pace=PACE, make=make, usable=lambda key, now: _will_do(root, key, now))
+    return Line(purpose=root.purpose, pace=PACE, make=make, usable=lambda key, now: _will_do(root, key, now), replaces=replaces)
 
 
 def new_root(

@@ -142,6 +142,12 @@ class Succession(Generic[M]):
         active = rotation.active_key(self.reading.keys)
         return active.id if active and active.id in self.reading.material else None
 
+    @property
+    def serves(self) -> bool:
+        """Whether the active key can do this process' work: another server's first authority may lack our names."""
+        active = self.reading.records.get(self.active_id or "")
+        return active is not None and self._moves.line.usable(active.value, self._clock.now())
+
     async def _rotation(self) -> Batch:
         return await self._moves.rotate(self.reading.trusted, self._clock.now())
 

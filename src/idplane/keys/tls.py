@@ -119,7 +119,7 @@ def tls_line(custody: KeyCustody, entropy: Entropy, permitted: PermittedNames = 
         constrained=True,
         suits=lambda certificate: _covers(certificate, wanted),
     )
-    return root_line(root, custody, entropy, like=_as_wide)
+    return root_line(root, custody, entropy, like=_as_wide, replaces=_is_as_wide)
 
 
 class TlsAuthority(InstallationAuthority):
@@ -211,14 +211,25 @@ def _covers(certificate: x509.Certificate, wanted: x509.NameConstraints) -> bool
 
 
 def _as_wide(root: Root, predecessor: SigningKey) -> Root:
-    """The root with the names of its predecessor, too: whoever rotates need not know which names servers are reached by."""
+    """The root with the names of its predecessor, too: whoever rotates need not know which names servers are reached by.
+
+    So servers with different names come to one authority that may sign all of them, and none takes a name away from another.
+    """
     wanted = next(extension for extension, _ in root.extensions if isinstance(extension, x509.NameConstraints))
-    try:
-        before = x509.load_der_x509_certificate(predecessor.certificate).extensions
-        names = before.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
-    except (ValueError, x509.ExtensionNotFound):
-        return root
     subtrees = [*(wanted.permitted_subtrees or ())]
-    subtrees += [name for name in names if name not in subtrees]
+    subtrees += [name for name in _subtrees(predecessor) if name not in subtrees]
     widened = x509.NameConstraints(permitted_subtrees=subtrees, excluded_subtrees=wanted.excluded_subtrees)
     return replace(root, extensions=((widened, True), _SERVER_ONLY))
+
+
+def _is_as_wide(key: SigningKey, other: SigningKey) -> bool:
+    return set(_subtrees(other)) <= set(_subtrees(key))
+
+
+def _subtrees(key: SigningKey) -> list[x509.GeneralName]:
+    """What a stored authority may sign; nothing where that cannot be read."""
+    try:
+        extensions = x509.load_der_x509_certificate(key.certificate).extensions
+        return extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
+    except (ValueError, x509.ExtensionNotFound):
+        return []

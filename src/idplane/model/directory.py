@@ -20,6 +20,7 @@ __all__ = [
     "AppRole",
     "AppRoleAssignment",
     "Application",
+    "AssertionUse",
     "Credential",
     "CredentialKind",
     "GrantedRole",
@@ -108,6 +109,16 @@ class TokenBinding(enum.StrEnum):
     """The certificate on the connection that they were issued over (RFC 8705): elsewhere they are refused."""
 
 
+class AssertionUse(enum.StrEnum):
+    """How often a client assertion that an application signed counts (RFC 7523 section 3, `jti`)."""
+
+    ANY = "any"
+    """Until it expires: most client libraries keep one and send it with each request."""
+    ONCE_PER_RESOURCE = "oncePerResource"
+    """For one token of each resource: what a library sends that keeps its assertion, and its tokens too."""
+    ONCE = "once"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserDetails:
     """What a user has beside what every principal has. There is no password: see docs/decisions/0011."""
@@ -182,6 +193,8 @@ class Principal:
     the first, when any token counts."""
     token_binding: TokenBinding = TokenBinding.NONE
     """Whether its tokens are worth anything without the key of a certificate."""
+    assertion_use: AssertionUse = AssertionUse.ANY
+    """How often one of its own client assertions counts; its application's setting."""
 
     @property
     def caller_name(self) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "AGENTS_BY_STATE",
     "AGENTS_LAST_SEEN",
     "AGENT_CERTIFICATE_SECONDS_LEFT",
+    "AGENT_HEARD_AGE",
     "AGENT_TOKENS",
     "AGENT_UPSTREAM",
     "CERTIFICATES_ISSUED",
@@ -361,6 +362,11 @@ AGENT_CERTIFICATE_SECONDS_LEFT = Metric(
     kind=MetricKind.GAUGE,
     help="Time until the agent's own certificate ends.",
 )
+AGENT_HEARD_AGE = Metric(
+    name="agent_heard_age_seconds",
+    kind=MetricKind.GAUGE,
+    help="Time since a server last answered what has changed: some 20 seconds when nothing does.",
+)
 
 METRICS: Final = (
     REQUESTS,
@@ -385,6 +391,7 @@ METRICS: Final = (
     AGENT_TOKENS,
     AGENT_UPSTREAM,
     AGENT_CERTIFICATE_SECONDS_LEFT,
+    AGENT_HEARD_AGE,
 )
 
 # Spans --------------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from idplane.model.failure import Failure
+from idplane.model.keys import KeyPurpose
 from idplane.ports.world import KeyCustody
 from idplane.store.schema import Migration
 from idplane.store.snapshot import Row, Snapshot, TableShape
@@ -224,11 +225,11 @@ def _row(path: Path, line: bytes, table: _Table | None) -> list[Any]:
 
 
 def _sealed_in(table: _Table, row: list[Any]) -> bytes | None:
-    """The sealed part of a signing key."""
+    """The sealed part of a token-signing key."""
     if table.table != "signing_keys":
         return None
     doc = msgspec.json.decode(row[table.columns.index("doc")])
-    return base64.b64decode(doc.get("sealed") or "") or None
+    return base64.b64decode(doc.get("sealed") or "") or None if doc.get("purpose") == KeyPurpose.TOKEN.value else None
 
 
 def _written(value: object) -> object:

@@ -9,7 +9,7 @@
 | `exp` | required, not past, at most an hour ahead |
 | `nbf`, `iat` | optional, not in the future; fractions of seconds are fine |
 | times | numbers, or digits in a text: MSAL.NET writes `"nbf":"1790000000"` |
-| `jti` | not single-use: msal4j sends one assertion until its ten minutes are over |
+| `jti` | single-use where the application says so (`spent`): msal4j and others send one assertion until its ten minutes are over |
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ __all__ = [
     "check_claims",
     "check_signature",
     "check_times",
+    "expiry_of",
     "key_thumbprints",
     "workload_of",
 ]
@@ -124,6 +125,13 @@ def check_times(claims: JsonObject, now: datetime) -> datetime:
     starts = [at for at in (_time(claims, "nbf"), _time(claims, "iat")) if at is not None]
     if now >= expires + LEEWAY or any(now < at - LEEWAY for at in starts):
         raise Failure(FailureKind.ASSERTION_TIME, _time_detail(now, starts, expires))
+    return expires
+
+
+def expiry_of(claims: JsonObject) -> datetime:
+    """When an assertion expires whose claims were checked."""
+    expires = _time(_with_times_as_numbers(claims), "exp")
+    assert expires is not None  # `check_claims` requires it
     return expires
 
 

@@ -66,7 +66,7 @@ class _Signed:
 class ClientAuthentication:
     """Authenticates clients against the records that it is given.
 
-    Keeps parsed public keys, and which key signed which assertion: msal4j and the agents send one assertion many times. Neither
+    Keeps parsed public keys, and which key signed which assertion: msal4j and the agents send one assertion many times (`spent`: where it may). Neither
     can become untrue. That the certificate is still registered, and every claim, is checked each time.
     """
 

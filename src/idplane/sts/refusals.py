@@ -108,6 +108,7 @@ _BY_KIND: Final[Mapping[FailureKind, Refusal]] = {
     FailureKind.TOKEN_INVALID: Refusal(code=700027, error="invalid_client"),
     FailureKind.ASSERTION_TIME: Refusal(code=700024, error="invalid_client"),
     FailureKind.ASSERTION_AUDIENCE: Refusal(code=700023, error="invalid_client"),
+    FailureKind.ASSERTION_REPLAYED: Refusal(code=50013, error="invalid_client"),
     FailureKind.FEDERATION_NONE: Refusal(
         code=70021,
         error="invalid_client",

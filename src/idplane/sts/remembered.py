@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from idplane.model.calls import Call
-from idplane.model.directory import Tenant
+from idplane.model.directory import AssertionUse, Tenant
 from idplane.ports.collections import TENANTS
 from idplane.ports.store import Batch, Require, Versioned
 from idplane.sts.bounded import Bounded
@@ -61,8 +61,10 @@ class Remembered:
         return known if same and still_proves(known.entitlement.client, request, tenant, now) else None
 
     def keep(self, request: TokenRequest, decision: Decision) -> None:
-        """Remember what a token was issued for; nothing for a client that showed no assertion of its own."""
-        if request.client_assertion is not None and decision.entitlement.client.claims is not None:
+        """Remember what a token was issued for; nothing for a client that showed no assertion of its own, or may not show it again."""
+        client = decision.entitlement.client
+        again = client.claims is not None and client.principal.value.assertion_use is AssertionUse.ANY
+        if request.client_assertion is not None and again:
             self._known.put(_digest(request.client_assertion), decision)
 
     def forget(self, request: TokenRequest) -> None:

@@ -48,6 +48,7 @@ from idplane.sts.records import Attempt, issued, refused
 from idplane.sts.remembered import Decision, Remembered
 from idplane.sts.requests import DEVICE_CODE_GRANT, Endpoint, IssuedToken, TokenRequest, UserReply
 from idplane.sts.scopes import declared_capabilities
+from idplane.sts.spent import replayed, spending
 from idplane.sts.tenants import ANY_TENANT, find_tenant
 from idplane.sts.user_claims import UserFacts, id_claims, user_access_claims
 from idplane.sts.user_grants import Asked, SignedIn, UserGrants
@@ -86,6 +87,8 @@ class _Authorized:
     audience: ResourceApplication
     resource: str
     capabilities: tuple[str, ...]
+    spent: Batch
+    """That the client's assertion is used by this token, if it may be used only once."""
 
 
 class TokenService:
@@ -166,7 +169,18 @@ class TokenService:
         principal = await self._clients.principal(self._store, request, tenant)
         client = await self._clients.authenticate(self._store, request, tenant, principal, self._clock.now())
         await entitle(self._store, client, call)
+        async with self._recorded(Attempt(request=request, call=call, tenant=tenant, principal=principal, client=client)):
+            await self._spend(client)
         return client.principal.value
+
+    async def _spend(self, client: AuthenticatedClient) -> None:
+        """Use an assertion up that led to no token."""
+        spent = await spending(self._store, client, "")
+        try:
+            if spent:
+                await self._store.commit(spent)
+        except CommitRefused as conflict:
+            raise replayed() from conflict
 
     async def _by_memory(self, request: TokenRequest, call: Call) -> IssuedToken | None:
         """A token by a decision that was made before, if there is one and it still holds (`remembered`)."""
@@ -248,6 +262,7 @@ class TokenService:
             audience=attempt.audience,
             resource=attempt.resource,
             capabilities=declared_capabilities(attempt.request.claims),
+            spent=await spending(self._store, decision.entitlement.client, attempt.audience.client_id),
         )
 
     async def _mint(self, authorized: _Authorized, attempt: Attempt) -> IssuedToken:
@@ -256,7 +271,7 @@ class TokenService:
         principal = authorized.decision.entitlement.client.principal.value
         roles = await held_roles(self._store, self._groups, principal, authorized.audience.roles_resource)
         facts = replace(self._facts(authorized, now), roles=roles)
-        return await self._signed(facts, access_claims(facts), attempt, authorized.decision.requirements)
+        return await self._signed(facts, access_claims(facts), attempt, authorized.decision.requirements + authorized.spent)
 
     async def _signed(self, facts: TokenFacts, claims: JsonObject, attempt: Attempt, requirements: Batch) -> IssuedToken:
         """Phases 6 to 8; raises `CommitRefused` when the requirements no longer hold."""

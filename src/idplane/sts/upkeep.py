@@ -1,4 +1,4 @@
-"""Deletes what has expired of users' sign-ins: codes that nobody approved, refresh tokens, and sessions that nobody used any more."""
+"""Deletes what has expired of sign-ins: codes that nobody approved, refresh tokens, sessions that nobody used any more, and uses of proofs that are too old anyway."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
-from idplane.ports.collections import REFRESH_TOKENS, SESSIONS
+from idplane.ports.collections import REFRESH_TOKENS, SESSIONS, SPENT_PROOFS
 from idplane.ports.store import Batch, CommitRefused, Delete, Store
 from idplane.sts.device_codes import forget_expired_codes
 from idplane.sts.user_grants import ended
@@ -30,6 +30,7 @@ class SignInUpkeep:
         if self._next is None or now >= self._next:
             await self._tokens(now)
             await self._sessions(now)
+            await self._spent(now)
             self._next = now + _EVERY
         return codes
 
@@ -57,4 +58,16 @@ class SignInUpkeep:
                         await self._store.commit(await ended(self._store, it.value.id))
             after = page.after
             if after is None:
+                return
+
+    async def _spent(self, now: datetime) -> None:
+        """Keys sort by expiry, so that the first that still counts ends the walk."""
+        while True:
+            page = await self._store.page(SPENT_PROOFS, limit=_PAGE)
+            old = [it for it in page.items if now >= it.value.expires_at]
+            if not old:
+                return
+            try:
+                await self._store.commit(Batch.of(*(Delete(collection=SPENT_PROOFS, key=it.value.key) for it in old)))
+            except CommitRefused:  # a machine that joins takes some away as well: there is a next time
                 return

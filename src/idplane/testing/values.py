@@ -72,6 +72,7 @@ class MovableClock(SystemClock):
         """Let time pass at once."""
         self._offset += by
 
-    def reset(self) -> None:
-        """Back to real time."""
-        self._offset = timedelta()
+    def reset(self) -> bool:
+        """Back to real time; whether it was another."""
+        moved, self._offset = bool(self._offset), timedelta()
+        return moved

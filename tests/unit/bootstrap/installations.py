@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from idplane.bootstrap.admin import Installation, of_folder
+from idplane.bootstrap.custody import custody_for
 from idplane.bootstrap.embedded import InProcessUpstream
 from idplane.bootstrap.operator import OperatorKey
 from idplane.bootstrap.plane import Plane
@@ -21,7 +22,6 @@ from idplane.keys.sealing import private_context
 from idplane.model.profile import OPEN
 from idplane.ports.collections import APPLICATIONS, CREDENTIALS, PRINCIPALS, SIGNING_KEYS
 from idplane.ports.store import ABSENT, Batch, Put
-from idplane.store.custody import FileCustody
 from idplane.store.opening import open_store
 from idplane.web.origins import Origins
 
@@ -74,7 +74,7 @@ async def living(installation: Installation, operator: OperatorKey | None = None
     clock, entropy = SystemClock(), SystemEntropy()
     store = await open_store(installation.address, clock=clock)
     try:
-        custody = FileCustody.open(installation.key_file, entropy=entropy)
+        custody = await custody_for(installation.custody, store, entropy, path=installation.path, default=installation.key_file)
         plane = await Plane.open(World(clock=clock, entropy=entropy, store=store, custody=custody, profile=OPEN))
         try:
             operator = operator or OperatorKey.create(clock, entropy)

@@ -10,6 +10,7 @@ from tests.unit.sts.sts_world import KeyPair, foreign_rsa_pair, rsa_pair
 
 from idplane.directory.clients import secret_hash
 from idplane.jose import Algorithm, Signer
+from idplane.model.directory import AssertionUse
 from idplane.model.profile import AZURE
 from idplane.ports.collections import (
     APP_ROLE_ASSIGNMENTS,
@@ -41,6 +42,12 @@ def key(pair: KeyPair, **members: object) -> dict[str, object]:
     return {"type": "AsymmetricX509Cert", "usage": "Verify", "key": base64.b64encode(pair.certificate).decode(), **members}
 
 
+async def _use(world: GraphWorld, principal: str) -> AssertionUse:
+    found = await world.store.get(PRINCIPALS, principal)
+    assert found is not None
+    return found.value.assertion_use
+
+
 class TestLife:
     async def test_create_read_update_delete(self, world: GraphWorld) -> None:
         made = await world.new_app(web={"redirectUris": ["https://orders.example"]}, requiredResourceAccess=[])
@@ -59,6 +66,25 @@ class TestLife:
         assert (await world.get(path))["notes"] is None
         assert (await world.call("DELETE", path)).status == 204
         assert (await world.get(path)).refusal == (404, "Request_ResourceNotFound")
+
+    async def test_assertions_that_count_once(self, world: GraphWorld) -> None:
+        """The setting is the application's, and each of its service principals has it, before it and after it."""
+        made = await world.new_app(authenticationBehaviors={"clientAssertionUse": "oncePerResource"})
+        path = f"{SET}/{made['id']}"
+        born = await world.call("POST", "/servicePrincipals", {"appId": made["appId"]})
+        assert await _use(world, born.body["id"]) is AssertionUse.ONCE_PER_RESOURCE
+        for said, use in (("once", AssertionUse.ONCE), (None, AssertionUse.ANY), ("any", AssertionUse.ANY)):
+            changes = {"authenticationBehaviors": {"clientAssertionUse": said, "removeUnverifiedEmailClaim": True}}
+            assert (await world.call("PATCH", path, changes)).status == 204
+            assert (await world.get(path))["authenticationBehaviors"] == changes["authenticationBehaviors"]
+            assert await _use(world, born.body["id"]) is use
+        assert (await world.call("PATCH", path, {"authenticationBehaviors": {"clientAssertionUse": "once"}})).status == 204
+        assert (await world.call("PATCH", path, {"displayName": "another"})).status == 204
+        assert await _use(world, born.body["id"]) is AssertionUse.ONCE
+        assert (await world.call("PATCH", path, {"authenticationBehaviors": None})).status == 204
+        assert await _use(world, born.body["id"]) is AssertionUse.ANY
+        for wrong in ({"clientAssertionsUse": "once"}, {"clientAssertionUse": "Once"}, {"clientAssertionUse": 1}, "once"):
+            assert (await world.call("PATCH", path, {"authenticationBehaviors": wrong})).status == 400
 
     async def test_token_version(self, world: GraphWorld) -> None:
         made = await world.new_app(api={"requestedAccessTokenVersion": 2})

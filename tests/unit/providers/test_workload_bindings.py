@@ -484,9 +484,8 @@ async def test_versions_and_operations(plane: Plane) -> None:
     wrong = await plane.call("GET", at("app"), version=COMPUTE)
     assert (wrong.status, wrong.code) == (400, "NoRegisteredProviderFound")
     told = await plane.get("/providers/Idplane.Workloads/operations", version=VERSION, by="nobody")
-    assert [one["name"] for one in told["value"]] == [f"{BINDINGS_TYPE}/{verb}" for verb in ("read", "write", "delete")]
+    names = [one["name"] for one in told["value"] if one["name"].startswith(f"{BINDINGS_TYPE}/")]
+    assert names == [f"{BINDINGS_TYPE}/{verb}" for verb in ("read", "write", "delete")]
     namespace = await plane.get(f"{SUB}/providers/Idplane.Workloads")
-    assert {one["resourceType"]: one["apiVersions"] for one in namespace["resourceTypes"]} == {
-        "bindings": [VERSION],
-        "operations": [VERSION],
-    }
+    versions = {one["resourceType"]: one["apiVersions"] for one in namespace["resourceTypes"]}
+    assert (versions["bindings"], versions["operations"]) == ([VERSION], [VERSION])
