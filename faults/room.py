@@ -16,6 +16,7 @@ __all__ = ["enter", "furnish", "is_inside", "memory_folder"]
 
 _INSIDE: Final = "IDPLANE_FAULTS_ROOM"
 _UNSHARE: Final = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
+_SWITCH: Final = "passwd: files\ngroup: files\nhosts: files\n"
 _AS_ROOT_WITHIN: Final = ("--user", "--map-root-user")
 
 
@@ -50,8 +51,17 @@ def memory_folder(path: str) -> Path:
 
 
 def furnish(hosts: str) -> None:
-    """Private `/run`, where namespaces get their names, and an `/etc/hosts` with these lines; seen by us and our children only."""
+    """Private `/run`, where namespaces get their names, and a copy of `/etc` with these lines in `hosts`; seen by us and our children only.
+
+    The whole folder, since a single mounted file would be gone as soon as anybody outside of the room replaces the one below. Names
+    are looked up nowhere else.
+    """
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "room", "/run"], check=True)
-    Path("/run/hosts").write_text(f"127.0.0.1 localhost\n{hosts}", encoding="ascii")
-    subprocess.run(["mount", "--bind", "/run/hosts", "/etc/hosts"], check=True)
+    # Without root some of it cannot be read, and nobody here needs that.
+    subprocess.run(["cp", "-a", "/etc", "/run/etc"], check=False, stderr=subprocess.DEVNULL)
+    own = Path("/run/etc")
+    for name, text in {"hosts": f"127.0.0.1 localhost\n{hosts}", "resolv.conf": "", "nsswitch.conf": _SWITCH}.items():
+        (own / name).unlink(missing_ok=True)
+        (own / name).write_text(text, encoding="ascii")
+    subprocess.run(["mount", "--bind", str(own), "/etc"], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
