@@ -134,3 +134,10 @@ async def test_what_cannot_be_checked_is_one_sentence(installation: Installation
 def test_one_installation_at_a_time(arguments: list[str]) -> None:
     result = CliRunner().invoke(command, arguments)
     assert (result.exit_code, "--config FILE" in result.output) == (2, True)
+
+
+async def test_a_tree_taken_away_as_a_whole_is_missed(installation: Installation) -> None:
+    change(
+        installation, "delete from log_checkpoints", "delete from log_entries", "delete from signing_keys where purpose = 'log'"
+    )
+    assert "tree" in {one.check for one in (await examine(installation)).findings}
