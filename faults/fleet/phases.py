@@ -102,14 +102,17 @@ class Fleet:
         took: list[float] = []
 
         async def ask(token: Awaitable[float]) -> None:
-            took.append(await token)
+            try:
+                took.append(await token)
+            except Failure as failure:
+                self.wrong.append(f"a token could not be had: {failure}")
 
         before, after = await self._meanwhile(asyncio.gather(*map(ask, wanted)))
         self._say(
             f"{len(took)} tokens that nobody holds, all asked for at once",
             f"{len(took) / (after.at - before.at):.0f}/s; {_spread(took)}",
         )
-        self._say("  used", self._used(before, after, per=len(took)))
+        self._say("  used", self._used(before, after, per=max(len(took), 1)))
 
     async def warm(self) -> None:
         """Everybody has a token of its own again."""
