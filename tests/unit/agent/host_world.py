@@ -32,6 +32,14 @@ class HostWorld:
     vm: HostResource
     folder: Path
 
+    def __post_init__(self) -> None:
+        """What hosts are given to trust is the plane's authority as it is now."""
+        self.ca_file.write_bytes(self.plane.ca_file.read_bytes())
+
+    @property
+    def ca_file(self) -> Path:
+        return self.folder / "given-ca.pem"
+
     def enrollment(self, action: str = "", body: Any = None, *, method: str = "POST") -> Any:
         path = f"{self.vm.id}/providers/Idplane.Workloads/enrollments/join{action}"
         return self.plane.call(method, path, body, api_version=VERSIONS[-1]).body
@@ -70,7 +78,7 @@ class HostWorld:
         return AgentOptions(
             servers=(ServerAddress.parse(self.plane.url),),
             data=self.folder / name,
-            ca=self.plane.ca_file,
+            ca=self.ca_file,
             attestor=attestor_of(join) if join else None,
             endpoints=endpoints,
         )

@@ -175,7 +175,7 @@ async def test_an_agent_learns_of_a_successor_and_keeps_it(world: HostWorld, aut
 async def test_an_agent_whose_file_is_gone_goes_on(world: HostWorld) -> None:
     async with world.joined() as process:
         await heard(process)
-    world.plane.ca_file.unlink()
+    world.ca_file.unlink()
     async with world.agent() as process:
         await heard(process)
         assert await world.token(process)
@@ -192,7 +192,7 @@ async def test_a_tainted_authority_is_dropped_by_the_word_of_a_good_one(world: H
         await heard(process)
         assert process.renewal.state.trust.tainted == tls.tainted_anchors
         assert process._authority.read() == tls.trust_pem
-        assert world.plane.ca_file.read_bytes() not in process._authority.read()
+        assert world.ca_file.read_bytes() not in process._authority.read()
         assert await world.token(process)
 
 

@@ -355,4 +355,4 @@ async def test_commands_find_the_agent_as_they_find_a_plane(world: HostWorld) ->
         document = json.loads((world.folder / "agent" / "plane.json").read_bytes())
         assert document["authority"] == world.plane.url
         assert document["tenant_id"] == world.plane.tenant_id
-        assert document["ca_file"] == str(world.plane.ca_file)
+        assert document["ca_file"] == str(world.ca_file)
