@@ -107,7 +107,7 @@ async def replica(url: str) -> AsyncIterator[_Replica]:
 
 
 async def _until(condition: Callable[[], bool], then: Callable[[], None]) -> None:
-    for _ in range(500):
+    for _ in range(6000):
         if condition():
             return
         then()

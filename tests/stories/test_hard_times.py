@@ -213,7 +213,7 @@ def test_a_damaged_database(damaged: Path, installation: Path, case: str) -> Non
 
 def test_a_database_of_a_newer_version(damaged: Path) -> None:
     with closing(sqlite3.connect(damaged / "idplane.sqlite")) as database, database:
-        database.execute("insert into schema_version values (9999, 'future', '2050-01-01')")
+        database.execute("insert into schema_version (version, name, applied_at) values (9999, 'future', '2050-01-01')")
     said = sentence_of(start(damaged))
     assert "was written by a newer idplane (its schema is 9999" in said
     assert "use the newer one" in said

@@ -49,11 +49,12 @@ def marked(key: SigningKey, custody: KeyCustody) -> SigningKey:
 
 def check_intact(key: SigningKey, custody: KeyCustody) -> None:
     """Raises `Failure(INTERNAL)` unless the record is as some process wrote it that has the custody, and can be used by ours."""
+    check_mark(key, custody)
+    if key.tainted:
+        return
     if key.purpose is KeyPurpose.LOG:  # an Ed25519 key, which the log itself reads
         custody.unseal(key.sealed, context=private_context(key.id))
-        return
-    check_mark(key, custody)
-    if not key.tainted:
+    else:
         unsealed_private_key(key, custody)
 
 

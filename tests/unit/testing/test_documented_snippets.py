@@ -34,7 +34,9 @@ def test_the_commands_run_the_snippets(pytester: pytest.Pytester) -> None:
             (pytester.path / name).write_text(text, encoding="utf-8")
     tests = sum(len(re.findall(r"^def test_", text, re.MULTILINE)) for language, _, text in found if language == "python")
     commands = [line for language, _, text in found if language == "console" for line in text.splitlines()]
-    assert [line.split()[:2] for line in commands] == [["$", "pytest"]] * 2
+    assert {line.split()[1] for line in commands} == {"pytest", "make"}
+    commands = [line for line in commands if line.split()[1] == "pytest"]
+    assert len(commands) == 2  # make's are steps of the repository's own checks
     results = [pytester.runpytest_subprocess(*_QUIET, *shlex.split(line)[2:], timeout=120) for line in commands]
     results[0].assert_outcomes(passed=2)
     results[1].assert_outcomes(passed=tests)
