@@ -16,6 +16,7 @@ from faults.stage.network import Place
 
 __all__ = ["Program", "Sample", "StageError", "eventually", "sample"]
 
+_ROOT: Final = Path(__file__).parents[2]
 _END_SECONDS: Final = 40.0
 _LOOK_SECONDS: Final = 0.05
 
@@ -123,9 +124,12 @@ class Program:
 
 
 def _plain() -> dict[str, str]:
-    """The variables of this process without any that steer clients of Azure."""
+    """The variables of this process without any that steer clients of Azure; loads are found wherever a program begins."""
     steering = ("AZURE_", "IDENTITY_", "MSI_", "IMDS_", "REQUESTS_", "SSL_", "CURL_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(steering)}
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(steering)}
+    # Whoever enters a mount namespace begins at its root, not in the folder that this process was started in.
+    given = [plain["PYTHONPATH"]] if plain.get("PYTHONPATH") else []
+    return {**plain, "PYTHONPATH": os.pathsep.join([*given, str(_ROOT)])}
 
 
 def eventually(what: str, holds: Callable[[], bool], *, seconds: float, alive: Program | None = None) -> float:
