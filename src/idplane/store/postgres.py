@@ -321,9 +321,10 @@ class PostgresStore:
             async with self._connections.held() as connection:
                 try:
                     await connection.execute(begin)
-                except LOST:
+                except LOST as error:
                     connection.terminate()
-                    if last:
+                    # Who has waited for one connection in vain is told so; another one would only double the wait.
+                    if last or isinstance(error, TimeoutError):
                         raise
                     self._connections.drop_idle()
                     continue

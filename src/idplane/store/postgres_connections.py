@@ -120,6 +120,9 @@ class Connections:
         try:
             async with self.held() as connection:
                 return await connection.fetch(text, *parameters)  # type: ignore[no-any-return]  # asyncpg is untyped
+        except TimeoutError as error:  # an OSError as well, but another connection would only double the wait
+            self.drop_idle()
+            raise failure_of(error) from error
         except LOST:
             self.drop_idle()
         except ERRORS as error:
