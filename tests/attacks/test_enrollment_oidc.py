@@ -19,6 +19,8 @@ from idplane.jose import Algorithm, Signer, b64url, new_rsa_key
 from idplane.model.enrollments import JoinMethod, Trust
 from idplane.model.failure import Failure, FailureKind
 
+pytestmark = pytest.mark.wide  # a server of its own for each token
+
 CLUSTER = "https://cluster.example.com"
 GITHUB = "https://token.actions.githubusercontent.com"
 AUDIENCE = "idplane-agent:https://localhost"

@@ -22,6 +22,8 @@ from idplane.store.backup import BackupProblem
 from idplane.testing.postgres_cluster import Cluster, binaries, cluster
 from idplane.testing.softhsm import MODULE, SoftHsm, soft_hsm
 
+pytestmark = pytest.mark.wide  # scrypt takes its time, which is what it is for
+
 MACHINE = "providers/Microsoft.Compute/virtualMachines/vm?api-version=2024-07-01"
 
 
