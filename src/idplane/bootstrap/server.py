@@ -207,6 +207,7 @@ class Server:
             custody=custody,
             clock=clock,
             entropy=entropy,
+            telemetry=world.telemetry,
         )
         streams = EventStreams(
             store=store,
