@@ -11,7 +11,7 @@ import enum
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["Category", "Failure", "FailureKind"]
+__all__ = ["Category", "Failure", "FailureKind", "os_reason"]
 
 
 class Category(enum.Enum):
@@ -192,3 +192,8 @@ class Failure(Exception):  # noqa: N818 - the word that the whole code base uses
         self.kind = kind
         self.detail = detail
         self.data: Mapping[str, str] = MappingProxyType(data)
+
+
+def os_reason(error: OSError) -> str:
+    """What the system says went wrong, for the end of a sentence that a person reads."""
+    return (error.strerror or type(error).__name__).lower()
