@@ -114,6 +114,11 @@ class NoCustody:
         """Raises `Failure(UNAVAILABLE)`."""
         return self.seal(sealed, context=context)
 
+    def knows(self, sealed: bytes, /) -> bool:
+        """Nothing."""
+        del sealed
+        return False
+
     def new_authority_key(self) -> None:
         """None: it holds no keys."""
 
