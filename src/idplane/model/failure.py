@@ -192,3 +192,5 @@ class Failure(Exception):  # noqa: N818 - the word that the whole code base uses
         self.kind = kind
         self.detail = detail
         self.data: Mapping[str, str] = MappingProxyType(data)
+        self.on_record = False
+        """Whether its record is seen to: written, counted, or decided against. Who sees to it says so, so that nobody does it twice."""
