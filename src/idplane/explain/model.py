@@ -113,8 +113,6 @@ class Clause:
     """None where it can't be told, since something is absent or of another kind."""
     left: str
     right: str
-    depth: int = 0
-    """How many parentheses and negations stand around it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +201,8 @@ class Explanation:
     """What came nearest to allowing it."""
     fixes: tuple[Fix, ...] = ()
     """Best first: the least that helps."""
+    together: bool = False
+    """Whether all of the fixes are needed; else any of them is enough."""
     now: str | None = None
     """What has changed since; None if the same request would be refused for the same reason."""
     hidden: int = 0

@@ -16,7 +16,7 @@ Modules: `patterns` (what an action pattern matches), `rules` (compiled permissi
 
 from idplane.rbac.access import AccessControl, Trace
 from idplane.rbac.builtin import BUILT_IN_ROLES
-from idplane.rbac.decision import EVERYONE, Judgement, decide
+from idplane.rbac.decision import EVERYONE, Judgement, Reach, decide
 from idplane.rbac.groups import Groups, groups_above
 
-__all__ = ["BUILT_IN_ROLES", "EVERYONE", "AccessControl", "Groups", "Judgement", "Trace", "decide", "groups_above"]
+__all__ = ["BUILT_IN_ROLES", "EVERYONE", "AccessControl", "Groups", "Judgement", "Reach", "Trace", "decide", "groups_above"]

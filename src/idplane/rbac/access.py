@@ -18,7 +18,7 @@ from idplane.ports.telemetry import DECISION, NO_TELEMETRY, Telemetry
 from idplane.ports.world import Clock
 from idplane.rbac.builtin import BUILT_IN_ROLES
 from idplane.rbac.cache import FeedCache
-from idplane.rbac.decision import ByScope, CompiledDeny, Judgement, by_scope, decide_indexed, judge
+from idplane.rbac.decision import ByScope, CompiledDeny, Judgement, Reach, by_scope, decide_indexed, judge
 from idplane.rbac.groups import Groups
 from idplane.rbac.places import Places, along
 from idplane.rbac.rules import Rules
@@ -55,7 +55,7 @@ class Trace:
 
     call: AccessCall
     decision: Decision
-    denies: tuple[tuple[DenyAssignment, bool], ...]
+    denies: tuple[tuple[DenyAssignment, Reach], ...]
     """The deny assignments at the target and above it, and whether each covers the call."""
     assignments: tuple[tuple[RoleAssignment, Judgement], ...]
     """The caller's role assignments at the target and above it, nearest first."""
@@ -132,7 +132,7 @@ class AccessControl:
         return Trace(
             call=call,
             decision=decide_indexed(call, [one.index for one in held], denies, rules),
-            denies=tuple((one.assignment, one.covers(call)) for one in denies),
+            denies=tuple((one.assignment, one.reach(call)) for one in denies),
             assignments=tuple((one, judge(one, call, rules)) for one in _along(call.scopes, held)),
             elsewhere=tuple(
                 one for each in held for key, found in each.index.items() if key not in call.scopes for one in found

@@ -20,7 +20,7 @@ from idplane.model.roles import AccessCall, Decision, DenyAssignment, Reason, Ro
 from idplane.rbac.conditions import meets
 from idplane.rbac.rules import Rules
 
-__all__ = ["EVERYONE", "ByScope", "CompiledDeny", "Judgement", "by_scope", "decide", "decide_indexed", "judge"]
+__all__ = ["EVERYONE", "ByScope", "CompiledDeny", "Judgement", "Reach", "by_scope", "decide", "decide_indexed", "judge"]
 
 EVERYONE = "00000000-0000-0000-0000-000000000000"
 """The principal id by which a deny assignment names all principals."""
@@ -42,6 +42,18 @@ class Judgement(enum.Enum):
     """It is another tenant's."""
 
 
+class Reach(enum.Enum):
+    """Whether a deny assignment covers a call, and by what it does not."""
+
+    COVERS = "covers"
+    NOT_HERE = "not-here"
+    """It stands elsewhere, or above and does not apply to what lies below."""
+    FOREIGN = "foreign"
+    EXCLUDED = "excluded"
+    NOT_NAMED = "not-named"
+    OTHER_ACTIONS = "other-actions"
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledDeny:
     """A deny assignment with its permissions ready to be asked."""
@@ -55,14 +67,21 @@ class CompiledDeny:
         return cls(assignment, Rules(assignment.permissions))
 
     def covers(self, call: AccessCall) -> bool:
-        """Whether it refuses the call. The scope must be one of the call's; `by scope chain` loading does not replace this check."""
+        """Whether it refuses the call."""
+        return self.reach(call) is Reach.COVERS
+
+    def reach(self, call: AccessCall) -> Reach:
+        """Whether it refuses the call, and why not. The scope must be one of the call's; `by scope chain` loading does not replace this check."""
         deny = self.assignment
         if deny.scope_key not in call.scopes[: 1 if deny.do_not_apply_to_child_scopes else None]:
-            return False
-        if _foreign(deny.tenant_id, call) or not call.principal_ids.isdisjoint(deny.exclude_principals):
-            return False
-        named = EVERYONE in deny.principals or not call.principal_ids.isdisjoint(deny.principals)
-        return named and self.rules.hold(call.action, data=call.data)
+            return Reach.NOT_HERE
+        if _foreign(deny.tenant_id, call):
+            return Reach.FOREIGN
+        if not call.principal_ids.isdisjoint(deny.exclude_principals):
+            return Reach.EXCLUDED
+        if EVERYONE not in deny.principals and call.principal_ids.isdisjoint(deny.principals):
+            return Reach.NOT_NAMED
+        return Reach.COVERS if self.rules.hold(call.action, data=call.data) else Reach.OTHER_ACTIONS
 
 
 def by_scope(assignments: Iterable[RoleAssignment]) -> ByScope:
