@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from idplane.arm.buckets import Buckets, Claim, Shortage
+from idplane.arm.sparing import Sparing
 from idplane.directory.agent_events import ENROLLMENTS_TYPE, JOIN, AgentEvent
 from idplane.directory.agents import AgentCertifier, refusal_by_state
 from idplane.directory.challenges import Challenge, Challenges
@@ -111,6 +112,7 @@ class Attestation:
         self._offerers = offerers or {}
         self._unchallenged = unchallenged
         self._buckets = Buckets()
+        self._sparing = Sparing(clock)
 
     async def challenge(self, method: JoinMethod, offered: JsonObject, call: Call) -> Offered:
         """A challenge for a method; raises `Failure(THROTTLED)`, and ENROLLMENT_REFUSED for what the method cannot use."""
@@ -329,6 +331,9 @@ class Attestation:
         return told.recorded(self._entropy.guid(), self._clock.now(), call)
 
     async def _record(self, method: JoinMethod, failure: Failure, call: Call) -> None:
+        """On record by itself, unless there were too many of late: then it is counted along with others (`Failure.on_record`)."""
+        if not self._sparing.has_room(call):
+            return
         known = failure.data.get("resource")
         told = AgentEvent(
             operation=JOIN,
@@ -344,6 +349,7 @@ class Attestation:
         )
         event = told.recorded(self._entropy.guid(), self._clock.now(), call)
         await self._store.commit(Batch.of(Append(log=ACTIVITY, event=event)))
+        failure.on_record = True
 
 
 def _shown(facts: Facts) -> str:

@@ -43,6 +43,7 @@ __all__ = [
     "METRICS",
     "NO_TELEMETRY",
     "OTHER",
+    "REFUSALS_NOT_KEPT",
     "REQUEST",
     "REQUESTS",
     "REVOCATIONS",
@@ -230,6 +231,8 @@ _DUTIES = _either(
     "removal of old log events",
     "trimming of the feed",
     "notes of when agents were seen",
+    "records of refused requests",
+    "removal of old refusals",
     "security events",
 )
 """As `bootstrap.server` calls them."""
@@ -277,6 +280,11 @@ LEASES_HELD = _gauge("leases_held", "1 for each background duty that this proces
 DUTY_FAILURES = _counter("duty_failures_total", "Turns of background duties that failed and will be tried again.", duty=_DUTIES)
 REVOCATIONS = _counter(
     "revocations_total", "What was taken away, by what it was.", kind=_either("principal", "credential", "assignment")
+)
+REFUSALS_NOT_KEPT = _counter(
+    "refusals_not_kept_total",
+    "Refusals that cannot be explained by their id, by why they were not kept.",
+    why=_either("rate", "room", "store"),
 )
 EVENTS_PUSHED = _counter(
     "security_events_total",
@@ -329,6 +337,7 @@ METRICS: Final = (
     LEASES_HELD,
     DUTY_FAILURES,
     REVOCATIONS,
+    REFUSALS_NOT_KEPT,
     EVENTS_PUSHED,
     LOG_EXPORT_BACKLOG,
     LOG_TRUSTED,

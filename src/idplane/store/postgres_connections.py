@@ -58,6 +58,8 @@ def failure_of(error: BaseException) -> Failure:
         failure = Failure(FailureKind.STORAGE_FULL, "the disk that holds the database is full")
     elif isinstance(error, asyncpg.ProgramLimitExceededError):
         failure = Failure(FailureKind.INVALID_PARAMETER, "a value is too long to be stored")
+    elif isinstance(error, asyncpg.DataError):
+        failure = Failure(FailureKind.INVALID_PARAMETER, "a value is of another kind than what it is compared with")
     else:
         failure = Failure(FailureKind.UNAVAILABLE, "the database cannot be used")
     failure.__cause__ = error
