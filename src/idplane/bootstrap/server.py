@@ -265,7 +265,7 @@ class Server:
             refused=refused,
             events=shared,
             log=log,
-            surfaces=watched(surfaces, refused),
+            surfaces=watched(surfaces, refused=refused, look=agents.look),
             stop_listening=subscriptions,
             end_waiting=surface.end_waiting,
             feed=FeedUpkeep(store=store, keep=limits.feed_rows),

@@ -48,6 +48,8 @@ class Call:
     """DER of the certificate of the credential authority that the client proved on this connection, if it did: an agent's or an identity's.
 
     Its chain and validity were checked when the connection began; whether it is still good is for whoever relies on it to ask."""
+    connected_at: float | None = None
+    """When the connection began and that was proved, on this process' monotonic clock; None where there is no connection."""
 
     @property
     def network(self) -> str:
