@@ -30,6 +30,7 @@ from idplane.directory.audiences import Audiences, hosts_of
 from idplane.directory.feed_tail import FeedTail
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
+from idplane.directory.refusals import RefusalKeeper
 from idplane.directory.sightings import Sightings
 from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
@@ -100,6 +101,7 @@ class Server:
     certificates: ListenerCertificates
     sightings: Sightings
     refused: RefusedRequests
+    refusals: RefusalKeeper
     events: SecurityEvents
     log: LogKeeping
     surfaces: Surfaces
@@ -222,6 +224,7 @@ class Server:
             entropy=entropy,
         )
         sightings = Sightings(store=store, clock=clock)
+        refusals = RefusalKeeper(store=store, clock=clock, telemetry=world.telemetry)
         agents = AgentDirectory(
             store=store, authority=authority, sightings=sightings, clock=clock, entropy=entropy, profile=world.profile
         )
@@ -263,6 +266,7 @@ class Server:
             certificates=ListenerCertificates(tls=tls, credentials=authority, clock=clock),
             sightings=sightings,
             refused=refused,
+            refusals=refusals,
             events=shared,
             log=log,
             surfaces=watched(surfaces, refused=refused, look=agents.look),
@@ -281,6 +285,7 @@ class Server:
             entropy=self.world.entropy,
             telemetry=self.world.telemetry,
             is_current=self.is_current,
+            refusals=self.refusals,
         )
 
     def is_current(self) -> bool:
@@ -325,6 +330,7 @@ class Server:
             Duty(name="trimming of the feed", turn=self.feed.turn),
             Duty(name="notes of when agents were seen", turn=self.sightings.turn, every_replica=True),
             Duty(name="records of refused requests", turn=self.refused.turn, every_replica=True),
+            Duty(name="removal of old refusals", turn=self.refusals.turn),
             Duty(name="security events", turn=self.events.run),
             *self.extra_duties,
         )
@@ -347,12 +353,14 @@ class Server:
             await self.certificates.turn(),
             await self.vault.purge_due(self.world.clock.now()),
             await self.sign_ins.purge_due(self.world.clock.now()),
+            await self.refusals.turn(),
         )
         return min(due for due in dues if due is not None)
 
     async def close(self) -> None:
         """End deployments that still run, and sign what was recorded last."""
         await self.manager.close()
+        await self.refusals.close()
         with suppress(Failure):  # a store that is away: whoever comes next signs
             await self.refused.turn()
             await self.log.turn()

@@ -45,7 +45,7 @@ from idplane.sts.held_roles import held_roles
 from idplane.sts.issuers import IssuerKeys
 from idplane.sts.projected import ProjectedTokens, TokenKeys
 from idplane.sts.recent import RecentReads, Records
-from idplane.sts.records import Attempt, issued, refused
+from idplane.sts.records import Attempt, evidence, issued, refused
 from idplane.sts.remembered import Decision, Remembered
 from idplane.sts.requests import DEVICE_CODE_GRANT, Endpoint, IssuedToken, TokenRequest, UserReply
 from idplane.sts.scopes import declared_capabilities
@@ -234,6 +234,7 @@ class TokenService:
                     record = Batch.of(Append(log=SIGN_INS, event=refused(attempt, failure, self._clock.now())))
                     await self._store.commit(cost + record)
                     failure.on_record = True
+                failure.with_evidence(evidence(attempt))
             raise
 
     async def _cost(self, attempt: Attempt, failure: Failure) -> Batch:
