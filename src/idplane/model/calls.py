@@ -8,7 +8,7 @@ from datetime import datetime
 
 from idplane.model.values import JsonObject
 
-__all__ = ["Call", "Caller", "Workload"]
+__all__ = ["Call", "Caller", "Workload", "network_of"]
 
 _NETWORK_BITS = 64
 
@@ -53,16 +53,21 @@ class Call:
 
     @property
     def network(self) -> str:
-        """What counts as one address: of IPv6 the network, since a machine has as many addresses there as it likes."""
-        try:
-            parsed = ipaddress.ip_address(self.client_address or "")
-        except ValueError:
-            return "an unknown address"
-        if isinstance(parsed, ipaddress.IPv6Address):
-            if parsed.ipv4_mapped is None:
-                return str(ipaddress.ip_network((int(parsed), _NETWORK_BITS), strict=False))
-            parsed = parsed.ipv4_mapped
-        return str(parsed)
+        """What counts as one address (`network_of`)."""
+        return network_of(self.client_address)
+
+
+def network_of(address: str | None) -> str:
+    """What counts as one address: of IPv6 the network, since a machine has as many addresses there as it likes."""
+    try:
+        parsed = ipaddress.ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return "an unknown address"
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is None:
+            return str(ipaddress.ip_network((int(parsed), _NETWORK_BITS), strict=False))
+        parsed = parsed.ipv4_mapped
+    return str(parsed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
