@@ -270,7 +270,7 @@ class Server:
             refusals=refusals,
             events=shared,
             log=log,
-            surfaces=watched(surfaces, refused),
+            surfaces=watched(surfaces, refused=refused, look=agents.look),
             stop_listening=subscriptions,
             end_waiting=surface.end_waiting,
             feed=FeedUpkeep(store=store, keep=limits.feed_rows),

@@ -235,6 +235,7 @@ class ServerApp:
             method=scope["method"],
             url=scope["path"][:2048],
             client_certificate=scope.get("idplane.client_certificate"),
+            connected_at=scope.get("idplane.connected_at"),
         )
 
     async def _write(self, send: Send, response: HttpResponse, call: Call, body: _Body) -> None:
