@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -63,7 +64,8 @@ async def check_log(
 ) -> LogReport:
     """Verify everything in a database, which may be in use meanwhile.
 
-    `sealed` checks seals of what is not in the tree yet. What only a `tainted` key signed is passed over: it proves nothing.
+    `sealed` checks seals of what is not in the tree yet. What only a `tainted` key signed is passed over: it proves nothing. `kept` are believed
+    even so: whoever kept them knows since when.
     """
     keys, tainted, before = tuple(keys), tuple(tainted), await tree.trims()
     report = await _check(tree, keys, kept, sealed, tainted)
@@ -79,9 +81,9 @@ async def _check(
     sealed: Callable[[str, bytes, str], bool] | None,
     tainted: Iterable[NoteKey],
 ) -> LogReport:
-    lost = KnownKeys(tainted)
-    stored = [one async for one in _stored(tree) if not _passed_over(one.note, lost)]
-    report, expected = _signed([one.note for one in stored], [one.size for one in stored], keys, kept)
+    stored = [one async for one in _stored(tree)]
+    known = _learned((one.note for one in stored), KnownKeys(keys, tainted))
+    report, expected = _signed([(one.note, one.size) for one in stored], known, kept)
     verifier = Verifier(expected=expected, allowed=_allowed(expected), trims=await tree.trims())
     if report.newest is not None:
         await _walk(tree, verifier, report.newest)
@@ -95,7 +97,7 @@ async def _check(
 
 def check_bundle(source: LeafSource, *, keys: Iterable[NoteKey], kept: Sequence[Checkpoint] = ()) -> LogReport:
     """Verify a bundle, without a database."""
-    report, expected = _signed(source.notes, None, keys, kept)
+    report, expected = _signed([(note, None) for note in source.notes], _learned(source.notes, KnownKeys(keys)), kept)
     allowed = _allowed(expected)
     verifier = Verifier(expected=expected, allowed=allowed, trims={})
     for packed, row in source.leaves():
@@ -116,28 +118,37 @@ def check_bundle(source: LeafSource, *, keys: Iterable[NoteKey], kept: Sequence[
     return report
 
 
+def _learned(notes: Iterable[str], known: KnownKeys) -> KnownKeys:
+    """The keys, with what all the checkpoints say of keys: a later one tells which earlier ones count for nothing."""
+    for note in notes:
+        with suppress(NoteProblem):  # told by `_signed`
+            known.trusted(read_checkpoint(note))
+    return known
+
+
 def _signed(
-    notes: Sequence[str], sizes: Sequence[int] | None, keys: Iterable[NoteKey], kept: Sequence[Checkpoint]
+    notes: Iterable[tuple[str, int | None]], known: KnownKeys, kept: Sequence[Checkpoint]
 ) -> tuple[LogReport, list[Checkpoint]]:
-    """The checkpoints that can be believed; the report tells of the others."""
-    report, expected, known = LogReport(), list[Checkpoint](), KnownKeys(keys)
-    for number, note in enumerate(notes):
+    """The checkpoints that can be believed, of notes with their row's size; the report tells of the others."""
+    report, expected = LogReport(), list[Checkpoint]()
+    for number, (note, size) in enumerate(notes):
         try:
             one = read_checkpoint(note)
         except NoteProblem as problem:
             report.findings.append(Finding(Kind.CHECKPOINT, f"the checkpoint {number + 1} in the database: {problem}"))
             continue
         if known.trusted(one) is None:
-            report.findings.append(Finding(Kind.CHECKPOINT, f"{named(one)} is not signed by a key of the log"))
+            if not known.was_trusted(one):
+                report.findings.append(Finding(Kind.CHECKPOINT, f"{named(one)} is not signed by a key of the log"))
             continue
-        if (sizes is not None and sizes[number] != one.size) or (report.newest and one.size < report.newest.size):
+        if size not in {None, one.size} or (report.newest and one.size < report.newest.size):
             report.findings.append(Finding(Kind.CHECKPOINT, f"{named(one)} stands in a place that is not its own"))
         report.newest = one
         expected.append(one)
     report.checkpoints = len(expected)
     newest = report.newest.size if report.newest else 0
     for one in kept:
-        if known.trusted(one) is None:
+        if known.trusted(one) is None and not known.was_trusted(one):
             report.findings.append(Finding(Kind.CHECKPOINT, f"kept elsewhere: {named(one)} is not signed by a key of the log"))
         elif one.size > newest:
             text = f"the tree has {newest} records, and {named(one)} is kept elsewhere: this is an older state of the log, or another log"
@@ -158,13 +169,6 @@ async def _stored(tree: LogTree) -> AsyncIterator[StoredCheckpoint]:
         for one in found:
             yield one
         after = found[-1].number
-
-
-def _passed_over(note: str, tainted: KnownKeys) -> bool:
-    try:
-        return tainted.trusted(read_checkpoint(note)) is not None
-    except NoteProblem:
-        return False
 
 
 class _Rows:

@@ -168,6 +168,7 @@ class Server:
                 explain=explain,
                 keep=keep_administrators,
                 custody=custody,
+                vouch=log.vouched,
             )
         )
         vault = SecretVault(
@@ -245,7 +246,7 @@ class Server:
             log=LogSurface(log),
             events=SecurityEventSurface(streams=streams, tokens=authenticator, store=store, home_tenant=installation.tenant.id),
         )
-        subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close)
+        subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close, log.keys.close)
         return cls(
             world=world,
             installation=installation,

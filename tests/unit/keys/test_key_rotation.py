@@ -23,6 +23,7 @@ from idplane.model.keys import KeyPurpose, KeyState, SigningKey
 from idplane.model.profile import AZURE, OPEN
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
+PACE = Pace.of_tokens(OPEN)
 LIFETIME, LEAD, LONGEST = OPEN.signing_key_lifetime, OPEN.signing_key_lead, longest_token(OPEN)
 SECOND = timedelta(seconds=1)
 
@@ -48,7 +49,7 @@ RETIRED = key("r", KeyState.RETIRED)
 
 
 def planned(now: datetime, *keys: SigningKey) -> Plan:
-    return plan(keys, now, Pace.of_tokens(OPEN))
+    return plan(keys, now, PACE)
 
 
 def test_the_first_key_is_active_at_once() -> None:
@@ -96,7 +97,7 @@ def test_a_clock_that_differs_a_little_changes_nothing() -> None:
 def test_an_active_key_from_the_future_is_corrected_and_stays_active(other: tuple[SigningKey, ...]) -> None:
     now = T0 - timedelta(days=400)
     assert planned(now, ACTIVE, *other).steps == (Correct(key_id="a"),)
-    fixed = corrected(ACTIVE, now)
+    fixed = corrected(ACTIVE, now, PACE)
     assert (fixed.state, fixed.created_at, fixed.activated_at) == (KeyState.ACTIVE, now, now)
 
 
@@ -104,7 +105,7 @@ def test_a_prepared_key_from_the_future_is_corrected_so_that_its_lead_starts_now
     now = T0 + LIFETIME
     future = replace(PREPARED, created_at=now + timedelta(days=400))
     assert planned(now, ACTIVE, future).steps == (Correct(key_id="p"),)
-    assert planned(now, ACTIVE, corrected(future, now)) == Plan(steps=(), due=now + LEAD)
+    assert planned(now, ACTIVE, corrected(future, now, PACE)) == Plan(steps=(), due=now + LEAD)
 
 
 def test_a_retired_key_from_the_future_is_kept_for_longer() -> None:
