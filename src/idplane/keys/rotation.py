@@ -22,7 +22,10 @@ from idplane.model.keys import KeyState, SigningKey
 from idplane.model.profile import Profile
 
 __all__ = [
+    "CLOCKS_APART",
     "GRACE",
+    "SLACK",
+    "UNHEARD",
     "Activate",
     "Correct",
     "Create",
@@ -42,8 +45,18 @@ __all__ = [
     "takes_over",
 ]
 
-GRACE = timedelta(hours=1)
+CLOCKS_APART = timedelta(minutes=10)
 """What clocks may differ by: between replicas, and between us and whoever verifies."""
+UNHEARD = timedelta(minutes=1)
+"""The longest that a replica goes on signing with a key whose end it has not heard of: the highest bound that its settings can ask for."""
+SLACK = timedelta(minutes=1)
+"""What a clock may be set back by between a token's claims and its signature."""
+GRACE = 2 * CLOCKS_APART + UNHEARD + SLACK
+"""What a retired key stays published for beyond the longest token.
+
+Who signed last may be ahead of who verifies, and who forgets ahead of who retired it: twice what clocks may differ by. In between, somebody
+may not have heard. With less a living token might be refused; more is of use to nobody.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
