@@ -173,6 +173,7 @@ class Server:
                 explain=explain,
                 keep=keep_administrators,
                 custody=custody,
+                vouch=log.vouched,
             )
         )
         vault = SecretVault(
@@ -253,7 +254,7 @@ class Server:
             events=SecurityEventSurface(streams=streams, tokens=authenticator, store=store, home_tenant=installation.tenant.id),
         )
         refused = RefusedRequests(store=store, clock=clock, entropy=entropy, tenant_id=installation.tenant.id)
-        subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close)
+        subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close, log.keys.close)
         return cls(
             world=world,
             installation=installation,
