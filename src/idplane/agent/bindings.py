@@ -7,11 +7,10 @@ could be anybody's, and is nothing.
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from idplane.agent.identities import HostDescription, HostedIdentity
@@ -19,7 +18,6 @@ from idplane.model.bindings import SYSTEM_ASSIGNED, Binding, ContainerEngine, Co
 from idplane.model.calls import Workload
 from idplane.model.failure import Failure
 from idplane.model.ids import ResourceId
-from idplane.model.values import JsonObject
 
 __all__ = [
     "Check",
@@ -42,8 +40,8 @@ __all__ = [
 
 _MAX_TOLD = 1024
 """Characters of a path in a log, which is more than systems name their programs with."""
-_MOST_TOLD = 20
-"""Bindings that an explanation goes through."""
+_MAX_VALUE = 200
+"""Of what an explanation says of a process."""
 _ID = "(?P<id>[0-9a-f]{64})"
 _UID = r"(?P<pod>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32})"
 _UID_ESCAPED = _UID.replace("-[", "_[")
@@ -192,16 +190,19 @@ def _cheap_checks(rule: ProcessRule, process: ProcessFacts, lookups: Lookups) ->
 
 
 def refusing(bindings: Iterable[Binding], processes: Sequence[ProcessFacts], lookups: Lookups) -> str:
-    """For whoever explains why none of the bindings admits the processes: JSON of what each binding asks of the first one that it refuses.
+    """For whoever explains why none of the bindings admits the processes: what each asks of the first one that it refuses, and in vain.
 
-    `[{"binding": name, "checks": [{"selector", "wanted", "shown", "holds"}]}]`, of at most `_MOST_TOLD` bindings.
+    JSON, `[[binding, selector, wanted, shown], ...]`, of at most `_MAX_TOLD` characters.
     """
-    told: list[JsonObject] = []
-    for one in itertools.islice(bindings, _MOST_TOLD):
+    told: list[str] = []
+    room = _MAX_TOLD
+    for one in bindings:
         refused = next((each for each in processes if not admits(one.processes, each, lookups)), None)
-        found = [] if refused is None else [asdict(check) for check in checks(one.processes, refused, lookups)]
-        told.append({"binding": one.name, "checks": found})
-    return json.dumps(told)
+        for each in () if refused is None else checks(one.processes, refused, lookups):
+            line = json.dumps([one.name, each.selector, each.wanted[:_MAX_VALUE], each.shown[:_MAX_VALUE]])
+            if not each.holds and (room := room - len(line) - 2) > 0:
+                told.append(line)
+    return f"[{', '.join(told)}]"
 
 
 def visible(host: HostDescription, bindings: Collection[Binding]) -> HostDescription:

@@ -71,8 +71,6 @@ class HostDescription:
     """The `compute` document of `/metadata/instance`."""
 
 
-_TOLD = 300
-"""Characters of a selector that a refusal repeats."""
 _NOT_FOUND = "Identity not found"
 _AMBIGUOUS = (
     "Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request"
@@ -102,9 +100,7 @@ def _named(host: HostDescription, selector: Selector) -> HostedIdentity:
         own = _names(identity)[selector.kind]
         if own is not None and wanted is not None and _comparable(selector.kind, own) == wanted:
             return identity
-    raise Failure(
-        FailureKind.IDENTITY_NOT_FOUND, _NOT_FOUND, selector_kind=selector.kind.value, selector=selector.value[:_TOLD]
-    )
+    raise Failure(FailureKind.IDENTITY_NOT_FOUND, _NOT_FOUND)
 
 
 def _names(identity: HostedIdentity) -> Mapping[SelectorKind, str | None]:
