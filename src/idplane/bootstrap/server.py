@@ -29,6 +29,7 @@ from idplane.directory.audiences import Audiences, hosts_of
 from idplane.directory.feed_tail import FeedTail
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
+from idplane.directory.refusals import RefusalKeeper
 from idplane.directory.sightings import Sightings
 from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
@@ -97,6 +98,7 @@ class Server:
     credentials: CredentialAuthority
     certificates: ListenerCertificates
     sightings: Sightings
+    refusals: RefusalKeeper
     events: SecurityEvents
     log: LogKeeping
     surfaces: Surfaces
@@ -219,6 +221,7 @@ class Server:
             entropy=entropy,
         )
         sightings = Sightings(store=store, clock=clock)
+        refusals = RefusalKeeper(store=store, clock=clock, telemetry=world.telemetry)
         agents = AgentDirectory(
             store=store, authority=authority, sightings=sightings, clock=clock, entropy=entropy, profile=world.profile
         )
@@ -258,6 +261,7 @@ class Server:
             credentials=authority,
             certificates=ListenerCertificates(tls=tls, credentials=authority, clock=clock),
             sightings=sightings,
+            refusals=refusals,
             events=shared,
             log=log,
             surfaces=surfaces,
@@ -276,6 +280,7 @@ class Server:
             entropy=self.world.entropy,
             telemetry=self.world.telemetry,
             is_current=self.is_current,
+            refusals=self.refusals,
         )
 
     def is_current(self) -> bool:
@@ -319,6 +324,7 @@ class Server:
             Duty(name="removal of old log events", turn=self._trim_logs),
             Duty(name="trimming of the feed", turn=self.feed.turn),
             Duty(name="notes of when agents were seen", turn=self.sightings.turn, every_replica=True),
+            Duty(name="removal of old refusals", turn=self.refusals.turn),
             Duty(name="security events", turn=self.events.run),
             *self.extra_duties,
         )
@@ -340,12 +346,14 @@ class Server:
             await self.certificates.turn(),
             await self.vault.purge_due(self.world.clock.now()),
             await self.sign_ins.purge_due(self.world.clock.now()),
+            await self.refusals.turn(),
         )
         return min(due for due in dues if due is not None)
 
     async def close(self) -> None:
         """End deployments that still run, and sign what was recorded last."""
         await self.manager.close()
+        await self.refusals.close()
         with suppress(Failure):  # a store that is away: whoever comes next signs
             await self.log.turn()
         for stop in self.stop_listening:

@@ -62,6 +62,8 @@ class Evidence:
     data: bool = False
     attributes: Attributes = NO_ATTRIBUTES
     """What conditions could look at."""
+    resource: str | None = None
+    """The audience that a token was asked for."""
     reason: str | None = None
     """`model.roles.Reason` of the decision, for refusals that are one."""
     because: str | None = None

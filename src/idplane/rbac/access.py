@@ -11,6 +11,7 @@ from idplane.model.attributes import NO_ATTRIBUTES, Attributes
 from idplane.model.calls import Caller
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
+from idplane.model.refusals import evidence_of
 from idplane.model.roles import AccessCall, Decision, DenyAssignment, Permission, Reason, RoleAssignment, RoleDefinition
 from idplane.ports.collections import DENY_ASSIGNMENTS, PRINCIPALS, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
 from idplane.ports.store import Change, Store
@@ -196,6 +197,8 @@ class AccessControl:
             reason=decision.reason.value,
             because=decision.because or "",
             **await self._denial(decision),
+        ).with_evidence(
+            evidence_of(caller, action=action, scope=str(scope), data=data, attributes=attributes, decision=decision)
         )
 
     async def _denial(self, decision: Decision) -> Mapping[str, str]:

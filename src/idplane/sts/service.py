@@ -44,7 +44,7 @@ from idplane.sts.held_roles import held_roles
 from idplane.sts.issuers import IssuerKeys
 from idplane.sts.projected import ProjectedTokens, TokenKeys
 from idplane.sts.recent import RecentReads, Records
-from idplane.sts.records import Attempt, issued, refused
+from idplane.sts.records import Attempt, evidence, issued, refused
 from idplane.sts.remembered import Decision, Remembered
 from idplane.sts.requests import DEVICE_CODE_GRANT, Endpoint, IssuedToken, TokenRequest, UserReply
 from idplane.sts.scopes import declared_capabilities
@@ -228,6 +228,7 @@ class TokenService:
             if attempt is not None and not unheard:
                 record = Batch.of(Append(log=SIGN_INS, event=refused(attempt, failure, self._clock.now())))
                 await self._store.commit(await self._cost(attempt, failure) + record)
+                failure.with_evidence(evidence(attempt))
             raise
 
     async def _cost(self, attempt: Attempt, failure: Failure) -> Batch:
