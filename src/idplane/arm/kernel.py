@@ -306,6 +306,7 @@ class ResourceManager:
             told = logged.details(attempt, error=self._k.explain(failure))
             event = self._event(attempt, decision or refusal_of(failure), status, code, details=told)
             await self._k.store.commit(Batch.of(Append(log=ACTIVITY, event=event)))
+            failure.on_record = True
             raise
 
     async def _commit(self, attempt: Attempt, decision: Decision | None, query: Mapping[str, str]) -> Plan:

@@ -214,6 +214,7 @@ class DirectoryService:
             status, code = self._describe(failure)
             event = self._event(attempt, word, Planned(status=status), failure_code=code)
             await self._store.commit(Batch.of(Append(log=ACTIVITY, event=event)))
+            failure.on_record = True
             raise
 
     async def _commit(self, attempt: _Attempt, planner: Planner, word: str) -> Planned:

@@ -196,6 +196,8 @@ class Failure(Exception):  # noqa: N818 - the word that the whole code base uses
         self.kind = kind
         self.detail = detail
         self.data: Mapping[str, str] = MappingProxyType(data)
+        self.on_record = False
+        """Whether its record is seen to: written, counted, or decided against. Who sees to it says so, so that nobody does it twice."""
         self.evidence: Evidence | None = None
         """What was known where it was raised, for the record of the refusal. In no text that is shown."""
 

@@ -287,7 +287,8 @@ AGENTS = Collection(
     },
 )
 """thumbprint is unique."""
-AGENT_SIGHTINGS = Collection(name="agent_sightings", type=AgentSightings, key=lambda it: it.shard)
+AGENT_SIGHTINGS = Collection(name="agent_sightings", type=AgentSightings, key=lambda it: it.shard, fed=False)
+"""Nobody keeps them, so nobody is woken for them."""
 ENROLLMENTS = Collection(
     name="enrollments",
     type=Enrollment,

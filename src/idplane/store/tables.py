@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
+from idplane.ports.sorting import Place, Sort
 from idplane.ports.store import PLACE_SEPARATOR, Collection, ColumnValue, Log, Order
 from idplane.store.codec import decoder
 
-__all__ = ["FEED_COLUMNS", "CollectionTable", "Dialect", "LogTable", "Parameters", "Query", "feed_trim"]
+__all__ = ["FEED_COLUMNS", "CollectionTable", "Dialect", "LogTable", "Parameters", "Query", "Selection", "feed_trim"]
 
 T = TypeVar("T")
 
@@ -26,6 +28,15 @@ FEED_COLUMNS = "position, collection, key, subject, deleted"
 _ALIASES = {("resources", "path"): "key"}
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which records are meant; see `ports.store.Reads.page`."""
+
+    where: Mapping[str, ColumnValue] | None
+    under: tuple[str, str] | None
+    containing: tuple[str, str] | None = None
+
+
 class Dialect(enum.Enum):
     """How a database marks the n-th parameter."""
 
@@ -35,6 +46,11 @@ class Dialect(enum.Enum):
     def mark(self, number: int) -> str:
         """The marker of parameter `number`, from 1."""
         return f"{self.value}{number}"
+
+    @property
+    def position(self) -> str:
+        """The function that says where in a text another one is, from 1, or 0."""
+        return "instr" if self is Dialect.SQLITE else "strpos"
 
 
 class _Clauses:
@@ -117,17 +133,10 @@ class CollectionTable(Generic[T]):
         """The version of the record whose key is parameter `number`, as one value."""
         return f"select version from {self.name} where key = {self._dialect.mark(number)}"  # noqa: S608 - a declared name
 
-    def select(
-        self,
-        where: Mapping[str, ColumnValue] | None,
-        under: tuple[str, str] | None,
-        after: str | None = None,
-        limit: int | None = None,
-    ) -> Query:
+    def select(self, selected: Selection, after: str | None = None, limit: int | None = None) -> Query:
         """Rows (place, version, doc) in the order of a `Page`; without a limit in key order."""
-        clauses = _Clauses(self._dialect)
-        for column, value in (where or {}).items():
-            clauses.equal(self._physical[column], value)
+        where, under = selected.where, selected.under
+        clauses = self._clauses(Selection(where, None, selected.containing))
         column, prefix = (self._physical[under[0]], under[1]) if under else ("key", "")
         placed = column if limit is not None and not where else "key"
         place, order = ("key", "key") if placed == "key" else (f"{placed} || '{PLACE_SEPARATOR}' || key", f"{placed}, key")
@@ -142,13 +151,38 @@ class CollectionTable(Generic[T]):
             text += f" limit {clauses.mark(limit)}"
         return text, tuple(clauses.parameters)
 
+    def _clauses(self, selected: Selection) -> _Clauses:
+        clauses = _Clauses(self._dialect)
+        for column, value in (selected.where or {}).items():
+            clauses.equal(self._physical[column], value)
+        if selected.under is not None:
+            clauses.within(self._physical[selected.under[0]], selected.under[1])
+        if selected.containing is not None:
+            column, text = selected.containing
+            clauses.conditions.append(f"{self._dialect.position}({self._physical[column]}, {clauses.mark(text)}) > 0")
+        return clauses
+
+    def ordered(self, selected: Selection, order: Sort, behind: Place | None, limit: int, *, absent: bool) -> Query:
+        """Rows (value, key, version, doc) of one part of an order: that in which the column holds something, or that in which it does not."""
+        clauses = self._clauses(selected)
+        column, way, beyond = self._physical[order.column], *(("desc", "<") if order.descending else ("asc", ">"))
+        if absent:
+            clauses.conditions.append(f"{column} is null")
+            if behind is not None and behind.value is None:
+                clauses.compare("key", beyond, behind.key)
+        elif behind is None:
+            clauses.conditions.append(f"{column} is not null")
+        else:
+            clauses.conditions.append(f"({column}, key) {beyond} ({clauses.mark(behind.value)}, {clauses.mark(behind.key)})")
+        by = f"key {way}" if absent else f"{column} {way}, key {way}"
+        return (
+            f"select {column}, key, version, doc from {self.name}{clauses.where} order by {by} limit {clauses.mark(limit)}",  # noqa: S608 - as in select
+            tuple(clauses.parameters),
+        )
+
     def count(self, where: Mapping[str, ColumnValue] | None, under: tuple[str, str] | None, limit: int) -> Query:
         """The number of rows, counted no further than `limit`."""
-        clauses = _Clauses(self._dialect)
-        for column, value in (where or {}).items():
-            clauses.equal(self._physical[column], value)
-        if under is not None:
-            clauses.within(self._physical[under[0]], under[1])
+        clauses = self._clauses(Selection(where, under))
         inner = f"select 1 from {self.name}{clauses.where} limit {clauses.mark(limit)}"  # noqa: S608 - as in select
         return f"select count(*) from ({inner}) as counted", tuple(clauses.parameters)  # noqa: S608 - as in select
 

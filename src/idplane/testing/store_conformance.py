@@ -54,12 +54,13 @@ from idplane.ports.store import (
 from idplane.testing import store_samples as sample
 from idplane.testing.store_feed import FeedConformance
 from idplane.testing.store_logs import LogConformance
+from idplane.testing.store_pages import OrderedPageConformance
 from idplane.testing.store_sharing import Opener, SharedStoreConformance, acknowledge, committer, verify_acknowledged
 
 __all__ = ["Opener", "SharedStoreConformance", "StoreConformance", "acknowledge", "committer", "verify_acknowledged"]
 
 
-class StoreConformance(LogConformance, FeedConformance):
+class StoreConformance(LogConformance, FeedConformance, OrderedPageConformance):
     """What holds for a store on its own. Subclasses provide the fixture `opener`."""
 
     @pytest.fixture
