@@ -237,7 +237,7 @@ class Server:
             enrollments=EnrollmentApi(attestation=joining, agents=agents, chain=authority, clock=clock),
             hosts=hosts,
             projected=tokens.projected,
-            refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
+            refusals=RefusalLog(store=store, clock=clock, entropy=entropy, kept=refusals),
             trust=AgentTrust(tls=tls, credentials=authority, elsewhere=anchors),
             store=store,
             tail=tail,
