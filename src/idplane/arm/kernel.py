@@ -409,6 +409,7 @@ class ResourceManager:
             action=attempt.route.permission,
             target=attempt.route.id,
             query=query,
+            diagnostics=k.diagnostics,
             attachment=attempt.attachment,
         )
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Never, Protocol
 
 from idplane.arm.bodies import parse_object
-from idplane.arm.context import Access, Addresses, IdentityDirectory
+from idplane.arm.context import Access, Addresses, Diagnostics, IdentityDirectory
 from idplane.arm.declare import Visibility
 from idplane.arm.registry import CollectionRoute, InstanceRoute, OperationsRoute, Registry, Route, Verb
 from idplane.model.calls import Call, Caller
@@ -203,6 +203,8 @@ class Kernel:
     """Refuses a change that would leave a tenant without administrators; what it returns is committed with the change."""
     custody: KeyCustody = field(default=NoCustody(), repr=False)
     """What seals secrets."""
+    diagnostics: Diagnostics | None = None
+    """None where refusals are not kept."""
 
 
 def visibility_of(route: Route) -> Visibility:
