@@ -32,6 +32,7 @@ from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
 from idplane.directory.refusals import RefusalKeeper
 from idplane.directory.sightings import Sightings
+from idplane.explain.diagnosis import Diagnosis
 from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
 from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
@@ -157,6 +158,7 @@ class Server:
             telemetry=world.telemetry,
         )
         devices = DeviceCodes(store=store, clock=clock, entropy=entropy)
+        refusals = RefusalKeeper(store=store, clock=clock, telemetry=world.telemetry)
         manager = ResourceManager(
             Kernel(
                 store=store,
@@ -174,6 +176,14 @@ class Server:
                 keep=keep_administrators,
                 custody=custody,
                 vouch=log.vouched,
+                diagnostics=Diagnosis(
+                    refusals=refusals,
+                    store=store,
+                    access=access,
+                    clock=clock,
+                    profile=world.profile,
+                    home_tenant=installation.tenant.id,
+                ),
             )
         )
         vault = SecretVault(
@@ -226,7 +236,6 @@ class Server:
             entropy=entropy,
         )
         sightings = Sightings(store=store, clock=clock)
-        refusals = RefusalKeeper(store=store, clock=clock, telemetry=world.telemetry)
         agents = AgentDirectory(
             store=store, authority=authority, sightings=sightings, clock=clock, entropy=entropy, profile=world.profile
         )

@@ -148,12 +148,13 @@ class RefusalKeeper:
     # What was kept ----------------------------------------------------------------------------------------------------
 
     async def find(self, refusal_id: str) -> Refusal | None:
-        """The refusal whose caller was shown this id. What another server has shown this moment is waited for."""
+        """The refusal whose caller was shown this id, as far as this process and the database know."""
         row = await self._row(refusal_id)
-        if row is None:
-            await self._clock.sleep(_LATER)
-            row = await self._row(refusal_id)
         return None if row is None else row.value
+
+    async def settled(self) -> None:
+        """Wait until what any server has just refused is in the database."""
+        await self._clock.sleep(_LATER)
 
     async def flush(self) -> None:
         """Until everything that was noted is in the database."""

@@ -97,6 +97,7 @@ class FailureKind(enum.Enum):
     TEMPLATE_INVALID = "template_invalid", Category.BAD_REQUEST
     TEMPLATE_FORBIDDEN = "template_forbidden", Category.FORBIDDEN
     DEPLOYMENT_NOT_FOUND = "deployment_not_found", Category.NOT_FOUND
+    REFUSAL_NOT_FOUND = "refusal_not_found", Category.NOT_FOUND
 
     # Microsoft.Authorization
     ROLE_ASSIGNMENT_EXISTS = "role_assignment_exists", Category.CONFLICT
