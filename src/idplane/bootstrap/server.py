@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from idplane.bootstrap.feed_upkeep import FEED_ROWS, FeedUpkeep
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.leases import Duties, Duty, Leases
 from idplane.bootstrap.log_keeping import LogKeeping
+from idplane.bootstrap.portal import PortalParts
 from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
@@ -57,6 +58,7 @@ from idplane.web.graph_errors import describe as describe_graph
 from idplane.web.log import LogSurface
 from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
+from idplane.web.portal.late import LateSurface
 from idplane.web.proxy_header import Proxies
 from idplane.web.security_events import SecurityEventSurface
 from idplane.web.serving import Listener
@@ -245,6 +247,8 @@ class Server:
             log=LogSurface(log),
             events=SecurityEventSurface(streams=streams, tokens=authenticator, store=store, home_tenant=installation.tenant.id),
         )
+        portal = PortalParts(world=world, manager=manager, directory=directory, access=access)
+        surfaces = replace(surfaces, portal=LateSurface(portal.surface))
         subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close)
         return cls(
             world=world,

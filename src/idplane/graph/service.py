@@ -110,7 +110,10 @@ class DirectoryService:
 
     async def handle(self, request: GraphRequest) -> GraphResponse:
         """Serve one request; raises `Failure` for everything that the caller must be told."""
-        caller = await self._authenticate(request)
+        return await self.serve(request, await self._authenticate(request))
+
+    async def serve(self, request: GraphRequest, caller: Caller) -> GraphResponse:
+        """Serve a request of a caller who was authenticated elsewhere."""
         route = parse_route(request.path, self._sets, request.version)
         attempt = _Attempt(request=request, route=route, context=self._context(request, caller))
         if request.method == "GET":
