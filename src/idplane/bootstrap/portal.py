@@ -22,12 +22,11 @@ class PortalParts:
     manager: ResourceManager
     directory: DirectoryService
     access: AccessControl
+    sessions: PortalSessions
 
-    @property
-    def sessions(self) -> PortalSessions:
-        """Who is signed in."""
-        world = self.world
-        return PortalSessions(store=world.store, access=self.access, clock=world.clock, entropy=world.entropy)
+    async def purge(self) -> None:
+        """A duty: forget sign-ins that are over."""
+        await self.sessions.purge()
 
     def surface(self) -> Surface:
         """The surface. Makes its templates' environment, which takes some ten milliseconds."""
@@ -36,7 +35,7 @@ class PortalParts:
         from idplane.web.portal.surface import PortalSurface  # noqa: PLC0415 - as above
         from idplane.web.portal.view import Rooms  # noqa: PLC0415 - as above
 
-        world, sessions = self.world, self.sessions
+        world = self.world
         rooms = Rooms(
             manager=self.manager,
             directory=self.directory,
@@ -46,8 +45,8 @@ class PortalParts:
         )
         return PortalSurface(
             rooms=rooms,
-            sessions=sessions,
-            sign_in=SignIn(sessions=sessions),
+            sessions=self.sessions,
+            sign_in=SignIn(sessions=self.sessions),
             clock=world.clock,
             routes=ROUTES,
             navigation=NAVIGATION,

@@ -30,6 +30,7 @@ from idplane.directory.audiences import Audiences, hosts_of
 from idplane.directory.feed_tail import FeedTail
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
+from idplane.directory.portal_sessions import PortalSessions
 from idplane.directory.sightings import Sightings
 from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
@@ -247,7 +248,13 @@ class Server:
             log=LogSurface(log),
             events=SecurityEventSurface(streams=streams, tokens=authenticator, store=store, home_tenant=installation.tenant.id),
         )
-        portal = PortalParts(world=world, manager=manager, directory=directory, access=access)
+        portal = PortalParts(
+            world=world,
+            manager=manager,
+            directory=directory,
+            access=access,
+            sessions=PortalSessions(store=store, access=access, clock=clock, entropy=entropy),
+        )
         surfaces = replace(surfaces, portal=LateSurface(portal.surface))
         subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close)
         return cls(
@@ -269,6 +276,7 @@ class Server:
             end_waiting=surface.end_waiting,
             feed=FeedUpkeep(store=store, keep=limits.feed_rows),
             limits=limits,
+            extra_duties=(Duty(name="purge of ended portal sign-ins", turn=portal.purge),),
         )
 
     def app(self, origins: Origins) -> ServerApp:

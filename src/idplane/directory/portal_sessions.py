@@ -13,22 +13,27 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
+from idplane.arm.buckets import Buckets, Claim, Shortage
+from idplane.arm.logged import status_message
+from idplane.audit.activity import activity_event
 from idplane.jose import b64url
 from idplane.model.calls import Call, Caller
-from idplane.model.directory import Principal, PrincipalType, Tenant
+from idplane.model.directory import Principal, Tenant
+from idplane.model.events import ActivityEvent
 from idplane.model.failure import Failure, FailureKind
-from idplane.model.portal import PortalLink, PortalSession
+from idplane.model.ids import ROOT
+from idplane.model.portal import LINK_LIFETIME, PortalSession
+from idplane.model.rates import Rate
 from idplane.model.user_sessions import fingerprint
-from idplane.ports.collections import PORTAL_LINKS, PORTAL_SESSIONS, PRINCIPALS, TENANTS
-from idplane.ports.store import ABSENT, Batch, Collection, CommitRefused, Delete, Put, Require, Store, Versioned
+from idplane.ports.collections import ACTIVITY, PORTAL_LINKS, PORTAL_SESSIONS, PRINCIPALS, TENANTS
+from idplane.ports.store import ABSENT, Append, Batch, Collection, CommitRefused, Delete, Put, Require, Store, Versioned
 from idplane.ports.world import Clock, Entropy
 from idplane.rbac import AccessControl
 
-__all__ = ["IDLE", "LIFETIME", "LINK_LIFETIME", "PORTAL_CLIENT", "PortalSessions", "SignedIn", "Standing", "new_link"]
+__all__ = ["IDLE", "LIFETIME", "PORTAL_CLIENT", "PortalSessions", "SignedIn", "Standing"]
 
 T = TypeVar("T")
 
-LINK_LIFETIME: Final = timedelta(minutes=15)
 IDLE: Final = timedelta(hours=1)
 LIFETIME: Final = timedelta(hours=8)
 PORTAL_CLIENT: Final = "c44b4083-3bb0-49c1-b47d-974e53cbdf3c"
@@ -38,6 +43,10 @@ _SEEN: Final = timedelta(minutes=1)
 _SECRET_BYTES: Final = 32
 _LONGEST: Final = 200
 _PAGE: Final = 200
+_PURGED_EVERY: Final = timedelta(minutes=10)
+_REFUSALS: Final = Rate(20, 1 / 30)
+"""How many refused attempts under one user's name are logged at once, and how many more in a second."""
+_TYPE: Final = "Idplane.Directory/portalSessions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,24 +68,6 @@ class Standing:
     caller: Caller
 
 
-def new_link(user: Versioned[Principal], *, made_by: str, entropy: Entropy, now: datetime) -> tuple[Batch, PortalLink, str]:
-    """A link for an enabled user: what makes it, its record, and the code, which is kept nowhere."""
-    code = b64url(entropy.bytes(_SECRET_BYTES))
-    link = PortalLink(
-        id=fingerprint(code),
-        tenant_id=user.value.tenant_id,
-        principal_id=user.value.id,
-        created_at=now,
-        expires_at=now + LINK_LIFETIME,
-        made_by=made_by,
-    )
-    batch = Batch.of(
-        Require(collection=PRINCIPALS, key=user.value.id, expect=user.version),
-        Put(collection=PORTAL_LINKS, value=link, expect=ABSENT),
-    )
-    return batch, link, code
-
-
 class PortalSessions:
     """Begins sessions, knows which count, and ends them."""
 
@@ -85,6 +76,8 @@ class PortalSessions:
         self._access = access
         self._clock = clock
         self._entropy = entropy
+        self._refusals = Buckets()
+        self._purged_at: datetime | None = None
 
     async def redeem(self, code: str, call: Call, *, before: str | None) -> SignedIn:
         """Use a link up. `before` is the secret of the session that the browser had, which ends.
@@ -92,29 +85,36 @@ class PortalSessions:
         Raises `Failure(PORTAL_LINK)` for a code that is unknown, used or expired, and USER_DISABLED.
         """
         found = await self._store.get(PORTAL_LINKS, fingerprint(code)) if 0 < len(code) <= _LONGEST else None
-        if found is None:
+        user = await self._store.get(PRINCIPALS, found.value.principal_id) if found else None
+        if found is None or user is None:
             raise _no_link()
         link = found.value
-        if self._clock.now() >= link.expires_at:
-            raise Failure(FailureKind.PORTAL_LINK, "this link has expired: it counts for fifteen minutes", **_named(link))
-        user = await self._user(link.principal_id)
         used = Batch.of(Delete(collection=PORTAL_LINKS, key=link.id, expect=found.version))
         try:
+            if self._clock.now() >= link.expires_at:
+                raise Failure(FailureKind.PORTAL_LINK, "this link has expired: it counts for fifteen minutes")
             return await self._begin(user, call, before=before, made_by=link.made_by, changes=used)
         except CommitRefused as refused:  # somebody else was faster with the same link, or the user is being changed
             raise _no_link() from refused
+        except Failure as failure:
+            await self.refused(user.value, call, failure)
+            raise
 
     async def begin(self, user: Versioned[Principal], call: Call, *, before: str | None, issuer: str) -> SignedIn:
         """A session of a user for whom another issuer has vouched; raises USER_DISABLED, and CONFLICT while the user is being changed."""
-        _require_enabled(user.value)
         try:
             return await self._begin(user, call, before=before, made_by=issuer, changes=Batch())
         except CommitRefused as refused:
             raise Failure(FailureKind.CONFLICT, "the user was changed in this moment: sign in again") from refused
+        except Failure as failure:
+            await self.refused(user.value, call, failure)
+            raise
 
     async def _begin(
         self, user: Versioned[Principal], call: Call, *, before: str | None, made_by: str, changes: Batch
     ) -> SignedIn:
+        if not user.value.enabled:
+            raise Failure(FailureKind.USER_DISABLED, "the user is disabled")
         now, secret = self._clock.now(), b64url(self._entropy.bytes(_SECRET_BYTES))
         tenant = await self._store.get(TENANTS, user.value.tenant_id)
         session = PortalSession(
@@ -135,9 +135,34 @@ class PortalSessions:
             Require(collection=PRINCIPALS, key=user.value.id, expect=user.version),
             *((Delete(collection=PORTAL_SESSIONS, key=fingerprint(before)),) if before else ()),
             Put(collection=PORTAL_SESSIONS, value=session, expect=ABSENT),
+            self._told(_caller(user.value, session.sid), call, "signIn"),
         )
         await self._store.commit(changes + batch)
         return SignedIn(session=session, user=user.value, secret=secret)
+
+    async def refused(self, user: Principal, call: Call, failure: Failure) -> None:
+        """Tell the activity log of an attempt under a user's name, unless it heard of too many: a stranger may cause them."""
+        claim = Claim((user.id,), _REFUSALS)
+        if not isinstance(self._refusals.take((claim,), self._clock.monotonic()), Shortage):
+            await self._store.commit(Batch.of(self._told(_caller(user, ""), call, "signIn", failure)))
+
+    def _told(self, caller: Caller, call: Call, word: str, failure: Failure | None = None) -> Append[ActivityEvent]:
+        code = None if failure is None else failure.kind.name.title().replace("_", "")
+        details = {} if failure is None else {"statusMessage": status_message({"code": code, "message": failure.detail})}
+        sid = caller.token_id
+        event = activity_event(
+            event_id=self._entropy.guid(),
+            at=self._clock.now(),
+            call=call,
+            caller=caller,
+            resource_id=ROOT.extension(_TYPE, sid or caller.principal_id),
+            operation=f"{_TYPE}/{word}/action",
+            decision=None,
+            http_status=200 if failure is None else failure.kind.category.value,
+            failure_code=code,
+            details=details,
+        )
+        return Append(log=ACTIVITY, event=event)
 
     async def standing(self, secret: str, *, used: bool = True) -> Standing | None:
         """The session of a secret, if it counts. Unless it is `used`, asking does not keep it from ending for want of use."""
@@ -154,30 +179,36 @@ class PortalSessions:
             return None
         if used and now - session.seen_at >= _SEEN:
             await self._note_use(found, now)
-        return Standing(session=session, tenant=tenant.value, user=user.value, caller=await self._caller(session, user.value))
+        groups = await self._access.principal_ids(user.value.id) - {user.value.id}
+        caller = _caller(user.value, session.sid, groups)
+        return Standing(session=session, tenant=tenant.value, user=user.value, caller=caller)
 
     async def _note_use(self, found: Versioned[PortalSession], now: datetime) -> None:
         with suppress(CommitRefused):  # another request of the same browser has just noted it, or ended it
             seen = replace(found.value, seen_at=now)
             await self._store.commit(Batch.of(Put(collection=PORTAL_SESSIONS, value=seen, expect=found.version)))
 
-    async def end(self, secret: str) -> None:
-        """End a session, if there is one."""
-        await self._store.commit(Batch.of(Delete(collection=PORTAL_SESSIONS, key=fingerprint(secret))))
+    async def end(self, secret: str, caller: Caller, call: Call) -> None:
+        """End a session of the caller's."""
+        gone = Delete(collection=PORTAL_SESSIONS, key=fingerprint(secret))
+        await self._store.commit(Batch.of(gone, self._told(caller, call, "signOut")))
 
-    async def end_named(self, principal_id: str, sid: str) -> bool:
-        """End another session of the same user; whether there was one."""
-        sessions = await self._store.all(PORTAL_SESSIONS, where={"principal_id": principal_id})
+    async def end_named(self, sid: str, caller: Caller, call: Call) -> bool:
+        """End another session of the caller's; whether there was one."""
+        sessions = await self._store.all(PORTAL_SESSIONS, where={"principal_id": caller.principal_id})
         named = [Delete(collection=PORTAL_SESSIONS, key=it.value.id) for it in sessions if it.value.sid == sid]
         if named:
-            await self._store.commit(Batch.of(*named))
+            await self._store.commit(Batch.of(*named, self._told(replace(caller, token_id=sid), call, "signOut")))
         return bool(named)
 
     async def purge(self) -> None:
-        """Delete links and sessions that are over."""
+        """Delete links and sessions that are over, every now and then: it is a walk through all of them."""
         now = self._clock.now()
-        await self._delete(PORTAL_LINKS, lambda it: now >= it.expires_at)
+        if self._purged_at is not None and now < self._purged_at + _PURGED_EVERY:
+            return
+        await self._delete(PORTAL_LINKS, lambda it: now >= it.expires_at + LINK_LIFETIME)
         await self._delete(PORTAL_SESSIONS, lambda it: _over(it, now))
+        self._purged_at = now
 
     async def _delete(self, collection: Collection[T], is_over: Callable[[T], bool]) -> None:
         after = None
@@ -195,37 +226,26 @@ class PortalSessions:
             if after is None:
                 return
 
-    async def _caller(self, session: PortalSession, user: Principal) -> Caller:
-        ids = await self._access.principal_ids(user.id)
-        return Caller(
-            tenant_id=user.tenant_id,
-            principal_id=user.id,
-            client_id=PORTAL_CLIENT,
-            display_name=user.caller_name,
-            token_id=session.sid,
-            groups=tuple(sorted(ids - {user.id})),
-            claims={
-                "idtyp": "user",
-                "oid": user.id,
-                "tid": user.tenant_id,
-                "upn": user.caller_name,
-                "name": user.display_name,
-                "appid": PORTAL_CLIENT,
-                "uti": session.sid,
-            },
-        )
 
-    async def _user(self, principal_id: str) -> Versioned[Principal]:
-        user = await self._store.get(PRINCIPALS, principal_id)
-        if user is None or user.value.type is not PrincipalType.USER:
-            raise _no_link()
-        _require_enabled(user.value)
-        return user
-
-
-def _require_enabled(user: Principal) -> None:
-    if not user.enabled:
-        raise Failure(FailureKind.USER_DISABLED, "the user is disabled", user=user.caller_name, oid=user.id)
+def _caller(user: Principal, sid: str, groups: frozenset[str] = frozenset()) -> Caller:
+    """As a token of the person would say it."""
+    return Caller(
+        tenant_id=user.tenant_id,
+        principal_id=user.id,
+        client_id=PORTAL_CLIENT,
+        display_name=user.caller_name,
+        token_id=sid,
+        groups=tuple(sorted(groups)),
+        claims={
+            "idtyp": "user",
+            "oid": user.id,
+            "tid": user.tenant_id,
+            "upn": user.caller_name,
+            "name": user.display_name,
+            "appid": PORTAL_CLIENT,
+            "uti": sid,
+        },
+    )
 
 
 def _over(session: PortalSession, now: datetime) -> bool:
@@ -234,8 +254,3 @@ def _over(session: PortalSession, now: datetime) -> bool:
 
 def _no_link() -> Failure:
     return Failure(FailureKind.PORTAL_LINK, "this link does not count: it was used before, or never given out")
-
-
-def _named(link: PortalLink) -> dict[str, str]:
-    """Whom a link that was real would have signed in, for the log."""
-    return {"oid": link.principal_id}

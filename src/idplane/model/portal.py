@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
-__all__ = ["PortalLink", "PortalSession"]
+from idplane.model.directory import Principal
+from idplane.model.user_sessions import fingerprint
+
+__all__ = ["CODE_BYTES", "LINK_LIFETIME", "PortalLink", "PortalSession", "new_link"]
+
+CODE_BYTES: Final = 32
+LINK_LIFETIME: Final = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +51,17 @@ class PortalSession:
     """Principal id of who made the link, or the issuer that vouched for the person."""
     client_address: str | None = None
     user_agent: str = ""
+
+
+def new_link(user: Principal, secret: bytes, *, made_by: str, now: datetime) -> tuple[PortalLink, str]:
+    """The record of a link for a user, and its code, which is kept nowhere. `secret` is `CODE_BYTES` of chance."""
+    code = urlsafe_b64encode(secret).rstrip(b"=").decode()
+    link = PortalLink(
+        id=fingerprint(code),
+        tenant_id=user.tenant_id,
+        principal_id=user.id,
+        created_at=now,
+        expires_at=now + LINK_LIFETIME,
+        made_by=made_by,
+    )
+    return link, code

@@ -24,13 +24,13 @@ from idplane.arm.requests import ManagementRequest
 from idplane.bootstrap.server import Server
 from idplane.bootstrap.world import World
 from idplane.directory.people import new_user
-from idplane.directory.portal_sessions import new_link
 from idplane.model.calls import Call, Caller
 from idplane.model.directory import Principal, UserDetails
+from idplane.model.portal import CODE_BYTES, new_link
 from idplane.model.profile import AZURE_UNHURRIED
 from idplane.model.roles import RoleAssignment
 from idplane.model.values import JsonObject
-from idplane.ports.collections import PRINCIPALS, ROLE_ASSIGNMENTS
+from idplane.ports.collections import PORTAL_LINKS, PRINCIPALS, ROLE_ASSIGNMENTS
 from idplane.ports.store import ABSENT, Batch, Put, Store
 from idplane.rbac import BUILT_IN_ROLES
 from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
@@ -177,10 +177,9 @@ class PortalWorld:
 
     async def link(self, user: Principal) -> str:
         """The code of a link that signs a user in."""
-        found = await self.store.get(PRINCIPALS, user.id)
-        assert found is not None
-        batch, _, code = new_link(found, made_by=user.id, entropy=self.server.world.entropy, now=self.clock.now())
-        await self.store.commit(batch)
+        secret = self.server.world.entropy.bytes(CODE_BYTES)
+        link, code = new_link(user, secret, made_by=user.id, now=self.clock.now())
+        await self.store.commit(Batch.of(Put(collection=PORTAL_LINKS, value=link, expect=ABSENT)))
         return code
 
     async def sign_in(self, user: Principal, browser: PortalClient | None = None) -> PortalClient:

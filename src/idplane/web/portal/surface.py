@@ -97,6 +97,8 @@ class PortalSurface:
         except Failure as failure:
             if failure.kind is FailureKind.INTERNAL:
                 raise
+            if failure.kind is FailureKind.PORTAL_FORM:
+                await self._sessions.refused(signed.standing.user, request.call, failure)
             return self._refusal(request, failure, signed)
 
     def refuse(self, failure: Failure, request: HttpRequest, /) -> HttpResponse:
@@ -146,11 +148,11 @@ class PortalSurface:
         )
 
     async def _sign_out(self, visit: Visit) -> Page:
-        await self._sessions.end(cookie(visit.request, SESSION) or "")
+        await self._sessions.end(cookie(visit.request, SESSION) or "", visit.person.caller, visit.request.call)
         return Redirect(to=SIGN_IN, cookies=(forget_cookie(SESSION),))
 
     async def _end_other(self, visit: Visit) -> Page:
-        ended = await self._sessions.end_named(visit.person.caller.principal_id, visit.form("session"))
+        ended = await self._sessions.end_named(visit.form("session"), visit.person.caller, visit.request.call)
         return Redirect(
             to="/portal/account", said="Signed out in that browser." if ended else "That sign-in had ended already."
         )
