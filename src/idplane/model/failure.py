@@ -67,6 +67,12 @@ class FailureKind(enum.Enum):
     FORBIDDEN = "forbidden", Category.FORBIDDEN
     LINKED_FORBIDDEN = "linked_forbidden", Category.FORBIDDEN
 
+    # The portal
+    PORTAL_SESSION = "portal_session", Category.UNAUTHENTICATED
+    PORTAL_LINK = "portal_link", Category.FORBIDDEN
+    PORTAL_FORM = "portal_form", Category.FORBIDDEN
+    PORTAL_SIGN_IN = "portal_sign_in", Category.FORBIDDEN
+
     # Security events
     STREAM_NOT_FOUND = "stream_not_found", Category.NOT_FOUND
     STREAM_EXISTS = "stream_exists", Category.CONFLICT
