@@ -131,11 +131,12 @@ class JoinWorld:
         replica: int = 0,
         address: str = "192.0.2.1",
         certificate: bytes | None = None,
+        host: str = "localhost",
     ) -> Answer:
         app = self.servers[replica].app(Origins.local(443))
         sent = {"Content-Type": "application/json", **(headers or {})}
         content = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
-        upstream = InProcessUpstream(_From(app, address), host="localhost", certificate=certificate)  # type: ignore[arg-type]  # the same application, called from an address
+        upstream = InProcessUpstream(_From(app, address), host=host, certificate=certificate)  # type: ignore[arg-type]  # the same application, called from an address
         answer: UpstreamResponse = await upstream.send(method, path, sent, content)
         return Answer(answer.status, json.loads(answer.body))
 

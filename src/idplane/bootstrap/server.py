@@ -13,6 +13,7 @@ from idplane.arm.kernel import ResourceManager
 from idplane.arm.registry import Registry
 from idplane.arm.requests import Kernel
 from idplane.audit.activity import activity_event
+from idplane.audit.refused import RefusedRequests
 from idplane.audit.retention import LogRetention
 from idplane.bootstrap.attesting import attestation
 from idplane.bootstrap.certificates import ListenerCertificates, context_for
@@ -29,6 +30,7 @@ from idplane.directory.audiences import Audiences, hosts_of
 from idplane.directory.feed_tail import FeedTail
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
+from idplane.directory.refusals import RefusalKeeper
 from idplane.directory.sightings import Sightings
 from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
@@ -61,6 +63,7 @@ from idplane.web.proxy_header import Proxies
 from idplane.web.security_events import SecurityEventSurface
 from idplane.web.serving import Listener
 from idplane.web.vault import VaultSurface
+from idplane.web.watched import watched
 
 __all__ = ["ReplicaLimits", "Server", "context_for"]
 
@@ -97,6 +100,8 @@ class Server:
     credentials: CredentialAuthority
     certificates: ListenerCertificates
     sightings: Sightings
+    refused: RefusedRequests
+    refusals: RefusalKeeper
     events: SecurityEvents
     log: LogKeeping
     surfaces: Surfaces
@@ -219,6 +224,7 @@ class Server:
             entropy=entropy,
         )
         sightings = Sightings(store=store, clock=clock)
+        refusals = RefusalKeeper(store=store, clock=clock, telemetry=world.telemetry)
         agents = AgentDirectory(
             store=store, authority=authority, sightings=sightings, clock=clock, entropy=entropy, profile=world.profile
         )
@@ -245,6 +251,7 @@ class Server:
             log=LogSurface(log),
             events=SecurityEventSurface(streams=streams, tokens=authenticator, store=store, home_tenant=installation.tenant.id),
         )
+        refused = RefusedRequests(store=store, clock=clock, entropy=entropy, tenant_id=installation.tenant.id)
         subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close)
         return cls(
             world=world,
@@ -258,9 +265,11 @@ class Server:
             credentials=authority,
             certificates=ListenerCertificates(tls=tls, credentials=authority, clock=clock),
             sightings=sightings,
+            refused=refused,
+            refusals=refusals,
             events=shared,
             log=log,
-            surfaces=surfaces,
+            surfaces=watched(surfaces, refused),
             stop_listening=subscriptions,
             end_waiting=surface.end_waiting,
             feed=FeedUpkeep(store=store, keep=limits.feed_rows),
@@ -276,6 +285,7 @@ class Server:
             entropy=self.world.entropy,
             telemetry=self.world.telemetry,
             is_current=self.is_current,
+            refusals=self.refusals,
         )
 
     def is_current(self) -> bool:
@@ -319,6 +329,8 @@ class Server:
             Duty(name="removal of old log events", turn=self._trim_logs),
             Duty(name="trimming of the feed", turn=self.feed.turn),
             Duty(name="notes of when agents were seen", turn=self.sightings.turn, every_replica=True),
+            Duty(name="records of refused requests", turn=self.refused.turn, every_replica=True),
+            Duty(name="removal of old refusals", turn=self.refusals.turn),
             Duty(name="security events", turn=self.events.run),
             *self.extra_duties,
         )
@@ -331,6 +343,7 @@ class Server:
 
     async def turn(self) -> datetime:
         """One pass of all duties, for whoever moves the clock by hand; when the next thing is due."""
+        await self.refused.turn()
         await self.log.turn()
         await self._trim_logs()
         await self.log.turn()
@@ -340,13 +353,16 @@ class Server:
             await self.certificates.turn(),
             await self.vault.purge_due(self.world.clock.now()),
             await self.sign_ins.purge_due(self.world.clock.now()),
+            await self.refusals.turn(),
         )
         return min(due for due in dues if due is not None)
 
     async def close(self) -> None:
         """End deployments that still run, and sign what was recorded last."""
         await self.manager.close()
+        await self.refusals.close()
         with suppress(Failure):  # a store that is away: whoever comes next signs
+            await self.refused.turn()
             await self.log.turn()
         for stop in self.stop_listening:
             stop()

@@ -218,7 +218,9 @@ class AgentDirectory:
                 if present:
                     return confirmed
                 self._may_tell(agent_id)  # the lock's own event has told
-                raise Failure(FailureKind.AGENT_LOCKED, "the agent is locked: its state is in two places")
+                locked = Failure(FailureKind.AGENT_LOCKED, "the agent is locked: its state is in two places")
+                locked.on_record = True
+                raise locked
         raise Failure(FailureKind.UNAVAILABLE, "the agent's record keeps changing; try again")
 
     async def _require_active(self, agent: Agent, call: Call) -> None:
@@ -246,6 +248,7 @@ class AgentDirectory:
             )
             record = event.recorded(self._entropy.guid(), self._clock.now(), call)
             await self._store.commit(Batch.of(Append(log=ACTIVITY, event=record)))
+        failure.on_record = True
 
     def _may_tell(self, agent_id: str) -> bool:
         """Whether the log has not been told of this agent for a minute; then it is, now."""

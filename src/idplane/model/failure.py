@@ -10,6 +10,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from idplane.model.refusals import Evidence
 
 __all__ = ["Category", "Failure", "FailureKind"]
 
@@ -192,3 +196,13 @@ class Failure(Exception):  # noqa: N818 - the word that the whole code base uses
         self.kind = kind
         self.detail = detail
         self.data: Mapping[str, str] = MappingProxyType(data)
+        self.on_record = False
+        """Whether its record is seen to: written, counted, or decided against. Who sees to it says so, so that nobody does it twice."""
+        self.evidence: Evidence | None = None
+        """What was known where it was raised, for the record of the refusal. In no text that is shown."""
+
+    def with_evidence(self, evidence: Evidence, /) -> Failure:
+        """The same failure. What stands nearest to the cause knows best: evidence that is there stays."""
+        if self.evidence is None:
+            self.evidence = evidence
+        return self

@@ -43,6 +43,7 @@ __all__ = [
     "METRICS",
     "NO_TELEMETRY",
     "OTHER",
+    "REFUSALS_NOT_KEPT",
     "REQUEST",
     "REQUESTS",
     "REVOCATIONS",
@@ -217,6 +218,7 @@ _DUTIES = _either(
     "following of the logs",
     "delivery of security events",
     "purge of enrollments",
+    "removal of old refusals",
     "log export",
 )
 _OUTCOMES = _either("applied", "refused", "failed")
@@ -311,6 +313,12 @@ REVOCATIONS = Metric(
     help="What was taken away, by what it was.",
     labels={"kind": _either("principal", "tenant", "agent", "key", "credential", "assignment")},
 )
+REFUSALS_NOT_KEPT = Metric(
+    name="refusals_not_kept_total",
+    kind=MetricKind.COUNTER,
+    help="Refusals that cannot be explained by their id, by why they were not kept.",
+    labels={"why": _either("rate", "room", "store")},
+)
 EVENTS_PUSHED = Metric(
     name="security_events_total",
     kind=MetricKind.COUNTER,
@@ -383,6 +391,7 @@ METRICS: Final = (
     LEASES_HELD,
     DUTY_FAILURES,
     REVOCATIONS,
+    REFUSALS_NOT_KEPT,
     EVENTS_PUSHED,
     LOG_EXPORT_BACKLOG,
     LOG_TRUSTED,

@@ -241,12 +241,12 @@ async def _carry(context: Context, made: Enrollment, carried: Sequence[Carriage]
 
 
 async def _dependants(context: Context, enrollment: Enrollment) -> Batch:
-    """The end of an enrollment's agents and tokens."""
+    """The end of an enrollment's agents and tokens, each as it was found: a machine that joins meanwhile changes one."""
     operations = Batch()
     for agent in await context.store.all(AGENTS, where={"enrollment_id": enrollment.id}):
         operations += await removed(context.store, agent)
     tokens = await context.store.all(JOIN_TOKENS, where={"enrollment_id": enrollment.id})
-    return operations + Batch.of(*(Delete(collection=JOIN_TOKENS, key=one.value.id) for one in tokens))
+    return operations + Batch.of(*(Delete(collection=JOIN_TOKENS, key=one.value.id, expect=one.version) for one in tokens))
 
 
 async def _ended(context: Context, found: Versioned[Enrollment]) -> Batch:

@@ -69,8 +69,8 @@ class Custodies:
     def unseal(self, sealed: bytes, *, context: str) -> bytes:
         """The plaintext, by whichever key sealed it; raises `Failure(INTERNAL)` if none did, `Failure(UNAVAILABLE)` if one cannot be asked."""
         named = key_of(sealed)
-        # The key that the seal names comes first; a passphrase's key has another name after each change of its salt.
-        for custody in sorted(self._all, key=lambda one: one.key_id != named):
+        # Nobody else can open what one knows. Else the key that the seal names comes first; a passphrase's has another name for each salt.
+        for custody in [one for one in self._all if one.knows(sealed)] or sorted(self._all, key=lambda it: it.key_id != named):
             try:
                 return custody.unseal(sealed, context=context)
             except Failure as failure:
@@ -78,19 +78,24 @@ class Custodies:
                     raise
         raise not_opened()
 
+    def knows(self, sealed: bytes, /) -> bool:
+        """Whether one of them does."""
+        return any(one.knows(sealed) for one in self._all)
+
     def new_authority_key(self) -> ec.EllipticCurvePrivateKey | None:
         """The first custody's."""
         return self._first.new_authority_key()
 
     def authority_key(self, reference: bytes, /) -> ec.EllipticCurvePrivateKey:
-        """The key, from whichever custody holds it; raises the last one's `Failure` if none does."""
-        last = not_opened()
+        """The key, from whichever custody holds it; raises `Failure(INTERNAL)` if none does, `Failure(UNAVAILABLE)` if one cannot be asked."""
+        refusal = not_opened()
         for custody in self._all:
             try:
                 return custody.authority_key(reference)
             except Failure as failure:
-                last = failure
-        raise last
+                if failure.kind is not FailureKind.INTERNAL:
+                    refusal = failure
+        raise refusal
 
 
 def read_private(path: Path, what: str) -> bytes:

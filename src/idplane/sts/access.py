@@ -17,6 +17,7 @@ from idplane.keys import PublicKeyInfo
 from idplane.model.calls import Caller
 from idplane.model.directory import Principal, PrincipalType, Tenant
 from idplane.model.failure import Failure, FailureKind
+from idplane.model.refusals import Evidence
 from idplane.model.resources import identity_assignment_key
 from idplane.model.values import JsonObject
 from idplane.ports.collections import CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, SESSIONS, TENANTS
@@ -87,25 +88,34 @@ class TokenAuthenticator:
         principal is gone or disabled, its tokens were revoked, or its host has lost the identity. A revoked token of a client that
         follows claims challenges is told by the fact `follows`.
         """
-        claims, tenant = await self._signed(token)
-        _check_audience(claims, audiences)
-        _check_binding(claims, certificate)
-        return await self._standing(claims, tenant)
+        claims = await self._signed(token)
+        try:
+            tenant = await self._current(claims)
+            _check_audience(claims, audiences)
+            _check_binding(claims, certificate)
+            return await self._standing(claims, tenant)
+        except Failure as failure:
+            failure.with_evidence(_shown(claims))
+            raise
 
     async def inspect(self, token: str) -> Caller:
         """The caller that a token speaks for at whatever resource it is for; raises as `authenticate`.
 
         Whoever relies on a bound token checks itself whose connection it came over.
         """
-        return await self._standing(*await self._signed(token))
+        claims = await self._signed(token)
+        return await self._standing(claims, await self._current(claims))
 
-    async def _signed(self, token: str) -> tuple[JsonObject, Tenant]:
+    async def _signed(self, token: str) -> JsonObject:
+        """What a token says that this plane signed, whether it still counts or not."""
         if not token:
             raise Failure(FailureKind.TOKEN_MISSING, "there is no access token")
         await self._ring.refresh()
-        claims = (await self._verified(token)).claims
+        return (await self._verified(token)).claims
+
+    async def _current(self, claims: JsonObject) -> Tenant:
         _check_lifetime(claims, self._clock.now())
-        return claims, await self._check_issuer(claims)
+        return await self._check_issuer(claims)
 
     async def _standing(self, claims: JsonObject, tenant: Tenant) -> Caller:
         """Everything that the token rests on is still there."""
@@ -278,6 +288,19 @@ def _caller(claims: JsonObject, principal: Principal, host: str | None, groups: 
         groups=groups,
         roles=tuple(it for it in roles if isinstance(it, str)) if isinstance(roles, list) else (),
         claims=claims,
+    )
+
+
+def _shown(claims: JsonObject) -> Evidence:
+    """Whose token it is that does not count; what of it is no text is left out."""
+    said = {name: value for name, value in claims.items() if isinstance(value, str)}
+    return Evidence(
+        proved=True,
+        tenant_id=said.get("tid"),
+        principal_id=said.get("oid"),
+        client_id=said.get("appid", said.get("azp", "")),
+        token_id=said.get("uti", ""),
+        host=said.get("xms_az_rid"),
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
 from idplane.model.calls import Call
@@ -28,7 +28,7 @@ from idplane.web.http import HttpRequest, HttpResponse, Origin, Surface
 from idplane.web.origins import Origins
 from idplane.web.security_events import is_about_events
 
-__all__ = ["ServerApp", "Surfaces"]
+__all__ = ["RefusalNotes", "ServerApp", "Surfaces"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -48,6 +48,8 @@ _RELATIVE = frozenset({".", ".."})
 _ENCODED_SCOPES = (b"/%2fsubscriptions%2f", b"/%2fproviders%2f")
 _ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
 _OUT_OF_DATE = "this server has not heard of the others' changes for too long, and answers again as soon as it has"
+_KEPT_AS = {"authority": "token", "agents": "agent"}
+"""What records of refusals call a surface (`model.refusals.RefusalSurface`), where that is another name."""
 _GONE = 499
 """What a request counts as whose client has gone before it was answered."""
 _log = logging.getLogger("idplane.web")
@@ -86,10 +88,18 @@ class Surfaces:
                 return self.events if self.events is not None and is_about_events(path) else self.authority
 
 
+class RefusalNotes(Protocol):
+    """Where refusals are kept; `directory.RefusalKeeper` is one."""
+
+    def note(self, failure: Failure, call: Call, *, surface: str, status: int) -> None:
+        """A request was refused, and its caller is being told its id. Quick, and never raises."""
+        ...
+
+
 class ServerApp:
     """One listener's ASGI application. Instances differ in `origins` only and share their surfaces."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what every listener shares, and what is its own
         self,
         *,
         surfaces: Surfaces,
@@ -98,8 +108,10 @@ class ServerApp:
         entropy: Entropy,
         telemetry: Telemetry = NO_TELEMETRY,
         is_current: Callable[[], bool] = lambda: True,
+        refusals: RefusalNotes | None = None,
     ) -> None:
-        """`is_current` tells whether what this process remembers may still be relied on."""
+        """`is_current` tells whether what this process remembers may still be relied on; `refusals` keeps what was refused."""
+        self._refusals = refusals
         self._is_current = is_current
         self._surfaces = surfaces
         self._names = {id(getattr(surfaces, one.name)): one.name for one in fields(surfaces)}
@@ -155,13 +167,21 @@ class ServerApp:
                     exc_info=failure,
                     extra={"request_id": request_id},
                 )
-            return surface.refuse(failure, request)
+            return self._refused(surface, failure, request)
         except _Disconnected:
             return None
         except Exception:  # noqa: BLE001 - the last line of defence: whatever a surface lets slip must not reach the caller
             request_id = request.call.request_id
             _log.exception("bug in request %s", request_id, extra={"request_id": request_id})
-            return surface.refuse(Failure(FailureKind.INTERNAL, "an internal error occurred"), request)
+            return self._refused(surface, Failure(FailureKind.INTERNAL, "an internal error occurred"), request)
+
+    def _refused(self, surface: Surface, failure: Failure, request: HttpRequest) -> HttpResponse:
+        """The failure in the surface's words, and kept so that it can be explained by the id that goes with them."""
+        response = surface.refuse(failure, request)
+        if self._refusals is not None:
+            name = self._names.get(id(surface), OTHER)
+            self._refusals.note(failure, request.call, surface=_KEPT_AS.get(name, name), status=response.status)
+        return response
 
     def _tell(self, call: Call, surface: str, status: int, seconds: float) -> None:
         self._telemetry.observe(REQUESTS, seconds, surface=surface, status=status_class(status))
@@ -180,7 +200,7 @@ class ServerApp:
         """Answer a request whose head could not be read; the scope has what could."""
         request, origin = self._request(scope)
         surface = self._surfaces.route(scope["path"], origin)
-        response = surface.refuse(failure, request)
+        response = self._refused(surface, failure, request)
         body = _Body(scope, receive)
         body.complete = False
         self._tell(request.call, self._names.get(id(surface), OTHER), response.status, 0.0)

@@ -101,6 +101,8 @@ async def test_a_dump_holds_no_secret_and_a_used_database_is_refused(running: Cl
             assert secret.hex().encode() not in content
     with pytest.raises(BackupProblem, match="not empty"):
         await put_back(installation, backup)
+    with pytest.raises(BackupProblem, match="is there already"):
+        await back_up(installation, backup)
     assert (await examine(installation)).good
 
 
