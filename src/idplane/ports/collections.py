@@ -151,10 +151,11 @@ RESOURCES = Collection(
         "parent_key": _parent_key,
         "name": lambda it: it.id.name.lower(),
         "path": lambda it: it.id.key,
+        "location": lambda it: it.location,
     },
     subject=lambda it: it.id.key,
 )
-"""`path` repeats the key so that `under` can select a subtree. `parent_key` references `key`. Vaults have unique names: host names."""
+"""`path` repeats the key so that `under` can select a subtree, and `location` is read from the record; no table has them. `parent_key` references `key`. Vaults have unique names: host names."""
 IDENTITY_ASSIGNMENTS = Collection(
     name="identity_assignments",
     type=IdentityAssignment,
