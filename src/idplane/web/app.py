@@ -120,7 +120,8 @@ class ServerApp:
         admission: Admission | None = None,
     ) -> None:
         """`is_current` tells whether what this process remembers may still be relied on; `refusals` keeps what was refused; `admission` is of
-        all applications of the process."""
+        all applications of the process.
+        """
         self._refusals = refusals
         self._is_current = is_current
         self._admission = admission or Admission()
