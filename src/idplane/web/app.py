@@ -119,9 +119,7 @@ class ServerApp:
         refusals: RefusalNotes | None = None,
         admission: Admission | None = None,
     ) -> None:
-        """`is_current` tells whether what this process remembers may still be relied on; `refusals` keeps what was refused; `admission` is of
-        all applications of the process.
-        """
+        """`is_current`: whether what this process remembers may be relied on. `admission` is of all applications of the process."""
         self._refusals = refusals
         self._is_current = is_current
         self._admission = admission or Admission()
