@@ -33,7 +33,7 @@ _HEADER_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 1.0
 _AT_ONCE: Final = 64
 _TOLD_SECONDS: Final = 60.0
-_HANDSHAKES: Final = 64
+_HANDSHAKES: Final = 16
 _TURN_SECONDS: Final = 1.0
 """A handshake that takes longer waits for its client, and goes on without a turn."""
 _READ_SIZE: Final = 16 * 1024
@@ -72,7 +72,7 @@ class Door:
         self._met: set[asyncio.Task[None]] = set()
         self._silent: dict[asyncio.Task[None], None] = {}
         """Of those, the ones that have said nothing yet, the first first."""
-        self._turns = Admission(most=_HANDSHAKES, waiting=behind.most, seconds=behind.handshake_seconds)
+        self._turns = Admission(most=_HANDSHAKES, waiting=behind.most, seconds=behind.handshake_seconds, newest_first=True)
         self._accepting = False
         self._closed = False
         self._told = -_TOLD_SECONDS
