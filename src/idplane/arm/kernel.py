@@ -410,6 +410,7 @@ class ResourceManager:
             action=attempt.route.permission,
             target=attempt.route.id,
             query=query,
+            diagnostics=k.diagnostics,
             attachment=attempt.attachment,
         )
 
