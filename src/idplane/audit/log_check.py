@@ -68,7 +68,8 @@ async def check_log(
 ) -> LogReport:
     """Verify everything in a database, which may be in use meanwhile.
 
-    `sealed` checks seals of what is not in the tree yet. What only a `tainted` key signed is passed over: it proves nothing.
+    `sealed` checks seals of what is not in the tree yet. What only a `tainted` key signed is passed over: it proves nothing. `kept` are believed
+    even so: whoever kept them knows since when.
 
     With `newest` only so many records are looked at, and those back to the checkpoint before them, of which ten minutes have one. What is before that
     counts as the stored tree has it, which must lead to what that checkpoint was signed over.
@@ -88,9 +89,10 @@ async def _check(
     tainted: Iterable[NoteKey],
     newest: int | None,
 ) -> LogReport:
-    lost, after = KnownKeys(tainted), 0 if newest is None else await _number_before(tree, newest)
-    stored = [one async for one in _stored(tree, after) if not _passed_over(one.note, lost)]
-    report, expected = _signed([one.note for one in stored], [one.size for one in stored], keys, kept)
+    after = 0 if newest is None else await _number_before(tree, newest)
+    stored = [one async for one in _stored(tree, after)]
+    known = _learned((one.note for one in stored), KnownKeys(keys, tainted))
+    report, expected = _signed([(one.note, one.size) for one in stored], known, kept)
     try:
         verifier = await _verifier(tree, expected, later=after > 0)
     except TreeDamaged as damage:
@@ -109,7 +111,7 @@ async def _check(
 
 def check_bundle(source: LeafSource, *, keys: Iterable[NoteKey], kept: Sequence[Checkpoint] = ()) -> LogReport:
     """Verify a bundle, without a database."""
-    report, expected = _signed(source.notes, None, keys, kept)
+    report, expected = _signed([(note, None) for note in source.notes], _learned(source.notes, KnownKeys(keys)), kept)
     allowed = _allowed(expected)
     verifier = Verifier(expected=expected, allowed=allowed, trims={})
     for packed, row in source.leaves():
@@ -130,28 +132,37 @@ def check_bundle(source: LeafSource, *, keys: Iterable[NoteKey], kept: Sequence[
     return report
 
 
+def _learned(notes: Iterable[str], known: KnownKeys) -> KnownKeys:
+    """The keys, with what all the checkpoints say of keys: a later one tells which earlier ones count for nothing."""
+    for note in notes:
+        with suppress(NoteProblem):  # told by `_signed`
+            known.trusted(read_checkpoint(note))
+    return known
+
+
 def _signed(
-    notes: Sequence[str], sizes: Sequence[int] | None, keys: Iterable[NoteKey], kept: Sequence[Checkpoint]
+    notes: Iterable[tuple[str, int | None]], known: KnownKeys, kept: Sequence[Checkpoint]
 ) -> tuple[LogReport, list[Checkpoint]]:
-    """The checkpoints that can be believed; the report tells of the others."""
-    report, expected, known = LogReport(), list[Checkpoint](), KnownKeys(keys)
-    for number, note in enumerate(notes):
+    """The checkpoints that can be believed, of notes with their row's size; the report tells of the others."""
+    report, expected = LogReport(), list[Checkpoint]()
+    for number, (note, size) in enumerate(notes):
         try:
             one = read_checkpoint(note)
         except NoteProblem as problem:
             report.findings.append(Finding(Kind.CHECKPOINT, f"the checkpoint {number + 1} in the database: {problem}"))
             continue
         if known.trusted(one) is None:
-            report.findings.append(Finding(Kind.CHECKPOINT, f"{named(one)} is not signed by a key of the log"))
+            if not known.was_trusted(one):
+                report.findings.append(Finding(Kind.CHECKPOINT, f"{named(one)} is not signed by a key of the log"))
             continue
-        if (sizes is not None and sizes[number] != one.size) or (report.newest and one.size < report.newest.size):
+        if size not in {None, one.size} or (report.newest and one.size < report.newest.size):
             report.findings.append(Finding(Kind.CHECKPOINT, f"{named(one)} stands in a place that is not its own"))
         report.newest = one
         expected.append(one)
     report.checkpoints = len(expected)
     newest = report.newest.size if report.newest else 0
     for one in kept:
-        if known.trusted(one) is None:
+        if known.trusted(one) is None and not known.was_trusted(one):
             report.findings.append(Finding(Kind.CHECKPOINT, f"kept elsewhere: {named(one)} is not signed by a key of the log"))
         elif one.size > newest:
             text = f"the tree has {newest} records, and {named(one)} is kept elsewhere: this is an older state of the log, or another log"
@@ -195,13 +206,6 @@ async def _stored(tree: LogTree, after: int) -> AsyncIterator[StoredCheckpoint]:
         for one in found:
             yield one
         after = found[-1].number
-
-
-def _passed_over(note: str, tainted: KnownKeys) -> bool:
-    try:
-        return tainted.trusted(read_checkpoint(note)) is not None
-    except NoteProblem:
-        return False
 
 
 class _Rows:

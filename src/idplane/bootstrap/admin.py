@@ -18,7 +18,7 @@ from idplane.bootstrap.log_place import database_log
 from idplane.bootstrap.server_settings import ServerSettings
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 from idplane.keys.sealing import check_intact
-from idplane.model.failure import Failure, FailureKind
+from idplane.model.failure import Failure, FailureKind, os_reason
 from idplane.model.keys import KeyPurpose, SigningKey
 from idplane.ports.collections import LOGS
 from idplane.ports.world import KeyCustody
@@ -147,7 +147,7 @@ def _told(installation: Installation, file: Path | None) -> Iterator[None]:
         raise BackupProblem(f"{file} is there already: choose another name, or remove it") from error
     except OSError as error:
         named = error.filename2 or error.filename or file
-        raise BackupProblem(f"{named} cannot be read or written: {(error.strerror or type(error).__name__).lower()}") from error
+        raise BackupProblem(f"{named} cannot be read or written: {os_reason(error)}") from error
 
 
 @asynccontextmanager

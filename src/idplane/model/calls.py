@@ -75,7 +75,7 @@ class Caller:
     """A verified bearer of an access token: what authorization, logs and error texts need of it.
 
     Only the token authenticator makes one, so holding a `Caller` means that the signature, lifetime, audience, principal and
-    host binding were checked.
+    host binding were checked; and the portal's sessions do for a signed-in person, with claims as a token of that person has them.
     """
 
     tenant_id: str
@@ -83,7 +83,7 @@ class Caller:
     client_id: str
     display_name: str
     token_id: str
-    """The token's `uti`."""
+    """The token's `uti`; of a person in the portal the session's `sid`."""
     host: str | None = None
     """Resource id key of the host that the token was issued to, for managed identities."""
     groups: tuple[str, ...] = ()
