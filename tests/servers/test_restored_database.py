@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from tests.servers.server_world import IDPLANE, Installation, Keeping, postgres, psql
+from tests.needed import postgres
+from tests.servers.server_world import IDPLANE, Installation, Keeping, psql
 
 from idplane.jose import make_csr, new_ec_key
 from idplane.testing.postgres_cluster import Cluster
