@@ -62,8 +62,10 @@ class _Balanced(JoinWorld):
         address: str = HERE,
         certificate: bytes | None = None,
         host: str = "localhost",
+        connected_at: float | None = None,
     ) -> Answer:
         assert replica == 0
+        assert connected_at is None
         content = b"" if body is None else json.dumps(body).encode()
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", self.port, ssl=self.context(certificate), server_hostname="localhost", local_addr=(address, 0)
