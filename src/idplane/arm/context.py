@@ -6,7 +6,7 @@ change and the activity event.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -195,6 +195,8 @@ class Context:
     addresses: Addresses
     custody: KeyCustody = field(repr=False)
     """For secrets: what is stored of them is sealed for the place where it is stored."""
+    vouch: Callable[[Batch], Awaitable[Batch]] = field(repr=False)
+    """A change of the log's keys with what has to be committed along with it; raises `Failure(UNAVAILABLE)`."""
     manager: Manager
     """For work that consists of further requests."""
     action: str

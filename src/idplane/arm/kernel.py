@@ -405,6 +405,7 @@ class ResourceManager:
             identities=BoundIdentities(k.identities, k.store, tenant.id, k.entropy, now),
             addresses=attempt.request.addresses,
             custody=k.custody,
+            vouch=k.vouch,
             manager=BoundManager(self, attempt.request, attempt.caller),
             action=attempt.route.permission,
             target=attempt.route.id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from idplane.bootstrap.feed_upkeep import FEED_ROWS, FeedUpkeep
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.leases import Duties, Duty, Leases
 from idplane.bootstrap.log_keeping import LogKeeping
+from idplane.bootstrap.portal import PortalParts
 from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
@@ -30,6 +31,7 @@ from idplane.directory.audiences import Audiences, hosts_of
 from idplane.directory.feed_tail import FeedTail
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
+from idplane.directory.portal_sessions import PortalSessions
 from idplane.directory.refusals import RefusalKeeper
 from idplane.directory.sightings import Sightings
 from idplane.explain.diagnosis import Diagnosis
@@ -60,6 +62,7 @@ from idplane.web.graph_errors import describe as describe_graph
 from idplane.web.log import LogSurface
 from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
+from idplane.web.portal.late import LateSurface
 from idplane.web.proxy_header import Proxies
 from idplane.web.security_events import SecurityEventSurface
 from idplane.web.serving import Listener
@@ -175,6 +178,7 @@ class Server:
                 explain=explain,
                 keep=keep_administrators,
                 custody=custody,
+                vouch=log.vouched,
                 diagnostics=Diagnosis(
                     refusals=refusals,
                     store=store,
@@ -222,6 +226,7 @@ class Server:
             custody=custody,
             clock=clock,
             entropy=entropy,
+            telemetry=world.telemetry,
         )
         streams = EventStreams(
             store=store,
@@ -260,8 +265,16 @@ class Server:
             log=LogSurface(log),
             events=SecurityEventSurface(streams=streams, tokens=authenticator, store=store, home_tenant=installation.tenant.id),
         )
+        portal = PortalParts(
+            world=world,
+            manager=manager,
+            directory=directory,
+            access=access,
+            sessions=PortalSessions(store=store, access=access, clock=clock, entropy=entropy),
+        )
+        surfaces = replace(surfaces, portal=LateSurface(portal.surface))
         refused = RefusedRequests(store=store, clock=clock, entropy=entropy, tenant_id=installation.tenant.id)
-        subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close)
+        subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close, log.keys.close)
         return cls(
             world=world,
             installation=installation,
@@ -278,11 +291,12 @@ class Server:
             refusals=refusals,
             events=shared,
             log=log,
-            surfaces=watched(surfaces, refused),
+            surfaces=watched(surfaces, refused=refused, look=agents.look),
             stop_listening=subscriptions,
             end_waiting=surface.end_waiting,
             feed=FeedUpkeep(store=store, keep=limits.feed_rows),
             limits=limits,
+            extra_duties=(Duty(name="purge of ended portal sign-ins", turn=portal.purge),),
         )
 
     def app(self, origins: Origins) -> ServerApp:

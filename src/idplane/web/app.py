@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
@@ -48,6 +49,17 @@ _RELATIVE = frozenset({".", ".."})
 _ENCODED_SCOPES = (b"/%2fsubscriptions%2f", b"/%2fproviders%2f")
 _ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
 _OUT_OF_DATE = "this server has not heard of the others' changes for too long, and answers again as soon as it has"
+_SURFACES = MappingProxyType(
+    {
+        **dict.fromkeys(("subscriptions", "providers", "tenants", "metadata"), "management"),
+        "agent": "agents",
+        "log": "log",
+        "v1.0": "graph",
+        "beta": "graph",
+        "portal": "portal",
+    }
+)
+"""The first segment of a path, in lower case → the surface that it belongs to. What is not here is the authority's."""
 _KEPT_AS = {"authority": "token", "agents": "agent"}
 """What records of refusals call a surface (`model.refusals.RefusalSurface`), where that is another name."""
 _GONE = 499
@@ -69,23 +81,18 @@ class Surfaces:
     log: Surface
     events: Surface | None = None
     """Security events; without it nobody hears of any."""
+    portal: Surface | None = None
+    """Pages for people; without it there are none."""
 
     def route(self, path: str, origin: Origin | None) -> Surface:
         """The surface that a path belongs to; vaults are told by their host."""
         if origin is not None and origin.vault is not None:
             return self.vault
         first = path.lstrip("/").split("/", 1)[0].lower()
-        match first:
-            case "subscriptions" | "providers" | "tenants" | "metadata":
-                return self.management
-            case "agent":
-                return self.agents
-            case "log":
-                return self.log
-            case "v1.0" | "beta":
-                return self.graph
-            case _:
-                return self.events if self.events is not None and is_about_events(path) else self.authority
+        named: Surface | None = getattr(self, _SURFACES[first]) if first in _SURFACES else None
+        if named is not None:
+            return named
+        return self.events if self.events is not None and is_about_events(path) else self.authority
 
 
 class RefusalNotes(Protocol):
@@ -235,6 +242,7 @@ class ServerApp:
             method=scope["method"],
             url=scope["path"][:2048],
             client_certificate=scope.get("idplane.client_certificate"),
+            connected_at=scope.get("idplane.connected_at"),
         )
 
     async def _write(self, send: Send, response: HttpResponse, call: Call, body: _Body) -> None:
