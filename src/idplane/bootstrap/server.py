@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -51,6 +51,7 @@ from idplane.sts.inspectors import Inspectors
 from idplane.sts.introspection import Introspection
 from idplane.sts.security_events import SecurityEvents
 from idplane.vault import SecretVault
+from idplane.web.admission import Admission
 from idplane.web.agent_trust import AgentTrust
 from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
@@ -114,6 +115,8 @@ class Server:
     """Answers requests that wait for something to happen: the process is about to end."""
     feed: FeedUpkeep
     limits: ReplicaLimits
+    admission: Admission = field(default_factory=Admission)
+    """Of all its listeners together."""
     extra_duties: tuple[Duty, ...] = ()
     """What parts that are not named above have to do in the background."""
 
@@ -309,6 +312,7 @@ class Server:
             telemetry=self.world.telemetry,
             is_current=self.is_current,
             refusals=self.refusals,
+            admission=self.admission,
         )
 
     def is_current(self) -> bool:

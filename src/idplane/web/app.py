@@ -1,6 +1,6 @@
 """The ASGI edge: reads and bounds a request once, finds the surface that speaks its dialect, and writes the answer.
 
-Order: ids → host → path → surface → query → body → handle. A failure at any step is rendered by the surface that the path
+Order: ids → host → path → surface → query → body → place (`admission`) → handle. A failure at any step is rendered by the surface that the path
 names, so that a client is always answered in the dialect it speaks. An exception that is not a `Failure` is a bug: it is logged
 with the request id and shown as an opaque internal error.
 """
@@ -25,9 +25,10 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import is_guid
 from idplane.ports.telemetry import NO_TELEMETRY, OTHER, REQUEST, REQUESTS, Telemetry, status_class
 from idplane.ports.world import Clock, Entropy
+from idplane.web.admission import Admission, Gone
 from idplane.web.http import HttpRequest, HttpResponse, Origin, Surface
 from idplane.web.origins import Origins
-from idplane.web.security_events import is_about_events
+from idplane.web.security_events import is_about_events, is_poll
 
 __all__ = ["RefusalNotes", "ServerApp", "Surfaces"]
 
@@ -116,10 +117,12 @@ class ServerApp:
         telemetry: Telemetry = NO_TELEMETRY,
         is_current: Callable[[], bool] = lambda: True,
         refusals: RefusalNotes | None = None,
+        admission: Admission | None = None,
     ) -> None:
-        """`is_current` tells whether what this process remembers may still be relied on; `refusals` keeps what was refused."""
+        """`is_current`: whether what this process remembers may be relied on. `admission` is of all applications of the process."""
         self._refusals = refusals
         self._is_current = is_current
+        self._admission = admission or Admission()
         self._surfaces = surfaces
         self._names = {id(getattr(surfaces, one.name)): one.name for one in fields(surfaces)}
         self._telemetry = telemetry
@@ -161,9 +164,12 @@ class ServerApp:
                 query=_parsed_query(scope["query_string"]),
                 body=await body.read(request.headers),
             )
-            if not self._is_current() and not _is_public_knowledge(request):
-                raise Failure(FailureKind.UNAVAILABLE, _OUT_OF_DATE)
-            return await surface.handle(request)
+            if _is_public_knowledge(request):
+                return await surface.handle(request)
+            if _only_waits(request):
+                return await self._handled(surface, request)
+            async with self._admission.place(body.ended):
+                return await self._handled(surface, request)
         except Failure as failure:
             if failure.kind is FailureKind.INTERNAL:
                 request_id = request.call.request_id
@@ -175,7 +181,7 @@ class ServerApp:
                     extra={"request_id": request_id},
                 )
             return self._refused(surface, failure, request)
-        except _Disconnected:
+        except (_Disconnected, Gone):
             return None
         except Exception:  # noqa: BLE001 - the last line of defence: whatever a surface lets slip must not reach the caller
             request_id = request.call.request_id
@@ -189,6 +195,11 @@ class ServerApp:
             name = self._names.get(id(surface), OTHER)
             self._refusals.note(failure, request.call, surface=_KEPT_AS.get(name, name), status=response.status)
         return response
+
+    async def _handled(self, surface: Surface, request: HttpRequest) -> HttpResponse:
+        if not self._is_current():
+            raise Failure(FailureKind.UNAVAILABLE, _OUT_OF_DATE)
+        return await surface.handle(request)
 
     def _tell(self, call: Call, surface: str, status: int, seconds: float) -> None:
         self._telemetry.observe(REQUESTS, seconds, surface=surface, status=status_class(status))
@@ -286,6 +297,11 @@ def _is_public_knowledge(request: HttpRequest) -> bool:
     return request.method in {"GET", "HEAD"} and ("/.well-known/" in request.path or "/discovery/" in request.path)
 
 
+def _only_waits(request: HttpRequest) -> bool:
+    """Questions that are answered when something happens: they take no place from those that are worked on."""
+    return request.path == "/agent/v1/changes" or is_poll(request.path)
+
+
 def _headers(scope: Scope) -> dict[str, tuple[str, ...]]:
     headers: dict[str, tuple[str, ...]] = {}
     for name, value in scope["headers"]:
@@ -366,6 +382,12 @@ class _Body:
             if len(body) > _MAX_BODY:
                 raise _too_large()
         return bytes(body)
+
+    async def ended(self) -> None:
+        """When the client has gone, after all of it was read. Whoever gives the body again has not."""
+        message = await self._receive()
+        if message["type"] != "http.disconnect":
+            await asyncio.get_running_loop().create_future()
 
     async def drop(self) -> None:
         """Read on for a moment after the answer, so that a client that is still sending gets to read it (RFC 9112 section 9.6)."""
