@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from idplane.arm.buckets import Buckets, Claim, Shortage
-from idplane.model.calls import Call
+from idplane.model.calls import Call, network_of
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.rates import Rate
 from idplane.model.redaction import plain
@@ -149,12 +148,13 @@ class RefusalKeeper:
     # What was kept ----------------------------------------------------------------------------------------------------
 
     async def find(self, refusal_id: str) -> Refusal | None:
-        """The refusal whose caller was shown this id. What another server has shown this moment is waited for."""
+        """The refusal whose caller was shown this id, as far as this process and the database know."""
         row = await self._row(refusal_id)
-        if row is None:
-            await self._clock.sleep(_LATER)
-            row = await self._row(refusal_id)
         return None if row is None else row.value
+
+    async def settled(self) -> None:
+        """Wait until what any server has just refused is in the database."""
+        await self._clock.sleep(_LATER)
 
     async def flush(self) -> None:
         """Until everything that was noted is in the database."""
@@ -228,18 +228,9 @@ def _claims(refusal: Refusal) -> tuple[Claim, ...]:
     if source:
         # Whoever looks whether things are there is told so many times, which must not displace what was forbidden.
         return (Claim(("proved", source, _class(refusal.kind)), _OF_PROVED),)
-    return (Claim(("address", _network(refusal.client_address)), _OF_ADDRESS), Claim(("strangers",), _OF_STRANGERS))
+    return (Claim(("address", network_of(refusal.client_address)), _OF_ADDRESS), Claim(("strangers",), _OF_STRANGERS))
 
 
 def _class(kind: str) -> str:
     category = FailureKind[kind].category if kind in FailureKind.__members__ else Category.FORBIDDEN
     return "forbidden" if category in (Category.FORBIDDEN, Category.UNAUTHENTICATED) else category.name
-
-
-def _network(address: str | None) -> str:
-    """Whoever has one address of IPv6 has 2^64 of them."""
-    try:
-        parsed = ipaddress.ip_address((address or "").partition("%")[0])
-    except ValueError:
-        return address or ""
-    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)  # noqa: PLR2004 - of the protocol

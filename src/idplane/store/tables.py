@@ -24,9 +24,6 @@ Query: TypeAlias = tuple[str, Parameters]
 
 FEED_COLUMNS = "position, collection, key, subject, deleted"
 
-# `path` repeats the key so that `under` can name it; reading the key itself keeps subtree pages in index order.
-_ALIASES = {("resources", "path"): "key"}
-
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -51,6 +48,17 @@ class Dialect(enum.Enum):
     def position(self) -> str:
         """The function that says where in a text another one is, from 1, or 0."""
         return "instr" if self is Dialect.SQLITE else "strpos"
+
+
+# Columns that no table has. `path` repeats the key so that `under` can name it; reading the key itself keeps subtree pages in index order.
+# What a resource's place is, people narrow lists by, and nothing else asks for: it is read from the document.
+_READ: Mapping[tuple[str, str], Mapping[Dialect, str]] = {
+    ("resources", "path"): dict.fromkeys(Dialect, "key"),
+    ("resources", "location"): {
+        Dialect.SQLITE: "json_extract(doc, '$.location')",
+        Dialect.POSTGRESQL: "((doc::json ->> 'location') collate \"C\")",
+    },
+}
 
 
 class _Clauses:
@@ -105,8 +113,9 @@ class CollectionTable(Generic[T]):
         self.fed = collection.fed
         self.decode: Callable[[str | bytes], T] = decoder(collection.type)
         self._dialect = dialect
-        self._physical = {name: _ALIASES.get((collection.name, name), name) for name in collection.columns}
-        self.columns = tuple((name, get) for name, get in collection.columns.items() if self._physical[name] == name)
+        read = {name: _READ[collection.name, name][dialect] for name in collection.columns if (collection.name, name) in _READ}
+        self._physical = {name: read.get(name, name) for name in collection.columns}
+        self.columns = tuple((name, get) for name, get in collection.columns.items() if name not in read)
         self._build(self.name, tuple(name for name, _ in self.columns))
 
     def _build(self, table: str, columns: tuple[str, ...]) -> None:

@@ -88,6 +88,16 @@ class OrderedPageConformance:
         found = await walked(store, RESOURCES, Sort("path", descending=True), limit=2)
         assert [str(one.id) for one in found] == sorted(names, reverse=True)
 
+    async def test_locations_are_found_and_sorted_though_no_table_has_them(self, store: Store) -> None:
+        places = ["westeurope", None, "eastus", "Zed", "eastus"]
+        made = [replace(sample.resource(f"{sample.GROUP}-{number}"), location=place) for number, place in enumerate(places)]
+        await store.commit(Batch.of(*(sample.create(RESOURCES, one) for one in made)))
+        found = await walked(store, RESOURCES, Sort("location"), limit=2)
+        assert [one.location for one in found] == ["Zed", "eastus", "eastus", "westeurope", None]
+        narrowed = await store.page(RESOURCES, where={"location": "eastus"}, order=Sort("name", descending=True))
+        assert [one.value.id.name[-1] for one in narrowed.items] == ["4", "2"]
+        assert [one.value for one in await store.all(RESOURCES, where={"location": None})] == [made[1]]
+
     async def test_a_page_in_an_order_starts_behind_a_record_that_has_gone_or_moved(self, store: Store) -> None:
         made = [_principal(number, name, None, False) for number, name in enumerate("abcd")]
         await store.commit(Batch.of(*(sample.create(PRINCIPALS, one) for one in made)))

@@ -43,7 +43,7 @@ class Overtaken:
 async def world() -> AsyncIterator[JoinWorld]:
     clock = FakeClock()
     store = await memory_store(clock)
-    async with join_world(stores=[store, Overtaken(store)], clock=clock) as world:  # type: ignore[list-item]  # forwards all else
+    async with join_world(stores=[store, Overtaken(store)], clock=clock) as world:
         yield world
 
 
