@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,6 +15,7 @@ from idplane.agent.host import HostAgent, Selector, SelectorKind
 from idplane.agent.joining import join
 from idplane.agent.remote import HttpsUpstream, ServerAddress
 from idplane.agent.state import AgentState
+from idplane.agent.upstream import UpstreamResponse
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
@@ -42,6 +44,17 @@ class _Token:
         return {"token": self.value}
 
 
+class _Counted(HttpsUpstream):
+    """The way to the server, which counts how often it was asked for changes."""
+
+    asked = 0
+
+    async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> UpstreamResponse:
+        """As the agents' own."""
+        self.asked += path.startswith("/agent/v1/changes")
+        return await super().send(method, path, headers, body)
+
+
 async def _joined(upstream: HttpsUpstream, token: str, authority: bytes) -> AgentState:
     """As often as it takes, as agents do."""
     backoff = Backoff(entropy=SystemEntropy(), first=1.0, most=30.0)
@@ -63,7 +76,7 @@ class Member:
     """Client ids of its user-assigned identities."""
     agent: HostAgent
     agent_id: str
-    upstream: HttpsUpstream
+    upstream: _Counted
     following: asyncio.Task[None]
 
     @classmethod
@@ -81,9 +94,7 @@ class Member:
         await operator.call("PUT", enrollment, {"properties": {"method": "token"}})
         token = (await operator.call("POST", f"{enrollment}/issueToken", {}))["token"]
         clock, entropy, authority = SystemClock(), SystemEntropy(), plant.authority
-        upstream = HttpsUpstream(
-            servers=[ServerAddress.parse(plant.url)], authority=lambda: authority, clock=clock, entropy=entropy
-        )
+        upstream = _Counted(servers=[ServerAddress.parse(plant.url)], authority=lambda: authority, clock=clock, entropy=entropy)
         state = await _joined(upstream, token, authority)
         upstream.present(state.client_certificate)
         agent = HostAgent(upstream=upstream, clock=clock, entropy=entropy, identity=state.identity)
@@ -119,6 +130,11 @@ class Member:
     def is_well(self) -> bool:
         """Whether its agent hears of changes."""
         return self.agent.condition.problem is None and self.agent.condition.position is not None
+
+    @property
+    def asked(self) -> int:
+        """How often its agent has asked for changes."""
+        return self.upstream.asked
 
     async def close(self) -> None:
         """End the agent."""

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -133,13 +134,16 @@ class Plant:
             held=held,
         )
 
-    def busiest(self) -> list[str]:
-        """The statements that were asked most often since the last `forget_statements`, with their numbers."""
-        rows = self.sql(
-            "select calls, left(regexp_replace(query, '\\s+', ' ', 'g'), 110) from pg_stat_statements"
-            " where query not like '%fleet%' order by calls desc limit 12"
+    def statements(self) -> Counter[str]:
+        """How often each statement was asked since the last `forget_statements`."""
+        said = self.sql(
+            "select coalesce(json_agg(json_build_array(regexp_replace(query, '\\s+', ' ', 'g'), calls)), '[]') from pg_stat_statements"
+            " where query not like '%fleet%'"
         )
-        return rows.splitlines()
+        asked = Counter[str]()
+        for statement, calls in json.loads(said):
+            asked[statement] += calls
+        return asked
 
     def forget_statements(self) -> None:
         """Count from zero again."""

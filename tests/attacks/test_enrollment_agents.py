@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -162,6 +163,69 @@ async def _is_locked(world: JoinWorld, machine: Machine, *addresses: str) -> Non
     assert event.operation == "Idplane.Workloads/agents/lock/action"
     assert event.resource_id.startswith(f"{VM}/providers/Idplane.Workloads/agents/")
     assert set(addresses) <= {event.properties["shownFrom"], event.properties["renewedFrom"]}
+
+
+DOORS = {
+    "token service": ("POST", "/{tenant}/oauth2/token"),
+    "keys": ("GET", "/{tenant}/discovery/keys"),
+    "Resource Manager": ("GET", "/subscriptions"),
+    "Graph": ("GET", "/v1.0/users"),
+    "log": ("GET", "/log/checkpoint"),
+}
+
+
+async def knock(machine: Machine, door: str, **more: Any) -> Answer:
+    """Show the certificate where no agent's proof is asked for."""
+    method, path = DOORS[door]
+    path = path.format(tenant=machine.world.servers[0].installation.tenant.id)
+    return await machine.world.send(
+        method, path, b"", address=machine.address, replica=machine.replica, certificate=machine.certificate, **more
+    )
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_copy_locks_both_at_every_door(world: JoinWorld, door: str) -> None:
+    machine = await world.joined(address=HERE)
+    copy = machine.copied(THERE)
+    machine.accept(await machine.renew())
+    first = await knock(copy, door)
+    assert (await machine.host()).status == 200, "its successor was not used yet"
+    assert (await knock(copy, door)).status == first.status
+    world.clock.advance(1)
+    assert (await machine.host()).status == 200
+    assert (await knock(copy, door)).status == first.status, "what it is worth there is another matter"
+    await _is_locked(world, machine, HERE, THERE)
+    for one in (machine, copy):
+        assert (await one.host()).code == (403, "AGENT_LOCKED")
+
+
+async def test_a_copy_at_the_token_service_gets_nothing(world: JoinWorld) -> None:
+    machine = await world.joined(address=HERE)
+    _, signer = await certified(machine)
+    copy = machine.copied(THERE)
+    machine.accept(await machine.renew())
+    assert (await machine.host()).status == 200
+    for _ in range(2):
+        assert (await token(copy, signer)).status == 401
+        world.clock.advance(1)
+    record = await machine.record()
+    assert record is not None
+    assert record.state is AgentState.LOCKED
+    assert (await token(machine, signer)).status == 401, "nor does the host, from now on"
+
+
+async def test_a_connection_from_before_the_renewal_locks_nobody(world: JoinWorld) -> None:
+    """Its requests may have been under way when the agent renewed, for as long as a process can be frozen."""
+    machine = await world.joined()
+    before, began = machine.copied(HERE), world.clock.monotonic()
+    machine.accept(await machine.renew())
+    assert (await machine.host()).status == 200
+    for _ in range(3):
+        world.clock.advance(60)
+        await knock(before, "token service", connected_at=began)
+    assert (await machine.host()).status == 200
+    await knock(before, "token service")
+    assert (await machine.host()).code == (403, "AGENT_LOCKED")
 
 
 async def test_certificates_that_never_were_the_agent_s_lock_nobody(world: JoinWorld) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from idplane.arm.kernel import ResourceManager
 from idplane.arm.registry import Registry
 from idplane.arm.requests import Kernel
 from idplane.audit.activity import activity_event
+from idplane.audit.refused import RefusedRequests
 from idplane.audit.retention import LogRetention
 from idplane.bootstrap.attesting import attestation
 from idplane.bootstrap.certificates import ListenerCertificates, context_for
@@ -31,7 +32,9 @@ from idplane.directory.feed_tail import FeedTail
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
 from idplane.directory.portal_sessions import PortalSessions
+from idplane.directory.refusals import RefusalKeeper
 from idplane.directory.sightings import Sightings
+from idplane.explain.diagnosis import Diagnosis
 from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
 from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
@@ -48,6 +51,7 @@ from idplane.sts.inspectors import Inspectors
 from idplane.sts.introspection import Introspection
 from idplane.sts.security_events import SecurityEvents
 from idplane.vault import SecretVault
+from idplane.web.admission import Admission
 from idplane.web.agent_trust import AgentTrust
 from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
@@ -64,6 +68,7 @@ from idplane.web.proxy_header import Proxies
 from idplane.web.security_events import SecurityEventSurface
 from idplane.web.serving import Listener
 from idplane.web.vault import VaultSurface
+from idplane.web.watched import watched
 
 __all__ = ["ReplicaLimits", "Server", "context_for"]
 
@@ -100,6 +105,8 @@ class Server:
     credentials: CredentialAuthority
     certificates: ListenerCertificates
     sightings: Sightings
+    refused: RefusedRequests
+    refusals: RefusalKeeper
     events: SecurityEvents
     log: LogKeeping
     surfaces: Surfaces
@@ -108,6 +115,8 @@ class Server:
     """Answers requests that wait for something to happen: the process is about to end."""
     feed: FeedUpkeep
     limits: ReplicaLimits
+    admission: Admission = field(default_factory=Admission)
+    """Of all its listeners together."""
     extra_duties: tuple[Duty, ...] = ()
     """What parts that are not named above have to do in the background."""
 
@@ -155,6 +164,7 @@ class Server:
             telemetry=world.telemetry,
         )
         devices = DeviceCodes(store=store, clock=clock, entropy=entropy)
+        refusals = RefusalKeeper(store=store, clock=clock, telemetry=world.telemetry)
         manager = ResourceManager(
             Kernel(
                 store=store,
@@ -171,6 +181,15 @@ class Server:
                 explain=explain,
                 keep=keep_administrators,
                 custody=custody,
+                vouch=log.vouched,
+                diagnostics=Diagnosis(
+                    refusals=refusals,
+                    store=store,
+                    access=access,
+                    clock=clock,
+                    profile=world.profile,
+                    home_tenant=installation.tenant.id,
+                ),
             )
         )
         vault = SecretVault(
@@ -210,6 +229,7 @@ class Server:
             custody=custody,
             clock=clock,
             entropy=entropy,
+            telemetry=world.telemetry,
         )
         streams = EventStreams(
             store=store,
@@ -232,7 +252,7 @@ class Server:
             enrollments=EnrollmentApi(attestation=joining, agents=agents, chain=authority, clock=clock),
             hosts=hosts,
             projected=tokens.projected,
-            refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
+            refusals=RefusalLog(store=store, clock=clock, entropy=entropy, kept=refusals),
             trust=AgentTrust(tls=tls, credentials=authority, elsewhere=anchors),
             store=store,
             tail=tail,
@@ -256,7 +276,8 @@ class Server:
             sessions=PortalSessions(store=store, access=access, clock=clock, entropy=entropy),
         )
         surfaces = replace(surfaces, portal=LateSurface(portal.surface))
-        subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close)
+        refused = RefusedRequests(store=store, clock=clock, entropy=entropy, tenant_id=installation.tenant.id)
+        subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close, log.keys.close)
         return cls(
             world=world,
             installation=installation,
@@ -269,9 +290,11 @@ class Server:
             credentials=authority,
             certificates=ListenerCertificates(tls=tls, credentials=authority, clock=clock),
             sightings=sightings,
+            refused=refused,
+            refusals=refusals,
             events=shared,
             log=log,
-            surfaces=surfaces,
+            surfaces=watched(surfaces, refused=refused, look=agents.look),
             stop_listening=subscriptions,
             end_waiting=surface.end_waiting,
             feed=FeedUpkeep(store=store, keep=limits.feed_rows),
@@ -288,6 +311,8 @@ class Server:
             entropy=self.world.entropy,
             telemetry=self.world.telemetry,
             is_current=self.is_current,
+            refusals=self.refusals,
+            admission=self.admission,
         )
 
     def is_current(self) -> bool:
@@ -331,6 +356,8 @@ class Server:
             Duty(name="removal of old log events", turn=self._trim_logs),
             Duty(name="trimming of the feed", turn=self.feed.turn),
             Duty(name="notes of when agents were seen", turn=self.sightings.turn, every_replica=True),
+            Duty(name="records of refused requests", turn=self.refused.turn, every_replica=True),
+            Duty(name="removal of old refusals", turn=self.refusals.turn),
             Duty(name="security events", turn=self.events.run),
             *self.extra_duties,
         )
@@ -343,6 +370,7 @@ class Server:
 
     async def turn(self) -> datetime:
         """One pass of all duties, for whoever moves the clock by hand; when the next thing is due."""
+        await self.refused.turn()
         await self.log.turn()
         await self._trim_logs()
         await self.log.turn()
@@ -352,13 +380,16 @@ class Server:
             await self.certificates.turn(),
             await self.vault.purge_due(self.world.clock.now()),
             await self.sign_ins.purge_due(self.world.clock.now()),
+            await self.refusals.turn(),
         )
         return min(due for due in dues if due is not None)
 
     async def close(self) -> None:
         """End deployments that still run, and sign what was recorded last."""
         await self.manager.close()
+        await self.refusals.close()
         with suppress(Failure):  # a store that is away: whoever comes next signs
+            await self.refused.turn()
             await self.log.turn()
         for stop in self.stop_listening:
             stop()

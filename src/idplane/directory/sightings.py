@@ -11,7 +11,7 @@ from typing import Final
 from idplane.model.calls import Call
 from idplane.model.enrollments import AgentSighting, AgentSightings
 from idplane.ports.collections import AGENT_SIGHTINGS
-from idplane.ports.store import ABSENT, Batch, CommitRefused, Put, Store
+from idplane.ports.store import ABSENT, Batch, CommitRefused, Put, Store, Versioned
 from idplane.ports.world import Clock
 
 __all__ = ["EVERY", "SHARDS", "Sightings", "shard_of"]
@@ -49,20 +49,34 @@ class Sightings:
     async def turn(self) -> datetime:
         """Write what is new; when to come again. Two processes that write one record take turns."""
         fresh, self._seen = self._seen, {}
+        if fresh:
+            await self._write(fresh)
+        return self._clock.now() + EVERY
+
+    async def _write(self, fresh: Mapping[str, AgentSighting]) -> None:
+        """All records in one commit, or each for itself where another process was writing."""
         by_shard: dict[str, dict[str, AgentSighting]] = {}
         for agent_id, sighting in fresh.items():
             by_shard.setdefault(shard_of(agent_id), {})[agent_id] = sighting
-        for shard, seen in by_shard.items():
-            with suppress(CommitRefused):  # the other process has newer news of the same agents, or they are told in a minute
-                await self._merge(shard, seen)
-        return self._clock.now() + EVERY
+        found = {row.value.shard: row for row in await self._store.all(AGENT_SIGHTINGS)}
+        merged = [put for shard, seen in by_shard.items() if (put := self._merged(shard, found.get(shard), seen))]
+        try:
+            if merged:
+                await self._store.commit(Batch.of(*merged))
+        except CommitRefused:
+            for put in merged:
+                with suppress(
+                    CommitRefused
+                ):  # the other process has newer news of the same agents, or they are told in a minute
+                    await self._store.commit(Batch.of(put))
 
-    async def _merge(self, shard: str, seen: Mapping[str, AgentSighting]) -> None:
-        found = await self._store.get(AGENT_SIGHTINGS, shard)
+    def _merged(
+        self, shard: str, found: Versioned[AgentSightings] | None, seen: Mapping[str, AgentSighting]
+    ) -> Put[AgentSightings] | None:
         oldest = self._clock.now() - _KEPT
         before = {} if found is None else {name: one for name, one in found.value.seen.items() if one.at > oldest}
         later = {name: one for name, one in seen.items() if name not in before or before[name].at < one.at}
-        if later:
-            merged = AgentSightings(shard=shard, seen={**before, **later})
-            expect = ABSENT if found is None else found.version
-            await self._store.commit(Batch.of(Put(collection=AGENT_SIGHTINGS, value=merged, expect=expect)))
+        if not later:
+            return None
+        expect = ABSENT if found is None else found.version
+        return Put(collection=AGENT_SIGHTINGS, value=AgentSightings(shard=shard, seen={**before, **later}), expect=expect)

@@ -10,6 +10,7 @@ from idplane.model.calls import Call
 from idplane.model.directory import Credential, Principal, PrincipalType, ResourceApplication, Tenant
 from idplane.model.events import ForeignToken, SignIn, UserSignIn
 from idplane.model.failure import Failure
+from idplane.model.refusals import Evidence
 from idplane.ports.store import Versioned
 from idplane.sts.claims import TokenFacts
 from idplane.sts.clients import AuthenticatedClient
@@ -17,7 +18,7 @@ from idplane.sts.entitlement import Entitlement
 from idplane.sts.refusals import refusal_of, sentence
 from idplane.sts.requests import DEVICE_CODE_GRANT, REFRESH_GRANT, TokenRequest
 
-__all__ = ["Attempt", "issued", "refused"]
+__all__ = ["Attempt", "evidence", "issued", "refused"]
 
 _MAX_TEXT: Final = 1024
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -80,6 +81,22 @@ def refused(attempt: Attempt, failure: Failure, at: datetime) -> SignIn:
         federated=_foreign_token(attempt, failure),
     )
     return _record(attempt, outcome)
+
+
+def evidence(attempt: Attempt) -> Evidence:
+    """What an attempt had found, for the record of its refusal. The caller is proved once its credential was good."""
+    record = _record(attempt, _Outcome(at=attempt.call.received_at))
+    return Evidence(
+        proved=attempt.client is not None or attempt.user is not None,
+        tenant_id=record.tenant_id,
+        principal_id=record.principal_id,
+        client_id=record.client_id,
+        caller_name=record.principal_name,
+        host=record.host,
+        workload=record.workload,
+        resource=record.resource or None,
+        sign_in_id=record.id,
+    )
 
 
 def _foreign_token(attempt: Attempt, failure: Failure) -> ForeignToken | None:

@@ -11,7 +11,7 @@
 
 For a user, phases 2 and 3 are one: what a grant of `user_grants` shows proves the user and the session, and the client proves nothing.
 
-A refusal in phases 2 to 4 is recorded too. If a record cannot be written, the failure to write it is the answer: no durable
+A refusal in phases 2 to 4 is recorded too, and counted where strangers cause too many (`arm.sparing`). If a record cannot be written, the failure to write it is the answer: no durable
 record, no token.
 """
 
@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
+from idplane.arm.sparing import Sparing
 from idplane.keys import SigningPermit
 from idplane.model.calls import Call
 from idplane.model.directory import Credential, CredentialKind, Principal, PrincipalType, ResourceApplication, Tenant
@@ -44,7 +45,7 @@ from idplane.sts.held_roles import held_roles
 from idplane.sts.issuers import IssuerKeys
 from idplane.sts.projected import ProjectedTokens, TokenKeys
 from idplane.sts.recent import RecentReads, Records
-from idplane.sts.records import Attempt, issued, refused
+from idplane.sts.records import Attempt, evidence, issued, refused
 from idplane.sts.remembered import Decision, Remembered
 from idplane.sts.requests import DEVICE_CODE_GRANT, Endpoint, IssuedToken, TokenRequest, UserReply
 from idplane.sts.scopes import declared_capabilities
@@ -127,6 +128,7 @@ class TokenService:
         self._recent = RecentReads(store)
         self._groups = Groups(store=store)
         self._remembered = Remembered()
+        self._sparing = Sparing(clock)
 
     async def issue(self, request: TokenRequest, call: Call) -> IssuedToken:
         """A token whose sign-in record is durable, or a `Failure` that says in which phase it ended.
@@ -226,8 +228,13 @@ class TokenService:
         except Failure as failure:
             unheard = failure.kind.category in _NOT_RECORDED or failure.kind in _NO_ATTEMPT
             if attempt is not None and not unheard:
-                record = Batch.of(Append(log=SIGN_INS, event=refused(attempt, failure, self._clock.now())))
-                await self._store.commit(await self._cost(attempt, failure) + record)
+                cost = await self._cost(attempt, failure)
+                # Who has proved nothing must not be able to fill the log: what goes beyond is counted (`Failure.on_record`).
+                if cost or attempt.client is not None or self._sparing.has_room(attempt.call):
+                    record = Batch.of(Append(log=SIGN_INS, event=refused(attempt, failure, self._clock.now())))
+                    await self._store.commit(cost + record)
+                    failure.on_record = True
+                failure.with_evidence(evidence(attempt))
             raise
 
     async def _cost(self, attempt: Attempt, failure: Failure) -> Batch:
