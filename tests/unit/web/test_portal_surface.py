@@ -171,6 +171,17 @@ async def test_an_address_without_a_page_says_so_with_an_id(world: PortalWorld) 
     assert wrong.status == 405
 
 
+async def test_what_is_refused_is_kept_under_the_id_that_was_shown(world: PortalWorld) -> None:
+    ada = await world.person("ada")
+    missing = await ada.get("/portal/nothing")
+    kept = await world.server.refusals.find(missing.refusal_id)
+    assert kept is not None
+    assert ada.principal is not None
+    assert (kept.surface, kept.principal_id, kept.status) == ("portal", ada.principal.id, 404)
+    foreign = await ada.send("POST", "/portal/sign-out", form={"csrf": "wrong"})
+    assert await world.server.refusals.find(foreign.refusal_id) is not None
+
+
 async def test_what_is_asked_for_is_shown_as_text(world: PortalWorld) -> None:
     ada = await world.person()
     page = await ada.get("/portal/%3Cscript%3Ealert(1)%3C%2Fscript%3E".replace("%2F", ""))
