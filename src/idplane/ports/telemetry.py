@@ -45,6 +45,7 @@ __all__ = [
     "OTHER",
     "REQUEST",
     "REQUESTS",
+    "REQUESTS_ADMITTED",
     "REVOCATIONS",
     "SIGN",
     "SPANS",
@@ -237,6 +238,12 @@ CONNECTIONS = Metric(
     help="Open connections of clients, by listener.",
     labels={"listener": _either("public", "private", "endpoints")},
 )
+REQUESTS_ADMITTED = Metric(
+    name="requests_admitted",
+    kind=MetricKind.GAUGE,
+    help="Requests that are worked on, and that wait for their turn.",
+    labels={"state": _either("working", "waiting")},
+)
 TOKENS_ISSUED = Metric(
     name="tokens_issued_total",
     kind=MetricKind.COUNTER,
@@ -371,6 +378,7 @@ AGENT_HEARD_AGE = Metric(
 METRICS: Final = (
     REQUESTS,
     CONNECTIONS,
+    REQUESTS_ADMITTED,
     TOKENS_ISSUED,
     TOKENS_REFUSED,
     STORE_COMMITS,
