@@ -88,7 +88,7 @@ lock: ## write the lock files anew (needs uv)
 	uv pip compile pyproject.toml --extra demo --extra postgresql --extra pkcs11 --extra telemetry --group dev $(LOCK_FLAGS) -o requirements/dev.lock
 	uv pip compile pyproject.toml --extra demo --group build $(LOCK_FLAGS) -c requirements/dev.lock -o requirements/demo.lock
 	uv pip compile pyproject.toml --extra postgresql --extra pkcs11 --extra telemetry --group build $(LOCK_FLAGS) -c requirements/dev.lock -o requirements/server.lock
-	uv pip compile pyproject.toml --group build $(LOCK_FLAGS) -c requirements/dev.lock -o requirements/agent.lock
+	uv pip compile pyproject.toml --extra metrics --group build $(LOCK_FLAGS) -c requirements/dev.lock -o requirements/agent.lock
 	uv pip compile pyproject.toml --extra demo --extra postgresql --extra pkcs11 --extra telemetry --group clients $(LOCK_FLAGS) -c requirements/dev.lock -o requirements/clients.lock
 	uv pip compile requirements/azure-cli.in $(LOCK_FLAGS) -o requirements/azure-cli.lock
 	for file in conformance/python/requirements/*.in; do uv pip compile $$file $(LOCK_FLAGS) -o $${file%.in}.lock || exit 1; done

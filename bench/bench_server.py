@@ -73,6 +73,14 @@ def logged(running: Cluster) -> int:
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+def used_since(pid: int, before: float) -> float:
+    """Seconds of CPU since then; none of a process that has ended, such as one that cleaned a table."""
+    try:
+        return cpu_seconds(pid) - before
+    except FileNotFoundError:
+        return 0.0
+
+
 class Rounds:
     """Figures of each kind of round, by name."""
 
@@ -87,11 +95,10 @@ class Rounds:
         """One round: its figures are kept."""
         count = ANEW if anew else KEPT
         backends = children(postmaster(self._running))
-        before = sum(map(cpu_seconds, pids)), sum(map(cpu_seconds, backends))
+        before, database = sum(map(cpu_seconds, pids)), {one: cpu_seconds(one) for one in backends}
         served: Served = load.send(to, requests, count, connections=CONNECTIONS, anew=anew)
-        after = sum(map(cpu_seconds, pids)), sum(map(cpu_seconds, backends))
-        self.cpu[name].append((after[0] - before[0]) / count * 1e6)
-        self.database[name].append((after[1] - before[1]) / count * 1e6)
+        self.cpu[name].append((sum(map(cpu_seconds, pids)) - before) / count * 1e6)
+        self.database[name].append(sum(used_since(one, at) for one, at in database.items()) / count * 1e6)
         self.rate[name].append(served.rate)
         self.latency[name] += served.latencies
 

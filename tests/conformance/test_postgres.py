@@ -161,6 +161,22 @@ class TestReplicas:
         assert len(await one.read_log(SIGN_INS)) == 3
         await connection.close()
 
+    async def test_a_read_that_is_given_up_leaves_no_transaction_to_the_next(self, url: str) -> None:
+        """What is acknowledged later over the same connection would end with it."""
+        store = await PostgresStore.open(url, clock=FakeClock(), connections=1)
+        connection = await asyncpg.connect(url)
+        await connection.execute("begin; select pg_advisory_xact_lock(1768190060, hashtext('sign_ins'))")
+        reading = asyncio.ensure_future(store.read_log(SIGN_INS, order=Order.OLDEST_FIRST))
+        while not await connection.fetchval("select count(*) from pg_locks where not granted"):
+            assert not reading.done()
+        reading.cancel()
+        await asyncio.wait({reading})
+        await connection.execute("rollback")
+        await store.commit(Batch.of(Append(log=SIGN_INS, event=sample.sign_in("1"))))
+        await store.close()
+        assert await connection.fetchval("select count(*) from sign_ins") == 1
+        await connection.close()
+
 
 class TestServer:
     async def test_a_server_that_is_not_there_is_unavailable(self, server: Cluster) -> None:

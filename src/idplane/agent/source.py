@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
@@ -29,6 +30,10 @@ _REPLACEMENTS = 2
 _SCALE_SETS = "/virtualmachinescalesets/"
 _MAX_HOSTS = 4096
 _GONE = frozenset({FailureKind.RESOURCE_NOT_FOUND, FailureKind.NOT_ENTITLED})
+_OF_OLD = frozenset({FailureKind.IDENTITY_NOT_FOUND, FailureKind.IDENTITY_AMBIGUOUS, FailureKind.CALLER_NOT_BOUND})
+"""Refusals that a host's description leads to, and that a newer one may not."""
+_LOOK_AGAIN_SECONDS = 0.25
+"""How often a host is described again because somebody was refused: a program that asks wrongly in a loop costs the server no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,22 +92,27 @@ class TokenSource:
         self._clock = clock
         self._tokens = TokenCache()
         self._hosts: dict[str, HostDescription] = {}
+        self._looked: dict[str, float] = {}
+        """When each host was described again because of a refusal (`Clock.monotonic`)."""
         self._barred: Failure | None = None
         self._token_flights: Flights[TokenKey, Token] = Flights(self._land_token)
         self._host_flights: Flights[str, HostDescription] = Flights(self._land_host)
 
     def cached(self, ask: TokenAsk, caller: Caller, now: float) -> Token | None:
-        """The token, if it can be had without waiting; `now` in seconds since the epoch.
+        """The token, if it can be had without waiting; `now` in seconds since the epoch. Refuses nobody.
 
-        Raises IDENTITY_NOT_FOUND, IDENTITY_AMBIGUOUS and CALLER_NOT_BOUND. Starts a refresh in the background when one is due.
+        Starts a refresh in the background when one is due.
         """
         host = self._hosts.get(ask.host.key)
         if host is None or ask.refresh is not None:
             return None
-        view = caller.view(host)
-        if view is None:
+        try:
+            view = caller.view(host)
+            if view is None:
+                return None
+            identity = select(view, ask.selector, ask.default)
+        except Failure:
             return None
-        identity = select(view, ask.selector, ask.default)
         key = _key(host, ask, identity)
         entry = self._tokens.get(key)
         if entry is None or not entry.serves(now):
@@ -122,7 +132,7 @@ class TokenSource:
             return await self._attempts(ask, caller)
         except Failure as failure:
             if failure.kind in _GONE:
-                raise Failure(FailureKind.IDENTITY_NOT_FOUND, "Identity not found") from failure
+                raise Failure(FailureKind.IDENTITY_NOT_FOUND, "Identity not found", **failure.data) from failure
             raise
 
     async def certificate(
@@ -206,12 +216,18 @@ class TokenSource:
 
     async def _attempts(self, ask: TokenAsk, caller: Caller) -> Token:
         """Look, fetch, look again: what was evicted between its arrival and our turn is fetched anew, under the new facts."""
+        before = self._hosts.get(ask.host.key)
         for _ in range(_ATTEMPTS):
             host = await self.host(ask.host)
-            view = await caller.admitted(host)
-            if self._hosts.get(ask.host.key) is not host:
-                continue  # it changed while the caller was proved
-            identity = select(view, ask.selector, ask.default)
+            try:
+                view = await caller.admitted(host)
+                if self._hosts.get(ask.host.key) is not host:
+                    continue  # it changed while the caller was proved
+                identity = select(view, ask.selector, ask.default)
+            except Failure as refusal:
+                if refusal.kind in _OF_OLD and host is before and await self._looked_again(ask.host, caller):
+                    continue
+                raise
             key = _key(host, ask, identity)
             entry = self._tokens.get(key)
             if entry is not None and not self._wanted(ask, entry):
@@ -219,6 +235,19 @@ class TokenSource:
             await self._fetched(key, host, identity, ask, caller)
             ask = replace(ask, refresh=None)
         raise Failure(FailureKind.UNAVAILABLE, "the identity changed while its token was fetched")
+
+    async def _looked_again(self, host: ResourceId, caller: Caller) -> bool:
+        """Have a host described anew, if that can be done and was not done just now."""
+        if self._clock.monotonic() < self._looked.get(host.key, -_LOOK_AGAIN_SECONDS) + _LOOK_AGAIN_SECONDS:
+            return False
+        with suppress(Failure):  # then what is known has to do
+            async with self._share.turn(caller.key):
+                await self._host_flights.join(host.key, partial(self._ask_description, host))
+            if len(self._looked) >= _MAX_HOSTS:
+                self._looked.clear()
+            self._looked[host.key] = self._clock.monotonic()
+            return True
+        return False
 
     def _wanted(self, ask: TokenAsk, entry: CachedToken) -> bool:
         """Whether another token than this one must be fetched."""

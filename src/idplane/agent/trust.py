@@ -73,7 +73,7 @@ class Anchors:
     def common(self, said: Trust) -> bytes:
         """PEM of those that count now and would go on counting; raises `TrustProblem` when there are none."""
         self._read_file()
-        left = _certificates(said.anchors, checked=True)
+        left = _said(said)
         shared = [one for digest, one in self._counting().items() if digest in left and digest not in said.tainted]
         if not shared:
             raise TrustProblem(
@@ -104,15 +104,21 @@ class Anchors:
         return {digest: one for digest, one in known.items() if digest not in self.trust.tainted}
 
 
-def _certificates(pem: bytes, *, checked: bool = False) -> dict[str, x509.Certificate]:
-    """By digest; none where the text holds none, or with `checked` a `TrustProblem`."""
+def _said(trust: Trust) -> dict[str, x509.Certificate]:
+    """What a server said, by digest; raises `TrustProblem` for what can't be read, or is too much."""
+    found = _certificates(trust.anchors)
+    if not found:
+        raise TrustProblem("what the server said of its authorities holds no certificates that can be read")
+    if len(found) > _MOST_ANCHORS:
+        raise TrustProblem("the servers' authorities are too many")
+    return found
+
+
+def _certificates(pem: bytes) -> dict[str, x509.Certificate]:
+    """By digest, as many as an operator's file may hold; none where the text holds none."""
     try:
         found = x509.load_pem_x509_certificates(pem)
-        if len(found) > _MOST_ANCHORS:
-            raise TrustProblem("the servers' authorities are too many")
-    except ValueError as error:
-        if checked:
-            raise TrustProblem("what the server said of its authorities holds no certificates that can be read") from error
+    except ValueError:
         return {}
     return {hashlib.sha256(one.public_bytes(Encoding.DER)).hexdigest(): one for one in found}
 

@@ -45,6 +45,7 @@ from idplane.model.directory import Subscription, Tenant
 from idplane.model.events import ActivityEvent
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.ids import ResourceId
+from idplane.model.refusals import evidence_of
 from idplane.model.roles import Decision
 from idplane.model.values import JsonObject
 from idplane.ports.collections import ACTIVITY, LOCK_MARKS, ROLE_ASSIGNMENTS, SUBSCRIPTIONS, TENANTS
@@ -157,9 +158,14 @@ class ResourceManager:
 
     async def handle(self, request: ManagementRequest) -> ManagementResponse:
         """Serve one request; raises `Failure` for everything that the caller must be told."""
-        attempt, query = self._resolve(request, await self._authenticate(request), None)
-        headers = self._throttle.admit(attempt, self._k.clock.now())
-        answer = await self._serve(attempt, query)
+        caller = await self._authenticate(request)
+        try:
+            attempt, query = self._resolve(request, caller, None)
+            headers = self._throttle.admit(attempt, self._k.clock.now())
+            answer = await self._serve(attempt, query)
+        except Failure as failure:
+            failure.with_evidence(evidence_of(caller))
+            raise
         return replace(answer, headers=answer.headers + headers) if headers else answer
 
     async def serve(self, request: ManagementRequest, caller: Caller, attachment: object = None) -> ManagementResponse:
@@ -167,11 +173,15 @@ class ResourceManager:
         return await self._serve(*self._resolve(request, caller, attachment))
 
     async def _serve(self, attempt: Attempt, query: Mapping[str, str]) -> ManagementResponse:
-        if not attempt.verb.writes:
-            await self._authorize(attempt)
-            plan = await self._plan(attempt, query)
-        else:
-            plan = await self._write(attempt, query)
+        try:
+            if not attempt.verb.writes:
+                await self._authorize(attempt)
+                plan = await self._plan(attempt, query)
+            else:
+                plan = await self._write(attempt, query)
+        except Failure as failure:
+            failure.with_evidence(evidence_of(attempt.caller, action=attempt.route.permission, scope=str(attempt.route.id)))
+            raise
         return ManagementResponse(status=plan.status, body=plan.body, headers=plan.headers)
 
     async def authorize(self, request: ManagementRequest, caller: Caller) -> None:
@@ -296,6 +306,7 @@ class ResourceManager:
             told = logged.details(attempt, error=self._k.explain(failure))
             event = self._event(attempt, decision or refusal_of(failure), status, code, details=told)
             await self._k.store.commit(Batch.of(Append(log=ACTIVITY, event=event)))
+            failure.on_record = True
             raise
 
     async def _commit(self, attempt: Attempt, decision: Decision | None, query: Mapping[str, str]) -> Plan:
@@ -394,10 +405,12 @@ class ResourceManager:
             identities=BoundIdentities(k.identities, k.store, tenant.id, k.entropy, now),
             addresses=attempt.request.addresses,
             custody=k.custody,
+            vouch=k.vouch,
             manager=BoundManager(self, attempt.request, attempt.caller),
             action=attempt.route.permission,
             target=attempt.route.id,
             query=query,
+            diagnostics=k.diagnostics,
             attachment=attempt.attachment,
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar, cast
 
+from idplane.ports.sorting import Place, Sort
 from idplane.ports.store import (
     ABSENT,
     ANY,
@@ -32,6 +33,7 @@ from idplane.ports.store import (
     Trim,
     TrimChanges,
     Versioned,
+    order_place,
     place_of,
 )
 from idplane.ports.tree import LogSealer, LogTree
@@ -75,28 +77,35 @@ class ScratchStore:
         own = self._own(collection)
         return own[key] if key in own else await self._base.get(collection, key)
 
-    async def page(
+    async def page(  # noqa: PLR0913 - the store's interface
         self,
         collection: Collection[T],
         /,
         *,
         where: Mapping[str, ColumnValue] | None = None,
         under: tuple[str, str] | None = None,
+        containing: tuple[str, str] | None = None,
+        order: Sort | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> Page[T]:
         """A page; it may hold fewer than `limit` records before the end."""
         own = self._own(collection)
-        base = await self._base.page(collection, where=where, under=under, after=after, limit=limit)
+        base = await self._base.page(
+            collection, where=where, under=under, containing=containing, order=order, after=after, limit=limit
+        )
+        matching = [
+            one for one in own.values() if one is not None and _matches(collection, one.value, where, under, containing)
+        ]
+        kept = [one for one in base.items if collection.key(one.value) not in own]
+        if order is not None:
+            return _in_order(collection, order, kept, matching, after=after, end=base.after, limit=limit)
         end = base.after
-        merged = {
-            place_of(collection, one.value, where, under): one for one in base.items if collection.key(one.value) not in own
-        }
-        for found in own.values():
-            if found is not None and _matches(collection, found.value, where, under):
-                place = place_of(collection, found.value, where, under)
-                if (after is None or place > after) and (end is None or place <= end):
-                    merged[place] = found
+        merged = {place_of(collection, one.value, where, under): one for one in kept}
+        for found in matching:
+            place = place_of(collection, found.value, where, under)
+            if (after is None or place > after) and (end is None or place <= end):
+                merged[place] = found
         places = sorted(merged)
         if len(places) > limit:
             places, end = places[:limit], places[limit - 1]
@@ -209,11 +218,42 @@ def _expected(expect: int | Expect, old: Versioned[object] | None) -> bool:
 
 
 def _matches(
-    collection: Collection[T], value: T, where: Mapping[str, ColumnValue] | None, under: tuple[str, str] | None
+    collection: Collection[T],
+    value: T,
+    where: Mapping[str, ColumnValue] | None,
+    under: tuple[str, str] | None,
+    containing: tuple[str, str] | None = None,
 ) -> bool:
     if any(collection.columns[name](value) != wanted for name, wanted in (where or {}).items()):
         return False
+    if containing is not None:
+        text = collection.columns[containing[0]](value)
+        if text is None or containing[1] not in str(text):
+            return False
     if under is None:
         return True
     path = str(collection.columns[under[0]](value))
     return path == under[1] or path.startswith(under[1] + "/")
+
+
+def _in_order(  # noqa: PLR0913 - a page of the base, what was written, and which page was asked for
+    collection: Collection[T],
+    order: Sort,
+    base: list[Versioned[T]],
+    written: list[Versioned[T]],
+    *,
+    after: str | None,
+    end: str | None,
+    limit: int,
+) -> Page[T]:
+    """A page with what was written between its start and its end."""
+    first, last = (None if text is None else Place.parse(text) for text in (after, end))
+    merged = {order_place(collection, one.value, order): one for one in base}
+    for one in written:
+        place = order_place(collection, one.value, order)
+        if (first is None or order.follows(place, first)) and (last is None or not order.follows(place, last)):
+            merged[place] = one
+    places = sorted(merged, key=order.rank, reverse=order.descending)
+    if len(places) > limit:
+        places, last = places[:limit], places[limit - 1]
+    return Page(tuple(merged[place] for place in places), None if last is None else str(last))

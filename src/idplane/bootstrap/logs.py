@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from idplane.bootstrap.telemetry_settings import LogSection
+from idplane.model.redaction import without_secrets
 
 __all__ = ["JsonLines", "TextLines", "configure_logs", "redacted"]
 
@@ -38,23 +39,6 @@ _FACTS: Final = (
 )
 """Further members that a record may have, by `extra`; whatever else it carries is left out."""
 _MAX_TEXT: Final = 16 * 1024
-_SECRETS: Final = (
-    (
-        re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL),
-        "[key removed]",
-    ),
-    (re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){1,4}"), "[token removed]"),
-    (re.compile(r"\bidp_[A-Za-z0-9_-]{8,}"), "[secret removed]"),
-    (re.compile(r"(?i)\b(bearer|dpop|basic)(\s+|%20)[A-Za-z0-9._~+/=-]{8,}"), r"\1 [token removed]"),
-    (
-        re.compile(
-            r"(?i)\b(client_secret|client_assertion|assertion|refresh_token|access_token|id_token|device_code|password|code_verifier|token)"
-            r"(=|%3d|[\"']?\s*:\s*[\"'])[^\s&\"',;)]{4,}"
-        ),
-        r"\1\2[removed]",
-    ),
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://[^\s/:@]{1,256}):[^\s/@]{1,256}@"), r"\1:[removed]@"),
-)
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _OURS: Final = "idplane"
 _REQUESTS: Final = "idplane.requests"
@@ -62,8 +46,7 @@ _REQUESTS: Final = "idplane.requests"
 
 def redacted(text: str) -> str:
     """The text without what looks like a token, a private key or a password, and no longer than a line may be."""
-    for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
+    text = without_secrets(text)
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from idplane.arm.kernel import ResourceManager
 from idplane.arm.registry import Registry
 from idplane.arm.requests import Kernel
 from idplane.audit.activity import activity_event
+from idplane.audit.refused import RefusedRequests
 from idplane.audit.retention import LogRetention
 from idplane.bootstrap.attesting import attestation
 from idplane.bootstrap.certificates import ListenerCertificates, context_for
@@ -21,6 +22,7 @@ from idplane.bootstrap.feed_upkeep import FEED_ROWS, FeedUpkeep
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.leases import Duties, Duty, Leases
 from idplane.bootstrap.log_keeping import LogKeeping
+from idplane.bootstrap.portal import PortalParts
 from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
@@ -29,7 +31,10 @@ from idplane.directory.audiences import Audiences, hosts_of
 from idplane.directory.feed_tail import FeedTail
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
+from idplane.directory.portal_sessions import PortalSessions
+from idplane.directory.refusals import RefusalKeeper
 from idplane.directory.sightings import Sightings
+from idplane.explain.diagnosis import Diagnosis
 from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
 from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
@@ -58,10 +63,12 @@ from idplane.web.graph_errors import describe as describe_graph
 from idplane.web.log import LogSurface
 from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
+from idplane.web.portal.late import LateSurface
 from idplane.web.proxy_header import Proxies
 from idplane.web.security_events import SecurityEventSurface
 from idplane.web.serving import Listener
 from idplane.web.vault import VaultSurface
+from idplane.web.watched import watched
 
 __all__ = ["ReplicaLimits", "Server", "context_for"]
 
@@ -98,6 +105,8 @@ class Server:
     credentials: CredentialAuthority
     certificates: ListenerCertificates
     sightings: Sightings
+    refused: RefusedRequests
+    refusals: RefusalKeeper
     events: SecurityEvents
     log: LogKeeping
     surfaces: Surfaces
@@ -155,6 +164,7 @@ class Server:
             telemetry=world.telemetry,
         )
         devices = DeviceCodes(store=store, clock=clock, entropy=entropy)
+        refusals = RefusalKeeper(store=store, clock=clock, telemetry=world.telemetry)
         manager = ResourceManager(
             Kernel(
                 store=store,
@@ -171,6 +181,15 @@ class Server:
                 explain=explain,
                 keep=keep_administrators,
                 custody=custody,
+                vouch=log.vouched,
+                diagnostics=Diagnosis(
+                    refusals=refusals,
+                    store=store,
+                    access=access,
+                    clock=clock,
+                    profile=world.profile,
+                    home_tenant=installation.tenant.id,
+                ),
             )
         )
         vault = SecretVault(
@@ -210,6 +229,7 @@ class Server:
             custody=custody,
             clock=clock,
             entropy=entropy,
+            telemetry=world.telemetry,
         )
         streams = EventStreams(
             store=store,
@@ -232,7 +252,7 @@ class Server:
             enrollments=EnrollmentApi(attestation=joining, agents=agents, chain=authority, clock=clock),
             hosts=hosts,
             projected=tokens.projected,
-            refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
+            refusals=RefusalLog(store=store, clock=clock, entropy=entropy, kept=refusals),
             trust=AgentTrust(tls=tls, credentials=authority, elsewhere=anchors),
             store=store,
             tail=tail,
@@ -248,7 +268,16 @@ class Server:
             log=LogSurface(log),
             events=SecurityEventSurface(streams=streams, tokens=authenticator, store=store, home_tenant=installation.tenant.id),
         )
-        subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close)
+        portal = PortalParts(
+            world=world,
+            manager=manager,
+            directory=directory,
+            access=access,
+            sessions=PortalSessions(store=store, access=access, clock=clock, entropy=entropy),
+        )
+        surfaces = replace(surfaces, portal=LateSurface(portal.surface))
+        refused = RefusedRequests(store=store, clock=clock, entropy=entropy, tenant_id=installation.tenant.id)
+        subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close, log.keys.close)
         return cls(
             world=world,
             installation=installation,
@@ -261,13 +290,16 @@ class Server:
             credentials=authority,
             certificates=ListenerCertificates(tls=tls, credentials=authority, clock=clock),
             sightings=sightings,
+            refused=refused,
+            refusals=refusals,
             events=shared,
             log=log,
-            surfaces=surfaces,
+            surfaces=watched(surfaces, refused=refused, look=agents.look),
             stop_listening=subscriptions,
             end_waiting=surface.end_waiting,
             feed=FeedUpkeep(store=store, keep=limits.feed_rows),
             limits=limits,
+            extra_duties=(Duty(name="purge of ended portal sign-ins", turn=portal.purge),),
         )
 
     def app(self, origins: Origins) -> ServerApp:
@@ -279,6 +311,7 @@ class Server:
             entropy=self.world.entropy,
             telemetry=self.world.telemetry,
             is_current=self.is_current,
+            refusals=self.refusals,
             admission=self.admission,
         )
 
@@ -323,6 +356,8 @@ class Server:
             Duty(name="removal of old log events", turn=self._trim_logs),
             Duty(name="trimming of the feed", turn=self.feed.turn),
             Duty(name="notes of when agents were seen", turn=self.sightings.turn, every_replica=True),
+            Duty(name="records of refused requests", turn=self.refused.turn, every_replica=True),
+            Duty(name="removal of old refusals", turn=self.refusals.turn),
             Duty(name="security events", turn=self.events.run),
             *self.extra_duties,
         )
@@ -335,6 +370,7 @@ class Server:
 
     async def turn(self) -> datetime:
         """One pass of all duties, for whoever moves the clock by hand; when the next thing is due."""
+        await self.refused.turn()
         await self.log.turn()
         await self._trim_logs()
         await self.log.turn()
@@ -344,13 +380,16 @@ class Server:
             await self.certificates.turn(),
             await self.vault.purge_due(self.world.clock.now()),
             await self.sign_ins.purge_due(self.world.clock.now()),
+            await self.refusals.turn(),
         )
         return min(due for due in dues if due is not None)
 
     async def close(self) -> None:
         """End deployments that still run, and sign what was recorded last."""
         await self.manager.close()
+        await self.refusals.close()
         with suppress(Failure):  # a store that is away: whoever comes next signs
+            await self.refused.turn()
             await self.log.turn()
         for stop in self.stop_listening:
             stop()

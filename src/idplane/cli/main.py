@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "federate": "Let an identity trust what runs as a resource, or tell what it would have to trust.",
         "az": "Run the Azure CLI against this plane, signed in as the operator.",
         "token": "Get a token, as the operator or as a resource.",
+        "portal": "Print a link that signs you in to the portal.",
         "approve": "Let a program that showed a code sign in as a user.",
         "keys": "List, rotate, taint and revoke the keys that sign tokens and certificates.",
         "binding": "Say which processes of a resource may use its identities.",

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from idplane.arm.buckets import Buckets, Claim, Shortage
+from idplane.arm.sparing import Sparing
 from idplane.directory.agent_events import ENROLLMENTS_TYPE, JOIN, AgentEvent
 from idplane.directory.agents import AgentCertifier, refusal_by_state
 from idplane.directory.challenges import Challenge, Challenges
@@ -111,6 +112,7 @@ class Attestation:
         self._offerers = offerers or {}
         self._unchallenged = unchallenged
         self._buckets = Buckets()
+        self._sparing = Sparing(clock)
 
     async def challenge(self, method: JoinMethod, offered: JsonObject, call: Call) -> Offered:
         """A challenge for a method; raises `Failure(THROTTLED)`, and ENROLLMENT_REFUSED for what the method cannot use."""
@@ -161,10 +163,13 @@ class Attestation:
             )
             event = self._event(agent, enrollment, call)
             try:
+                predecessors = await self._predecessors(enrollment)
                 await self._store.commit(
                     chosen.spent
-                    + await self._predecessors(enrollment)
-                    + await self._standing(chosen.enrollment)
+                    + predecessors
+                    + await self._standing(
+                        chosen.enrollment, settled=bool(predecessors) or enrollment.method is JoinMethod.TOKEN
+                    )
                     + Batch.of(Put(collection=AGENTS, value=agent, expect=ABSENT), Append(log=ACTIVITY, event=event))
                     + await self._swept()
                 )
@@ -281,22 +286,27 @@ class Attestation:
             operations += await removed(self._store, one)
         return operations
 
-    async def _standing(self, enrollment: Versioned[Enrollment]) -> Batch:
-        """What must still be so: the enrollment, and its resource."""
+    async def _standing(self, enrollment: Versioned[Enrollment], *, settled: bool) -> Batch:
+        """What must still be so: the enrollment, and its resource.
+
+        Of two that join at once by one enrollment, and of one that joins while its enrollment is changed, one has to come first. That is
+        `settled` where the join takes something away, a predecessor or a token; else the enrollment's own version tells.
+        """
         host = await self._store.get(RESOURCES, enrollment.value.host.key)
         if host is None:
             raise refused(_NO_MATCH, reason="the enrollment's resource is gone")
+        unchanged = Require(collection=ENROLLMENTS, key=enrollment.value.key, expect=enrollment.version)
+        touched = Put(collection=ENROLLMENTS, value=enrollment.value, expect=enrollment.version)
         return Batch.of(
-            Require(collection=ENROLLMENTS, key=enrollment.value.key, expect=enrollment.version),
+            unchanged if settled else touched,
             Require(collection=RESOURCES, key=enrollment.value.host.key, expect=host.version),
         )
 
     async def _swept(self) -> Batch:
         """A few proofs whose time is over anyway."""
         oldest = await self._store.page(SPENT_PROOFS, limit=_SWEPT)
-        now = self._clock.now()
-        past = (one for one in oldest.items if one.value.expires_at <= now)
-        return Batch.of(*(Delete(collection=SPENT_PROOFS, key=one.value.key) for one in past))
+        past = (one.value for one in oldest.items if one.value.is_forgettable(self._clock.now()))
+        return Batch.of(*(Delete(collection=SPENT_PROOFS, key=one.key) for one in past))
 
     # Rates and records ----------------------------------------------------------------------------------------------
 
@@ -321,6 +331,9 @@ class Attestation:
         return told.recorded(self._entropy.guid(), self._clock.now(), call)
 
     async def _record(self, method: JoinMethod, failure: Failure, call: Call) -> None:
+        """On record by itself, unless there were too many of late: then it is counted along with others (`Failure.on_record`)."""
+        if not self._sparing.has_room(call):
+            return
         known = failure.data.get("resource")
         told = AgentEvent(
             operation=JOIN,
@@ -336,6 +349,7 @@ class Attestation:
         )
         event = told.recorded(self._entropy.guid(), self._clock.now(), call)
         await self._store.commit(Batch.of(Append(log=ACTIVITY, event=event)))
+        failure.on_record = True
 
 
 def _shown(facts: Facts) -> str:

@@ -23,12 +23,13 @@ MAX_EVIDENCE: Final = 64 * 1024
 class Evidence:
     """What a machine sent, and the challenge that it answers."""
 
-    members: JsonObject
+    members: JsonObject = field(repr=False)
+    """As it came: join tokens and those of other issuers are bearer secrets."""
     csr: bytes = field(repr=False)
     """DER of the request for the certificate that it wants."""
     nonce: bytes = b""
     """Of the challenge; empty for methods without one."""
-    sealed: Mapping[str, str] = field(default_factory=dict)
+    sealed: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What the challenge holds besides, which the machine could neither read nor change."""
     audience: str = ""
     """What tokens of other issuers must be for."""

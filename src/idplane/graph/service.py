@@ -29,6 +29,7 @@ from idplane.model.events import ActivityEvent
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.profile import Profile
+from idplane.model.refusals import evidence_of
 from idplane.model.values import JsonObject
 from idplane.ports.collections import ACTIVITY
 from idplane.ports.store import Append, Batch, CommitRefused, Store
@@ -111,6 +112,14 @@ class DirectoryService:
     async def handle(self, request: GraphRequest) -> GraphResponse:
         """Serve one request; raises `Failure` for everything that the caller must be told."""
         caller = await self._authenticate(request)
+        try:
+            return await self.serve(request, caller)
+        except Failure as failure:
+            failure.with_evidence(evidence_of(caller))
+            raise
+
+    async def serve(self, request: GraphRequest, caller: Caller) -> GraphResponse:
+        """Serve a request of a caller who was authenticated elsewhere."""
         route = parse_route(request.path, self._sets, request.version)
         attempt = _Attempt(request=request, route=route, context=self._context(request, caller))
         if request.method == "GET":
@@ -206,6 +215,7 @@ class DirectoryService:
             status, code = self._describe(failure)
             event = self._event(attempt, word, Planned(status=status), failure_code=code)
             await self._store.commit(Batch.of(Append(log=ACTIVITY, event=event)))
+            failure.on_record = True
             raise
 
     async def _commit(self, attempt: _Attempt, planner: Planner, word: str) -> Planned:

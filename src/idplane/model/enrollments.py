@@ -10,7 +10,7 @@ import enum
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 from idplane.model.expressions import parse_expression
@@ -36,6 +36,8 @@ __all__ = [
     "sorted_facts",
 ]
 
+_CLOCKS_DIFFER: Final = timedelta(minutes=10)
+"""Of servers, at the most. A proof that one of them forgets must not count at another one that is behind."""
 Facts: TypeAlias = tuple[tuple[str, str], ...]
 """Names with values, sorted; a name that has several values is there several times."""
 UNPINNED: Final = ""
@@ -181,6 +183,10 @@ class SpentProof:
     def key(self) -> str:
         """Sorts by the time of expiry, so that what may go stands first."""
         return f"{int(self.expires_at.timestamp()):012d}|{self.id}"
+
+    def is_forgettable(self, now: datetime) -> bool:
+        """Whether no server accepts the proof any more, although their clocks may differ by minutes."""
+        return now >= self.expires_at + _CLOCKS_DIFFER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

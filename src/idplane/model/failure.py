@@ -10,8 +10,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-__all__ = ["Category", "Failure", "FailureKind"]
+if TYPE_CHECKING:
+    from idplane.model.refusals import Evidence
+
+__all__ = ["Category", "Failure", "FailureKind", "os_reason"]
 
 
 class Category(enum.Enum):
@@ -63,6 +67,12 @@ class FailureKind(enum.Enum):
     FORBIDDEN = "forbidden", Category.FORBIDDEN
     LINKED_FORBIDDEN = "linked_forbidden", Category.FORBIDDEN
 
+    # The portal
+    PORTAL_SESSION = "portal_session", Category.UNAUTHENTICATED
+    PORTAL_LINK = "portal_link", Category.FORBIDDEN
+    PORTAL_FORM = "portal_form", Category.FORBIDDEN
+    PORTAL_SIGN_IN = "portal_sign_in", Category.FORBIDDEN
+
     # Security events
     STREAM_NOT_FOUND = "stream_not_found", Category.NOT_FOUND
     STREAM_EXISTS = "stream_exists", Category.CONFLICT
@@ -93,6 +103,7 @@ class FailureKind(enum.Enum):
     TEMPLATE_INVALID = "template_invalid", Category.BAD_REQUEST
     TEMPLATE_FORBIDDEN = "template_forbidden", Category.FORBIDDEN
     DEPLOYMENT_NOT_FOUND = "deployment_not_found", Category.NOT_FOUND
+    REFUSAL_NOT_FOUND = "refusal_not_found", Category.NOT_FOUND
 
     # Microsoft.Authorization
     ROLE_ASSIGNMENT_EXISTS = "role_assignment_exists", Category.CONFLICT
@@ -192,3 +203,18 @@ class Failure(Exception):  # noqa: N818 - the word that the whole code base uses
         self.kind = kind
         self.detail = detail
         self.data: Mapping[str, str] = MappingProxyType(data)
+        self.on_record = False
+        """Whether its record is seen to: written, counted, or decided against. Who sees to it says so, so that nobody does it twice."""
+        self.evidence: Evidence | None = None
+        """What was known where it was raised, for the record of the refusal. In no text that is shown."""
+
+    def with_evidence(self, evidence: Evidence, /) -> Failure:
+        """The same failure. What stands nearest to the cause knows best: evidence that is there stays."""
+        if self.evidence is None:
+            self.evidence = evidence
+        return self
+
+
+def os_reason(error: OSError) -> str:
+    """What the system says went wrong, for the end of a sentence that a person reads."""
+    return (error.strerror or type(error).__name__).lower()

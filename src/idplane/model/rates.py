@@ -76,7 +76,7 @@ class MetadataRates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnrollmentRates:
-    """Attempts to enroll, which anybody may make."""
+    """Of what anybody may do: attempts to enroll, and refusals that leave a record."""
 
     address: Rate
     """From one address, which may be a balancer's or a whole network's."""
@@ -108,3 +108,5 @@ AZURE_MANAGEMENT = ManagementRates(
 AZURE_METADATA = MetadataRates(requests=Rate(20, 20), at_once=5)
 ENROLLMENTS = EnrollmentRates(address=Rate(100, 5), altogether=Rate(400, 40))
 """Ours: a rack of machines joins at once, and a flood costs less than a tenth of a core."""
+STRANGERS_RECORDS = EnrollmentRates(address=Rate(200, 0.2), altogether=Rate(1000, 1))
+"""Records that refused strangers cause in a log, in one process: some 90 MB a day at most. Others are counted."""

@@ -28,6 +28,8 @@ from idplane.model.leases import Lease
 from idplane.model.locks import Lock, LockMark
 from idplane.model.long_operations import LongOperation
 from idplane.model.management_groups import ManagementGroup, SubscriptionAlias, stored_group
+from idplane.model.portal import PortalLink, PortalSession
+from idplane.model.refusals import Refusal
 from idplane.model.resources import IdentityAssignment, Resource
 from idplane.model.roles import DenyAssignment, RoleAssignment, RoleDefinition
 from idplane.model.security_events import EventCursor, EventStream, EventSubject, QueuedEvent
@@ -64,10 +66,13 @@ __all__ = [
     "LONG_OPERATIONS",
     "MANAGEMENT_GROUPS",
     "MEMBERSHIPS",
+    "PORTAL_LINKS",
+    "PORTAL_SESSIONS",
     "PREDEFINED_TAGS",
     "PRINCIPALS",
     "QUEUED_EVENTS",
     "REFRESH_TOKENS",
+    "REFUSALS",
     "RESOURCES",
     "ROLE_ASSIGNMENTS",
     "ROLE_DEFINITIONS",
@@ -146,10 +151,11 @@ RESOURCES = Collection(
         "parent_key": _parent_key,
         "name": lambda it: it.id.name.lower(),
         "path": lambda it: it.id.key,
+        "location": lambda it: it.location,
     },
     subject=lambda it: it.id.key,
 )
-"""`path` repeats the key so that `under` can select a subtree. `parent_key` references `key`. Vaults have unique names: host names."""
+"""`path` repeats the key so that `under` can select a subtree, and `location` is read from the record; no table has them. `parent_key` references `key`. Vaults have unique names: host names."""
 IDENTITY_ASSIGNMENTS = Collection(
     name="identity_assignments",
     type=IdentityAssignment,
@@ -220,6 +226,21 @@ REFRESH_TOKENS = Collection(
     subject=lambda it: it.principal_id,
 )
 """`session_id` references sessions."""
+PORTAL_LINKS = Collection(
+    name="portal_links",
+    type=PortalLink,
+    key=lambda it: it.id,
+    columns={"principal_id": lambda it: it.principal_id},
+    fed=False,
+)
+PORTAL_SESSIONS = Collection(
+    name="portal_sessions",
+    type=PortalSession,
+    key=lambda it: it.id,
+    columns={"principal_id": lambda it: it.principal_id},
+    fed=False,
+)
+"""Links and sessions go with their user (`on delete cascade`). Each request reads its session, so no feed has to tell of one."""
 APPLICATIONS = Collection(
     name="applications",
     type=Application,
@@ -444,6 +465,21 @@ QUEUED_EVENTS = Collection(
 EVENT_SUBJECTS = Collection(name="event_subjects", type=EventSubject, key=lambda it: it.principal_id, fed=False)
 EVENT_CURSORS = Collection(name="event_cursors", type=EventCursor, key=lambda it: it.name, fed=False)
 
+REFUSALS = Collection(
+    name="refusals",
+    type=Refusal,
+    key=lambda it: it.key,
+    columns={
+        "refusal_id": lambda it: it.id,
+        "tenant_id": lambda it: it.tenant_id,
+        "principal_id": lambda it: it.principal_id,
+        "scope_key": lambda it: it.scope_key,
+        "proved": lambda it: int(it.proved),
+    },
+    fed=False,
+)
+"""Newest first. Nobody follows them, and strangers make them: they are not in the feed."""
+
 LEASES = Collection(name="leases", type=Lease, key=lambda it: it.name, fed=False)
 """Nobody follows them, so renewals are not in the feed."""
 
@@ -480,6 +516,8 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     DEVICE_CODES,
     SESSIONS,
     REFRESH_TOKENS,
+    PORTAL_LINKS,
+    PORTAL_SESSIONS,
     LONG_OPERATIONS,
     PREDEFINED_TAGS,
     LEASES,
@@ -487,5 +525,6 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     QUEUED_EVENTS,
     EVENT_SUBJECTS,
     EVENT_CURSORS,
+    REFUSALS,
 )
 LOGS: tuple[Log[object], ...] = (ACTIVITY, SIGN_INS)  # type: ignore[assignment]  # as above

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
+from idplane.ports.sorting import Place, Sort
+
 if TYPE_CHECKING:
     from idplane.ports.tree import LogSealer, LogTree
 
@@ -42,6 +44,7 @@ __all__ = [
     "Trim",
     "TrimChanges",
     "Versioned",
+    "order_place",
     "place_of",
 ]
 
@@ -85,6 +88,11 @@ def place_of(
     return key if found == key else f"{found}{PLACE_SEPARATOR}{key}"
 
 
+def order_place(collection: Collection[T], value: T, order: Sort) -> Place:
+    """Where a record stands in an order."""
+    return Place(collection.columns[order.column](value), collection.key(value))
+
+
 class Expect(enum.Enum):
     """Expectations about a record that are not a version number."""
 
@@ -111,7 +119,7 @@ class Page(Generic[T]):
     """Records in the order of their places; `after` is the place behind which the next page starts, None at the end.
 
     A record's place is its key. Where `under` alone selects, it is that column's value and then the key: the order of the column's
-    index, so that the last page of a long list costs what the first does.
+    index, so that the last page of a long list costs what the first does. Where an `order` was asked for, it is `ports.sorting.Place`.
     """
 
     items: tuple[Versioned[T], ...]
@@ -194,8 +202,8 @@ class StoredCheckpoint:
 class Extend:
     """Add leaves to the tree over the logs (`ports.tree`): their entries, and the nodes that became complete.
 
-    Refused for its version when somebody else has added at `start`. The checkpoint takes the place of the last one if it has its
-    number. Feeds do not tell of it.
+    Refused for its version when somebody else has added at `start`, or signed a checkpoint since the one that it follows. The checkpoint
+    takes the place of the last one if it has its number. Feeds do not tell of it.
     """
 
     start: int
@@ -203,6 +211,8 @@ class Extend:
     nodes: Sequence[tuple[int, int, bytes]]
     """Level, number, hash."""
     checkpoint: StoredCheckpoint
+    follows: StoredCheckpoint | None = None
+    """The newest checkpoint, which this was signed after; None for the first."""
 
 
 Operation: TypeAlias = Put[object] | Delete[object] | Require[object] | Append[object] | Trim[object] | TrimChanges | Extend
@@ -292,17 +302,23 @@ class Reads(Protocol):
         """One record."""
         ...
 
-    async def page(
+    async def page(  # noqa: PLR0913 - one query, spelled out
         self,
         collection: Collection[T],
         /,
         *,
         where: Mapping[str, ColumnValue] | None = None,
         under: tuple[str, str] | None = None,
+        containing: tuple[str, str] | None = None,
+        order: Sort | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> Page[T]:
-        """Records whose columns equal `where` and whose `under[0]` column is `under[1]` or starts with `under[1] + "/"`."""
+        """Records whose columns equal `where` and whose `under[0]` column is `under[1]` or starts with `under[1] + "/"`.
+
+        `containing` asks, besides, that a column of texts has a text somewhere in it, letter by letter. With an `order`, raises
+        `Failure(INVALID_PARAMETER)` for an `after` that no page in it ends with.
+        """
         ...
 
     async def all(

@@ -57,6 +57,13 @@ class KeyCustody(Protocol):
         """The plaintext; raises `Failure(INTERNAL)` if the seal, the context or the key is not the right one."""
         ...
 
+    def knows(self, sealed: bytes, /) -> bool:
+        """Whether `unseal` needs nothing but memory for this, whatever comes of it: the key-encryption key itself may be slow, or far.
+
+        What strangers may have made up is asked this first.
+        """
+        ...
+
     def new_authority_key(self) -> ec.EllipticCurvePrivateKey | None:
         """A new P-256 key that is inside the custody and signs there, a `HeldKey`; None when the custody holds no keys of others.
 

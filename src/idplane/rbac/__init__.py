@@ -14,9 +14,9 @@ Modules: `patterns` (what an action pattern matches), `rules` (compiled permissi
 `access` (`AccessControl`), `groups` (which groups a principal is in, through others too).
 """
 
-from idplane.rbac.access import AccessControl
+from idplane.rbac.access import AccessControl, Trace
 from idplane.rbac.builtin import BUILT_IN_ROLES
-from idplane.rbac.decision import EVERYONE, decide
+from idplane.rbac.decision import EVERYONE, Judgement, Reach, decide
 from idplane.rbac.groups import Groups, groups_above
 
-__all__ = ["BUILT_IN_ROLES", "EVERYONE", "AccessControl", "Groups", "decide", "groups_above"]
+__all__ = ["BUILT_IN_ROLES", "EVERYONE", "AccessControl", "Groups", "Judgement", "Reach", "Trace", "decide", "groups_above"]

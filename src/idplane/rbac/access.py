@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from idplane.model.attributes import NO_ATTRIBUTES, Attributes
 from idplane.model.calls import Caller
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
-from idplane.model.roles import AccessCall, Decision, Permission, Reason, RoleAssignment, RoleDefinition
+from idplane.model.refusals import evidence_of
+from idplane.model.roles import AccessCall, Decision, DenyAssignment, Permission, Reason, RoleAssignment, RoleDefinition
 from idplane.ports.collections import DENY_ASSIGNMENTS, PRINCIPALS, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
 from idplane.ports.store import Change, Store
 from idplane.ports.telemetry import DECISION, NO_TELEMETRY, Telemetry
 from idplane.ports.world import Clock
 from idplane.rbac.builtin import BUILT_IN_ROLES
 from idplane.rbac.cache import FeedCache
-from idplane.rbac.decision import ByScope, CompiledDeny, by_scope, decide_indexed
+from idplane.rbac.decision import ByScope, CompiledDeny, Judgement, Reach, by_scope, decide_indexed, judge
 from idplane.rbac.groups import Groups
 from idplane.rbac.places import Places, along
 from idplane.rbac.rules import Rules
 
-__all__ = ["AccessControl"]
+__all__ = ["AccessControl", "Trace"]
 
 _PRINCIPALS_KEPT = 20_000
 _SCOPES_KEPT = 20_000
@@ -46,6 +48,20 @@ class _Held:
 class _Role:
     definition: RoleDefinition
     rules: Rules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """A decision with everything that it looked at."""
+
+    call: AccessCall
+    decision: Decision
+    denies: tuple[tuple[DenyAssignment, Reach], ...]
+    """The deny assignments at the target and above it, and whether each covers the call."""
+    assignments: tuple[tuple[RoleAssignment, Judgement], ...]
+    """The caller's role assignments at the target and above it, nearest first."""
+    elsewhere: tuple[RoleAssignment, ...]
+    """The caller's other assignments, which decided nothing."""
 
 
 class AccessControl:
@@ -96,8 +112,40 @@ class AccessControl:
     async def _decide(
         self, caller_ids: frozenset[str], action: str, scope: ResourceId, *, data: bool, attributes: Attributes | None
     ) -> Decision:
+        call, held, denies = await self._world(caller_ids, action, scope, data=data, attributes=attributes)
+        return decide_indexed(call, [one.index for one in held], denies, await self._role_rules(held))
+
+    async def trace(
+        self,
+        caller_ids: frozenset[str],
+        action: str,
+        scope: ResourceId,
+        *,
+        data: bool = False,
+        attributes: Attributes | None = None,
+        at: datetime | None = None,
+    ) -> Trace:
+        """`check` with everything that it looked at: the same call, records and functions. `at` is for conditions, instead of now."""
+        call, held, denies = await self._world(caller_ids, action, scope, data=data, attributes=attributes)
+        if at is not None:
+            call = replace(call, at=at)
+        rules = await self._role_rules(held)
+        return Trace(
+            call=call,
+            decision=decide_indexed(call, [one.index for one in held], denies, rules),
+            denies=tuple((one.assignment, one.reach(call)) for one in denies),
+            assignments=tuple((one, judge(one, call, rules)) for one in _along(call.scopes, held)),
+            elsewhere=tuple(
+                one for each in held for key, found in each.index.items() if key not in call.scopes for one in found
+            ),
+        )
+
+    async def _world(
+        self, caller_ids: frozenset[str], action: str, scope: ResourceId, *, data: bool, attributes: Attributes | None
+    ) -> tuple[AccessCall, Sequence[_Held], Sequence[CompiledDeny]]:
+        """All that decides a call, but for the roles."""
         held = await self._principals.get_all(caller_ids, self._load_principal)
-        special = [one for one in held if one.special]
+        special = any(one.special for one in held)
         place = await self._places.of(scope)
         call = AccessCall(
             principal_ids=caller_ids,
@@ -110,11 +158,15 @@ class AccessControl:
             at=self._clock.now() if special and self._clock is not None else None,
         )
         denies = [*itertools.chain.from_iterable(await self._denies.get_all(call.scopes, self._load_denies))]
-        indexes = [one.index for one in held]
+        return call, held, denies
+
+    async def _role_rules(self, held: Sequence[_Held]) -> Callable[[str], Rules | None]:
+        """The rules of every role that is held."""
+        special = [one for one in held if one.special]
         if not special:
-            return decide_indexed(call, indexes, denies, self._rules)
+            return self._rules
         custom = await self._custom_rules(special)
-        return decide_indexed(call, indexes, denies, lambda role_id: custom.get(role_id) or self._rules(role_id))
+        return lambda role_id: custom.get(role_id) or self._rules(role_id)
 
     async def require(
         self,
@@ -145,6 +197,8 @@ class AccessControl:
             reason=decision.reason.value,
             because=decision.because or "",
             **await self._denial(decision),
+        ).with_evidence(
+            evidence_of(caller, action=action, scope=str(scope), data=data, attributes=attributes, decision=decision)
         )
 
     async def _denial(self, decision: Decision) -> Mapping[str, str]:

@@ -2,12 +2,14 @@
 
 Absence spreads as in SQL: `NOT` of it is absence, `AND` with something false is false, `OR` with something true is true. The
 whole holds only when it is true, so that an attribute which nobody supplied never opens a door, negated or not.
+
+Whoever asks may hear of each comparison (`Heard`): then all of them are made, also those that change nothing any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from idplane.model.attributes import AttributeValue
@@ -15,13 +17,42 @@ from idplane.model.roles import AccessCall
 from idplane.rbac.condition_operators import Operator, SetFunction, compare_sets
 from idplane.rbac.patterns import ActionPattern
 
-__all__ = ["ActionMatches", "All", "Any", "Attribute", "Comparison", "Exists", "Literals", "Node", "Not", "Operand"]
+__all__ = [
+    "ActionMatches",
+    "All",
+    "Any",
+    "Attribute",
+    "Comparison",
+    "Exists",
+    "Heard",
+    "Literals",
+    "Made",
+    "Node",
+    "Not",
+    "Operand",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """One comparison as it was made."""
+
+    text: str
+    """As it is written in the condition."""
+    holds: bool | None
+    left: tuple[AttributeValue, ...] | None
+    """None for what is absent."""
+    right: tuple[AttributeValue, ...] | None
+
+
+Heard: TypeAlias = Callable[[Made], None]
+"""Hears of each comparison as it is made, in the order in which they are written."""
 
 
 class Node(Protocol):
     """A part of a condition."""
 
-    def holds(self, call: AccessCall) -> bool | None:
+    def holds(self, call: AccessCall, heard: Heard | None = None) -> bool | None:
         """True, false, or None when it cannot be told."""
         ...
 
@@ -73,10 +104,14 @@ class ActionMatches:
     """`ActionMatches{'...'}`: the pattern of a role, on the action that is asked for."""
 
     pattern: ActionPattern
+    text: str = field(default="", compare=False)
 
-    def holds(self, call: AccessCall) -> bool | None:
+    def holds(self, call: AccessCall, heard: Heard | None = None) -> bool | None:
         """Whether the action is one of those."""
-        return self.pattern.matches(call.action.lower())
+        answer = self.pattern.matches(call.action.lower())
+        if heard is not None:
+            heard(Made(text=self.text, holds=answer, left=(call.action,), right=(self.pattern.text,)))
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +119,14 @@ class Exists:
     """`Exists @...`."""
 
     attribute: Attribute
+    text: str = field(default="", compare=False)
 
-    def holds(self, call: AccessCall) -> bool | None:
+    def holds(self, call: AccessCall, heard: Heard | None = None) -> bool | None:
         """Whether the call has the attribute."""
-        return self.attribute.values(call) is not None
+        found = self.attribute.values(call)
+        if heard is not None:
+            heard(Made(text=self.text, holds=found is not None, left=found, right=()))
+        return found is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +137,17 @@ class Comparison:
     operator: Operator
     function: SetFunction | None
     right: Operand
+    text: str = field(default="", compare=False)
 
-    def holds(self, call: AccessCall) -> bool | None:
+    def holds(self, call: AccessCall, heard: Heard | None = None) -> bool | None:
         """The answer; None when an operand is absent, is of another kind, or is a set where one value belongs."""
         left, right = self.left.values(call), self.right.values(call)
+        answer = self._compared(left, right)
+        if heard is not None:
+            heard(Made(text=self.text, holds=answer, left=left, right=right))
+        return answer
+
+    def _compared(self, left: tuple[AttributeValue, ...] | None, right: tuple[AttributeValue, ...] | None) -> bool | None:
         if left is None or right is None:
             return None
         if self.function is not None:
@@ -115,9 +161,9 @@ class Not:
 
     inner: Node
 
-    def holds(self, call: AccessCall) -> bool | None:
+    def holds(self, call: AccessCall, heard: Heard | None = None) -> bool | None:
         """The opposite; what cannot be told stays so."""
-        answer = self.inner.holds(call)
+        answer = self.inner.holds(call, heard)
         return None if answer is None else not answer
 
 
@@ -127,9 +173,9 @@ class All:
 
     parts: tuple[Node, ...]
 
-    def holds(self, call: AccessCall) -> bool | None:
+    def holds(self, call: AccessCall, heard: Heard | None = None) -> bool | None:
         """False as soon as one is; true only if all are."""
-        return _settled((part.holds(call) for part in self.parts), decisive=False)
+        return _settled(_answers(self.parts, call, heard), decisive=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +184,15 @@ class Any:
 
     parts: tuple[Node, ...]
 
-    def holds(self, call: AccessCall) -> bool | None:
+    def holds(self, call: AccessCall, heard: Heard | None = None) -> bool | None:
         """True as soon as one is; false only if all are."""
-        return _settled((part.holds(call) for part in self.parts), decisive=True)
+        return _settled(_answers(self.parts, call, heard), decisive=True)
+
+
+def _answers(parts: Iterable[Node], call: AccessCall, heard: Heard | None) -> Iterable[bool | None]:
+    """One after the other, as far as they are needed; all of them for somebody who hears of each."""
+    answers = (part.holds(call, heard) for part in parts)
+    return answers if heard is None else [*answers]
 
 
 def _settled(answers: Iterable[bool | None], *, decisive: bool) -> bool | None:

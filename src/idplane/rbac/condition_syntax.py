@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from idplane.model.attributes import AttributeValue
 from idplane.rbac.condition_nodes import (
@@ -83,7 +83,7 @@ def read_condition(text: str) -> Node:
     """The condition's tree; raises `ConditionProblem`."""
     if len(text) > MAX_CONDITION or len(text.encode("utf-8", "replace")) > MAX_CONDITION:
         raise ConditionProblem(f"the condition is longer than {MAX_CONDITION} bytes", MAX_CONDITION)
-    reader = _Reader(_tokens(text), len(text) + 1)
+    reader = _Reader(text, _tokens(text))
     node = reader.condition(0)
     if (left := reader.peek()) is not None:
         raise ConditionProblem(f"'{left.text[:40]}' is not expected", left.at)
@@ -106,9 +106,10 @@ def _tokens(text: str) -> list[_Token]:
 class _Reader:
     """Recursive descent over the tokens of one text."""
 
-    def __init__(self, tokens: Sequence[_Token], end: int) -> None:
+    def __init__(self, text: str, tokens: Sequence[_Token]) -> None:
+        self._text = text
         self._tokens = tokens
-        self._end = end
+        self._end = len(text) + 1
         self._next = 0
 
     def peek(self) -> _Token | None:
@@ -154,6 +155,11 @@ class _Reader:
         return self._predicate(token)
 
     def _predicate(self, token: _Token) -> Node:
+        found = self._read_predicate(token)
+        last = self._tokens[self._next - 1]
+        return replace(found, text=self._text[token.at - 1 : last.at - 1 + len(last.text)])
+
+    def _read_predicate(self, token: _Token) -> ActionMatches | Comparison | Exists:
         match token.word:
             case "actionmatches":
                 self._next += 1

@@ -10,6 +10,7 @@ comparison of text prefixes.
 
 from __future__ import annotations
 
+import enum
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +20,38 @@ from idplane.model.roles import AccessCall, Decision, DenyAssignment, Reason, Ro
 from idplane.rbac.conditions import meets
 from idplane.rbac.rules import Rules
 
-__all__ = ["EVERYONE", "ByScope", "CompiledDeny", "by_scope", "decide", "decide_indexed"]
+__all__ = ["EVERYONE", "ByScope", "CompiledDeny", "Judgement", "Reach", "by_scope", "decide", "decide_indexed", "judge"]
 
 EVERYONE = "00000000-0000-0000-0000-000000000000"
 """The principal id by which a deny assignment names all principals."""
 
 ByScope: TypeAlias = Mapping[str, Sequence[RoleAssignment]]
 """One principal's assignments under the scope keys where they stand, each in order of id."""
+
+
+class Judgement(enum.Enum):
+    """What one role assignment at or above the target says of a call."""
+
+    GRANTS = "grants"
+    UNMET = "unmet"
+    """Its role holds the action; its condition is not met."""
+    LACKS = "lacks"
+    """Its role does not hold the action."""
+    ROLE_GONE = "role-gone"
+    FOREIGN = "foreign"
+    """It is another tenant's."""
+
+
+class Reach(enum.Enum):
+    """Whether a deny assignment covers a call, and by what it does not."""
+
+    COVERS = "covers"
+    NOT_HERE = "not-here"
+    """It stands elsewhere, or above and does not apply to what lies below."""
+    FOREIGN = "foreign"
+    EXCLUDED = "excluded"
+    NOT_NAMED = "not-named"
+    OTHER_ACTIONS = "other-actions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +67,21 @@ class CompiledDeny:
         return cls(assignment, Rules(assignment.permissions))
 
     def covers(self, call: AccessCall) -> bool:
-        """Whether it refuses the call. The scope must be one of the call's; `by scope chain` loading does not replace this check."""
+        """Whether it refuses the call."""
+        return self.reach(call) is Reach.COVERS
+
+    def reach(self, call: AccessCall) -> Reach:
+        """Whether it refuses the call, and why not. The scope must be one of the call's; `by scope chain` loading does not replace this check."""
         deny = self.assignment
         if deny.scope_key not in call.scopes[: 1 if deny.do_not_apply_to_child_scopes else None]:
-            return False
-        if _foreign(deny.tenant_id, call) or not call.principal_ids.isdisjoint(deny.exclude_principals):
-            return False
-        named = EVERYONE in deny.principals or not call.principal_ids.isdisjoint(deny.principals)
-        return named and self.rules.hold(call.action, data=call.data)
+            return Reach.NOT_HERE
+        if _foreign(deny.tenant_id, call):
+            return Reach.FOREIGN
+        if not call.principal_ids.isdisjoint(deny.exclude_principals):
+            return Reach.EXCLUDED
+        if EVERYONE not in deny.principals and call.principal_ids.isdisjoint(deny.principals):
+            return Reach.NOT_NAMED
+        return Reach.COVERS if self.rules.hold(call.action, data=call.data) else Reach.OTHER_ACTIONS
 
 
 def by_scope(assignments: Iterable[RoleAssignment]) -> ByScope:
@@ -108,12 +141,13 @@ def _granted(call: AccessCall, indexes: Sequence[ByScope], rules: Callable[[str]
             # The loop that every check runs, mostly to find nothing: a default would cost an iteration each time.
             if (here := index.get(scope)) is not None:
                 for assignment in here:
-                    if not _holds(assignment, call, rules):
-                        considered.append(assignment.id)
-                    elif assignment.condition is None or meets(call, assignment.condition):
+                    verdict = judge(assignment, call, rules)
+                    if verdict is Judgement.GRANTS:
                         granting.append(assignment.id)
-                    else:
+                    elif verdict is Judgement.UNMET:
                         conditional.append(assignment.id)
+                    else:
+                        considered.append(assignment.id)
         if granting:
             return Decision(allowed=True, reason=Reason.GRANTED, because=min(granting))
         if conditional:
@@ -128,11 +162,18 @@ def _granted(call: AccessCall, indexes: Sequence[ByScope], rules: Callable[[str]
 _NO_ASSIGNMENT = Decision(allowed=False, reason=Reason.NO_ASSIGNMENT)
 
 
-def _holds(assignment: RoleAssignment, call: AccessCall, rules: Callable[[str], Rules | None]) -> bool:
+def judge(assignment: RoleAssignment, call: AccessCall, rules: Callable[[str], Rules | None]) -> Judgement:
+    """What an assignment that stands at or above the call's target, for one of its principals, says of the call."""
     if _foreign(assignment.tenant_id, call):
-        return False
+        return Judgement.FOREIGN
     role = rules(assignment.role_id)
-    return role is not None and role.hold(call.action, data=call.data)
+    if role is None:
+        return Judgement.ROLE_GONE
+    if not role.hold(call.action, data=call.data):
+        return Judgement.LACKS
+    if assignment.condition is None or meets(call, assignment.condition):
+        return Judgement.GRANTS
+    return Judgement.UNMET
 
 
 def _foreign(tenant_id: str, call: AccessCall) -> bool:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from idplane.model.roles import Permission
 from idplane.rbac.patterns import ActionPattern
 
-__all__ = ["Rules"]
+__all__ = ["Listing", "Rules"]
 
 # Actions are the server's own words, a few hundred at most; the bound is for surfaces that let a caller name any action.
 _MEMO_LIMIT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What one block of a role says of an action that it lists."""
+
+    given: str
+    """The pattern that lists it."""
+    taken: str | None
+    """The pattern by which the same block takes it back."""
 
 
 class Rules:
@@ -37,17 +48,26 @@ class Rules:
         key = (action, data)
         answer = self._memo.get(key)
         if answer is None:
-            answer = self._work_out(action.lower(), data=data)
+            answer = self._work_out(action, data=data)
             if len(self._memo) >= _MEMO_LIMIT:
                 self._memo.clear()
             self._memo[key] = answer
         return answer
 
+    def listings(self, action: str, *, data: bool) -> Iterator[Listing]:
+        """What the blocks that list the action say of it: it is held if one of them does not take it back."""
+        folded = action.lower()
+        for given, taken in (block[data] for block in self._blocks):
+            listed = _first(given, folded)
+            if listed is not None:
+                yield Listing(listed, _first(taken, folded))
+
     def _work_out(self, action: str, *, data: bool) -> bool:
-        return any(
-            any(pattern.matches(action) for pattern in given) and not any(pattern.matches(action) for pattern in taken)
-            for given, taken in (block[data] for block in self._blocks)
-        )
+        return any(one.taken is None for one in self.listings(action, data=data))
+
+
+def _first(patterns: tuple[ActionPattern, ...], action: str) -> str | None:
+    return next((pattern.text for pattern in patterns if pattern.matches(action)), None)
 
 
 def _compile(patterns: Iterable[str]) -> tuple[ActionPattern, ...]:

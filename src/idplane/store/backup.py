@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 
-from idplane.model.failure import Failure
+from idplane.model.failure import Failure, os_reason
 from idplane.model.keys import KeyPurpose
 from idplane.ports.world import KeyCustody
 from idplane.store.schema import Migration
@@ -62,6 +62,13 @@ class _End(msgspec.Struct, frozen=True, kw_only=True):
     rows: dict[str, int]
     sha256: str
     seal: str
+
+
+class _Key(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a signing key's record is looked at."""
+
+    purpose: str
+    sealed: bytes = b""
 
 
 class _Last(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +139,7 @@ def verify_backup(path: Path, known: tuple[Migration, ...]) -> Verified:
             row = _row(path, line, table)
             assert table is not None
             rows[table.table] += 1
-            sealed = sealed or _sealed_in(table, row)
+            sealed = sealed or _sealed_in(path, table, row)
         elif line.startswith(b'{"end"'):
             end = _read(path, line, _Last).end
             continue
@@ -196,7 +203,7 @@ def _lines(path: Path) -> Iterator[bytes]:
                     raise BackupProblem(f"{path} ends too early: it is not whole")
                 yield line
     except OSError as error:
-        raise BackupProblem(f"{path} cannot be read: {(error.strerror or type(error).__name__).lower()}") from error
+        raise BackupProblem(f"{path} cannot be read: {os_reason(error)}") from error
 
 
 def _header(path: Path, line: bytes, known: tuple[Migration, ...]) -> Header:
@@ -214,10 +221,10 @@ def _header(path: Path, line: bytes, known: tuple[Migration, ...]) -> Header:
     return header
 
 
-def _read(path: Path, line: bytes, type_: type[Any]) -> Any:
+def _read(path: Path, line: bytes | str, type_: type[Any]) -> Any:
     try:
         return msgspec.json.decode(line, type=type_)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
         raise BackupProblem(f"{path} has a line that is no part of a backup: it was edited or damaged") from error
 
 
@@ -228,12 +235,12 @@ def _row(path: Path, line: bytes, table: _Table | None) -> list[Any]:
     return list(row)
 
 
-def _sealed_in(table: _Table, row: list[Any]) -> bytes | None:
+def _sealed_in(path: Path, table: _Table, row: list[Any]) -> bytes | None:
     """The sealed part of a token-signing key."""
     if table.table != "signing_keys":
         return None
-    doc = msgspec.json.decode(row[table.columns.index("doc")])
-    return base64.b64decode(doc.get("sealed") or "") or None if doc.get("purpose") == KeyPurpose.TOKEN.value else None
+    doc = _read(path, dict(zip(table.columns, row, strict=True)).get("doc", ""), _Key)
+    return doc.sealed if doc.purpose == KeyPurpose.TOKEN.value else None
 
 
 def _written(value: object) -> object:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from idplane.model.failure import Failure, FailureKind
+from idplane.model.failure import Failure, FailureKind, os_reason
 from idplane.ports.world import Entropy, KeyCustody
 from idplane.store.datafolder import DataFolderProblem, sync_folder
 from idplane.store.sealed import KEY_BYTES, DirectKey, Kind, key_of, not_opened
@@ -40,8 +40,7 @@ class FileCustody(DirectKey):
             key, first = _read(path)
             return cls(key=key, kind=Kind.FILE, entropy=entropy, first_format=first)
         except OSError as error:
-            reason = (error.strerror or type(error).__name__).lower()
-            raise DataFolderProblem(f"the key file {path} cannot be used: {reason}") from error
+            raise DataFolderProblem(f"the key file {path} cannot be used: {os_reason(error)}") from error
 
     def __repr__(self) -> str:
         return "FileCustody()"
@@ -69,8 +68,8 @@ class Custodies:
     def unseal(self, sealed: bytes, *, context: str) -> bytes:
         """The plaintext, by whichever key sealed it; raises `Failure(INTERNAL)` if none did, `Failure(UNAVAILABLE)` if one cannot be asked."""
         named = key_of(sealed)
-        # The key that the seal names comes first; a passphrase's key has another name after each change of its salt.
-        for custody in sorted(self._all, key=lambda one: one.key_id != named):
+        # Nobody else can open what one knows. Else the key that the seal names comes first; a passphrase's has another name for each salt.
+        for custody in [one for one in self._all if one.knows(sealed)] or sorted(self._all, key=lambda it: it.key_id != named):
             try:
                 return custody.unseal(sealed, context=context)
             except Failure as failure:
@@ -78,19 +77,24 @@ class Custodies:
                     raise
         raise not_opened()
 
+    def knows(self, sealed: bytes, /) -> bool:
+        """Whether one of them does."""
+        return any(one.knows(sealed) for one in self._all)
+
     def new_authority_key(self) -> ec.EllipticCurvePrivateKey | None:
         """The first custody's."""
         return self._first.new_authority_key()
 
     def authority_key(self, reference: bytes, /) -> ec.EllipticCurvePrivateKey:
-        """The key, from whichever custody holds it; raises the last one's `Failure` if none does."""
-        last = not_opened()
+        """The key, from whichever custody holds it; raises `Failure(INTERNAL)` if none does, `Failure(UNAVAILABLE)` if one cannot be asked."""
+        refusal = not_opened()
         for custody in self._all:
             try:
                 return custody.authority_key(reference)
             except Failure as failure:
-                last = failure
-        raise last
+                if failure.kind is not FailureKind.INTERNAL:
+                    refusal = failure
+        raise refusal
 
 
 def read_private(path: Path, what: str) -> bytes:
@@ -104,8 +108,7 @@ def read_private(path: Path, what: str) -> bytes:
             status = os.fstat(source.fileno())
             content = source.read(_LARGEST + 1)
     except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise DataFolderProblem(f"the {what} {path} cannot be used: {reason}") from error
+        raise DataFolderProblem(f"the {what} {path} cannot be used: {os_reason(error)}") from error
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise DataFolderProblem(f"others can read the {what} {path}: make it private with chmod 600")
     if status.st_uid not in {os.geteuid(), 0}:

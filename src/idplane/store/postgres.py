@@ -15,6 +15,7 @@ from typing import Any, TypeVar, assert_never, cast
 import asyncpg
 
 from idplane.model.failure import Failure, FailureKind
+from idplane.ports.sorting import Sort
 from idplane.ports.store import (
     Batch,
     Change,
@@ -53,7 +54,8 @@ from idplane.store.postgres_feed import CHANNEL, FEED_END, PostgresFeed, read_ch
 from idplane.store.postgres_quiet import quiet_statement
 from idplane.store.postgres_schema import migrate
 from idplane.store.schema import Migration, migrations
-from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters, Query
+from idplane.store.sorted_pages import sorted_page
+from idplane.store.tables import CollectionTable, Dialect, LogTable, Parameters, Query, Selection
 
 __all__ = ["PostgresStore"]
 
@@ -133,21 +135,25 @@ class PostgresStore:
         rows = await self._rows(table.get, (key,))
         return Versioned(table.decode(rows[0][1]), rows[0][0]) if rows else None
 
-    async def page(
+    async def page(  # noqa: PLR0913 - the port's query, spelled out
         self,
         collection: Collection[T],
         /,
         *,
         where: Mapping[str, ColumnValue] | None = None,
         under: tuple[str, str] | None = None,
+        containing: tuple[str, str] | None = None,
+        order: Sort | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> Page[T]:
         """Records in the order of their places; see the port."""
         if limit < 1:
             raise ValueError("a page has at least one record")
-        table = self._table(collection)
-        rows = await self._rows(*table.select(where, under, after, limit + 1))
+        table, selected = self._table(collection), Selection(where, under, containing)
+        if order is not None:
+            return await sorted_page(table, self._rows, selected, order, after, limit)
+        rows = await self._rows(*table.select(selected, after, limit + 1))
         shown = rows[:limit]
         return Page(
             tuple(Versioned(table.decode(doc), version) for _, version, doc in shown),
@@ -164,7 +170,7 @@ class PostgresStore:
     ) -> tuple[Versioned[T], ...]:
         """Every matching record, in key order."""
         table = self._table(collection)
-        rows = await self._rows(*table.select(where, under))
+        rows = await self._rows(*table.select(Selection(where, under)))
         return tuple(Versioned(table.decode(doc), version) for _, version, doc in rows)
 
     async def count(

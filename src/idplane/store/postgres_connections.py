@@ -58,6 +58,8 @@ def failure_of(error: BaseException) -> Failure:
         failure = Failure(FailureKind.STORAGE_FULL, "the disk that holds the database is full")
     elif isinstance(error, asyncpg.ProgramLimitExceededError):
         failure = Failure(FailureKind.INVALID_PARAMETER, "a value is too long to be stored")
+    elif isinstance(error, asyncpg.DataError):
+        failure = Failure(FailureKind.INVALID_PARAMETER, "a value is of another kind than what it is compared with")
     else:
         failure = Failure(FailureKind.UNAVAILABLE, "the database cannot be used")
     failure.__cause__ = error
@@ -101,14 +103,18 @@ class Connections:
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[Any]:
-        """A connection for the duration of the block; one left inside a transaction is thrown away."""
+        """A connection for the duration of the block.
+
+        One left inside a transaction is thrown away; one that was left in the middle of a statement, too: nobody knows yet in what state
+        that leaves it.
+        """
         async with self._free:
             if self._closed:
                 raise Failure(FailureKind.UNAVAILABLE, "the store is closed")
             connection = self._pick() or await connect(self._address)
             try:
                 yield connection
-            except (*LOST, TimeoutError):
+            except (*LOST, TimeoutError, asyncio.CancelledError):
                 # One that did not answer in time may never: another one finds out sooner whether the server is there.
                 connection.terminate()
                 raise

@@ -10,7 +10,7 @@ from typing import Any, Final
 import asyncpg
 
 from idplane.store.backup import BackupProblem, Verified, contents
-from idplane.store.postgres_connections import ERRORS, failure_of
+from idplane.store.postgres_connections import ERRORS, failure_of, hang_up
 from idplane.store.postgres_snapshot import table_columns
 from idplane.store.schema import SCHEMA_VERSION_TABLE, Migration, migrations
 from idplane.store.snapshot import Row, TableShape
@@ -49,7 +49,7 @@ async def restore_postgres(verified: Verified, url: str, now: datetime, *, leap:
     except ERRORS as error:
         raise failure_of(error) from error
     finally:
-        await connection.close()
+        await hang_up(connection)
 
 
 async def _fill(connection: Any, verified: Verified, now: datetime, leap: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from idplane.store.postgres_connections import ERRORS, failure_of
+from idplane.store.postgres_connections import ERRORS, failure_of, hang_up
 from idplane.store.snapshot import NOT_DATA, PAGE, Row, Snapshot, TableShape
 
 __all__ = ["postgres_snapshot", "table_columns"]
@@ -56,13 +56,19 @@ async def postgres_snapshot(url: str) -> AsyncIterator[Snapshot]:
     except ERRORS as error:
         raise failure_of(error) from error
     try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            versions = [one for (one,) in await connection.fetch("select version from schema_version order by 1")]
-            feed = await connection.fetchval("select position from feed_end")
-            tables = await table_columns(connection)
-            shapes = (TableShape(name=name, columns=tuple(columns)) for name, columns in tables.items() if name not in NOT_DATA)
-            yield _PostgresSnapshot(connection=connection, versions=tuple(versions), feed=feed, tables=tuple(shapes))
+        # Ends with the connection. What goes wrong with whatever the rows are for is not the database's fault, and stays what it is.
+        yield await _begun(connection)
+    finally:
+        await hang_up(connection)
+
+
+async def _begun(connection: Any) -> _PostgresSnapshot:
+    try:
+        await connection.transaction(isolation="repeatable_read", readonly=True).start()
+        versions = [one for (one,) in await connection.fetch("select version from schema_version order by 1")]
+        feed = await connection.fetchval("select position from feed_end")
+        tables = await table_columns(connection)
     except ERRORS as error:
         raise failure_of(error) from error
-    finally:
-        await connection.close()
+    shapes = (TableShape(name=name, columns=tuple(columns)) for name, columns in tables.items() if name not in NOT_DATA)
+    return _PostgresSnapshot(connection=connection, versions=tuple(versions), feed=feed, tables=tuple(shapes))

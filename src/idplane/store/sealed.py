@@ -154,6 +154,10 @@ class DirectKey(_HoldsNoKeys):
         except InvalidTag as error:
             raise not_opened() from error
 
+    def knows(self, sealed: bytes, /) -> bool:
+        """Whether the seal names this key; all keys of the first format have one name."""
+        return sealed.startswith(self._prefix)
+
     def _bound(self, context: str) -> bytes:
         return context.encode() if self._header is None else self._prefix + context.encode()
 
@@ -194,6 +198,10 @@ class Envelope(_HoldsNoKeys):
             return self._cipher(header).decrypt(nonce, sealed[len(prefix) + _NONCE :], prefix + context.encode())
         except InvalidTag as error:
             raise not_opened() from error
+
+    def knows(self, sealed: bytes, /) -> bool:
+        """Whether its data key is in memory."""
+        return header_of(sealed) in self._ciphers
 
     def _cipher(self, header: Header) -> AESGCM:
         cipher = self._ciphers.get(header)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from idplane.model.failure import Failure, FailureKind
+from idplane.ports.sorting import Sort
 from idplane.ports.store import (
     Batch,
     Change,
@@ -32,9 +33,10 @@ from idplane.ports.world import Clock
 from idplane.store.listeners import Listeners
 from idplane.store.log_tree import SqlLogTree
 from idplane.store.plan import Tables, findable
+from idplane.store.sorted_pages import sorted_page
 from idplane.store.sqlite_connection import FEED_END, empty_database, failure_of, migrate, open_reader, open_writer
 from idplane.store.sqlite_writer import SqliteWriter
-from idplane.store.tables import FEED_COLUMNS, CollectionTable, Dialect, LogTable, Parameters
+from idplane.store.tables import FEED_COLUMNS, CollectionTable, Dialect, LogTable, Parameters, Selection
 
 __all__ = ["SqliteStore"]
 
@@ -108,22 +110,26 @@ class SqliteStore:
             return None  # no stored key has such characters
         return None if row is None else Versioned(table.decode(row[1]), row[0])
 
-    async def page(
+    async def page(  # noqa: PLR0913 - the port's query, spelled out
         self,
         collection: Collection[T],
         /,
         *,
         where: Mapping[str, ColumnValue] | None = None,
         under: tuple[str, str] | None = None,
+        containing: tuple[str, str] | None = None,
+        order: Sort | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> Page[T]:
         """Records in the order of their places; see the port."""
         if limit < 1:
             raise ValueError("a page has at least one record")
-        table = self._table(collection)
+        table, selected = self._table(collection), Selection(where, under, containing)
+        if order is not None:
+            return await sorted_page(table, self._found, selected, order, after, limit)
         # One more than asked tells whether there is another page.
-        rows = self._rows(*table.select(where, under, after, limit + 1))
+        rows = self._rows(*table.select(selected, after, limit + 1))
         shown = rows[:limit]
         return Page(
             tuple(Versioned(table.decode(doc), version) for _, version, doc in shown),
@@ -140,7 +146,7 @@ class SqliteStore:
     ) -> tuple[Versioned[T], ...]:
         """Every matching record, in key order."""
         table = self._table(collection)
-        rows = self._rows(*table.select(where, under))
+        rows = self._rows(*table.select(Selection(where, under)))
         return tuple(Versioned(table.decode(doc), version) for _, version, doc in rows)
 
     async def count(
@@ -227,6 +233,9 @@ class SqliteStore:
             return self._reading.execute(text, parameters).fetchall()
         except sqlite3.Error as error:
             raise self._failure(error) from error
+
+    async def _found(self, text: str, parameters: Parameters) -> list[Any]:
+        return self._rows(text, parameters)
 
     async def _fetch(self, text: str, parameters: tuple[object, ...]) -> list[Any]:
         try:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
+from idplane.ports.sorting import Place, Sort
 from idplane.ports.store import PLACE_SEPARATOR, Collection, ColumnValue, Log, Order
 from idplane.store.codec import decoder
 
-__all__ = ["FEED_COLUMNS", "CollectionTable", "Dialect", "LogTable", "Parameters", "Query", "feed_trim"]
+__all__ = ["FEED_COLUMNS", "CollectionTable", "Dialect", "LogTable", "Parameters", "Query", "Selection", "feed_trim"]
 
 T = TypeVar("T")
 
@@ -22,8 +24,14 @@ Query: TypeAlias = tuple[str, Parameters]
 
 FEED_COLUMNS = "position, collection, key, subject, deleted"
 
-# `path` repeats the key so that `under` can name it; reading the key itself keeps subtree pages in index order.
-_ALIASES = {("resources", "path"): "key"}
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which records are meant; see `ports.store.Reads.page`."""
+
+    where: Mapping[str, ColumnValue] | None
+    under: tuple[str, str] | None
+    containing: tuple[str, str] | None = None
 
 
 class Dialect(enum.Enum):
@@ -35,6 +43,22 @@ class Dialect(enum.Enum):
     def mark(self, number: int) -> str:
         """The marker of parameter `number`, from 1."""
         return f"{self.value}{number}"
+
+    @property
+    def position(self) -> str:
+        """The function that says where in a text another one is, from 1, or 0."""
+        return "instr" if self is Dialect.SQLITE else "strpos"
+
+
+# Columns that no table has. `path` repeats the key so that `under` can name it; reading the key itself keeps subtree pages in index order.
+# What a resource's place is, people narrow lists by, and nothing else asks for: it is read from the document.
+_READ: Mapping[tuple[str, str], Mapping[Dialect, str]] = {
+    ("resources", "path"): dict.fromkeys(Dialect, "key"),
+    ("resources", "location"): {
+        Dialect.SQLITE: "json_extract(doc, '$.location')",
+        Dialect.POSTGRESQL: "((doc::json ->> 'location') collate \"C\")",
+    },
+}
 
 
 class _Clauses:
@@ -89,8 +113,9 @@ class CollectionTable(Generic[T]):
         self.fed = collection.fed
         self.decode: Callable[[str | bytes], T] = decoder(collection.type)
         self._dialect = dialect
-        self._physical = {name: _ALIASES.get((collection.name, name), name) for name in collection.columns}
-        self.columns = tuple((name, get) for name, get in collection.columns.items() if self._physical[name] == name)
+        read = {name: _READ[collection.name, name][dialect] for name in collection.columns if (collection.name, name) in _READ}
+        self._physical = {name: read.get(name, name) for name in collection.columns}
+        self.columns = tuple((name, get) for name, get in collection.columns.items() if name not in read)
         self._build(self.name, tuple(name for name, _ in self.columns))
 
     def _build(self, table: str, columns: tuple[str, ...]) -> None:
@@ -117,17 +142,10 @@ class CollectionTable(Generic[T]):
         """The version of the record whose key is parameter `number`, as one value."""
         return f"select version from {self.name} where key = {self._dialect.mark(number)}"  # noqa: S608 - a declared name
 
-    def select(
-        self,
-        where: Mapping[str, ColumnValue] | None,
-        under: tuple[str, str] | None,
-        after: str | None = None,
-        limit: int | None = None,
-    ) -> Query:
+    def select(self, selected: Selection, after: str | None = None, limit: int | None = None) -> Query:
         """Rows (place, version, doc) in the order of a `Page`; without a limit in key order."""
-        clauses = _Clauses(self._dialect)
-        for column, value in (where or {}).items():
-            clauses.equal(self._physical[column], value)
+        where, under = selected.where, selected.under
+        clauses = self._clauses(Selection(where, None, selected.containing))
         column, prefix = (self._physical[under[0]], under[1]) if under else ("key", "")
         placed = column if limit is not None and not where else "key"
         place, order = ("key", "key") if placed == "key" else (f"{placed} || '{PLACE_SEPARATOR}' || key", f"{placed}, key")
@@ -142,13 +160,38 @@ class CollectionTable(Generic[T]):
             text += f" limit {clauses.mark(limit)}"
         return text, tuple(clauses.parameters)
 
+    def _clauses(self, selected: Selection) -> _Clauses:
+        clauses = _Clauses(self._dialect)
+        for column, value in (selected.where or {}).items():
+            clauses.equal(self._physical[column], value)
+        if selected.under is not None:
+            clauses.within(self._physical[selected.under[0]], selected.under[1])
+        if selected.containing is not None:
+            column, text = selected.containing
+            clauses.conditions.append(f"{self._dialect.position}({self._physical[column]}, {clauses.mark(text)}) > 0")
+        return clauses
+
+    def ordered(self, selected: Selection, order: Sort, behind: Place | None, limit: int, *, absent: bool) -> Query:
+        """Rows (value, key, version, doc) of one part of an order: that in which the column holds something, or that in which it does not."""
+        clauses = self._clauses(selected)
+        column, way, beyond = self._physical[order.column], *(("desc", "<") if order.descending else ("asc", ">"))
+        if absent:
+            clauses.conditions.append(f"{column} is null")
+            if behind is not None and behind.value is None:
+                clauses.compare("key", beyond, behind.key)
+        elif behind is None:
+            clauses.conditions.append(f"{column} is not null")
+        else:
+            clauses.conditions.append(f"({column}, key) {beyond} ({clauses.mark(behind.value)}, {clauses.mark(behind.key)})")
+        by = f"key {way}" if absent else f"{column} {way}, key {way}"
+        return (
+            f"select {column}, key, version, doc from {self.name}{clauses.where} order by {by} limit {clauses.mark(limit)}",  # noqa: S608 - as in select
+            tuple(clauses.parameters),
+        )
+
     def count(self, where: Mapping[str, ColumnValue] | None, under: tuple[str, str] | None, limit: int) -> Query:
         """The number of rows, counted no further than `limit`."""
-        clauses = _Clauses(self._dialect)
-        for column, value in (where or {}).items():
-            clauses.equal(self._physical[column], value)
-        if under is not None:
-            clauses.within(self._physical[under[0]], under[1])
+        clauses = self._clauses(Selection(where, under))
         inner = f"select 1 from {self.name}{clauses.where} limit {clauses.mark(limit)}"  # noqa: S608 - as in select
         return f"select count(*) from ({inner}) as counted", tuple(clauses.parameters)  # noqa: S608 - as in select
 

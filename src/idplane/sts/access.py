@@ -17,6 +17,7 @@ from idplane.keys import PublicKeyInfo
 from idplane.model.calls import Caller
 from idplane.model.directory import Principal, PrincipalType, Tenant
 from idplane.model.failure import Failure, FailureKind
+from idplane.model.refusals import Evidence
 from idplane.model.resources import identity_assignment_key
 from idplane.model.values import JsonObject
 from idplane.ports.collections import CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, SESSIONS, TENANTS
@@ -87,25 +88,34 @@ class TokenAuthenticator:
         principal is gone or disabled, its tokens were revoked, or its host has lost the identity. A revoked token of a client that
         follows claims challenges is told by the fact `follows`.
         """
-        claims, tenant = await self._signed(token)
-        _check_audience(claims, audiences)
-        _check_binding(claims, certificate)
-        return await self._standing(claims, tenant)
+        claims = await self._signed(token)
+        try:
+            tenant = await self._current(claims)
+            _check_audience(claims, audiences)
+            _check_binding(claims, certificate)
+            return await self._standing(claims, tenant)
+        except Failure as failure:
+            failure.with_evidence(_shown(claims))
+            raise
 
     async def inspect(self, token: str) -> Caller:
         """The caller that a token speaks for at whatever resource it is for; raises as `authenticate`.
 
         Whoever relies on a bound token checks itself whose connection it came over.
         """
-        return await self._standing(*await self._signed(token))
+        claims = await self._signed(token)
+        return await self._standing(claims, await self._current(claims))
 
-    async def _signed(self, token: str) -> tuple[JsonObject, Tenant]:
+    async def _signed(self, token: str) -> JsonObject:
+        """What a token says that this plane signed, whether it still counts or not."""
         if not token:
             raise Failure(FailureKind.TOKEN_MISSING, "there is no access token")
         await self._ring.refresh()
-        claims = (await self._verified(token)).claims
+        return (await self._verified(token)).claims
+
+    async def _current(self, claims: JsonObject) -> Tenant:
         _check_lifetime(claims, self._clock.now())
-        return claims, await self._check_issuer(claims)
+        return await self._check_issuer(claims)
 
     async def _standing(self, claims: JsonObject, tenant: Tenant) -> Caller:
         """Everything that the token rests on is still there."""
@@ -119,7 +129,7 @@ class TokenAuthenticator:
             await self._check_roles(claims, principal)
         except Failure as failure:
             if failure.kind is FailureKind.TOKEN_REVOKED and _follows(claims):
-                raise Failure(failure.kind, failure.detail, follows="true") from failure
+                raise Failure(failure.kind, failure.detail, **failure.data, follows="true") from failure
             raise
         return _caller(claims, principal, host, await self._groups.of(principal.id))
 
@@ -154,14 +164,16 @@ class TokenAuthenticator:
     async def _principal(self, claims: JsonObject) -> Principal:
         found = await self._store.get(PRINCIPALS, _text(claims, "oid"))
         if found is None:
-            raise Failure(FailureKind.TOKEN_REVOKED, "the principal that the token was issued to no longer exists")
+            raise Failure(
+                FailureKind.TOKEN_REVOKED, "the principal that the token was issued to no longer exists", check="principal"
+            )
         principal = found.value
         client_id = _client_id(claims)
         rightful = principal.client_id == client_id if principal.type.is_client else claims.get("idtyp") == "user"
         if principal.tenant_id != claims.get("tid") or not rightful:
             raise Failure(FailureKind.TOKEN_INVALID, "the token does not name its principal consistently")
         if not principal.enabled:
-            raise Failure(FailureKind.TOKEN_REVOKED, "the principal that the token was issued to is disabled")
+            raise Failure(FailureKind.TOKEN_REVOKED, "the principal that the token was issued to is disabled", check="enabled")
         return principal
 
     async def _check_certificate(self, claims: JsonObject) -> None:
@@ -172,18 +184,20 @@ class TokenAuthenticator:
         where = {"thumbprint": thumbprint.hex()}
         rows = (await self._store.page(CREDENTIALS, where=where, limit=1)).items
         if not rows or not (self._vouched is None or await self._vouched(rows[0].value.certificate or b"")):
-            raise Failure(FailureKind.TOKEN_REVOKED, "the certificate that the token is bound to was revoked")
+            raise Failure(
+                FailureKind.TOKEN_REVOKED, "the certificate that the token is bound to was revoked", check="certificate"
+            )
 
     async def _check_session(self, claims: JsonObject, user: Principal, tenant: Tenant) -> None:
         """A user's token lives with its session, and with the client that it was issued to."""
         session = await self._store.get(SESSIONS, _text(claims, "sid"))
         if session is None or session.value.principal_id != user.id:
-            raise Failure(FailureKind.TOKEN_REVOKED, "the sign-in that the token came of has been ended")
+            raise Failure(FailureKind.TOKEN_REVOKED, "the sign-in that the token came of has been ended", check="session")
         try:
             await public_client(self._store, _client_id(claims), tenant)
         except Failure as failure:
             raise Failure(
-                FailureKind.TOKEN_REVOKED, "the client that the token was issued to may not sign users in"
+                FailureKind.TOKEN_REVOKED, "the client that the token was issued to may not sign users in", check="client"
             ) from failure
 
     async def _bound_host(self, claims: JsonObject, principal: Principal) -> str | None:
@@ -196,7 +210,10 @@ class TokenAuthenticator:
         # One that was taken away and given again is another assignment: tokens of the earlier one stay dead.
         if assignment is None or assignment.value.generation not in ("", standing_of(claims).generation):
             raise Failure(
-                FailureKind.TOKEN_REVOKED, "the identity is no longer assigned to the host that the token was issued to"
+                FailureKind.TOKEN_REVOKED,
+                "the identity is no longer assigned to the host that the token was issued to",
+                check="host",
+                host=named,
             )
         return host
 
@@ -204,7 +221,9 @@ class TokenAuthenticator:
         """Roles in a token count as long as they are held. The only resource of the plane itself that has any is Graph."""
         roles = claims.get("roles")
         if isinstance(roles, list) and not {*roles} <= {*await held_roles(self._store, self._groups, principal, _GRAPH)}:
-            raise Failure(FailureKind.TOKEN_REVOKED, "the token lists application roles that the principal no longer holds")
+            raise Failure(
+                FailureKind.TOKEN_REVOKED, "the token lists application roles that the principal no longer holds", check="roles"
+            )
 
 
 def _check_lifetime(claims: JsonObject, now: datetime) -> None:
@@ -237,9 +256,9 @@ def _check_marks(claims: JsonObject, principal: Principal, tenant: Tenant) -> No
     """A token that was issued ahead of a revocation carries another mark than the one that stands."""
     standing = standing_of(claims)
     if principal.tokens_mark not in ("", standing.principal):
-        raise Failure(FailureKind.TOKEN_REVOKED, "the tokens of the principal were revoked")
+        raise Failure(FailureKind.TOKEN_REVOKED, "the tokens of the principal were revoked", check="principal-tokens")
     if tenant.tokens_mark not in ("", standing.tenant):
-        raise Failure(FailureKind.TOKEN_REVOKED, "the tokens of the tenant were revoked")
+        raise Failure(FailureKind.TOKEN_REVOKED, "the tokens of the tenant were revoked", check="tenant-tokens")
 
 
 def _follows(claims: JsonObject) -> bool:
@@ -278,6 +297,19 @@ def _caller(claims: JsonObject, principal: Principal, host: str | None, groups: 
         groups=groups,
         roles=tuple(it for it in roles if isinstance(it, str)) if isinstance(roles, list) else (),
         claims=claims,
+    )
+
+
+def _shown(claims: JsonObject) -> Evidence:
+    """Whose token it is that does not count; what of it is no text is left out."""
+    said = {name: value for name, value in claims.items() if isinstance(value, str)}
+    return Evidence(
+        proved=True,
+        tenant_id=said.get("tid"),
+        principal_id=said.get("oid"),
+        client_id=said.get("appid", said.get("azp", "")),
+        token_id=said.get("uti", ""),
+        host=said.get("xms_az_rid"),
     )
 
 

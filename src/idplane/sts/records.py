@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,6 +10,8 @@ from idplane.model.calls import Call
 from idplane.model.directory import Credential, Principal, PrincipalType, ResourceApplication, Tenant
 from idplane.model.events import ForeignToken, SignIn, UserSignIn
 from idplane.model.failure import Failure
+from idplane.model.redaction import without_secrets
+from idplane.model.refusals import Evidence
 from idplane.ports.store import Versioned
 from idplane.sts.claims import TokenFacts
 from idplane.sts.clients import AuthenticatedClient
@@ -17,7 +19,7 @@ from idplane.sts.entitlement import Entitlement
 from idplane.sts.refusals import refusal_of, sentence
 from idplane.sts.requests import DEVICE_CODE_GRANT, REFRESH_GRANT, TokenRequest
 
-__all__ = ["Attempt", "issued", "refused"]
+__all__ = ["Attempt", "evidence", "issued", "refused"]
 
 _MAX_TEXT: Final = 1024
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -76,10 +78,33 @@ def refused(attempt: Attempt, failure: Failure, at: datetime) -> SignIn:
     outcome = _Outcome(
         at=at,
         error_code=refusal_of(failure.kind).code,
-        failure_reason=sentence(failure)[:_MAX_TEXT],
+        failure_reason=without_secrets(sentence(failure))[:_MAX_TEXT],
         federated=_foreign_token(attempt, failure),
     )
-    return _record(attempt, outcome)
+    record = _record(attempt, outcome)
+    # Who was refused may have put a token where a name belongs.
+    return replace(
+        record,
+        client_id=without_secrets(record.client_id),
+        resource=without_secrets(record.resource),
+        user_agent=without_secrets(record.user_agent),
+    )
+
+
+def evidence(attempt: Attempt) -> Evidence:
+    """What an attempt had found, for the record of its refusal. The caller is proved once its credential was good."""
+    record = _record(attempt, _Outcome(at=attempt.call.received_at))
+    return Evidence(
+        proved=attempt.client is not None or attempt.user is not None,
+        tenant_id=record.tenant_id,
+        principal_id=record.principal_id,
+        client_id=record.client_id,
+        caller_name=record.principal_name,
+        host=record.host,
+        workload=record.workload,
+        resource=record.resource or None,
+        sign_in_id=record.id,
+    )
 
 
 def _foreign_token(attempt: Attempt, failure: Failure) -> ForeignToken | None:

@@ -11,7 +11,7 @@
 
 For a user, phases 2 and 3 are one: what a grant of `user_grants` shows proves the user and the session, and the client proves nothing.
 
-A refusal in phases 2 to 4 is recorded too. If a record cannot be written, the failure to write it is the answer: no durable
+A refusal in phases 2 to 4 is recorded too, and counted where strangers cause too many (`arm.sparing`). If a record cannot be written, the failure to write it is the answer: no durable
 record, no token.
 """
 
@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
+from idplane.arm.sparing import Sparing
 from idplane.keys import SigningPermit
 from idplane.model.calls import Call
 from idplane.model.directory import Credential, CredentialKind, Principal, PrincipalType, ResourceApplication, Tenant
@@ -44,7 +45,7 @@ from idplane.sts.held_roles import held_roles
 from idplane.sts.issuers import IssuerKeys
 from idplane.sts.projected import ProjectedTokens, TokenKeys
 from idplane.sts.recent import RecentReads, Records
-from idplane.sts.records import Attempt, issued, refused
+from idplane.sts.records import Attempt, evidence, issued, refused
 from idplane.sts.remembered import Decision, Remembered
 from idplane.sts.requests import DEVICE_CODE_GRANT, Endpoint, IssuedToken, TokenRequest, UserReply
 from idplane.sts.scopes import declared_capabilities
@@ -55,7 +56,7 @@ from idplane.sts.user_grants import Asked, SignedIn, UserGrants
 from idplane.sts.user_replies import client_info, granted_scope
 from idplane.sts.user_scopes import granted_names
 
-__all__ = ["AudienceLookup", "TokenService"]
+__all__ = ["AudienceLookup", "TokenService", "is_recorded"]
 
 _ATTEMPTS: Final = 5
 _OF_OUR_AUTHORITY: Final = frozenset({CredentialKind.IDENTITY_CERTIFICATE, CredentialKind.WORKLOAD_CERTIFICATE})
@@ -69,6 +70,11 @@ async def _vouched_for(_certificate_der: bytes) -> bool:
 _NOT_RECORDED: Final = frozenset({Category.INTERNAL, Category.UNAVAILABLE})
 _NO_ATTEMPT: Final = frozenset({FailureKind.DEVICE_CODE_PENDING, FailureKind.DEVICE_CODE_SLOW_DOWN})
 """Polls for what nobody has decided yet."""
+
+
+def is_recorded(kind: FailureKind) -> bool:
+    """Whether a refusal is an attempt to sign in, once it is known in which tenant."""
+    return kind.category not in _NOT_RECORDED and kind not in _NO_ATTEMPT
 
 
 class AudienceLookup(Protocol):
@@ -127,6 +133,7 @@ class TokenService:
         self._recent = RecentReads(store)
         self._groups = Groups(store=store)
         self._remembered = Remembered()
+        self._sparing = Sparing(clock)
 
     async def issue(self, request: TokenRequest, call: Call) -> IssuedToken:
         """A token whose sign-in record is durable, or a `Failure` that says in which phase it ended.
@@ -224,10 +231,14 @@ class TokenService:
         try:
             yield
         except Failure as failure:
-            unheard = failure.kind.category in _NOT_RECORDED or failure.kind in _NO_ATTEMPT
-            if attempt is not None and not unheard:
-                record = Batch.of(Append(log=SIGN_INS, event=refused(attempt, failure, self._clock.now())))
-                await self._store.commit(await self._cost(attempt, failure) + record)
+            if attempt is not None and is_recorded(failure.kind):
+                cost = await self._cost(attempt, failure)
+                # Who has proved nothing must not be able to fill the log: what goes beyond is counted (`Failure.on_record`).
+                if cost or attempt.client is not None or self._sparing.has_room(attempt.call):
+                    record = Batch.of(Append(log=SIGN_INS, event=refused(attempt, failure, self._clock.now())))
+                    await self._store.commit(cost + record)
+                    failure.on_record = True
+                failure.with_evidence(evidence(attempt))
             raise
 
     async def _cost(self, attempt: Attempt, failure: Failure) -> Batch:

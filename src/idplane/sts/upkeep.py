@@ -64,7 +64,7 @@ class SignInUpkeep:
         """Keys sort by expiry, so that the first that still counts ends the walk."""
         while True:
             page = await self._store.page(SPENT_PROOFS, limit=_PAGE)
-            old = [it for it in page.items if now >= it.value.expires_at]
+            old = [it for it in page.items if it.value.is_forgettable(now)]
             if not old:
                 return
             try:

@@ -84,6 +84,15 @@ class CustodyConformance:
         other = custodies("b", like=sealed)
         _refused(lambda: other.unseal(sealed, context="c"))
 
+    def test_what_it_has_made_it_knows(self, custodies: OpenCustody) -> None:
+        """And nothing that another key has, or that nobody has made."""
+        custody = custodies("a")
+        sealed = custody.seal(b"private", context="c")
+        assert custody.knows(sealed)
+        assert custodies("a", like=sealed).knows(sealed)
+        assert not custody.knows(b"")
+        assert not custody.knows(b"\0" + sealed)
+
     def test_a_seal_names_its_key(self, custodies: OpenCustody) -> None:
         """So that values can be moved from one key to the next."""
         custody, other = custodies("a"), custodies("b")

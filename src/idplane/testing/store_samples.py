@@ -14,6 +14,7 @@ from idplane.model.bindings import (
     ExecutableRule,
     ProcessRule,
 )
+from idplane.model.calls import Workload
 from idplane.model.directory import (
     Agent,
     Application,
@@ -44,6 +45,7 @@ from idplane.model.keys import KeyPurpose, KeyState, SigningKey
 from idplane.model.leases import Lease
 from idplane.model.locks import Lock, LockLevel, LockMark
 from idplane.model.management_groups import ManagementGroup, SubscriptionAlias
+from idplane.model.refusals import Refusal as Refused
 from idplane.model.resources import AssignedIdentity, Identity, IdentityAssignment, IdentityType, Resource
 from idplane.model.roles import DenyAssignment, Permission, RoleAssignment, RoleDefinition
 from idplane.model.vault import SecretVersion
@@ -75,6 +77,7 @@ from idplane.ports.collections import (
     SUBSCRIPTIONS,
     TENANTS,
 )
+from idplane.ports.collections import REFUSALS as KEPT_REFUSALS
 from idplane.ports.store import Batch
 from idplane.testing.store_people import PEOPLE, PEOPLE_REFUSALS
 from idplane.testing.store_refusals import Refusal, create, missing, needed, unique
@@ -342,6 +345,46 @@ def carriage() -> Carriage:
 _JOIN_TOKEN = JoinToken(id="t", enrollment_id="e", secret_hash=b"hash", created_at=NOW, expires_at=NOW, used_at=NOW)
 
 
+def _refusal() -> Refused:
+    """A kept refusal with every member."""
+    attributes = {"request": {"microsoft.authorization/roleassignments:principaltype": ["User"]}}
+    return Refused(
+        id="request",
+        at=NOW,
+        surface="management",
+        kind="FORBIDDEN",
+        detail="may not",
+        facts={"action": "a/read"},
+        status=403,
+        method="GET",
+        url=VM,
+        client_address="::1",
+        user_agent="tests/1",
+        correlation_id="correlation",
+        dialect="imds",
+        resource="https://vault.azure.net",
+        count=2,
+        position=7,
+        proved=True,
+        tenant_id=TENANT,
+        principal_id="ann",
+        client_id="client-ann",
+        caller_name="Ann",
+        token_id="uti",
+        groups=("staff",),
+        host=VM.lower(),
+        workload=Workload(pid=1, executable="/usr/bin/app"),
+        action="a/read",
+        scope=VM,
+        data=True,
+        attributes=attributes,
+        reason="condition",
+        because="assignment",
+        considered=("assignment",),
+        sign_in_id="sign-in",
+    )
+
+
 def everything() -> Batch:
     """One record in every collection, with every kind of member, each after what it refers to."""
     bearer = resource(VM, size="Standard_B1s", zones=["1", "2"], weight=1.5, big=2**70, nothing=None, text='é"\\\u2028😀')
@@ -394,6 +437,7 @@ def everything() -> Batch:
         create(LOCK_MARKS, LockMark(subscription_id="sub")),
         create(SIGNING_KEYS, signing_key("key", KeyState.ACTIVE)),
         create(SECRETS, secret("0" * 32, 1)),
+        create(KEPT_REFUSALS, _refusal()),
         *PEOPLE.operations,
     )
 

@@ -32,6 +32,7 @@ from idplane.model.binding_documents import process_document
 from idplane.model.directory import Agent, PrincipalType
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
+from idplane.model.refusals import Evidence
 from idplane.model.values import JsonObject
 from idplane.model.workload_issuers import USUAL
 from idplane.ports.store import Change, Store
@@ -87,6 +88,8 @@ class _Refusal(msgspec.Struct):
     resource: str | None = None
     count: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] = 1
     workload: dict[str, object] | None = None
+    id: str = ""
+    facts: dict[str, str] = {}
 
 
 class _Report(msgspec.Struct):
@@ -149,6 +152,13 @@ class AgentSurface:
             _require_method(request, "POST")
             return await join(request)
         agent = await self._agents.authenticate(_bearer(request), request.call)
+        try:
+            return await self._serve(agent, request)
+        except Failure as failure:
+            failure.with_evidence(_evidence(agent))
+            raise
+
+    async def _serve(self, agent: Agent, request: HttpRequest) -> HttpResponse:
         method, serve = self._routes.get(request.path, ("", None))
         if serve is None:
             raise Failure(FailureKind.PATH_NOT_FOUND, "there is no such endpoint")
@@ -324,6 +334,13 @@ def _description(host: DescribedHost, token_endpoint: str) -> JsonObject:
     }
 
 
+def _evidence(agent: Agent) -> Evidence:
+    name = agent.display_name or agent.id
+    return Evidence(
+        proved=True, tenant_id=agent.tenant_id or None, caller_name=name, host=str(agent.host) if agent.host else None
+    )
+
+
 def _require_method(request: HttpRequest, method: str) -> None:
     if request.method != method:
         raise Failure(FailureKind.METHOD_NOT_ALLOWED, f"the endpoint takes {method} requests only", allowed=method)
@@ -339,6 +356,8 @@ def _reported(refusal: _Refusal) -> ReportedRefusal:
         resource=refusal.resource,
         count=refusal.count,
         workload=workload_of({"workload": refusal.workload}),
+        id=refusal.id,
+        facts=refusal.facts,
     )
 
 

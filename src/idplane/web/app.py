@@ -16,7 +16,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
 from idplane.model.calls import Call
@@ -29,7 +30,7 @@ from idplane.web.http import HttpRequest, HttpResponse, Origin, Surface
 from idplane.web.origins import Origins
 from idplane.web.security_events import is_about_events, is_poll
 
-__all__ = ["ServerApp", "Surfaces"]
+__all__ = ["RefusalNotes", "ServerApp", "Surfaces"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -49,6 +50,19 @@ _RELATIVE = frozenset({".", ".."})
 _ENCODED_SCOPES = (b"/%2fsubscriptions%2f", b"/%2fproviders%2f")
 _ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
 _OUT_OF_DATE = "this server has not heard of the others' changes for too long, and answers again as soon as it has"
+_SURFACES = MappingProxyType(
+    {
+        **dict.fromkeys(("subscriptions", "providers", "tenants", "metadata"), "management"),
+        "agent": "agents",
+        "log": "log",
+        "v1.0": "graph",
+        "beta": "graph",
+        "portal": "portal",
+    }
+)
+"""The first segment of a path, in lower case → the surface that it belongs to. What is not here is the authority's."""
+_KEPT_AS = {"authority": "token", "agents": "agent"}
+"""What records of refusals call a surface (`model.refusals.RefusalSurface`), where that is another name."""
 _GONE = 499
 """What a request counts as whose client has gone before it was answered."""
 _log = logging.getLogger("idplane.web")
@@ -68,29 +82,32 @@ class Surfaces:
     log: Surface
     events: Surface | None = None
     """Security events; without it nobody hears of any."""
+    portal: Surface | None = None
+    """Pages for people; without it there are none."""
 
     def route(self, path: str, origin: Origin | None) -> Surface:
         """The surface that a path belongs to; vaults are told by their host."""
         if origin is not None and origin.vault is not None:
             return self.vault
         first = path.lstrip("/").split("/", 1)[0].lower()
-        match first:
-            case "subscriptions" | "providers" | "tenants" | "metadata":
-                return self.management
-            case "agent":
-                return self.agents
-            case "log":
-                return self.log
-            case "v1.0" | "beta":
-                return self.graph
-            case _:
-                return self.events if self.events is not None and is_about_events(path) else self.authority
+        named: Surface | None = getattr(self, _SURFACES[first]) if first in _SURFACES else None
+        if named is not None:
+            return named
+        return self.events if self.events is not None and is_about_events(path) else self.authority
+
+
+class RefusalNotes(Protocol):
+    """Where refusals are kept; `directory.RefusalKeeper` is one."""
+
+    def note(self, failure: Failure, call: Call, *, surface: str, status: int) -> None:
+        """A request was refused, and its caller is being told its id. Quick, and never raises."""
+        ...
 
 
 class ServerApp:
     """One listener's ASGI application. Instances differ in `origins` only and share their surfaces."""
 
-    def __init__(  # noqa: PLR0913 - its whole world, spelled out
+    def __init__(  # noqa: PLR0913 - what every listener shares, and what is its own
         self,
         *,
         surfaces: Surfaces,
@@ -99,9 +116,11 @@ class ServerApp:
         entropy: Entropy,
         telemetry: Telemetry = NO_TELEMETRY,
         is_current: Callable[[], bool] = lambda: True,
+        refusals: RefusalNotes | None = None,
         admission: Admission | None = None,
     ) -> None:
-        """`is_current` tells whether what this process remembers may still be relied on; `admission` is of all applications of the process."""
+        """`is_current`: whether what this process remembers may be relied on. `admission` is of all applications of the process."""
+        self._refusals = refusals
         self._is_current = is_current
         self._admission = admission or Admission()
         self._surfaces = surfaces
@@ -161,13 +180,21 @@ class ServerApp:
                     exc_info=failure,
                     extra={"request_id": request_id},
                 )
-            return surface.refuse(failure, request)
+            return self._refused(surface, failure, request)
         except (_Disconnected, Gone):
             return None
         except Exception:  # noqa: BLE001 - the last line of defence: whatever a surface lets slip must not reach the caller
             request_id = request.call.request_id
             _log.exception("bug in request %s", request_id, extra={"request_id": request_id})
-            return surface.refuse(Failure(FailureKind.INTERNAL, "an internal error occurred"), request)
+            return self._refused(surface, Failure(FailureKind.INTERNAL, "an internal error occurred"), request)
+
+    def _refused(self, surface: Surface, failure: Failure, request: HttpRequest) -> HttpResponse:
+        """The failure in the surface's words, and kept so that it can be explained by the id that goes with them."""
+        response = surface.refuse(failure, request)
+        if self._refusals is not None:
+            name = self._names.get(id(surface), OTHER)
+            self._refusals.note(failure, request.call, surface=_KEPT_AS.get(name, name), status=response.status)
+        return response
 
     async def _handled(self, surface: Surface, request: HttpRequest) -> HttpResponse:
         if not self._is_current():
@@ -191,7 +218,7 @@ class ServerApp:
         """Answer a request whose head could not be read; the scope has what could."""
         request, origin = self._request(scope)
         surface = self._surfaces.route(scope["path"], origin)
-        response = surface.refuse(failure, request)
+        response = self._refused(surface, failure, request)
         body = _Body(scope, receive)
         body.complete = False
         self._tell(request.call, self._names.get(id(surface), OTHER), response.status, 0.0)
@@ -226,6 +253,7 @@ class ServerApp:
             method=scope["method"],
             url=scope["path"][:2048],
             client_certificate=scope.get("idplane.client_certificate"),
+            connected_at=scope.get("idplane.connected_at"),
         )
 
     async def _write(self, send: Send, response: HttpResponse, call: Call, body: _Body) -> None:

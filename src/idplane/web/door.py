@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
-from idplane.model.failure import Failure
+from idplane.model.failure import Failure, os_reason
 from idplane.web.admission import Admission
 from idplane.web.proxy_header import Client, MalformedHeader, Proxies, read_header
 
@@ -125,7 +125,7 @@ class Door:
                 return
             except OSError as error:
                 # No descriptor or memory is left: as asyncio's own servers do, try again when some may be.
-                _log.error("connections cannot be accepted: %s", (error.strerror or type(error).__name__).lower())
+                _log.error("connections cannot be accepted: %s", os_reason(error))
                 self._pause()
                 self._resuming = self._loop.call_later(_PAUSE_SECONDS, self._resume)
                 return

@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias
 
 from idplane.model.calls import Caller
 from idplane.model.failure import Category, Failure, FailureKind
+from idplane.model.refusals import evidence_of
 from idplane.ports.store import Store
 from idplane.vault import SecretVault, Vault, find_vault
 from idplane.vault.secrets import PAGE_LIMIT
@@ -95,6 +96,7 @@ class VaultSurface:
             )
             response = await self._route(request)(operation)
         except Failure as failure:
+            failure.with_evidence(evidence_of(caller, scope=str(vault.id)))
             issuer = caller.claims.get("iss")
             raise _with(
                 failure, vault=vault.name, location=vault.location, issuer=issuer if isinstance(issuer, str) else ""
@@ -131,7 +133,7 @@ class VaultSurface:
                     FailureKind.TOKEN_TENANT,
                     "the token is from another tenant",
                     issuer=issuer if isinstance(issuer, str) else "",
-                )
+                ).with_evidence(evidence_of(caller))
         except Failure as failure:
             raise _with(failure, tenant=vault.tenant_id, resource=_resource(request.origin)) from failure
         return caller
@@ -227,7 +229,8 @@ async def _not_offered(it: _Operation) -> HttpResponse:
 
 def _with(failure: Failure, **facts: str) -> Failure:
     """The same failure with what this surface knows besides; what the failure says itself stays."""
-    return Failure(failure.kind, failure.detail, **{**facts, **failure.data})
+    same = Failure(failure.kind, failure.detail, **{**facts, **failure.data})
+    return same if failure.evidence is None else same.with_evidence(failure.evidence)
 
 
 def _bearer(request: HttpRequest) -> str:

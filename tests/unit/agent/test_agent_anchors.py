@@ -93,6 +93,14 @@ def test_a_file_that_holds_nothing_is_told_by_whoever_uses_it(file: Path) -> Non
     assert Anchors(file).read() == b"no certificate"
 
 
+def test_a_file_may_hold_all_the_web_s_authorities(file: Path) -> None:
+    """Servers may say so many only; who gives an agent its file knows what it trusts."""
+    file.write_bytes(b"".join(authority() for _ in range(70)) + A)
+    anchors = Anchors(file)
+    assert count(anchors.read()) == 71
+    assert anchors.common(Trust(version="2", anchors=A)) == A
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [

@@ -293,6 +293,32 @@ async def test_a_new_identity_is_usable_at_once(world: AgentWorld) -> None:
     assert await token(world, selector=FRONT_END)
 
 
+async def test_a_new_identity_is_usable_before_the_news_of_it_has_come(world: AgentWorld) -> None:
+    await token(world)
+    world.server.hosts[VM.key].append(SHARED)
+    assert await token(world, selector=FRONT_END)
+
+
+async def test_a_program_that_asks_wrongly_in_a_loop_costs_the_server_four_looks_a_second(world: AgentWorld) -> None:
+    await token(world)
+    described = world.server.count("/agent/v1/host")
+    for _ in range(100):
+        with pytest.raises(Failure) as caught:
+            await token(world, selector=FRONT_END)
+        assert caught.value.kind is FailureKind.IDENTITY_NOT_FOUND
+        world.clock.advance(0.0099)
+    assert world.server.count("/agent/v1/host") == described + 4
+
+
+async def test_while_the_server_is_away_what_is_known_refuses(world: AgentWorld) -> None:
+    kept = await token(world)
+    world.server.down = True
+    with pytest.raises(Failure) as caught:
+        await token(world, selector=FRONT_END)
+    assert caught.value.kind is FailureKind.IDENTITY_NOT_FOUND
+    assert await token(world) == kept
+
+
 async def test_a_host_that_the_agent_has_not_heard_the_end_of(world: AgentWorld) -> None:
     """The token service knows already, the feed does not: the workload hears that there is no such identity, and stays told."""
     await token(world)

@@ -14,6 +14,7 @@ from idplane.model.events import ActivityEvent, EventStatus
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
 from idplane.ports.collections import ACTIVITY, RESOURCES
+from idplane.ports.sorting import Sort
 from idplane.ports.store import ABSENT, ANY, Append, Batch, CommitRefused, Delete, Put, Require, Store
 from idplane.testing.worlds import FakeClock, SeededEntropy, memory_store
 
@@ -45,21 +46,30 @@ def operation(step: Step) -> Any:
 STEPS = st.lists(st.tuples(st.sampled_from(["put", "put", "delete"]), st.sampled_from(NAMES), st.integers(0, 3)), max_size=8)
 
 
-async def everything(store: Any) -> Any:
-    """What each way of reading gives."""
-    pages: list[Any] = []
+async def walked(store: Any, **query: Any) -> list[Any]:
+    """All pages of a selection, joined."""
+    found: list[Any] = []
     after: str | None = None
     while True:
-        page = await store.page(RESOURCES, where={"type": "test.things/odd"}, after=after, limit=2)
-        pages += page.items
+        page = await store.page(RESOURCES, after=after, limit=2, **query)
+        found += page.items
         after = page.after
         if after is None:
-            break
+            return found
+
+
+async def everything(store: Any) -> Any:
+    """What each way of reading gives."""
+    orders = (Sort("type"), Sort("type", descending=True), Sort("group_key"), Sort("name", descending=True))
     return (
+        [await walked(store, order=one) for one in orders],
+        await walked(store, order=orders[0], containing=("name", "a"), where={"type": "test.things/odd"}),
+        await walked(store, containing=("name", "b"), under=("path", "/providers/test.things/t")),
+        await walked(store, containing=("group_key", "")),
+        await walked(store, where={"type": "test.things/odd"}),
         await store.all(RESOURCES),
         await store.all(RESOURCES, where={"type": "test.things/even"}),
         await store.all(RESOURCES, under=("path", "/providers/test.things/t/a")),
-        tuple(pages),
         [await store.get(RESOURCES, f"/providers/test.things/t/{name.replace('/', '-')}") for name in NAMES],
     )
 

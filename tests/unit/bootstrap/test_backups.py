@@ -177,6 +177,11 @@ def _drop_a_row(lines: list[bytes]) -> list[bytes]:
     return [*lines[:at], *lines[at + 1 :]]
 
 
+def _a_key_that_is_none(doc: str) -> Callable[[list[bytes]], list[bytes]]:
+    table = b'{"table":"signing_keys","columns":["key","doc"]}\n'
+    return lambda lines: [lines[0], table, json.dumps(["k", doc]).encode() + b"\n", *lines[1:]]
+
+
 DAMAGES: list[tuple[Callable[[list[bytes]], list[bytes]], str]] = [
     (lambda _: [], "not whole"),
     (lambda lines: lines[:1], "not whole"),
@@ -189,6 +194,7 @@ DAMAGES: list[tuple[Callable[[list[bytes]], list[bytes]], str]] = [
     (lambda lines: [*lines[:3], b"\xff\xfe\n", *lines[3:]], "edited or damaged"),
     (lambda lines: [*lines[:2], b"[1]\n", *lines[2:]], "edited or damaged"),
     (lambda lines: [lines[0], b'["row"]\n', *lines[1:]], "edited or damaged"),
+    *((_a_key_that_is_none(doc), "edited or damaged") for doc in ("", "[]", '{"purpose":"token","sealed":"!"}')),
     (_drop_a_row, "digest is another one"),
     (_edit_row, "digest is another one"),
     (_edit_and_redo_the_digest, "seal is for another content"),

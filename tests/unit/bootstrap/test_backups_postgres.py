@@ -101,6 +101,8 @@ async def test_a_dump_holds_no_secret_and_a_used_database_is_refused(running: Cl
             assert secret.hex().encode() not in content
     with pytest.raises(BackupProblem, match="not empty"):
         await put_back(installation, backup)
+    with pytest.raises(BackupProblem, match="is there already"):
+        await back_up(installation, backup)
     assert (await examine(installation)).good
 
 
@@ -159,3 +161,19 @@ async def test_who_followed_a_later_state_sees_that_it_went_back(running: Cluste
         assert await store.position() > end
     finally:
         await store.close()
+
+
+async def test_an_edited_log_record_is_named_by_the_check(running: Cluster, tmp_path: Path) -> None:
+    installation = await shared(running, "edited", tmp_path / "edited")
+    async with living(installation) as one:
+        await furnish(one)
+    assert (await examine(installation)).good
+    connection = await asyncpg.connect(str(installation.address))
+    await connection.execute("set session_replication_role = replica")
+    position = await connection.fetchval(
+        'update sign_ins set doc = replace(doc::text, \'"user_agent":"\', \'"user_agent":"x\') '
+        "where position = (select max(position) from sign_ins) returning position"
+    )
+    await connection.close()
+    (found,) = (await examine(installation)).findings
+    assert (found.check, found.table, found.key) == ("tree", "sign_ins", str(position))

@@ -313,6 +313,26 @@ async def test_agents_and_tokens_go_with_their_enrollment_and_with_their_host(pl
         assert not await plane.store.all(ENROLLMENTS)
 
 
+async def test_a_machine_that_joins_while_its_enrollment_ends_ends_with_it(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write(plane, TOKEN)
+    await ask(plane, "POST", f"{at()}/issueToken")
+    commit = plane.store.commit
+
+    async def overtaken(batch: Batch) -> int:
+        monkeypatch.undo()
+        (token,) = await plane.store.all(JOIN_TOKENS)
+        used = replace(token.value, used_at=plane.clock.now())
+        await commit(Batch.of(Put(collection=JOIN_TOKENS, value=used, expect=token.version)))
+        await joined(plane)
+        return await commit(batch)
+
+    monkeypatch.setattr(plane.store, "commit", overtaken)
+    assert (await ask(plane, "DELETE", at())).status in (200, 204)
+    assert not await plane.store.all(AGENTS)
+
+
 async def test_what_was_carried_goes_and_the_enrollment_stays(plane: Plane) -> None:
     await write(plane, {**TOKEN, "carries": [vm("shop")]})
     await plane.call("DELETE", vm("shop"), version=COMPUTE)

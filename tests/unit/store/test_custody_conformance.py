@@ -2,8 +2,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from idplane.model.failure import Failure
+from idplane.model.failure import Failure, FailureKind
 from idplane.ports.world import KeyCustody
 from idplane.store.custody import Custodies, FileCustody
 from idplane.store.custody_passphrase import passphrase_custody
@@ -119,3 +120,18 @@ def test_several_custodies_seal_with_the_first_and_open_with_each(tmp_path: Path
     for one in opens:
         with pytest.raises(Failure):
             one()
+
+
+class _Away(MemoryCustody):
+    """A token that nobody can ask just now."""
+
+    def authority_key(self, reference: bytes, /) -> ec.EllipticCurvePrivateKey:
+        raise Failure(FailureKind.UNAVAILABLE, f"no token, no {len(reference)}")
+
+
+@pytest.mark.parametrize("away_first", [False, True])
+def test_an_authority_s_key_is_not_lost_because_its_token_is_away(*, away_first: bool) -> None:
+    both = [_Away(), MemoryCustody()] if away_first else [MemoryCustody(), _Away()]
+    with pytest.raises(Failure) as caught:
+        Custodies(both[0], both[1:]).authority_key(b"name")
+    assert caught.value.kind is FailureKind.UNAVAILABLE

@@ -103,8 +103,8 @@ async def test_the_tables_are_what_the_collections_declare(tmp_path: Path) -> No
     with closing(sqlite3.connect(tmp_path / "db")) as database:
         for collection in COLLECTIONS:
             columns = {row[1] for row in database.execute(f"pragma table_info({collection.name})")}
-            # `path` repeats the key and is read from it.
-            assert columns == {"key", "version", "doc", *collection.columns} - {"path"}
+            # `path` repeats the key and is read from it, `location` from the document.
+            assert columns == {"key", "version", "doc", *collection.columns} - {"path", "location"}
         for log in LOGS:
             columns = {row[1] for row in database.execute(f"pragma table_info({log.name})")}
             assert columns == {"position", "doc", "seal", *log.columns}
@@ -124,6 +124,8 @@ async def test_the_tables_are_what_the_collections_declare(tmp_path: Path) -> No
             (13, "0013_enrollments"),
             (15, "0015_security_events"),
             (16, "0016_log_tree"),
+            (17, "0017_refusals"),
+            (18, "0018_portal"),
         ]
 
 

@@ -150,7 +150,9 @@ async def test_secrets_and_managed_identities_are_as_they_were(world: StsWorld) 
 async def test_uses_are_kept_while_the_assertion_could_be_shown_and_no_longer(world: StsWorld) -> None:
     request = shown(world)
     assert await outcome(world, request) is None
-    for minutes, expected, kept in ((14, REPLAYED, 1), (1, FailureKind.ASSERTION_TIME, 1), (1, FailureKind.ASSERTION_TIME, 0)):
+    late = FailureKind.ASSERTION_TIME
+    # Ten minutes longer than it counts: the clocks of other servers may be behind.
+    for minutes, expected, kept in ((14, REPLAYED, 1), (1, late, 1), (10, late, 1), (1, late, 0)):
         world.clock.advance(timedelta(minutes=minutes))
         assert await outcome(world, request) is expected
         await SignInUpkeep(store=world.store).purge_due(world.clock.now())
