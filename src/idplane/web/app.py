@@ -191,10 +191,13 @@ class ServerApp:
     def _refused(self, surface: Surface, failure: Failure, request: HttpRequest) -> HttpResponse:
         """The failure in the surface's words, and kept so that it can be explained by the id that goes with them."""
         response = surface.refuse(failure, request)
+        self._note(surface, failure, request, response)
+        return response
+
+    def _note(self, surface: Surface, failure: Failure, request: HttpRequest, response: HttpResponse) -> None:
         if self._refusals is not None:
             name = self._names.get(id(surface), OTHER)
             self._refusals.note(failure, request.call, surface=_KEPT_AS.get(name, name), status=response.status)
-        return response
 
     async def _handled(self, surface: Surface, request: HttpRequest) -> HttpResponse:
         if not self._is_current():
