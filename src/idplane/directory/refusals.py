@@ -131,7 +131,7 @@ class RefusalKeeper:
 
     def add(self, refusal: Refusal) -> None:
         """Keep a record, if there is room for one of its source. Quick, and never raises."""
-        if isinstance(self._buckets.take(_claims(refusal), self._clock.monotonic()), Shortage):
+        if isinstance(self._buckets.take(_claims(refusal), self._clock.now().timestamp()), Shortage):
             self._telemetry.count(REFUSALS_NOT_KEPT, why="rate")
             return
         if len(self._waiting) >= _MOST_WAITING:
