@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Hundreds of short processes are started below. Where images forbid Python to keep what it compiles, each of them would compile all anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test wide check lint types layers format fuzz clients bench conformance faults lock clean
+.PHONY: demo test wide check lint types layers format fuzz clients portal bench conformance faults lock clean
 
 demo: $(VENV)/.demo ## the main job, live on this terminal
 	@$(BIN)/idplane demo
@@ -43,6 +43,9 @@ fleet: $(VENV)/.dev ## 200 simulated agents of one server: idle, revoked, restar
 
 clients: $(VENV)-clients/.ready $(VENV)-azure-cli/.ready clients/oav/node_modules/.ready ## the Azure CLI, management SDKs, Graph's SDK and Azure's validators against live planes
 	PATH="$(CURDIR)/$(VENV)-azure-cli/bin:$$PATH" $(VENV)-clients/bin/pytest -n 2 --dist loadgroup -q clients
+
+portal: $(VENV)-clients/.ready ## the portal in a real browser (needs Chromium and certutil)
+	$(VENV)-clients/bin/pytest -q -m wide tests/portal
 
 bench: $(VENV)-clients/.ready ## ratios against limits and peers, side by side
 	@for script in bench/bench_*.py; do $(VENV)-clients/bin/python $$script || exit 1; done

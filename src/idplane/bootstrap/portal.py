@@ -30,7 +30,8 @@ class PortalParts:
 
     def surface(self) -> Surface:
         """The surface. Makes its templates' environment, which takes some ten milliseconds."""
-        from idplane.web.portal.catalogue import NAVIGATION, ROUTES  # noqa: PLC0415 - takes long to import
+        from idplane.explain.explainer import Explainer  # noqa: PLC0415 - takes long to import
+        from idplane.web.portal.catalogue import NAVIGATION, ROUTES  # noqa: PLC0415 - as above
         from idplane.web.portal.sign_in import SignIn  # noqa: PLC0415 - as above
         from idplane.web.portal.surface import PortalSurface  # noqa: PLC0415 - as above
         from idplane.web.portal.view import Rooms  # noqa: PLC0415 - as above
@@ -41,6 +42,7 @@ class PortalParts:
             directory=self.directory,
             store=world.store,
             access=self.access,
+            explainer=Explainer(store=world.store, access=self.access, clock=world.clock, profile=world.profile),
             profile=world.profile,
         )
         return PortalSurface(

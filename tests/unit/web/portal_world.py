@@ -31,7 +31,7 @@ from idplane.model.profile import AZURE_UNHURRIED
 from idplane.model.roles import RoleAssignment
 from idplane.model.values import JsonObject
 from idplane.ports.collections import PORTAL_LINKS, PRINCIPALS, ROLE_ASSIGNMENTS
-from idplane.ports.store import ABSENT, Batch, Put, Store
+from idplane.ports.store import ABSENT, Batch, Delete, Put, Store
 from idplane.rbac import BUILT_IN_ROLES
 from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
 from idplane.web.app import ServerApp
@@ -126,6 +126,8 @@ class PortalWorld:
     store: Store
     app: ServerApp
 
+    made: list[Delete[Any]] = field(default_factory=list)
+
     @property
     def subscription(self) -> str:
         return f"/subscriptions/{self.server.installation.subscription.id}"
@@ -154,7 +156,7 @@ class PortalWorld:
         details = UserDetails(user_principal_name=f"{name}@{tenant.domain}", mail_nickname=name)
         user = new_user(tenant_id=tenant.id, display_name=name.capitalize(), details=details, entropy=entropy, now=now)
         ids = {role.name: role.id for role in BUILT_IN_ROLES.values()}
-        grants = (
+        grants = [
             RoleAssignment(
                 id=entropy.guid(),
                 tenant_id=tenant.id,
@@ -166,7 +168,9 @@ class PortalWorld:
                 changed_at=now,
             )
             for role in roles
-        )
+        ]
+        self.made += [Delete(collection=ROLE_ASSIGNMENTS, key=grant.id) for grant in grants]
+        self.made.append(Delete(collection=PRINCIPALS, key=user.id))
         await self.store.commit(
             Batch.of(
                 Put(collection=PRINCIPALS, value=user, expect=ABSENT),
@@ -189,6 +193,11 @@ class PortalWorld:
         assert answer.status == 303, answer.text
         client.principal = user
         return client
+
+    async def forget_people(self) -> None:
+        """Delete all who were made, for tests that share a world."""
+        await self.store.commit(Batch.of(*self.made))
+        self.made.clear()
 
     async def manage(self, method: str, path: str, body: JsonObject | None = None, *, version: str) -> Any:
         """A request to Resource Manager as the tenant's first user: what a test's stage is set with."""

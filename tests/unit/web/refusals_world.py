@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from idplane.testing.local import LocalPlane
-from idplane.testing.values import HostResource
+from idplane.testing.values import HostResource, ManagedIdentity
 
 ARM = "https://management.azure.com"
 VAULT = "https://vault.azure.net"
@@ -52,6 +52,12 @@ def ask(
         content = answer.read()
     told = json.loads(content) if content[:1] in {b"{", b"["} else content.decode()
     return Told(answer.status, {name.lower(): value for name, value in answer.getheaders()}, told)
+
+
+def identity(machine: HostResource) -> ManagedIdentity:
+    """The system-assigned identity of a machine that has one."""
+    assert machine.identity is not None
+    return machine.identity
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.web.refusals_world import ARM, GRAPH, REFUSALS, UNKNOWN, VAULT, VERSION, Edge
+from tests.unit.web.refusals_world import ARM, GRAPH, REFUSALS, UNKNOWN, VAULT, VERSION, Edge, identity
 
 from idplane.testing.local import LocalPlane
 
@@ -21,7 +21,7 @@ def test_resource_manager(edge: Edge) -> None:
     refused = edge.arm("GET", group, edge.workload(machine))
     assert (refused.status, refused.body["error"]["code"]) == (403, "AuthorizationFailed")
     known = edge.properties(refused.id)
-    assert known["caller"]["principalId"] == machine.identity.principal_id
+    assert known["caller"]["principalId"] == identity(machine).principal_id
     assert known["caller"]["host"] == machine.id.lower()
     assert known["caller"]["proved"] is True
     assert (known["surface"], known["kind"], known["status"]) == ("management", "FORBIDDEN", 403)
@@ -45,13 +45,14 @@ def test_a_vault(edge: Edge) -> None:
     assert known["scope"].lower() == f"{vault}/secrets/db".lower()
 
 
+@pytest.mark.wide
 def test_graph(edge: Edge) -> None:
     machine = edge.plane.virtual_machine("stock-vm")
     refused = edge.send("GET", "/v1.0/users", token=edge.workload(machine, GRAPH))
     assert refused.status == 403
     assert refused.body["error"]["innerError"]["request-id"] == refused.id
     known = edge.properties(refused.id)
-    assert (known["surface"], known["caller"]["principalId"]) == ("graph", machine.identity.principal_id)
+    assert (known["surface"], known["caller"]["principalId"]) == ("graph", identity(machine).principal_id)
 
 
 def test_the_token_service(edge: Edge) -> None:
@@ -67,6 +68,7 @@ def test_the_token_service(edge: Edge) -> None:
     assert known["resource"] == f"{ARM}/.default"
 
 
+@pytest.mark.wide
 def test_the_agents_api(edge: Edge) -> None:
     refused = edge.send("GET", "/agent/v1/host?id=x", token="nothing")
     assert refused.status == 401
@@ -74,6 +76,7 @@ def test_the_agents_api(edge: Edge) -> None:
     assert edge.properties(refused.id)["surface"] == "agent"
 
 
+@pytest.mark.wide
 def test_a_token_that_does_not_count_any_more(edge: Edge) -> None:
     machine = edge.plane.virtual_machine("stock-vm")
     token = edge.workload(machine)
@@ -81,7 +84,7 @@ def test_a_token_that_does_not_count_any_more(edge: Edge) -> None:
     refused = edge.arm("GET", edge.plane.resource_group(), token)
     assert refused.status == 401
     known = edge.properties(refused.id)
-    assert (known["kind"], known["caller"]["principalId"]) == ("TOKEN_REVOKED", machine.identity.principal_id)
+    assert (known["kind"], known["caller"]["principalId"]) == ("TOKEN_REVOKED", identity(machine).principal_id)
 
 
 def test_a_hosts_endpoint(edge: Edge) -> None:
@@ -104,7 +107,7 @@ def test_what_the_token_service_refuses_an_endpoint(edge: Edge) -> None:
     assert f"Trace ID: {refused.id}" in refused.body["message"]
     known = edge.properties(refused.id)
     assert (known["surface"], known["kind"], known["resource"]) == ("token", "AUDIENCE_UNKNOWN", "api://nowhere")
-    assert known["caller"]["principalId"] == machine.identity.principal_id
+    assert known["caller"]["principalId"] == identity(machine).principal_id
     assert known["caller"]["process"] is not None
 
 
@@ -133,19 +136,21 @@ def test_the_refused_may_see_their_own_and_nobody_elses(edge: Edge) -> None:
     assert_unknown(edge, refusal_id, edge.workload(other))
 
 
+@pytest.mark.wide
 def test_readers_see_what_was_asked_for_where_they_read(edge: Edge) -> None:
     asking, reading, elsewhere = (edge.plane.virtual_machine(name) for name in ("asking", "reading", "elsewhere"))
     group = edge.plane.resource_group()
-    edge.plane.grant(reading.identity, "Reader", group)
-    edge.plane.grant(elsewhere.identity, "Reader", edge.plane.resource_group("Other"))
+    edge.plane.grant(identity(reading), "Reader", group)
+    edge.plane.grant(identity(elsewhere), "Reader", edge.plane.resource_group("Other"))
     refusal_id = refused_read(edge, edge.workload(asking))
-    assert edge.properties(refusal_id, edge.workload(reading))["caller"]["principalId"] == asking.identity.principal_id
+    assert edge.properties(refusal_id, edge.workload(reading))["caller"]["principalId"] == identity(asking).principal_id
     assert_unknown(edge, refusal_id, edge.workload(elsewhere))
 
 
+@pytest.mark.wide
 def test_what_has_no_scope_takes_the_right_at_the_root(edge: Edge) -> None:
     reading = edge.plane.virtual_machine("reading")
-    edge.plane.grant(reading.identity, "Reader", f"/subscriptions/{edge.plane.subscription_id}")
+    edge.plane.grant(identity(reading), "Reader", f"/subscriptions/{edge.plane.subscription_id}")
     refused = edge.application(edge.plane.application("orders").client_id, "wrong")
     assert_unknown(edge, refused.id, edge.workload(reading))
     assert edge.properties(refused.id)["kind"] == "CLIENT_SECRET_INVALID"
@@ -155,6 +160,7 @@ def test_nobody_hears_anything_without_a_token(edge: Edge) -> None:
     assert edge.arm("GET", f"{REFUSALS}/{UNKNOWN}", None, version=VERSION).status == 401
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("refusal_id", ["x", "0", "%00", "a" * 200, UNKNOWN.replace("-", "")])
 def test_what_is_no_id(edge: Edge, refusal_id: str) -> None:
     assert edge.explained(refusal_id).status in {400, 404}
@@ -179,25 +185,27 @@ def test_a_list_has_the_newest_first(edge: Edge) -> None:
     machine = edge.plane.virtual_machine("stock-vm")
     token = edge.workload(machine)
     ids = [refused_read(edge, token) for _ in range(7)]
-    mine = {"_filter": f"principalId eq '{machine.identity.principal_id}'"}
+    mine = {"_filter": f"principalId eq '{identity(machine).principal_id}'"}
     assert [one["refusalId"] for one in listed(edge, edge.operator(), **mine)] == ids[::-1]
     assert [one["refusalId"] for one in listed(edge, edge.operator(), _top="2", **mine)] == ids[::-1]
     assert [one["refusalId"] for one in listed(edge, token)] == ids[::-1]
     assert all("explanation" not in one for one in listed(edge, token))
 
 
+@pytest.mark.wide
 def test_a_list_shows_strangers_their_own_alone(edge: Edge) -> None:
     one, other = edge.plane.virtual_machine("one"), edge.plane.virtual_machine("other")
     refused_read(edge, edge.workload(one))
     assert listed(edge, edge.workload(other)) == []
-    named = f"principalId eq '{one.identity.principal_id}'"
+    named = f"principalId eq '{identity(one).principal_id}'"
     assert listed(edge, edge.workload(other), _filter=named) == []
 
 
+@pytest.mark.wide
 def test_a_list_of_a_scope(edge: Edge) -> None:
     machine, reading = edge.plane.virtual_machine("stock-vm"), edge.plane.virtual_machine("reading")
     group = edge.plane.resource_group()
-    edge.plane.grant(reading.identity, "Reader", group)
+    edge.plane.grant(identity(reading), "Reader", group)
     here = refused_read(edge, edge.workload(machine))
     edge.arm("GET", edge.plane.resource_group("Other"), edge.workload(machine))
     edge.application(edge.plane.application("orders").client_id, "wrong")
@@ -225,16 +233,17 @@ def test_asking_beforehand(edge: Edge) -> None:
     group = edge.plane.resource_group()
     asked = {"resourceId": machine.id, "action": _READ}
     assert beforehand(edge, edge.operator(), group, **asked).body["allowed"] is False
-    edge.plane.grant(machine.identity, "Reader", group)
-    for whom in (asked, {"principalId": machine.identity.principal_id, "action": _READ}):
+    edge.plane.grant(identity(machine), "Reader", group)
+    for whom in (asked, {"principalId": identity(machine).principal_id, "action": _READ}):
         assert beforehand(edge, edge.operator(), group, **whom).body["allowed"] is True
     assert beforehand(edge, edge.workload(machine), group, action=_READ).body["allowed"] is True
 
 
+@pytest.mark.wide
 def test_asking_about_others_takes_the_right_to_read_assignments(edge: Edge) -> None:
     one, other = edge.plane.virtual_machine("one"), edge.plane.virtual_machine("other")
     group = edge.plane.resource_group()
-    refused = beforehand(edge, edge.workload(one), group, principalId=other.identity.principal_id, action=_READ)
+    refused = beforehand(edge, edge.workload(one), group, principalId=identity(other).principal_id, action=_READ)
     assert (refused.status, refused.body["error"]["code"]) == (403, "AuthorizationFailed")
     refused = beforehand(edge, edge.workload(one), group, resourceId=other.id, action=_READ)
     assert refused.status == 403

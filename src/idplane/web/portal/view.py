@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 from idplane.arm.bodies import encode_object
 from idplane.arm.kernel import ResourceManager
 from idplane.arm.requests import ManagementRequest
+from idplane.explain.explainer import Explainer
 from idplane.graph.service import DirectoryService, GraphRequest
 from idplane.model.attributes import Attributes
 from idplane.model.calls import Call, Caller
@@ -58,6 +59,7 @@ class Rooms:
     directory: DirectoryService
     store: Reads
     access: AccessControl
+    explainer: Explainer
     profile: Profile
 
 
@@ -81,6 +83,11 @@ class Desk:
     def access(self) -> AccessControl:
         """The plane's decisions."""
         return self._rooms.access
+
+    @property
+    def explainer(self) -> Explainer:
+        """Why something was refused, or would be; the viewer is `person.caller`."""
+        return self._rooms.explainer
 
     @property
     def profile(self) -> Profile:
