@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Hundreds of short processes are started below. Where images forbid Python to keep what it compiles, each of them would compile all anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test wide check lint types layers format fuzz clients bench conformance faults lock clean
+.PHONY: demo test wide check lint types layers format fuzz clients portal bench conformance faults lock clean
 
 demo: $(VENV)/.demo ## the main job, live on this terminal
 	@$(BIN)/idplane demo
@@ -43,6 +43,9 @@ fleet: $(VENV)/.dev ## 200 simulated agents of one server: idle, revoked, restar
 
 clients: $(VENV)-clients/.ready $(VENV)-azure-cli/.ready clients/oav/node_modules/.ready ## the Azure CLI, management SDKs, Graph's SDK and Azure's validators against live planes
 	PATH="$(CURDIR)/$(VENV)-azure-cli/bin:$$PATH" $(VENV)-clients/bin/pytest -n 2 --dist loadgroup -q clients
+
+portal: $(VENV)-clients/.ready ## the portal in a real browser (needs Chromium and certutil)
+	$(VENV)-clients/bin/pytest -q -m wide tests/portal
 
 bench: $(VENV)-clients/.ready ## ratios against limits and peers, side by side
 	@for script in bench/bench_*.py; do $(VENV)-clients/bin/python $$script || exit 1; done
@@ -88,7 +91,7 @@ lock: ## write the lock files anew (needs uv)
 	uv pip compile pyproject.toml --extra demo --extra postgresql --extra pkcs11 --extra telemetry --group dev $(LOCK_FLAGS) -o requirements/dev.lock
 	uv pip compile pyproject.toml --extra demo --group build $(LOCK_FLAGS) -c requirements/dev.lock -o requirements/demo.lock
 	uv pip compile pyproject.toml --extra postgresql --extra pkcs11 --extra telemetry --group build $(LOCK_FLAGS) -c requirements/dev.lock -o requirements/server.lock
-	uv pip compile pyproject.toml --group build $(LOCK_FLAGS) -c requirements/dev.lock -o requirements/agent.lock
+	uv pip compile pyproject.toml --extra metrics --group build $(LOCK_FLAGS) -c requirements/dev.lock -o requirements/agent.lock
 	uv pip compile pyproject.toml --extra demo --extra postgresql --extra pkcs11 --extra telemetry --group clients $(LOCK_FLAGS) -c requirements/dev.lock -o requirements/clients.lock
 	uv pip compile requirements/azure-cli.in $(LOCK_FLAGS) -o requirements/azure-cli.lock
 	for file in conformance/python/requirements/*.in; do uv pip compile $$file $(LOCK_FLAGS) -o $${file%.in}.lock || exit 1; done

@@ -39,6 +39,7 @@ from idplane.ports.collections import (
 )
 from idplane.ports.issuers import IssuerDocuments
 from idplane.ports.store import ABSENT, Batch, Order, Put, Store
+from idplane.ports.telemetry import NO_TELEMETRY, Telemetry
 from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
 from idplane.web.origins import Origins
 
@@ -132,11 +133,14 @@ class JoinWorld:
         address: str = "192.0.2.1",
         certificate: bytes | None = None,
         host: str = "localhost",
+        connected_at: float | None = None,
     ) -> Answer:
+        """One request, over a connection of its own unless it is told when the connection began."""
         app = self.servers[replica].app(Origins.local(443))
         sent = {"Content-Type": "application/json", **(headers or {})}
         content = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
-        upstream = InProcessUpstream(_From(app, address), host=host, certificate=certificate)  # type: ignore[arg-type]  # the same application, called from an address
+        seen: Any = _From(app, address, self.clock.monotonic() if connected_at is None else connected_at)
+        upstream = InProcessUpstream(seen, host=host, certificate=certificate)
         answer: UpstreamResponse = await upstream.send(method, path, sent, content)
         return Answer(answer.status, json.loads(answer.body))
 
@@ -232,11 +236,11 @@ class JoinWorld:
 class _From:
     """The application, as somebody at an address calls it."""
 
-    def __init__(self, app: Any, address: str) -> None:
-        self._app, self._address = app, address
+    def __init__(self, app: Any, address: str, connected_at: float) -> None:
+        self._app, self._told = app, {"client": (address, 1), "idplane.connected_at": connected_at}
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        await self._app({**scope, "client": (self._address, 1)}, receive, send)
+        await self._app({**scope, **self._told}, receive, send)
 
 
 def challenge_of(answer: Answer, csr: bytes) -> Challenge:
@@ -258,6 +262,7 @@ async def join_world(
     stores: Sequence[Store] = (),
     documents: IssuerDocuments | None = None,
     clock: FakeClock | None = None,
+    telemetry: Telemetry = NO_TELEMETRY,
 ) -> AsyncIterator[JoinWorld]:
     """Servers over one store in memory, or each over a store of its own that leads to the same database."""
     clock, entropy = clock or FakeClock(), SeededEntropy()
@@ -265,7 +270,8 @@ async def join_world(
     custody = MemoryCustody()
     servers = [
         await Server.open(
-            World(clock=clock, entropy=entropy, store=store, custody=custody, profile=profile), documents=documents
+            World(clock=clock, entropy=entropy, store=store, custody=custody, profile=profile, telemetry=telemetry),
+            documents=documents,
         )
         for store in stores or [shared_store] * replicas
     ]

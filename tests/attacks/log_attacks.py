@@ -117,6 +117,49 @@ class LogAttacks:
         await attacked.sql("update log_checkpoints set note = ? where number = ?", note.replace("\n400\n", "\n399\n"), number)
         assert "is not signed by a key of the log" in await attacked.first()
 
+    @pytest.mark.parametrize(("newest", "begin"), [(1, 300), (100, 300), (101, 100), (300, 100), (301, 0), (9000, 0)])
+    async def test_a_glance_begins_at_a_checkpoint(self, attacked: LogUnderAttack, newest: int, begin: int) -> None:
+        report = await attacked.glance(newest)
+        assert (report.findings, report.begin, report.size, report.checked) == ([], begin, 400, 400 - begin)
+
+    async def test_a_glance_names_an_edited_record_among_the_newest(self, attacked: LogUnderAttack) -> None:
+        (old, first), (position, doc) = (await attacked.records())[10], (await attacked.records())[-1]
+        await attacked.sql("update sign_ins set doc = ? where position = ?", first.replace('"Ann"', '"Eve"'), old)
+        assert (await attacked.glance(100)).findings == [], "old ones are for the whole check"
+        await attacked.sql("update sign_ins set doc = ? where position = ?", doc.replace('"Ann"', '"Eve"'), position)
+        (found,) = (await attacked.glance(100)).findings
+        assert str(found).startswith(f"altered: sign_ins {position} ")
+        assert len((await attacked.glance(9000)).findings) == 2
+
+    async def test_a_glance_names_a_removed_record_among_the_newest(self, attacked: LogUnderAttack) -> None:
+        position = (await attacked.records("activity_log"))[-1][0]
+        await attacked.sql("delete from activity_log where position = ?", position)
+        (found,) = (await attacked.glance(1)).findings
+        assert str(found).startswith(f"missing: activity_log {position} ")
+
+    @pytest.mark.parametrize(
+        ("statement", "said"),
+        [
+            ("update log_nodes set hash = entries from log_entries where level = 8 and number = 0 and start = 0", "rewritten"),
+            ("delete from log_nodes where level = 8 and number = 0", "tree altered"),
+            ("update log_checkpoints set note = replace(note, 'time 2026', 'time 2025') where size = 300", "is not signed"),
+            ("delete from log_entries where start = 300", "tree altered"),
+        ],
+    )
+    async def test_a_glance_holds_what_was_before_to_what_is_signed(
+        self, attacked: LogUnderAttack, statement: str, said: str
+    ) -> None:
+        await attacked.sql(statement)
+        assert any(said in str(one) for one in (await attacked.glance(50)).findings)
+
+    async def test_a_glance_knows_how_old_the_tree_is(self, attacked: LogUnderAttack) -> None:
+        """Records without a seal count for a day, from the first checkpoint and not from that where the look begins."""
+        await attacked.beat(2 * 86_400)
+        position, doc = (await attacked.records())[-1]
+        await _copied(attacked, position, doc.replace('"id":"', '"id":"0', 1), into=position + 1)
+        await attacked.beat(601)
+        assert any("has no seal" in str(one) for one in (await attacked.glance(1)).findings)
+
     async def test_a_checkpoint_of_before_in_place_of_the_newest_is_told(self, attacked: LogUnderAttack) -> None:
         await _replay(attacked)
         found = [one.kind.value for one in (await attacked.check()).findings]

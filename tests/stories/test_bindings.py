@@ -150,8 +150,8 @@ def test_identities_by_name(operator: Operator) -> None:
     [
         (("nowhere", "app", "--run"), "there is no resource named 'nowhere'"),
         (("{vm}", "a b", "--run"), "The name 'a b' is not valid"),
-        (("{vm}", "a/b", "--run"), "'a/b' is no name for a binding"),
-        (("{vm}", "", "--run"), "'' is no name for a binding"),
+        (("{vm}", "a/b", "--run"), "'a/b' can't be a name here"),
+        (("{vm}", "", "--run"), "'' can't be a name here"),
         (
             ("{vm}", "app", "--user", "a b"),
             "The property 'properties.processes.user' must be the name of a user, or its number.",

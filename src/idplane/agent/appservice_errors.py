@@ -7,6 +7,7 @@ from datetime import datetime
 
 import msgspec
 
+from idplane.agent.refusals import explicable
 from idplane.agent.replies import Reply, reply
 from idplane.agent.statuses import headers_of, status_of
 from idplane.model.failure import Failure, FailureKind
@@ -34,6 +35,6 @@ def worded(
     """A failure in App Service's form, which others share: three `members` (status, text, id), and fixed `texts`, INTERNAL's among them."""
     status = status_of(failure.kind)
     text = texts.get(failure.kind) or failure.detail or texts[FailureKind.INTERNAL]
-    body = dict(zip(members, (status, text, request_id), strict=True))
+    body = dict(zip(members, (status, explicable(text, failure, request_id), request_id), strict=True))
     headers = (*headers_of(status), ("x-ms-request-id", request_id))
     return reply(status, msgspec.json.encode(body), now=now, headers=headers)

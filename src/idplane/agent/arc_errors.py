@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from idplane.agent.refusals import explicable
 from idplane.agent.replies import Reply, reply
 from idplane.agent.statuses import headers_of, status_of
 from idplane.model.failure import Category, Failure, FailureKind
@@ -43,7 +44,8 @@ def render(failure: Failure, request_id: str, now: datetime) -> Reply:
     """The failure as the Arc agent says it. The challenge has the one form that every client reads: no quotes, a single `=`."""
     status = status_of(failure.kind)
     error, text = _KINDS.get(failure.kind, (_CODES[failure.kind.category], ""))
-    body = {"error": error, "error_description": text or failure.detail or "The request was refused"}
+    words = explicable(text or failure.detail or "The request was refused", failure, request_id)
+    body = {"error": error, "error_description": words}
     challenge = (("WWW-Authenticate", f"Basic realm={failure.data['realm']}"),) if "realm" in failure.data else ()
     headers = (*challenge, *headers_of(status), ("x-ms-request-id", request_id))
     return reply(status, msgspec.json.encode(body), now=now, headers=headers)

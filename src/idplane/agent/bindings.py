@@ -7,8 +7,9 @@ could be anybody's, and is nothing.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from idplane.model.failure import Failure
 from idplane.model.ids import ResourceId
 
 __all__ = [
+    "Check",
     "Container",
     "Executable",
     "Lookups",
@@ -27,8 +29,10 @@ __all__ = [
     "admitting",
     "binding_for",
     "cgroup_of",
+    "checks",
     "container_of",
     "is_below",
+    "refusing",
     "unit_of",
     "visible",
     "workload_of",
@@ -36,6 +40,8 @@ __all__ = [
 
 _MAX_TOLD = 1024
 """Characters of a path in a log, which is more than systems name their programs with."""
+_MAX_VALUE = 200
+"""Of what an explanation says of a process."""
 _ID = "(?P<id>[0-9a-f]{64})"
 _UID = r"(?P<pod>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32})"
 _UID_ESCAPED = _UID.replace("-[", "_[")
@@ -106,6 +112,18 @@ class Container:
     pod: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that a rule asks of a process."""
+
+    selector: str
+    """As Resource Manager names it."""
+    wanted: str
+    shown: str
+    """Of the process; empty where it tells nothing. Of groups its own."""
+    holds: bool
+
+
 class Lookups(Protocol):
     """What rules need to know of this machine. May take long; none raises."""
 
@@ -133,25 +151,58 @@ def admitting(bindings: Iterable[Binding], processes: Sequence[ProcessFacts], lo
 
 def admits(rule: ProcessRule, process: ProcessFacts, lookups: Lookups) -> bool:
     """Whether everything that the rule gives holds; a rule that gives nothing admits nobody. The dearest comes last."""
-    checks: list[bool] = []
+    some = False
+    for one in checks(rule, process, lookups):
+        if not one.holds:
+            return False
+        some = True
+    return some
+
+
+def checks(rule: ProcessRule, process: ProcessFacts, lookups: Lookups) -> Iterator[Check]:
+    """What a rule asks of a process, one thing after the other; the executable, which is dear, is for whoever passed the rest."""
+    passed = True
+    for one in _cheap_checks(rule, process, lookups):
+        passed = passed and one.holds
+        yield one
+    if rule.executable is not None and passed:
+        yield from _executable_checks(rule.executable, process, lookups)
+
+
+def _cheap_checks(rule: ProcessRule, process: ProcessFacts, lookups: Lookups) -> Iterator[Check]:
     if rule.user is not None:
-        checks.append(process.uid == (int(rule.user) if _is_number(rule.user) else lookups.user(rule.user)))
+        uid = int(rule.user) if _is_number(rule.user) else lookups.user(rule.user)
+        yield Check("user", rule.user, str(process.uid), process.uid == uid)
     if rule.group is not None:
         wanted = int(rule.group) if _is_number(rule.group) else lookups.group(rule.group)
-        checks.append(wanted is not None and wanted in (process.gid, *process.groups))
+        own = (process.gid, *process.groups)
+        yield Check("group", rule.group, str(process.gid), wanted is not None and wanted in own)
     if rule.run is not None:
-        checks.append(process.in_run is rule.run)
+        yield Check("run", str(rule.run).lower(), str(process.in_run).lower(), process.in_run is rule.run)
+    cgroup = process.cgroup or ""
     if rule.cgroup is not None:
-        checks.append(process.cgroup is not None and is_below(process.cgroup, rule.cgroup))
+        yield Check("cgroup", rule.cgroup, cgroup, process.cgroup is not None and is_below(process.cgroup, rule.cgroup))
     if rule.systemd_unit is not None:
-        checks.append(process.anchored and unit_of(process.cgroup) == rule.systemd_unit)
+        unit = unit_of(process.cgroup) if process.anchored else None
+        yield Check("systemdUnit", rule.systemd_unit, unit or "", unit == rule.systemd_unit)
     if rule.container is not None:
-        checks.append(process.anchored and _is_container(rule.container, container_of(process.cgroup)))
-    if not all(checks):
-        return False
-    if rule.executable is not None:
-        return _is_executable(rule.executable, process, lookups)
-    return bool(checks)
+        yield from _container_checks(rule.container, container_of(process.cgroup) if process.anchored else None)
+
+
+def refusing(bindings: Iterable[Binding], processes: Sequence[ProcessFacts], lookups: Lookups) -> str:
+    """For whoever explains why none of the bindings admits the processes: what each asks of the first one that it refuses, and in vain.
+
+    JSON, `[[binding, selector, wanted, shown], ...]`, of at most `_MAX_TOLD` characters.
+    """
+    told: list[str] = []
+    room = _MAX_TOLD
+    for one in bindings:
+        refused = next((each for each in processes if not admits(one.processes, each, lookups)), None)
+        for each in () if refused is None else checks(one.processes, refused, lookups):
+            line = json.dumps([one.name, each.selector, each.wanted[:_MAX_VALUE], each.shown[:_MAX_VALUE]])
+            if not each.holds and (room := room - len(line) - 2) > 0:
+                told.append(line)
+    return f"[{', '.join(told)}]"
 
 
 def visible(host: HostDescription, bindings: Collection[Binding]) -> HostDescription:
@@ -247,27 +298,34 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def _is_executable(rule: ExecutableRule, process: ProcessFacts, lookups: Lookups) -> bool:
+def _executable_checks(rule: ExecutableRule, process: ProcessFacts, lookups: Lookups) -> Iterator[Check]:
     executed = process.executable
-    given = (rule.path, rule.device, rule.inode, rule.sha256)
-    if all(one is None for one in given):
-        return False
-    return (
-        (rule.device is None or rule.device == executed.device)
-        and (rule.inode is None or rule.inode == executed.inode)
-        and (rule.path is None or lookups.file_at(rule.path) == (executed.device, executed.inode))
-        and (rule.sha256 is None or lookups.digest(process) == rule.sha256.lower())
-    )
+    file = (executed.device, executed.inode)
+    if rule.device is not None:
+        yield Check("executable.device", str(rule.device), str(executed.device), rule.device == executed.device)
+    if rule.inode is not None:
+        yield Check("executable.inode", str(rule.inode), str(executed.inode), rule.inode == executed.inode)
+    if rule.path is not None:
+        yield Check("executable.path", rule.path, _told(executed.path), lookups.file_at(rule.path) == file)
+    if rule.sha256 is not None and (rule.path is None or lookups.file_at(rule.path) == file):
+        digest = lookups.digest(process)
+        yield Check("executable.sha256", rule.sha256, digest or "", digest == rule.sha256.lower())
+    if all(one is None for one in (rule.path, rule.device, rule.inode, rule.sha256)):
+        yield Check("executable", "", _told(executed.path), holds=False)
 
 
-def _is_container(rule: ContainerRule, container: Container | None) -> bool:
+def _container_checks(rule: ContainerRule, container: Container | None) -> Iterator[Check]:
     if container is None:
-        return False
-    return (
-        (rule.engine is None or rule.engine is container.engine)
-        and (rule.id is None or rule.id.lower() == container.id)
-        and (rule.pod is None or _bare(rule.pod) == _bare(container.pod or ""))
-    )
+        yield Check("container", "", "", holds=False)
+        return
+    yield Check("container", "", container.engine.value, holds=True)  # a rule that gives no more is met by any container
+    if rule.engine is not None:
+        yield Check("container.engine", rule.engine.value, container.engine.value, rule.engine is container.engine)
+    if rule.id is not None:
+        yield Check("container.id", rule.id, container.id, rule.id.lower() == container.id)
+    if rule.pod is not None:
+        pod = container.pod or ""
+        yield Check("container.pod", rule.pod, pod, _bare(rule.pod) == _bare(pod))
 
 
 def _bare(uid: str) -> str:

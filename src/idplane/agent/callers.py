@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar, TypeVarTuple, Unpack
 
-from idplane.agent.bindings import ProcessFacts, admitting, binding_for, visible, workload_of
+from idplane.agent.bindings import ProcessFacts, admitting, binding_for, refusing, visible, workload_of
 from idplane.agent.fairness import FairShare
 from idplane.agent.identities import HostDescription, HostedIdentity
 from idplane.agent.lookups import MachineLookups
@@ -81,6 +81,8 @@ class _Proof:
     asked: tuple[Binding, ...]
     """The host's bindings at that time."""
     admitting: tuple[Binding, ...]
+    refused: str
+    """Where none admits them: what each binding asks for and they do not show (`refusing`)."""
     marks: tuple[Mark, ...]
     inode: int | None
     """The client's socket; None for a process that was known without one."""
@@ -160,7 +162,8 @@ class Caller:
 
     def _seen(self, proof: _Proof, host: HostDescription) -> HostDescription:
         if not proof.admitting:
-            raise Failure(FailureKind.CALLER_NOT_BOUND, _NOT_BOUND if len(proof.processes) == 1 else _NOT_ALL_BOUND)
+            words = _NOT_BOUND if len(proof.processes) == 1 else _NOT_ALL_BOUND
+            raise Failure(FailureKind.CALLER_NOT_BOUND, words, bindings=proof.refused)
         if self._host is not host or self._view is None:
             self._host, self._view = host, visible(host, proof.admitting)
         return self._view
@@ -215,10 +218,18 @@ class Callers:
                 raise unproven("nothing is known of it")
             processes, marks = tuple(facts for facts, _ in found), tuple(mark for _, mark in found)
             admitted = await self._in_thread(admitting, bindings, processes, self._lookups) if bindings else ()
+            unmet = "" if admitted or not bindings else await self._in_thread(refusing, bindings, processes, self._lookups)
             if not all(mark.stands() for mark in marks):
                 raise unproven("the process changed while it was looked at")
             return _Proof(
-                processes=processes, asked=bindings, admitting=admitted, marks=marks, inode=inode, births=births, at=at
+                processes=processes,
+                asked=bindings,
+                admitting=admitted,
+                refused=unmet,
+                marks=marks,
+                inode=inode,
+                births=births,
+                at=at,
             )
 
     async def close(self) -> None:

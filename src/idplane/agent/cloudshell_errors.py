@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from idplane.agent.refusals import explicable
 from idplane.agent.replies import Reply, reply
 from idplane.agent.statuses import headers_of, status_of
 from idplane.model.failure import Category, Failure, FailureKind
@@ -41,6 +42,7 @@ def render(failure: Failure, request_id: str, now: datetime) -> Reply:
     """The failure as `{"error": {"code", "message"}}`, whose members MSAL reads."""
     status = status_of(failure.kind)
     code, text = _KINDS.get(failure.kind, (_CODES[failure.kind.category], ""))
-    error = {"code": code, "message": text or failure.detail or "The request was refused"}
+    words = explicable(text or failure.detail or "The request was refused", failure, request_id)
+    error = {"code": code, "message": words}
     headers = (*headers_of(status, allow="GET, POST"), ("x-ms-request-id", request_id))
     return reply(status, msgspec.json.encode({"error": error}), now=now, headers=headers)

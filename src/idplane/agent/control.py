@@ -36,6 +36,7 @@ from idplane.agent.control_wire import (
 from idplane.agent.identities import Selector, SelectorKind
 from idplane.agent.network import NamespaceHandles
 from idplane.agent.peers import Peer, Process, peer_of
+from idplane.agent.plane import REFUSAL_ID
 from idplane.agent.runs import Hosts, Isolation, NamespaceSockets, Opened, Run, Runs, WorkloadWish
 from idplane.agent.sockets import is_elsewhere, is_tables_socket
 from idplane.model.dialects import INSIDE_ADDRESSES, Dialect, default_dialect, variables_dialect
@@ -151,7 +152,8 @@ class ControlServer:
                     request = await channel.receive()
                 return {"result": await self._perform(request, channel, Process(pid=peer.pid, descriptor=pidfd))}
         except Failure as failure:
-            return {"failure": failure.kind.name, "detail": failure.detail or failure.kind.name.lower().replace("_", " ")}
+            told = {"failure": failure.kind.name, "detail": failure.detail or failure.kind.name.lower().replace("_", " ")}
+            return told | ({"refusal": failure.data[REFUSAL_ID]} if REFUSAL_ID in failure.data else {})
         except (TimeoutError, ConnectionError):
             raise
         except Exception:  # noqa: BLE001 - the last line of defence: a bug must not leave the command waiting

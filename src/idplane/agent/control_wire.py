@@ -4,7 +4,7 @@ A frame is a length (4 bytes, big-endian) and that many bytes of JSON; sockets t
 
     server → {"protocol": 1}                     once the peer was found to be acceptable; a launcher changes namespaces after it
     client → {"operation": ..., ...} + sockets
-    server → {"result": {...}} or {"failure": kind, "detail": text}
+    server → {"result": {...}} or {"failure": kind, "detail": text[, "refusal": id]}
 
 Standard library only, and no asyncio: `idplane run` imports it before every workload. Members may be added; one is never given another
 meaning, and a change that an older side would misread raises the protocol number.

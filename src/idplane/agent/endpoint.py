@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from idplane.agent.callers import Caller, Callers, Place
+from idplane.agent.plane import REFUSAL_ID
 from idplane.agent.plans import Plans, Service, TokenPlan, Wish
 from idplane.agent.protocol import Peer, Request
 from idplane.agent.query import Target
@@ -132,23 +133,24 @@ class Endpoint(abc.ABC):
         return self._refused(failure, peer)
 
     def _refused(self, failure: Failure, peer: Peer | None, resource: str | None = None) -> Reply:
-        """A failure in the dialect's words; the server is told if it is one for its log."""
+        """A failure in the dialect's words, with the id that explains it; the server is told of it if it does not know."""
+        request_id = failure.data.get(REFUSAL_ID) or self._entropy.guid()
         if is_reported(failure):
             listener, caller = self._listener, self._caller(peer)
-            self._refusals.note(
+            request_id = self._refusals.note(
                 refusal_of(
                     failure,
                     self._clock.now(),
+                    refusal_id=request_id,
                     host=listener.host,
                     dialect=listener.dialect,
                     resource=resource,
                     workload=caller.known(),
                 )
             )
-        return self._worded(failure)
+        return self._worded(failure, request_id)
 
-    def _worded(self, failure: Failure) -> Reply:
-        request_id = self._entropy.guid()
+    def _worded(self, failure: Failure, request_id: str) -> Reply:
         if failure.kind is FailureKind.INTERNAL:
             _log.error("internal failure in request %s", request_id, exc_info=failure)
         return self._render(failure, request_id)
@@ -220,7 +222,7 @@ class Endpoint(abc.ABC):
 
     def _bug(self) -> Reply:
         _log.exception("bug at the token endpoint of %s", self._listener.host)
-        return self._worded(Failure(FailureKind.UNAVAILABLE, "The request could not be served"))
+        return self._worded(Failure(FailureKind.UNAVAILABLE, "The request could not be served"), self._entropy.guid())
 
     def _admit(self, request: Request, seen: Seen) -> None:
         """The checks that all dialects make, cheapest first: method, proxies, host (MIE section 1.7)."""

@@ -28,7 +28,7 @@ from idplane.agent.listening import ServedSocket, host_names
 from idplane.agent.machinelearning import MachineLearningEndpoint
 from idplane.agent.peers import Process
 from idplane.agent.places import Places
-from idplane.agent.plane import IssuedCertificate, News, Plane, RenewedCertificate, UpstreamToken
+from idplane.agent.plane import REFUSAL_ID, IssuedCertificate, News, Plane, RenewedCertificate, UpstreamToken
 from idplane.agent.rates import Gates
 from idplane.agent.refusals import Refusals, is_reported, refusal_of
 from idplane.agent.servicefabric import ServiceFabricEndpoint
@@ -208,8 +208,7 @@ class HostAgent:
         try:
             token = await self._source.token(ask, caller)
         except Failure as failure:
-            self._note(failure, ask, caller)
-            raise
+            raise self._noted(failure, ask, caller) from failure
         return TokenAnswer(
             access_token=token.access_token,
             client_id=token.client_id,
@@ -364,14 +363,20 @@ class HostAgent:
             return Place(run_id=run_id, own_network=True)
         return Place(run_id=run_id, tables=self._callers.tables, process=process)
 
-    def _note(self, failure: Failure, ask: TokenAsk, caller: Caller) -> None:
-        """A refusal over the control socket, for the log."""
-        if is_reported(failure):
-            self._refusals.note(
-                refusal_of(
-                    failure, self._clock.now(), host=ask.host, dialect=_CONTROL, resource=ask.resource, workload=caller.known()
-                )
-            )
+    def _noted(self, failure: Failure, ask: TokenAsk, caller: Caller) -> Failure:
+        """A refusal over the control socket, with the id under which the server keeps it."""
+        if not is_reported(failure):
+            return failure
+        refusal = refusal_of(
+            failure,
+            self._clock.now(),
+            refusal_id=self._entropy.guid(),
+            host=ask.host,
+            dialect=_CONTROL,
+            resource=ask.resource,
+            workload=caller.known(),
+        )
+        return Failure(failure.kind, failure.detail, **{**failure.data, REFUSAL_ID: self._refusals.note(refusal)})
 
     def _endpoint(self, dialect: Dialect, listener: Listener) -> Endpoint:
         world = World(

@@ -71,6 +71,7 @@ class HostDescription:
     """The `compute` document of `/metadata/instance`."""
 
 
+_MAX_NAMED = 300
 _NOT_FOUND = "Identity not found"
 _AMBIGUOUS = (
     "Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request"
@@ -100,7 +101,9 @@ def _named(host: HostDescription, selector: Selector) -> HostedIdentity:
         own = _names(identity)[selector.kind]
         if own is not None and wanted is not None and _comparable(selector.kind, own) == wanted:
             return identity
-    raise Failure(FailureKind.IDENTITY_NOT_FOUND, _NOT_FOUND)
+    raise Failure(
+        FailureKind.IDENTITY_NOT_FOUND, _NOT_FOUND, selector=selector.kind.value, selected=selector.value[:_MAX_NAMED]
+    )
 
 
 def _names(identity: HostedIdentity) -> Mapping[SelectorKind, str | None]:

@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 
 from idplane.agent.plane import ANSWER
+from idplane.agent.refusals import explicable
 from idplane.agent.replies import Reply, reply
 from idplane.model.failure import Category, Failure, FailureKind
 
@@ -73,16 +74,17 @@ def render(failure: Failure, request_id: str, now: datetime) -> Reply:
     words = _KINDS.get(failure.kind) or _CATEGORIES[failure.kind.category]
     return reply(
         words.status,
-        _body(failure, words),
+        _body(failure, words, request_id),
         now=now,
         server=SERVER,
         headers=(*words.headers, ("x-ms-request-id", request_id)),
     )
 
 
-def _body(failure: Failure, words: _Words) -> bytes:
+def _body(failure: Failure, words: _Words, request_id: str) -> bytes:
     if failure.kind in _VERSION_KINDS:
         return msgspec.json.encode({"error": _VERSION_TEXT, "newest-versions": NEWEST_VERSIONS})
     if ANSWER in failure.data:
         return failure.data[ANSWER].encode()
-    return msgspec.json.encode({"error": words.error, "error_description": words.text or failure.detail})
+    text = explicable(words.text or failure.detail, failure, request_id)
+    return msgspec.json.encode({"error": words.error, "error_description": text})

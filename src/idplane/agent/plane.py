@@ -25,7 +25,7 @@ from idplane.agent.upstream import AGAIN, AgentIdentity, Upstream, UpstreamRespo
 from idplane.agent.workload_identity import ProjectedToken, Projection, TrustingClient
 from idplane.jose import Algorithm, Signer, b64url, b64url_decode, certificate_thumbprint, numeric_date
 from idplane.model.failure import Failure, FailureKind
-from idplane.model.ids import ResourceId
+from idplane.model.ids import ResourceId, is_guid
 from idplane.model.scale_sets import identity_host
 from idplane.model.values import JsonObject
 from idplane.ports.store import Change
@@ -36,6 +36,7 @@ __all__ = [
     "ANSWER",
     "CLIENT_ASSERTION_TYPE",
     "FROM_SERVER",
+    "REFUSAL_ID",
     "IssuedCertificate",
     "News",
     "Plane",
@@ -49,6 +50,8 @@ ANSWER = "answer"
 """`Failure.data` key under which the token service's own error answer (a JSON object) travels to the dialects that repeat it."""
 FROM_SERVER = "server"
 """`Failure.data` key of a THROTTLED that the server decided on, not this agent."""
+REFUSAL_ID = "refusal_id"
+"""`Failure.data` key of the id under which the server keeps what it refused."""
 CLIENT_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _PROOF_SECONDS = 60
 _ATTEMPTS = 3
@@ -198,9 +201,10 @@ class _Projected(msgspec.Struct, rename="camel"):
     trusted_by: tuple[_Trusting, ...] = ()
 
 
-class _ErrorDetail(msgspec.Struct):
+class _ErrorDetail(msgspec.Struct, rename="camel"):
     code: str
     message: str = ""
+    request_id: str = ""
 
 
 class _Error(msgspec.Struct):
@@ -461,26 +465,33 @@ def _refusal(response: UpstreamResponse) -> Failure:
             error = msgspec.json.decode(response.body, type=_Error).error
         except (msgspec.DecodeError, UnicodeDecodeError):
             return Failure(FailureKind.UNAVAILABLE, f"the server answered with status {response.status}")
-        return Failure(_KINDS.get(error.code, FailureKind.UNAVAILABLE), error.message, **{FROM_SERVER: "yes"})
+        kind = _KINDS.get(error.code, FailureKind.UNAVAILABLE)
+        return Failure(kind, error.message, **{FROM_SERVER: "yes"}, **_kept_as(error.request_id))
     return Failure(FailureKind.UNAVAILABLE, f"the server answered with status {response.status}")
 
 
 def _token_refusal(response: UpstreamResponse) -> Failure:
-    if response.status == FailureKind.THROTTLED.category.value:
-        return Failure(FailureKind.THROTTLED, "the token service asks for fewer requests", **{FROM_SERVER: "yes"})
     try:
         answer = msgspec.json.decode(response.body, type=dict[str, object])
     except (msgspec.DecodeError, UnicodeDecodeError):
         answer = {}
+    kept = _kept_as(answer.get("trace_id"))
+    if response.status == FailureKind.THROTTLED.category.value:
+        return Failure(FailureKind.THROTTLED, "the token service asks for fewer requests", **{FROM_SERVER: "yes"}, **kept)
     error = answer.get("error")
     if response.status >= _SERVER_ERROR or not isinstance(error, str):
         return Failure(FailureKind.UNAVAILABLE, f"the token service answered with status {response.status}")
     numbers = answer.get("error_codes")
     if isinstance(numbers, list) and any(number in numbers for number in _GONE_NUMBERS):
-        return Failure(FailureKind.NOT_ENTITLED, "the identity is not there, or not assigned to the host")
+        return Failure(FailureKind.NOT_ENTITLED, "the identity is not there, or not assigned to the host", **kept)
     repeated = {name: answer[name] for name in _REPEATED_MEMBERS if name in answer}
     kind = _TOKEN_FAILURES.get(error, FailureKind.INVALID_PARAMETER)
-    return Failure(kind, str(answer.get("error_description", error)), **{ANSWER: msgspec.json.encode(repeated).decode()})
+    words = str(answer.get("error_description", error))
+    return Failure(kind, words, **{ANSWER: msgspec.json.encode(repeated).decode()}, **kept)
+
+
+def _kept_as(refusal_id: object) -> dict[str, str]:
+    return {REFUSAL_ID: refusal_id} if isinstance(refusal_id, str) and is_guid(refusal_id) else {}
 
 
 def _number(value: int | str) -> int:

@@ -1,27 +1,28 @@
-"""What this agent refuses before anything is asked of the server, told to the server's sign-in log.
+"""What this agent refuses by itself, told to the server: it keeps each under the id that the workload was shown, some in the sign-in log, too.
 
-The first refusal of its kind is told at once; the same again (host, reason, dialect, caller) within ten seconds is only counted, and the count
-told when they are over. The row is bounded, telling takes no request's time, and one that can't be told fails none.
+The first refusal of its kind is told at once; the same again (host, reason, dialect, caller, what was asked) within ten seconds is shown the
+first one's id and only counted, and the count told when they are over. The row is bounded, telling takes no request's time, and one that can't
+be told fails none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections import Counter, OrderedDict, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import TypeAlias
 
-from idplane.agent.plane import FROM_SERVER
+from idplane.agent.plane import FROM_SERVER, REFUSAL_ID
 from idplane.model.calls import Workload
-from idplane.model.failure import Failure, FailureKind
+from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
 from idplane.ports.world import Clock
 
-__all__ = ["UNCHALLENGED", "Refusal", "Refusals", "is_reported", "refusal_of"]
+__all__ = ["UNCHALLENGED", "Refusal", "Refusals", "explicable", "is_reported", "refusal_of"]
 
 UNCHALLENGED = "unchallenged"
 """`Failure.data` key of a request that shows no secret because it was never asked for one: the first step, and no refusal."""
@@ -31,20 +32,15 @@ _RETRY_SECONDS = 5.0
 _MOST_WAITING = 1000
 _MOST_KINDS = 512
 _MOST_TOLD = 100
-_REPORTED = frozenset(
-    {
-        FailureKind.CALLER_UNPROVEN,
-        FailureKind.CALLER_NOT_BOUND,
-        FailureKind.ENDPOINT_SECRET,
-        FailureKind.FOREIGN_HOST,
-        FailureKind.FORWARDED,
-        FailureKind.METADATA_HEADER_MISSING,
-        FailureKind.MALFORMED_BODY,
-    }
-)
+_MOST_ASKED = 16
+"""Kinds that differ in what was asked alone: a caller that goes on making others up is counted under one."""
+_UNTOLD = frozenset({FailureKind.AGENT_UNKNOWN, FailureKind.PATH_NOT_FOUND})
+"""What is no refusal of what was asked: an agent that is not let in itself, and services that are not there, which clients look for."""
+_FACTS = ("selector", "selected", "secret", "bindings")
+"""What of a failure's facts is told: how an identity was named, that there was no secret at all, and which bindings did not mean the caller."""
 _log = logging.getLogger("idplane.agent")
 
-_Key: TypeAlias = tuple[str, FailureKind, str, Workload]
+_Key: TypeAlias = tuple[str, FailureKind, str, Workload, str]
 _Tell: TypeAlias = Callable[[Sequence[JsonObject]], Awaitable[None]]
 
 
@@ -52,6 +48,8 @@ _Tell: TypeAlias = Callable[[Sequence[JsonObject]], Awaitable[None]]
 class Refusal:
     """One refusal, or several alike."""
 
+    id: str
+    """What the workload is shown."""
     host: ResourceId
     at: datetime
     reason: FailureKind
@@ -59,12 +57,18 @@ class Refusal:
     dialect: str
     resource: str | None
     workload: Workload
+    facts: Mapping[str, str] = field(default_factory=dict)
     count: int = 1
 
     @property
+    def kind(self) -> _Key:
+        """What makes two refusals alike, whatever was asked. A program that is started again and again is one caller, whatever its numbers."""
+        return self.host.key, self.reason, self.dialect, replace(self.workload, pid=None), ""
+
+    @property
     def key(self) -> _Key:
-        """What makes two refusals alike. A program that is started again and again is one caller, whatever its numbers."""
-        return self.host.key, self.reason, self.dialect, replace(self.workload, pid=None)
+        """The same with what was asked."""
+        return *self.kind[:-1], "\0".join((self.resource or "", *self.facts.values()))
 
     def document(self) -> JsonObject:
         """As the server takes it."""
@@ -76,6 +80,8 @@ class Refusal:
             "dialect": self.dialect,
             "resource": self.resource,
             "count": self.count,
+            "id": self.id,
+            "facts": dict(self.facts),
             "workload": {name: value for name, value in asdict(self.workload).items() if value is not None},
         }
 
@@ -84,24 +90,49 @@ class Refusal:
 class _Again:
     """Refusals of one kind since the first was told."""
 
+    id: str
+    """The first one's."""
     until: float
     last: Refusal
     count: int = 0
 
 
 def is_reported(failure: Failure) -> bool:
-    """Whether a failure is one for the log: refused for safety's sake before a token was asked for. Others the server knows itself."""
-    if failure.kind is FailureKind.THROTTLED:
-        return FROM_SERVER not in failure.data
-    return failure.kind in _REPORTED and UNCHALLENGED not in failure.data
+    """Whether the server is told of a failure: it was decided here, and is no outage. Others the server knows itself."""
+    if REFUSAL_ID in failure.data or FROM_SERVER in failure.data or UNCHALLENGED in failure.data or failure.kind in _UNTOLD:
+        return False
+    return failure.kind.category not in (Category.INTERNAL, Category.UNAVAILABLE)
 
 
-def refusal_of(
-    failure: Failure, at: datetime, /, *, host: ResourceId, dialect: str, resource: str | None, workload: Workload
+def explicable(text: str, failure: Failure, request_id: str) -> str:
+    """A dialect's text for people, with the id by which the refusal can be explained, if it can and the text has it not."""
+    known = REFUSAL_ID in failure.data or is_reported(failure)
+    return f"{text} (refusal id {request_id})" if known and request_id not in text else text
+
+
+def refusal_of(  # noqa: PLR0913 - one request, spelled out
+    failure: Failure,
+    at: datetime,
+    /,
+    *,
+    refusal_id: str,
+    host: ResourceId,
+    dialect: str,
+    resource: str | None,
+    workload: Workload,
 ) -> Refusal:
-    """A failure as it goes to the log."""
-    detail = failure.detail or failure.kind.name.lower().replace("_", " ")
-    return Refusal(host=host, at=at, reason=failure.kind, detail=detail, dialect=dialect, resource=resource, workload=workload)
+    """A failure as it is told."""
+    return Refusal(
+        id=refusal_id,
+        host=host,
+        at=at,
+        reason=failure.kind,
+        detail=failure.detail or failure.kind.name.lower().replace("_", " "),
+        dialect=dialect,
+        resource=resource,
+        workload=workload,
+        facts={name: failure.data[name] for name in _FACTS if name in failure.data},
+    )
 
 
 class Refusals:
@@ -112,24 +143,29 @@ class Refusals:
         self._clock = clock
         self._waiting: deque[Refusal] = deque(maxlen=_MOST_WAITING)
         self._again: OrderedDict[_Key, _Again] = OrderedDict()
+        self._asked: Counter[_Key] = Counter()
+        """Open windows of each kind."""
         self._telling: asyncio.Task[None] | None = None
         self._counting: asyncio.Task[None] | None = None
 
-    def note(self, refusal: Refusal) -> None:
-        """Tell of it soon. Quick, and never raises."""
+    def note(self, refusal: Refusal) -> str:
+        """Tell of it soon; the id that the workload is to be shown. Quick, and never raises."""
         now = self._clock.monotonic()
-        known = self._again.get(refusal.key)
+        key = refusal.key if refusal.key in self._again or self._asked[refusal.kind] < _MOST_ASKED else refusal.kind
+        known = self._again.get(key)
         if known is not None and now < known.until:
             known.count += 1
             known.last = refusal
             if self._counting is None or self._counting.done():
                 self._counting = asyncio.get_running_loop().create_task(self._count())
-            return
-        self._close_window(refusal.key)
-        self._again[refusal.key] = _Again(now + _WINDOW_SECONDS, refusal)
+            return known.id
+        self._close_window(key)
+        self._again[key] = _Again(refusal.id, now + _WINDOW_SECONDS, refusal)
+        self._asked[refusal.kind] += 1
         while len(self._again) > _MOST_KINDS:
             self._close_window(next(iter(self._again)))
         self._enqueue(refusal)
+        return refusal.id
 
     async def close(self) -> None:
         """Tell what there is, if the server can be reached at once, and stop."""
@@ -154,8 +190,13 @@ class Refusals:
 
     def _close_window(self, key: _Key) -> None:
         known = self._again.pop(key, None)
-        if known is not None and known.count:
-            self._enqueue(replace(known.last, count=known.count))
+        if known is None:
+            return
+        self._asked[known.last.kind] -= 1
+        if not self._asked[known.last.kind]:
+            del self._asked[known.last.kind]
+        if known.count:
+            self._enqueue(replace(known.last, id=known.id, count=known.count))
 
     def _enqueue(self, refusal: Refusal) -> None:
         if len(self._waiting) == _MOST_WAITING:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from idplane.agent.refusals import explicable
 from idplane.agent.replies import Reply, reply
 from idplane.agent.statuses import headers_of, status_of
 from idplane.model.failure import Category, Failure, FailureKind
@@ -49,7 +50,8 @@ _CODES = {
 def render(failure: Failure, request_id: str, now: datetime) -> Reply:
     """The failure as Service Fabric says it; a code where the documents name none is of our making."""
     status, code, text = _words(failure)
-    error = {"correlationId": request_id, "code": code, "message": text or failure.detail or "The request was refused."}
+    words = explicable(text or failure.detail or "The request was refused.", failure, request_id)
+    error = {"correlationId": request_id, "code": code, "message": words}
     headers = (*headers_of(status), ("x-ms-request-id", request_id))
     return reply(status, msgspec.json.encode({"error": error}), now=now, headers=headers)
 

@@ -132,7 +132,7 @@ class TokenSource:
             return await self._attempts(ask, caller)
         except Failure as failure:
             if failure.kind in _GONE:
-                raise Failure(FailureKind.IDENTITY_NOT_FOUND, "Identity not found") from failure
+                raise Failure(FailureKind.IDENTITY_NOT_FOUND, "Identity not found", **failure.data) from failure
             raise
 
     async def certificate(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import os
 import stat
 from dataclasses import dataclass, field, replace
@@ -26,15 +25,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from idplane.agent.remote import ClientCertificate
 from idplane.agent.trust import NO_TRUST, Trust
 from idplane.agent.upstream import AgentIdentity
+from idplane.model.failure import os_reason
+from idplane.ports.folder_lock import lock_folder
 
 __all__ = ["AgentState", "StateDamaged", "StateFolder", "StateProblem"]
 
 _FILE: Final = "agent.json"
 _NEW: Final = ".agent.json.new"
-_LOCK: Final = "lock"
 _FORM: Final = 1
 _LARGEST: Final = 1024 * 1024
-_PID_BYTES: Final = 32
 
 
 class StateProblem(Exception):  # noqa: N818 - it is what the person at the terminal reads
@@ -137,31 +136,14 @@ class StateFolder:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise StateProblem(f"the state folder {path} cannot be used: {_reason(error)}") from error
+            raise StateProblem(f"the state folder {path} cannot be used: {os_reason(error)}") from error
         try:
             if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
                 raise StateProblem(f"others may look into the state folder {path}: make it private with chmod 700")
-            return cls(path, descriptor, _locked(path, descriptor))
+            return cls(path, descriptor, lock_folder(path, what="state folder", problem=StateProblem))
         except BaseException:
             os.close(descriptor)
             raise
-
-    @staticmethod
-    def running(path: Path) -> int | None:
-        """The process that has the folder open, None when nobody has; reads only."""
-        try:
-            lock = os.open(path / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _pid(lock)
-        except OSError:
-            return None
-        finally:
-            os.close(lock)
-        return None
 
     def load(self) -> AgentState | None:
         """The state; None for an agent that has not joined. Raises `StateDamaged`, and `StateProblem` for what can't be read."""
@@ -170,7 +152,7 @@ class StateFolder:
         try:
             return load_state(self.path, self._descriptor)
         except OSError as error:
-            raise StateProblem(f"{self.path / _FILE} cannot be read: {_reason(error)}") from error
+            raise StateProblem(f"{self.path / _FILE} cannot be read: {os_reason(error)}") from error
 
     def save(self, state: AgentState) -> None:
         """Replace the state, durably; raises `StateProblem`, and the old one is still there then."""
@@ -185,7 +167,7 @@ class StateFolder:
             os.rename(_NEW, _FILE, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
             os.fsync(self._descriptor)
         except OSError as error:
-            raise StateProblem(f"{self.path / _FILE} cannot be written: {_reason(error)}") from error
+            raise StateProblem(f"{self.path / _FILE} cannot be written: {os_reason(error)}") from error
 
     def close(self) -> None:
         """Let the next process in."""
@@ -272,32 +254,6 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _locked(path: Path, folder: int) -> int:
-    try:
-        lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
-    except OSError as error:
-        raise StateProblem(f"the state folder {path} is not writable: {_reason(error)}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    except BlockingIOError as error:
-        pid = _pid(lock)
-        os.close(lock)
-        who = f"process {pid}" if pid else "another process"
-        raise StateProblem(f"{who} is already running on the state folder {path}") from error
-    except OSError as error:
-        os.close(lock)
-        raise StateProblem(f"the state folder {path} cannot be locked: {_reason(error)}") from error
-    return lock
-
-
-def _pid(lock: int) -> int | None:
-    with contextlib.suppress(OSError, ValueError):
-        return int(os.pread(lock, _PID_BYTES, 0))
-    return None
-
-
 def _write_all(descriptor: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
@@ -306,7 +262,3 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 def _aware(at: datetime) -> datetime:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or type(error).__name__).lower()

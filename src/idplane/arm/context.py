@@ -6,7 +6,7 @@ change and the activity event.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -18,12 +18,14 @@ from idplane.model.directory import Principal, Subscription, Tenant, TokenBindin
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.profile import Profile
+from idplane.model.refusals import Refusal
 from idplane.model.resources import Resource
 from idplane.model.roles import Decision, Permission, RoleDefinition
+from idplane.model.values import JsonObject
 from idplane.ports.store import Batch, Reads, Store, Versioned
 from idplane.ports.world import Entropy, KeyCustody
 
-__all__ = ["Access", "Addresses", "Context", "Identities", "IdentityDirectory"]
+__all__ = ["Access", "Addresses", "Context", "Diagnostics", "Identities", "IdentityDirectory"]
 
 T = TypeVar("T")
 
@@ -134,6 +136,35 @@ class Identities(Protocol):
         ...
 
 
+class Diagnostics(Protocol):
+    """Why requests were refused, and whether some would be; `explain.Diagnosis` is one."""
+
+    home_tenant: str
+    """Whose administrators see what nobody can be named for."""
+
+    async def find(self, refusal_id: str, /) -> Refusal | None:
+        """The refusal whose caller was shown this id, as far as this process knows."""
+        ...
+
+    async def settled(self) -> None:
+        """Wait until what any server has just refused can be found."""
+        ...
+
+    async def flush(self) -> None:
+        """Wait until what this server has just refused is in the database."""
+        ...
+
+    async def explain(self, refusal: Refusal, viewer: Caller, /) -> JsonObject:
+        """The explanation, reduced to what the viewer may know."""
+        ...
+
+    async def ask(
+        self, viewer: Caller, *, principal_id: str, action: str, scope: ResourceId, data: bool, attributes: Attributes
+    ) -> JsonObject:
+        """Whether a principal could do something, reduced likewise."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
     """How the outside names this server on the listener that the request came through; base URLs have no final slash."""
@@ -164,6 +195,8 @@ class Context:
     addresses: Addresses
     custody: KeyCustody = field(repr=False)
     """For secrets: what is stored of them is sealed for the place where it is stored."""
+    vouch: Callable[[Batch], Awaitable[Batch]] = field(repr=False)
+    """A change of the log's keys with what has to be committed along with it; raises `Failure(UNAVAILABLE)`."""
     manager: Manager
     """For work that consists of further requests."""
     action: str
@@ -172,6 +205,8 @@ class Context:
     """The scope at which it was authorized."""
     query: Mapping[str, str] = field(default_factory=dict)
     """Query parameters by lower-case name; the first value of each."""
+    diagnostics: Diagnostics | None = None
+    """None where refusals are not kept."""
     attachment: object = field(default=None, repr=False)
     """Of a request that another one makes: what that one handed over beside the body. Never from outside."""
 

@@ -405,10 +405,12 @@ class ResourceManager:
             identities=BoundIdentities(k.identities, k.store, tenant.id, k.entropy, now),
             addresses=attempt.request.addresses,
             custody=k.custody,
+            vouch=k.vouch,
             manager=BoundManager(self, attempt.request, attempt.caller),
             action=attempt.route.permission,
             target=attempt.route.id,
             query=query,
+            diagnostics=k.diagnostics,
             attachment=attempt.attachment,
         )
 

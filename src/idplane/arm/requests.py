@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Never, Protocol
 
 from idplane.arm.bodies import parse_object
-from idplane.arm.context import Access, Addresses, IdentityDirectory
+from idplane.arm.context import Access, Addresses, Diagnostics, IdentityDirectory
 from idplane.arm.declare import Visibility
 from idplane.arm.registry import CollectionRoute, InstanceRoute, OperationsRoute, Registry, Route, Verb
 from idplane.model.calls import Call, Caller
@@ -114,6 +114,11 @@ class NoCustody:
         """Raises `Failure(UNAVAILABLE)`."""
         return self.seal(sealed, context=context)
 
+    def knows(self, sealed: bytes, /) -> bool:
+        """Nothing."""
+        del sealed
+        return False
+
     def new_authority_key(self) -> None:
         """None: it holds no keys."""
 
@@ -174,6 +179,10 @@ class Attempt:
     attachment: object = field(default=None, repr=False)
 
 
+async def _no_log(_: Batch) -> Batch:
+    raise Failure(FailureKind.UNAVAILABLE, "this server keeps no log")
+
+
 async def _keep_anything(_: Store, __: Batch, ___: str) -> Batch:
     return Batch()
 
@@ -203,6 +212,10 @@ class Kernel:
     """Refuses a change that would leave a tenant without administrators; what it returns is committed with the change."""
     custody: KeyCustody = field(default=NoCustody(), repr=False)
     """What seals secrets."""
+    vouch: Callable[[Batch], Awaitable[Batch]] = _no_log
+    """What goes along with a change of the log's keys: the checkpoint by which whoever verifies learns of it."""
+    diagnostics: Diagnostics | None = None
+    """None where refusals are not kept."""
 
 
 def visibility_of(route: Route) -> Visibility:

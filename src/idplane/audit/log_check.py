@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from idplane.audit.checkpoints import Checkpoint, KnownKeys, read_checkpoint
 from idplane.audit.entries import ENTRY_BYTES, Entry, Seal, entry_for, unpacked
+from idplane.audit.stored_tree import TreeDamaged, frontier_at
 from idplane.audit.tree import EMPTY_ROOT
 from idplane.audit.trims import trim_in
 from idplane.audit.verification import Finding, Kind, Verifier, named
@@ -38,6 +40,8 @@ class LogReport:
     waiting: int = 0
     """Records that are not in the tree yet."""
     checkpoints: int = 0
+    begin: int = 0
+    """The first of the tree's records that was looked at."""
 
 
 class LeafSource(Protocol):
@@ -60,15 +64,20 @@ async def check_log(
     kept: Sequence[Checkpoint] = (),
     sealed: Callable[[str, bytes, str], bool] | None = None,
     tainted: Iterable[NoteKey] = (),
+    newest: int | None = None,
 ) -> LogReport:
     """Verify everything in a database, which may be in use meanwhile.
 
-    `sealed` checks seals of what is not in the tree yet. What only a `tainted` key signed is passed over: it proves nothing.
+    `sealed` checks seals of what is not in the tree yet. What only a `tainted` key signed is passed over: it proves nothing. `kept` are believed
+    even so: whoever kept them knows since when.
+
+    With `newest` only so many records are looked at, and those back to the checkpoint before them, of which ten minutes have one. What is before that
+    counts as the stored tree has it, which must lead to what that checkpoint was signed over.
     """
     keys, tainted, before = tuple(keys), tuple(tainted), await tree.trims()
-    report = await _check(tree, keys, kept, sealed, tainted)
+    report = await _check(tree, keys, kept, sealed, tainted, newest)
     if report.findings and before != await tree.trims():
-        return await _check(tree, keys, kept, sealed, tainted)  # a trim came in between
+        return await _check(tree, keys, kept, sealed, tainted, newest)  # a trim came in between
     return report
 
 
@@ -78,24 +87,31 @@ async def _check(
     kept: Sequence[Checkpoint],
     sealed: Callable[[str, bytes, str], bool] | None,
     tainted: Iterable[NoteKey],
+    newest: int | None,
 ) -> LogReport:
-    lost = KnownKeys(tainted)
-    stored = [one async for one in _stored(tree) if not _passed_over(one.note, lost)]
-    report, expected = _signed([one.note for one in stored], [one.size for one in stored], keys, kept)
-    verifier = Verifier(expected=expected, allowed=_allowed(expected), trims=await tree.trims())
+    after = 0 if newest is None else await _number_before(tree, newest)
+    stored = [one async for one in _stored(tree, after)]
+    known = _learned((one.note for one in stored), KnownKeys(keys, tainted))
+    report, expected = _signed([(one.note, one.size) for one in stored], known, kept)
+    try:
+        verifier = await _verifier(tree, expected, later=after > 0)
+    except TreeDamaged as damage:
+        report.findings.append(Finding(Kind.TREE, str(damage)))
+        return report
+    report.begin = verifier.size
     if report.newest is not None:
         await _walk(tree, verifier, report.newest)
     recorded = await _rest(tree, verifier, report, sealed)
     _finish(verifier, report, recorded)
     if verifier.repeated or verifier.unexplained:
-        _explain(verifier, [entry async for entry in _entries_of(tree, verifier)])
+        _explain(verifier, [entry async for entry in _entries_of(tree, verifier, report.begin)])
     report.findings += verifier.findings
     return report
 
 
 def check_bundle(source: LeafSource, *, keys: Iterable[NoteKey], kept: Sequence[Checkpoint] = ()) -> LogReport:
     """Verify a bundle, without a database."""
-    report, expected = _signed(source.notes, None, keys, kept)
+    report, expected = _signed([(note, None) for note in source.notes], _learned(source.notes, KnownKeys(keys)), kept)
     allowed = _allowed(expected)
     verifier = Verifier(expected=expected, allowed=allowed, trims={})
     for packed, row in source.leaves():
@@ -116,28 +132,37 @@ def check_bundle(source: LeafSource, *, keys: Iterable[NoteKey], kept: Sequence[
     return report
 
 
+def _learned(notes: Iterable[str], known: KnownKeys) -> KnownKeys:
+    """The keys, with what all the checkpoints say of keys: a later one tells which earlier ones count for nothing."""
+    for note in notes:
+        with suppress(NoteProblem):  # told by `_signed`
+            known.trusted(read_checkpoint(note))
+    return known
+
+
 def _signed(
-    notes: Sequence[str], sizes: Sequence[int] | None, keys: Iterable[NoteKey], kept: Sequence[Checkpoint]
+    notes: Iterable[tuple[str, int | None]], known: KnownKeys, kept: Sequence[Checkpoint]
 ) -> tuple[LogReport, list[Checkpoint]]:
-    """The checkpoints that can be believed; the report tells of the others."""
-    report, expected, known = LogReport(), list[Checkpoint](), KnownKeys(keys)
-    for number, note in enumerate(notes):
+    """The checkpoints that can be believed, of notes with their row's size; the report tells of the others."""
+    report, expected = LogReport(), list[Checkpoint]()
+    for number, (note, size) in enumerate(notes):
         try:
             one = read_checkpoint(note)
         except NoteProblem as problem:
             report.findings.append(Finding(Kind.CHECKPOINT, f"the checkpoint {number + 1} in the database: {problem}"))
             continue
         if known.trusted(one) is None:
-            report.findings.append(Finding(Kind.CHECKPOINT, f"{named(one)} is not signed by a key of the log"))
+            if not known.was_trusted(one):
+                report.findings.append(Finding(Kind.CHECKPOINT, f"{named(one)} is not signed by a key of the log"))
             continue
-        if (sizes is not None and sizes[number] != one.size) or (report.newest and one.size < report.newest.size):
+        if size not in {None, one.size} or (report.newest and one.size < report.newest.size):
             report.findings.append(Finding(Kind.CHECKPOINT, f"{named(one)} stands in a place that is not its own"))
         report.newest = one
         expected.append(one)
     report.checkpoints = len(expected)
     newest = report.newest.size if report.newest else 0
     for one in kept:
-        if known.trusted(one) is None:
+        if known.trusted(one) is None and not known.was_trusted(one):
             report.findings.append(Finding(Kind.CHECKPOINT, f"kept elsewhere: {named(one)} is not signed by a key of the log"))
         elif one.size > newest:
             text = f"the tree has {newest} records, and {named(one)} is kept elsewhere: this is an older state of the log, or another log"
@@ -152,28 +177,43 @@ def _allowed(expected: Sequence[Checkpoint]) -> Mapping[str, int]:
     return {log.name: max((one.trimmed.get(log.name, 0) for one in expected), default=0) for log in LOGS}
 
 
-async def _stored(tree: LogTree) -> AsyncIterator[StoredCheckpoint]:
-    after = 0
+async def _number_before(tree: LogTree, records: int) -> int:
+    """The number before that of the last checkpoint with so many records behind it; 0 when there is none."""
+    last = await tree.newest()
+    low, high = 0, last.number if last is not None else 0
+    while last is not None and low < high:
+        middle = (low + high + 1) // 2
+        found = await tree.checkpoints(middle - 1, 1)
+        if found and found[0].size <= last.size - records:
+            low = middle
+        else:
+            high = middle - 1
+    return max(low - 1, 0)
+
+
+async def _verifier(tree: LogTree, expected: Sequence[Checkpoint], *, later: bool) -> Verifier:
+    """What leaves are handed to: all, or those behind the first of the checkpoints. Raises `TreeDamaged`."""
+    begin, born = None, None
+    if later and expected:
+        begin = await frontier_at(tree, min(one.size for one in expected))
+        with suppress(NoteProblem):
+            born = read_checkpoint((await tree.checkpoints(0, 1))[0].note).at
+    return Verifier(expected=expected, allowed=_allowed(expected), trims=await tree.trims(), begin=begin, born=born)
+
+
+async def _stored(tree: LogTree, after: int) -> AsyncIterator[StoredCheckpoint]:
     while found := await tree.checkpoints(after, _AT_ONCE):
         for one in found:
             yield one
         after = found[-1].number
 
 
-def _passed_over(note: str, tainted: KnownKeys) -> bool:
-    try:
-        return tainted.trusted(read_checkpoint(note)) is not None
-    except NoteProblem:
-        return False
-
-
 class _Rows:
     """The rows of one log, a stretch at a time."""
 
-    def __init__(self, tree: LogTree, log: Log[object], until: int) -> None:
-        self._tree, self._log, self._until = tree, log, until
+    def __init__(self, tree: LogTree, log: Log[object], after: int, until: int) -> None:
+        self._tree, self._log, self._after, self._until = tree, log, after, until
         self._rows: deque[LogRow] = deque()
-        self._after = -_EVER
         self._more = True
 
     async def fill(self) -> None:
@@ -192,7 +232,8 @@ class _Rows:
 
 
 async def _walk(tree: LogTree, verifier: Verifier, newest: Checkpoint) -> None:
-    rows = {log.name: _Rows(tree, log, newest.positions.get(log.name, 0)) for log in LOGS}
+    before = verifier.positions if verifier.size else {}
+    rows = {log.name: _Rows(tree, log, before.get(log.name, -_EVER), newest.positions.get(log.name, 0)) for log in LOGS}
     while verifier.size < newest.size and not verifier.broken:
         stretch = await tree.entries(verifier.size, min(verifier.size + _AT_ONCE, newest.size), ENTRY_BYTES)
         if not stretch:
@@ -284,9 +325,9 @@ def _finish(verifier: Verifier, report: LogReport, recorded: Mapping[str, int]) 
     report.removed, report.unsealed = verifier.removed, verifier.unsealed
 
 
-async def _entries_of(tree: LogTree, verifier: Verifier) -> AsyncIterator[Entry]:
+async def _entries_of(tree: LogTree, verifier: Verifier, begin: int) -> AsyncIterator[Entry]:
     """Look once more through the tree, for the few that matter."""
-    wanted, at = verifier.repeated | verifier.unexplained, 0
+    wanted, at = verifier.repeated | verifier.unexplained, begin
     while at < verifier.size and (stretch := await tree.entries(at, min(at + _AT_ONCE, verifier.size), ENTRY_BYTES)):
         for entry in unpacked(stretch):
             if entry.digest in wanted:

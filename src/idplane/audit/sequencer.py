@@ -96,6 +96,7 @@ class Sequencer:
             entries=b"".join(entry.packed() for entry in taken.entries),
             nodes=nodes,
             checkpoint=StoredCheckpoint(next_number(self._watch, now), frontier.size, microseconds(now), note),
+            follows=self._watch.stored,
         )
 
     async def _next(self, newest: Checkpoint | None) -> _Taken:

@@ -11,7 +11,7 @@ import hashlib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -92,19 +92,28 @@ class _Segment:
 class Verifier:
     """Takes the leaves in order, each with the row that stands at its position, and says what is wrong."""
 
-    def __init__(self, *, expected: Iterable[Checkpoint], allowed: Mapping[str, int], trims: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        *,
+        expected: Iterable[Checkpoint],
+        allowed: Mapping[str, int],
+        trims: Mapping[str, int],
+        begin: Frontier | None = None,
+        born: datetime | None = None,
+    ) -> None:
         """`expected` are checkpoints whose signatures hold, stored ones and those kept elsewhere.
 
         Records may be missing when they happened before `allowed` (a recorded trim). `trims` is what the table says, which anybody with the
-        database can write.
+        database can write. Leaves come from `begin` on, which is the tree of the first of `expected`; without it, from the first one on.
+        `born` is when the tree's first checkpoint was made, if that is none of `expected`.
         """
         self._expected = sorted(expected, key=lambda one: (one.size, one.at))
-        self._settled = _settled_size(self._expected)
+        self._settled = _settled_size(self._expected, born)
         self._allowed, self._trims = allowed, trims
-        self._seen = _Seen(self._expected[-1].size if self._expected else 0)
-        self._frontier = Frontier()
+        self._frontier = begin or Frontier()
+        self._seen = _Seen(self._expected[-1].size - self._frontier.size if self._expected else 0)
         self._segment = _Segment(0)
-        self._ends: dict[str, int] = {}
+        self._ends: dict[str, int] = dict(self._expected[0].positions) if begin is not None else {}
         self._unrecorded: dict[str, Entry] = {}
         self._next = 0
         self.findings: list[Finding] = []
@@ -245,12 +254,12 @@ def named(checkpoint: Checkpoint) -> str:
     return f"the checkpoint of {checkpoint.at.isoformat()} over {checkpoint.size} records"
 
 
-def _settled_size(expected: Sequence[Checkpoint]) -> int | None:
+def _settled_size(expected: Sequence[Checkpoint], born: datetime | None) -> int | None:
     """From which leaf on every record must have a seal; None while the tree is too young."""
     if not expected:
         return None
-    born = min(one.at for one in expected)
-    return min((one.size for one in expected if one.at >= born + UNSEALED_FOR), default=None)
+    first = min((*(one.at for one in expected), *([born] if born else [])))
+    return min((one.size for one in expected if one.at >= first + UNSEALED_FOR), default=None)
 
 
 def _at(row: LogRow, entry: Entry) -> int:

@@ -52,6 +52,10 @@ class LogSigner(Protocol):
         """Follow what other replicas did to the keys."""
         ...
 
+    async def refresh(self) -> None:
+        """The same, if there is anything to follow."""
+        ...
+
     def sign(self, text: str) -> str:
         """The text as a signed note."""
         ...
@@ -149,6 +153,7 @@ class LogWatch:
         return LogInconsistent(why)
 
     async def _follow(self) -> Checkpoint | None:
+        await self._signer.refresh()
         stored = await self._tree.newest()
         if stored is None:
             for seen in (*self._kept, *([self.newest] if self.newest else [])):
@@ -167,19 +172,23 @@ class LogWatch:
 
     async def _believed(self, stored: StoredCheckpoint) -> Checkpoint:
         checkpoint = read_checkpoint(stored.note)
-        if KnownKeys(self._signer.notes).trusted(checkpoint) is None:
+        if not self._knows(checkpoint):
             await self._signer.turn()
-        if KnownKeys(self._signer.notes).trusted(checkpoint) is None:
-            if KnownKeys(self._signer.tainted).trusted(checkpoint) is None:
-                raise LogInconsistent("the newest checkpoint in the database is not signed by the log's key")
-            _log.warning(
-                "the newest checkpoint is signed by a tainted key: only what was kept elsewhere vouches for the log before it"
-            )
+        known = KnownKeys(self._signer.notes, self._signer.tainted)
+        if known.trusted(checkpoint) is None:
+            whose = "by a tainted key only" if known.was_trusted(checkpoint) else "not by the log's key"
+            raise LogInconsistent(f"the newest checkpoint in the database is signed {whose}")
         if (checkpoint.origin, checkpoint.size) != (self._signer.origin, stored.size):
             raise LogInconsistent(
                 "the newest checkpoint in the database is of another log, or of another size than its row says"
             )
         return checkpoint
+
+    def _knows(self, checkpoint: Checkpoint) -> bool:
+        """Whether this process has heard of all the keys that the checkpoint is signed by and speaks of."""
+        notes = self._signer.notes
+        told = checkpoint.introduces is None or checkpoint.introduces in notes
+        return told and not set(checkpoint.tainted) & set(notes) and KnownKeys(notes).trusted(checkpoint) is not None
 
     async def _begin(self, checkpoint: Checkpoint) -> None:
         frontier = await frontier_at(self._tree, checkpoint.size)

@@ -12,13 +12,13 @@ import msgspec
 
 from idplane import __version__
 from idplane.audit.log_check import check_log
-from idplane.bootstrap.checks import Outcome, check_installation
+from idplane.bootstrap.checks import NEWEST, Outcome, check_installation
 from idplane.bootstrap.custody import KEY_FILE, CustodySection, open_custody
 from idplane.bootstrap.log_place import database_log
 from idplane.bootstrap.server_settings import ServerSettings
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 from idplane.keys.sealing import check_intact
-from idplane.model.failure import Failure, FailureKind
+from idplane.model.failure import Failure, FailureKind, os_reason
 from idplane.model.keys import KeyPurpose, SigningKey
 from idplane.ports.collections import LOGS
 from idplane.ports.world import KeyCustody
@@ -99,26 +99,27 @@ async def put_back(installation: Installation, backup: Path) -> Verified:
     return verified
 
 
-async def examine(installation: Installation) -> Outcome:
-    """Check an installation; servers go on. Raises `BackupProblem`."""
+async def examine(installation: Installation, *, newest: int = NEWEST) -> Outcome:
+    """Check an installation, and about so many of its logs' `newest` records against the tree; servers go on. Raises `BackupProblem`."""
     with _told(installation, None):
         async with snapshot_of(installation.address) as snapshot:
             key = await _token_key(snapshot)
             custody = _custody(installation, key.sealed if key else None)
             outcome = await check_installation(snapshot, custody)
-        await _check_tree(installation, custody, outcome)
+        await _check_tree(installation, custody, outcome, newest)
     return outcome
 
 
-async def _check_tree(installation: Installation, custody: KeyCustody, outcome: Outcome) -> None:
-    """The log against its tree, as `idplane log verify` does without a checkpoint that was kept elsewhere."""
+async def _check_tree(installation: Installation, custody: KeyCustody, outcome: Outcome, newest: int) -> None:
+    """The logs' newest records against the tree, as `idplane log verify` does for all of them."""
     async with database_log(installation.address, custody) as place:
         if not await _has_tree(place.tree):
             return
         if not place.keys and await place.tree.keys():
             return  # keys that the custody does not open: the check of seals has told
-        report = await check_log(place.tree, keys=place.keys, sealed=place.sealed, tainted=place.tainted)
-    outcome.examined["tree"] += report.size + report.waiting
+        report = await check_log(place.tree, keys=place.keys, sealed=place.sealed, tainted=place.tainted, newest=newest)
+    outcome.examined["tree"] += report.size - report.begin + report.waiting
+    outcome.passed_over["tree"] += report.begin
     for one in report.findings:
         table, position = one.place or ("log_checkpoints", 0)
         outcome.tell("tree", table, position, str(one))
@@ -146,7 +147,7 @@ def _told(installation: Installation, file: Path | None) -> Iterator[None]:
         raise BackupProblem(f"{file} is there already: choose another name, or remove it") from error
     except OSError as error:
         named = error.filename2 or error.filename or file
-        raise BackupProblem(f"{named} cannot be read or written: {(error.strerror or type(error).__name__).lower()}") from error
+        raise BackupProblem(f"{named} cannot be read or written: {os_reason(error)}") from error
 
 
 @asynccontextmanager

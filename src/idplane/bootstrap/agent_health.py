@@ -53,7 +53,7 @@ def watched(clock: Clock, entropy: Entropy, stack: AsyncExitStack) -> Watching:
     try:
         telemetry = telemetry_of(HealthSection(listen="metrics"), TracingSection(), clock=clock, entropy=entropy, stack=stack)
     except Failure:
-        _log.warning("there are no metrics: they need pip install 'idplane[telemetry]'")
+        _log.warning("there are no metrics: they need pip install 'idplane[metrics]'")
         return Watching()
     return Watching(telemetry=telemetry, observed=lambda upstream: ObservedUpstream(upstream, telemetry=telemetry, clock=clock))
 

@@ -27,7 +27,7 @@ from idplane.store.schema import migrations
 from idplane.store.snapshot import Row, Snapshot, TableShape
 from idplane.store.tables import CollectionTable, Dialect
 
-__all__ = ["CHECKS", "Finding", "Outcome", "check_installation"]
+__all__ = ["CHECKS", "NEWEST", "Finding", "Outcome", "check_installation"]
 
 CHECKS: Final[Mapping[str, str]] = {
     "records": "every record can be read, and its columns say what it says",
@@ -37,6 +37,8 @@ CHECKS: Final[Mapping[str, str]] = {
     "logs": "every event can be read, its columns say what it says, and positions rise",
     "tree": "events are those that the log's tree was signed over",
 }
+NEWEST: Final = 100_000
+"""About how many of the logs' newest records are held against the tree; `idplane log verify` looks at all."""
 _MOST: Final = 1000
 """Findings of one check that are kept."""
 _REFERENCES: Final[Mapping[str, Mapping[str, str]]] = {
@@ -81,6 +83,8 @@ class Outcome:
     """What was examined, and what was found."""
 
     examined: Counter[str] = field(default_factory=Counter)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """What there is besides, and was not looked at."""
     found: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from idplane.keys.sealing import unsealed_private_key
-from idplane.model.failure import Failure
+from idplane.model.failure import Failure, os_reason
 from idplane.model.keys import KeyPurpose
 from idplane.ports.collections import SIGNING_KEYS
 from idplane.ports.store import Store
@@ -25,9 +25,8 @@ def usable(folder: DataFolder) -> Iterator[None]:
     except Failure as failure:
         raise DataFolderProblem(f"{folder.database}: {failure.detail or failure.kind.name.lower()}") from failure
     except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
         named = error.filename2 or error.filename or folder.path
-        raise DataFolderProblem(f"{named} cannot be read or written: {reason}") from error
+        raise DataFolderProblem(f"{named} cannot be read or written: {os_reason(error)}") from error
 
 
 async def open_custody(folder: DataFolder, store: Store, entropy: Entropy, *, complete: bool) -> FileCustody:

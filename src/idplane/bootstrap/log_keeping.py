@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from idplane.audit.checkpoints import Checkpoint, checkpoint_text, notes_in, read_checkpoint
+from idplane.audit.checkpoints import KEY_LINE, Checkpoint, checkpoint_text, notes_in, read_checkpoint
 from idplane.audit.sequencer import BEAT, Sequencer
 from idplane.audit.stored_tree import TreeDamaged, consistency_proof
 from idplane.audit.trims import trim_event
@@ -20,11 +20,12 @@ from idplane.audit.watch import LogInconsistent, LogWatch
 from idplane.bootstrap.health import Unready
 from idplane.bootstrap.world import World
 from idplane.jose.notes import NoteProblem
-from idplane.keys.log_keys import LogKeys
+from idplane.keys.log_keys import LogKeys, tainted_keys_of
 from idplane.model.events import ActivityEvent
 from idplane.model.failure import Failure, FailureKind
+from idplane.model.keys import KeyState, SigningKey
 from idplane.ports.collections import microseconds
-from idplane.ports.store import Batch, Extend, StoredCheckpoint
+from idplane.ports.store import Batch, CommitRefused, Extend, Put, StoredCheckpoint
 from idplane.ports.telemetry import LOG_CHECKPOINT_AGE, LOG_TRUSTED
 
 __all__ = ["CHECKPOINT_FILE", "LogKeeping", "log_origin"]
@@ -53,6 +54,8 @@ class LogKeeping:
     _busy: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     _written: list[str] = field(default_factory=list, repr=False)
     """What the file holds."""
+    _successions: dict[object, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    """By the keys that were known when they were read."""
 
     @classmethod
     async def open(cls, world: World, *, tenant_id: str, file: Path | None = None) -> LogKeeping:
@@ -82,6 +85,11 @@ class LogKeeping:
 
     async def turn(self) -> datetime:
         """For whoever has the lease: sequence, sign, and write the checkpoint where operators find it; when to come again."""
+        due = await self._sequence()
+        await self._turn_keys()
+        return due
+
+    async def _sequence(self) -> datetime:
         async with self._busy:
             due = await self.sequencer.turn()
             self._publish()
@@ -104,24 +112,42 @@ class LogKeeping:
             _write(self.file, newest.note)
             self._written[:] = [newest.note]
 
-    async def rotate(self) -> None:
-        """Sign with a new key from now on, which the present one introduces in a checkpoint that both sign.
+    async def vouched(self, change: Batch) -> Batch:
+        """A change of the log's keys, with the checkpoint by which whoever verifies learns of it: to be committed together.
 
-        Raises `CommitRefused` when another process was first, `Failure(UNAVAILABLE)` while the log cannot be trusted.
+        The key that signs from then on is introduced by the one before. What follows a tainted key vouches alone for the log so far, as
+        this process has followed it. Raises `Failure(UNAVAILABLE)` while the log cannot be trusted, but for the end of a tainted key.
         """
-        await self.turn()
+        await self.keys.turn()
+        active = self.keys.active
+        moved = [one.value for one in change.operations if isinstance(one, Put) and isinstance(one.value, SigningKey)]
+        lost = tainted_keys_of(moved, origin=self.keys.origin)
+        present = next((self.keys.ready(one) for one in moved if one.state is KeyState.ACTIVE and not one.tainted), active)
+        if present.note == active.note and not lost:
+            return change
+        await self._sequence()
         newest, stored = self.watch.newest, self.watch.stored
         if newest is None or stored is None or self.watch.problem is not None:
+            if lost:
+                return change
             raise Failure(FailureKind.UNAVAILABLE, "a log that cannot be trusted is not signed")
-        successor, change = await self.keys.successor()
         now = self.world.clock.now()
         head = (newest.origin, newest.size, newest.root)
-        text = checkpoint_text(head, now, positions=newest.positions, trimmed=newest.trimmed, introduces=successor.note)
-        note = self.keys.sign_introduction(text, successor)
-        point = StoredCheckpoint(stored.number + 1, newest.size, microseconds(now), note)
-        await self.world.store.commit(change + Batch.of(Extend(start=newest.size, entries=b"", nodes=(), checkpoint=point)))
+        text = checkpoint_text(
+            head, now, positions=newest.positions, trimmed=newest.trimmed, introduces=present.note, tainted=lost
+        )
+        signers = {one.note: one for one in (active, present) if one.note not in lost}
+        point = StoredCheckpoint(stored.number + 1, newest.size, microseconds(now), self.keys.sign(text, signers.values()))
+        return change + Batch.of(Extend(start=newest.size, entries=b"", nodes=(), checkpoint=point, follows=stored))
+
+    async def _turn_keys(self) -> None:
+        """Move the keys where that is due."""
+        change = await self.keys.change_due()
+        if change is None or self.watch.problem is not None:
+            return
+        with suppress(CommitRefused):  # another process was first
+            await self.world.store.commit(await self.vouched(change))
         await self.keys.turn()
-        await self.turn()
 
     async def check(self) -> None:
         """For readiness: raises `Unready` while the log in the database is not the one that was seen before."""
@@ -142,6 +168,15 @@ class LogKeeping:
     def verifiers(self) -> tuple[str, ...]:
         """For the endpoint: the keys that checkpoints are signed with, the active one first."""
         return tuple(str(one) for one in self.keys.notes)
+
+    async def successions(self) -> tuple[str, ...]:
+        """For the endpoint: the checkpoints that speak of keys, for who knows an earlier one only."""
+        known = (self.keys.notes, self.keys.tainted)
+        if known not in self._successions:
+            found = await self.world.store.tree.naming(KEY_LINE)
+            self._successions.clear()
+            self._successions[known] = tuple(one.note for one in found)
+        return self._successions[known]
 
     async def consistency(self, first: int, second: int) -> list[bytes]:
         """For the endpoint: the proof that the tree grew from one size to another."""

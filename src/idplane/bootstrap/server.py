@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from idplane.bootstrap.feed_upkeep import FEED_ROWS, FeedUpkeep
 from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.leases import Duties, Duty, Leases
 from idplane.bootstrap.log_keeping import LogKeeping
+from idplane.bootstrap.portal import PortalParts
 from idplane.bootstrap.seed import Installation, ensure_installation
 from idplane.bootstrap.world import World
 from idplane.directory import identities
@@ -30,8 +31,10 @@ from idplane.directory.audiences import Audiences, hosts_of
 from idplane.directory.feed_tail import FeedTail
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
+from idplane.directory.portal_sessions import PortalSessions
 from idplane.directory.refusals import RefusalKeeper
 from idplane.directory.sightings import Sightings
+from idplane.explain.diagnosis import Diagnosis
 from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService
 from idplane.keys import CredentialAuthority, KeyRing, TlsAuthority, TlsIdentity
@@ -48,6 +51,7 @@ from idplane.sts.inspectors import Inspectors
 from idplane.sts.introspection import Introspection
 from idplane.sts.security_events import SecurityEvents
 from idplane.vault import SecretVault
+from idplane.web.admission import Admission
 from idplane.web.agent_trust import AgentTrust
 from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
@@ -59,6 +63,7 @@ from idplane.web.graph_errors import describe as describe_graph
 from idplane.web.log import LogSurface
 from idplane.web.management import ManagementSurface
 from idplane.web.origins import Origins
+from idplane.web.portal.late import LateSurface
 from idplane.web.proxy_header import Proxies
 from idplane.web.security_events import SecurityEventSurface
 from idplane.web.serving import Listener
@@ -110,6 +115,8 @@ class Server:
     """Answers requests that wait for something to happen: the process is about to end."""
     feed: FeedUpkeep
     limits: ReplicaLimits
+    admission: Admission = field(default_factory=Admission)
+    """Of all its listeners together."""
     extra_duties: tuple[Duty, ...] = ()
     """What parts that are not named above have to do in the background."""
 
@@ -157,6 +164,7 @@ class Server:
             telemetry=world.telemetry,
         )
         devices = DeviceCodes(store=store, clock=clock, entropy=entropy)
+        refusals = RefusalKeeper(store=store, clock=clock, telemetry=world.telemetry)
         manager = ResourceManager(
             Kernel(
                 store=store,
@@ -173,6 +181,15 @@ class Server:
                 explain=explain,
                 keep=keep_administrators,
                 custody=custody,
+                vouch=log.vouched,
+                diagnostics=Diagnosis(
+                    refusals=refusals,
+                    store=store,
+                    access=access,
+                    clock=clock,
+                    profile=world.profile,
+                    home_tenant=installation.tenant.id,
+                ),
             )
         )
         vault = SecretVault(
@@ -212,6 +229,7 @@ class Server:
             custody=custody,
             clock=clock,
             entropy=entropy,
+            telemetry=world.telemetry,
         )
         streams = EventStreams(
             store=store,
@@ -224,7 +242,6 @@ class Server:
             entropy=entropy,
         )
         sightings = Sightings(store=store, clock=clock)
-        refusals = RefusalKeeper(store=store, clock=clock, telemetry=world.telemetry)
         agents = AgentDirectory(
             store=store, authority=authority, sightings=sightings, clock=clock, entropy=entropy, profile=world.profile
         )
@@ -235,7 +252,7 @@ class Server:
             enrollments=EnrollmentApi(attestation=joining, agents=agents, chain=authority, clock=clock),
             hosts=hosts,
             projected=tokens.projected,
-            refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
+            refusals=RefusalLog(store=store, clock=clock, entropy=entropy, kept=refusals),
             trust=AgentTrust(tls=tls, credentials=authority, elsewhere=anchors),
             store=store,
             tail=tail,
@@ -251,8 +268,16 @@ class Server:
             log=LogSurface(log),
             events=SecurityEventSurface(streams=streams, tokens=authenticator, store=store, home_tenant=installation.tenant.id),
         )
+        portal = PortalParts(
+            world=world,
+            manager=manager,
+            directory=directory,
+            access=access,
+            sessions=PortalSessions(store=store, access=access, clock=clock, entropy=entropy),
+        )
+        surfaces = replace(surfaces, portal=LateSurface(portal.surface))
         refused = RefusedRequests(store=store, clock=clock, entropy=entropy, tenant_id=installation.tenant.id)
-        subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close)
+        subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close, log.keys.close)
         return cls(
             world=world,
             installation=installation,
@@ -269,11 +294,12 @@ class Server:
             refusals=refusals,
             events=shared,
             log=log,
-            surfaces=watched(surfaces, refused),
+            surfaces=watched(surfaces, refused=refused, look=agents.look),
             stop_listening=subscriptions,
             end_waiting=surface.end_waiting,
             feed=FeedUpkeep(store=store, keep=limits.feed_rows),
             limits=limits,
+            extra_duties=(Duty(name="purge of ended portal sign-ins", turn=portal.purge),),
         )
 
     def app(self, origins: Origins) -> ServerApp:
@@ -286,6 +312,7 @@ class Server:
             telemetry=self.world.telemetry,
             is_current=self.is_current,
             refusals=self.refusals,
+            admission=self.admission,
         )
 
     def is_current(self) -> bool:

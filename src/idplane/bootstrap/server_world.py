@@ -10,7 +10,7 @@ from idplane.bootstrap.observed import observed, telemetry_of
 from idplane.bootstrap.server_settings import ServerSettings
 from idplane.bootstrap.settings_file import SettingsProblem
 from idplane.bootstrap.world import SystemClock, SystemEntropy, World
-from idplane.model.failure import Failure
+from idplane.model.failure import Failure, os_reason
 from idplane.store.datafolder import DataFolderProblem
 from idplane.store.opening import open_shared_store
 
@@ -48,9 +48,8 @@ def operable(settings: ServerSettings) -> Iterator[None]:
     except DataFolderProblem as problem:
         raise SettingsProblem(f"{settings.file}: {problem}") from problem
     except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
         named = error.filename2 or error.filename or settings.data
-        raise SettingsProblem(f"{settings.file}: {named} cannot be read or written: {reason}") from error
+        raise SettingsProblem(f"{settings.file}: {named} cannot be read or written: {os_reason(error)}") from error
 
 
 def _reason(error: BaseException) -> str:

@@ -34,6 +34,8 @@ class UpSettings:
     profile: Profile = AZURE
     private_issuers: tuple[str, ...] = ()
     """Issuers of federated tokens that may be asked over `http` and at addresses that are not public."""
+    portal_link: bool = False
+    """Whether there is somebody to show a link to that signs in to the portal."""
     keep_activity: str | None = None
     """How long the activity log is kept from now on (`audit.retention`); None leaves it as it was set before."""
     keep_sign_ins: str | None = None

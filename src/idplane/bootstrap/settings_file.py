@@ -14,6 +14,8 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from idplane.model.failure import os_reason
+
 __all__ = ["Seconds", "SettingsProblem", "Table", "listening_address", "private_file", "public_file", "read_tables"]
 
 T = TypeVar("T")
@@ -74,8 +76,7 @@ def listening_address(file: Path, member: str, text: str) -> tuple[str, int]:
 
 
 def _unreadable(file: Path, member: str, path: Path, error: OSError) -> SettingsProblem:
-    reason = (error.strerror or type(error).__name__).lower()
-    return SettingsProblem(f"{file}: {path} ({member}) cannot be read: {reason}")
+    return SettingsProblem(f"{file}: {path} ({member}) cannot be read: {os_reason(error)}")
 
 
 def _parse(path: Path) -> dict[str, object]:
@@ -86,8 +87,7 @@ def _parse(path: Path) -> dict[str, object]:
             raise SettingsProblem(f"{path} is larger than any settings file")
         return tomllib.loads(content.decode("utf-8"))
     except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise SettingsProblem(f"the settings file {path} cannot be read: {reason}") from error
+        raise SettingsProblem(f"the settings file {path} cannot be read: {os_reason(error)}") from error
     except UnicodeDecodeError as error:
         raise SettingsProblem(f"{path} is not UTF-8 text") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:

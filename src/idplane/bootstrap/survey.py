@@ -125,7 +125,7 @@ async def _agents(store: Store) -> dict[str, str]:
     after: str | None = None
     while True:
         page = await store.page(AGENTS, after=after, limit=_AGENTS)
-        found.update((one.value.id, str(getattr(one.value, "state", "active"))) for one in page.items)
+        found.update((one.value.id, one.value.state.value) for one in page.items)
         if page.after is None:
             return found
         after = page.after

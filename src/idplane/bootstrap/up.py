@@ -37,7 +37,9 @@ from idplane.bootstrap.process import (
 from idplane.bootstrap.seed import allow_private_issuers, trust_operator
 from idplane.bootstrap.settings import UpSettings, environment
 from idplane.bootstrap.world import SystemClock, SystemEntropy, World
-from idplane.ports.collections import ACTIVITY, SIGN_INS
+from idplane.model.portal import CODE_BYTES, new_link
+from idplane.ports.collections import ACTIVITY, PORTAL_LINKS, PRINCIPALS, SIGN_INS
+from idplane.ports.store import ABSENT, Batch, Put
 from idplane.store.datafolder import DataFolder
 from idplane.store.sqlite import SqliteStore
 
@@ -47,8 +49,11 @@ CONTROL_SOCKET = "control.sock"
 RUNS_FOLDER = "runs"
 
 
-async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> None:
-    """Run a plane until SIGINT or SIGTERM. Raises `DataFolderProblem` and `PortTaken` for what a person can mend."""
+async def serve(settings: UpSettings, ready: Callable[[PlaneInfo, str | None], None]) -> None:
+    """Run a plane until SIGINT or SIGTERM. `ready` is told of it, and of a link that signs the first user in, if there is to be one.
+
+    Raises `DataFolderProblem` and `PortTaken` for what a person can mend.
+    """
     stop = stop_signal()
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(DataFolder.open(settings.data))
@@ -88,7 +93,7 @@ async def serve(settings: UpSettings, ready: Callable[[PlaneInfo], None]) -> Non
         with usable(folder):
             write_private_file(description, json.dumps(asdict(info), indent=2).encode())
         stack.callback(description.unlink, missing_ok=True)
-        ready(info)
+        ready(info, await _link(plane, info) if settings.portal_link else None)
         await until_told_to_stop(_duties(plane, _export(settings, world)), stop)
 
 
@@ -144,6 +149,18 @@ def _describe(plane: Plane, folder: Path, *, port: int) -> PlaneInfo:
         profile=plane.server.world.profile.name,
         version=__version__,
     )
+
+
+async def _link(plane: Plane, info: PlaneInfo) -> str | None:
+    """A link that signs the tenant's first user in; None when that user was deleted or disabled."""
+    world, installation = plane.server.world, plane.server.installation
+    user = await world.store.get(PRINCIPALS, installation.user_id)
+    if user is None or not user.value.enabled:
+        return None
+    secret = world.entropy.bytes(CODE_BYTES)
+    link, code = new_link(user.value, secret, made_by=installation.operator.id, now=world.clock.now())
+    await world.store.commit(Batch.of(Put(collection=PORTAL_LINKS, value=link, expect=ABSENT)))
+    return f"{info.portal}/sign-in#{code}"
 
 
 def _export(settings: UpSettings, world: World) -> LogExport | None:

@@ -26,14 +26,24 @@ _SHOWN = 50
 @place_options
 @json_option
 def command(*, config: Path | None, data: Path | None, as_json: bool) -> None:
-    """Read everything at one moment, while servers go on, and say what does not agree. Exit code 2 when something does not."""
+    """Read everything at one moment, while servers go on, and say what does not agree. Exit code 2 when something does not.
+
+    Of the logs the newest 100000 records are held against the signed tree: `idplane log verify` looks at all.
+    """
     from idplane.bootstrap.admin import examine  # noqa: PLC0415 - takes long to import
     from idplane.bootstrap.checks import CHECKS  # noqa: PLC0415 - as above
 
     with said():
         outcome = asyncio.run(examine(installation_of(config, data)))
     if as_json:
-        counts = {name: {"examined": outcome.examined[name], "found": outcome.found[name]} for name in CHECKS}
+        counts = {
+            name: {
+                "examined": outcome.examined[name],
+                "passedOver": outcome.passed_over[name],
+                "found": outcome.found[name],
+            }
+            for name in CHECKS
+        }
         say_json({"good": outcome.good, "checks": counts, "findings": [asdict(one) for one in outcome.findings]})
     else:
         _show(outcome, dict(CHECKS))
@@ -48,7 +58,7 @@ def _show(outcome: Outcome, checks: dict[str, str]) -> None:
 
     table = Table("check", "that", "examined", "found", box=None, pad_edge=False)
     for name, meaning in checks.items():
-        table.add_row(name, meaning, str(outcome.examined[name]), str(outcome.found[name]))
+        table.add_row(name, meaning, _amount(outcome, name), str(outcome.found[name]))
     console = Console(soft_wrap=True)
     console.print(table)
     for one in outcome.findings[:_SHOWN]:
@@ -57,3 +67,9 @@ def _show(outcome: Outcome, checks: dict[str, str]) -> None:
     more = sum(outcome.found.values()) - _SHOWN
     if more > 0:
         console.print(Text(f"and {more} more; --json tells up to a thousand of each check"))
+
+
+def _amount(outcome: Outcome, name: str) -> str:
+    """How much was looked at, and of how much."""
+    examined, over = outcome.examined[name], outcome.passed_over[name]
+    return f"{examined} of {examined + over}" if over else str(examined)

@@ -8,16 +8,17 @@ from typing import Any
 
 import click
 
-from idplane.cli.binding_plane import BindingPlane
 from idplane.cli.binding_words import OPEN, identities_in_words, local_file, processes_in_words
 from idplane.cli.options import data_option, json_option
 from idplane.cli.output import CommandError, say_columns, say_json
+from idplane.cli.workload_plane import WorkloadPlane
 from idplane.model.bindings import ContainerEngine
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
 
 __all__ = ["command"]
 
+_TYPE = "Idplane.Workloads/bindings"
 _NUMBER = click.IntRange(min=0)
 _EXAMPLES = """\b
 Examples:
@@ -93,15 +94,15 @@ def _add(  # noqa: PLR0913 - click passes each option by itself
     processes = _processes({**facts, **file})
     if not processes:
         raise click.UsageError("say which processes are meant: --user, --executable, --unit, --container-id, ... (see --help)")
-    plane = BindingPlane.open(data)
+    plane = WorkloadPlane.open(data)
     resource = plane.resolve(host)
     named = {"identities": [plane.identity(one) for one in identities]} if identities else {}
-    before = plane.names(resource)
+    before = plane.names(resource, _TYPE)
     if name.lower() in before and not replace:
         raise CommandError(f"{resource.name} has a binding named '{name}': add --replace to put this one in its place")
     # What another writer has put there meanwhile is not ours to replace.
     condition = {} if replace else {"If-None-Match": "*"}
-    made = plane.write(resource, name, {"properties": {**named, "processes": processes}}, condition)
+    made = plane.write(resource, _TYPE, name, {"properties": {**named, "processes": processes}}, condition)
     for note in notes:
         click.echo(f"note: {note}", err=True)
     if as_json:
@@ -118,9 +119,9 @@ def _add(  # noqa: PLR0913 - click passes each option by itself
 @json_option
 def _list(*, host: str | None, data: Path, as_json: bool) -> None:
     """List the bindings of HOST, a resource's full id or unique name; without it, those of every resource."""
-    plane = BindingPlane.open(data)
+    plane = WorkloadPlane.open(data)
     resource = plane.resolve(host) if host is not None else None
-    found = plane.bindings(resource)
+    found = plane.list(resource, _TYPE)
     if as_json:
         say_json(found)
     elif not found and resource is not None:
@@ -139,9 +140,9 @@ def _list(*, host: str | None, data: Path, as_json: bool) -> None:
 @json_option
 def _remove(*, host: str, name: str, data: Path, opens: bool, as_json: bool) -> None:
     """Take a binding of HOST away. Who used its identities by this binding alone no longer may."""
-    plane = BindingPlane.open(data)
+    plane = WorkloadPlane.open(data)
     resource = plane.resolve(host)
-    names = plane.names(resource)
+    names = plane.names(resource, _TYPE)
     if name.lower() not in names:
         raise CommandError(f"{resource.name} has no binding named '{name}'")
     if len(names) == 1 and not opens:
@@ -149,7 +150,7 @@ def _remove(*, host: str, name: str, data: Path, opens: bool, as_json: bool) -> 
             f"'{name}' is the last binding of {resource.name}: without it, whatever reaches its endpoint may use its identities."
             " Add --open if that is what you want"
         )
-    plane.delete(resource, name)
+    plane.delete(resource, _TYPE, name)
     if as_json:
         say_json({"removed": name, "host": str(resource), "bindings": len(names) - 1})
         return

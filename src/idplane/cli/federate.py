@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -14,7 +13,7 @@ from idplane.cli.link import ask
 from idplane.cli.operator import ARM_RESOURCE, operator_access
 from idplane.cli.options import account_option, data_option, json_option, resource_option
 from idplane.cli.output import CommandError, say_columns, say_json
-from idplane.cli.paging import pages
+from idplane.cli.paging import id_of, pages
 from idplane.model.values import JsonObject
 
 __all__ = ["command"]
@@ -63,20 +62,12 @@ def _make(data: Path, identity: str, name: str, trust: JsonObject) -> JsonObject
     client = PlaneClient(Path(plane.ca_file))
     token = operator_access(data, plane, client, ARM_RESOURCE)
     types = f"{plane.arm}/subscriptions/{plane.subscription_id}/providers/{_IDENTITIES}?api-version={_API_VERSION}"
-    target = identity if identity.startswith("/") else _named(identity, pages(client, types, token))
+    target = identity if identity.startswith("/") else id_of(identity, pages(client, types, token), "user-assigned identity")
     if f"/providers/{_IDENTITIES}/".lower() not in target.lower():
         raise CommandError(f"{target} is no user-assigned identity")
     url = f"{plane.arm}{target}/federatedIdentityCredentials/{name}?api-version={_API_VERSION}"
     properties = {"issuer": trust["issuer"], "subject": trust["subject"], "audiences": [trust["audience"]]}
     return client.send("PUT", url, token=token, body={"properties": properties}).body
-
-
-def _named(name: str, identities: Iterable[JsonObject]) -> str:
-    found = [str(one["id"]) for one in identities if str(one.get("name")).lower() == name.lower()]
-    if len(found) != 1:
-        several = f"'{name}' may mean any of these; use a full id: {', '.join(found)}"
-        raise CommandError(several if found else f"there is no user-assigned identity named '{name}'")
-    return found[0]
 
 
 def _say(document: JsonObject, *, as_json: bool) -> None:

@@ -20,12 +20,14 @@ from idplane.model.values import JsonObject
 __all__ = ["command"]
 
 _API_VERSION: Final = "2026-11-01"
-_PURPOSES: Final = ("token", "credential-authority", "tls-authority")
+_PURPOSES: Final = ("token", "credential-authority", "tls-authority", "log")
 _TAINTED: Final = {
     "token": "every token that it signed is refused at once, and nothing brings the key back",
     "credential-authority": "every certificate that it issued is refused at once: agents that have not renewed since its successor signs"
     " must be enrolled again",
     "tls-authority": "listeners show certificates of its successor at once: whoever has not got the new ca.pem reaches no server",
+    "log": "no checkpoint that it signed proves anything any more: whoever verifies the log needs the new key (idplane log keys),"
+    " and only checkpoints kept elsewhere tell what the log was before",
 }
 _REVOKED: Final = "every token issued until now, by whichever key, is refused at once; whoever is entitled gets new ones"
 
@@ -47,8 +49,8 @@ class _Plane:
     def keys(self) -> list[JsonObject]:
         return list(pages(self.client, self._url(""), self.token))
 
-    def act(self, name: str, action: str) -> JsonObject:
-        return self.client.send("POST", self._url(f"/{name}/{action}"), token=self.token, body={}).body
+    def act(self, name: str, action: str, body: JsonObject | None = None) -> JsonObject:
+        return self.client.send("POST", self._url(f"/{name}/{action}"), token=self.token, body=body or {}).body
 
     def _url(self, rest: str) -> str:
         return f"{self.description.arm}/providers/Idplane.Security/keys{rest}?api-version={_API_VERSION}"
@@ -77,15 +79,28 @@ def _list(*, data: Path, as_json: bool) -> None:
 
 @command.command("rotate")
 @click.argument("purpose", type=click.Choice(_PURPOSES), default="token")
+@click.option(
+    "--now", "at_once", is_flag=True, help="Do not wait until everybody who has to know the next key has heard of it."
+)
 @inner_data_option
 @json_option
-def _rotate(*, purpose: str, data: Path, as_json: bool) -> None:
-    """Let the next key of PURPOSE (token unless you say) take over now. What earlier ones signed stays good."""
+def _rotate(*, purpose: str, at_once: bool, data: Path, as_json: bool) -> None:
+    """Let the next key of PURPOSE (token unless you say) take over. What earlier ones signed stays good.
+
+    The next tls-authority is published first, for 14 days: agents and ca.pem have it when it begins to sign.
+    """
     plane = _Plane.reach(data)
     before = _active(plane.keys(), purpose)
-    plane.act(before, "rotate")
-    after = _active(plane.keys(), purpose)
-    _say({"purpose": purpose, "before": before, "active": after}, f"{after} signs; {before} has retired", as_json=as_json)
+    plane.act(before, "rotate", {"now": True} if at_once else None)
+    found = plane.keys()
+    after = _active(found, purpose)
+    waiting = next((one for one in found if after == before and _is_prepared(one, purpose)), None)
+    if waiting is None:
+        _say({"purpose": purpose, "before": before, "active": after}, f"{after} signs; {before} has retired", as_json=as_json)
+        return
+    following, at = str(waiting["name"]), _properties(waiting).get("until")
+    told = {"purpose": purpose, "before": before, "active": after, "next": following, "signsFrom": at}
+    _say(told, f"{following} is published, and signs from {at} on; until then {before} does", as_json=as_json)
 
 
 @command.command("taint")
@@ -126,6 +141,11 @@ def _active(found: Sequence[JsonObject], purpose: str) -> str:
         if properties.get("purpose") == purpose and properties.get("signs"):
             return str(one["name"])
     raise CommandError(f"no key signs as {purpose}: taint the one that should, which makes another")
+
+
+def _is_prepared(one: JsonObject, purpose: str) -> bool:
+    properties = _properties(one)
+    return properties.get("purpose") == purpose and properties.get("state") == "prepared"
 
 
 def _purpose(found: Sequence[JsonObject], key: str) -> str:

@@ -1,14 +1,14 @@
-"""Lists that come in pages: Resource Manager's `nextLink` and Graph's `@odata.nextLink`."""
+"""Lists that come in pages: Resource Manager's `nextLink` and Graph's `@odata.nextLink`; and the one of a list that a person means."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from idplane.cli.client import PlaneClient
 from idplane.cli.output import CommandError
 from idplane.model.values import JsonObject
 
-__all__ = ["pages"]
+__all__ = ["id_of", "pages"]
 
 _MOST_PAGES = 1000
 
@@ -24,3 +24,13 @@ def pages(client: PlaneClient, url: str, token: str) -> Iterator[JsonObject]:
         if not following:
             return
     raise CommandError("the list does not end")
+
+
+def id_of(name: str, items: Iterable[JsonObject], what: str) -> str:
+    """The id of the only item with a name, whatever its case; raises `CommandError`. `what` they are, for people: "resource"."""
+    found = [str(one.get("id")) for one in items if str(one.get("name")).lower() == name.lower()]
+    if not found:
+        raise CommandError(f"there is no {what} named '{name}'")
+    if len(found) > 1:
+        raise CommandError(f"'{name}' may mean any of these; use a full id: {', '.join(found)}")
+    return found[0]

@@ -11,8 +11,8 @@ from idplane.cli.client import PlaneClient
 from idplane.cli.description import PlaneDescription, read_plane
 from idplane.cli.operator import ARM_RESOURCE, operator_access
 from idplane.cli.options import data_option, json_option
-from idplane.cli.output import CommandError, say_json
-from idplane.cli.paging import pages
+from idplane.cli.output import say_json
+from idplane.cli.paging import id_of, pages
 from idplane.model.ids import is_guid
 from idplane.model.values import JsonObject
 
@@ -53,7 +53,7 @@ def command(*, target: str | None, tenant: bool, data: Path, as_json: bool) -> N
     if target is not None and is_guid(target):
         body, said = {"principalId": target}, target
     elif target is not None:
-        scope = said = target if target.startswith("/") else _named(target, _resources(client, plane, token))
+        scope = said = target if target.startswith("/") else id_of(target, _resources(client, plane, token), "resource")
     url = f"{plane.arm}{scope}/providers/Idplane.Authority/revokeTokens?api-version={_API_VERSION}"
     client.send("POST", url, token=token, body=body)
     if as_json:
@@ -64,11 +64,3 @@ def command(*, target: str | None, tenant: bool, data: Path, as_json: bool) -> N
 
 def _resources(client: PlaneClient, plane: PlaneDescription, token: str) -> Iterable[JsonObject]:
     return pages(client, f"{plane.arm}/subscriptions/{plane.subscription_id}/resources?api-version={_LIST_VERSION}", token)
-
-
-def _named(name: str, resources: Iterable[JsonObject]) -> str:
-    found = [str(one["id"]) for one in resources if str(one.get("name")).lower() == name.lower()]
-    if len(found) != 1:
-        several = f"'{name}' may mean any of these; use a full id: {', '.join(found)}"
-        raise CommandError(several if found else f"there is no resource named '{name}'")
-    return found[0]

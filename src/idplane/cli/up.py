@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,11 +99,14 @@ def command(  # noqa: PLR0913 - one parameter for each option
     from idplane.bootstrap.up import PortTaken, serve  # noqa: PLC0415 - see above
     from idplane.store.datafolder import DataFolderProblem  # noqa: PLC0415 - see above
 
-    def ready(info: PlaneInfo) -> None:
+    # A link that signs in is for a person who looks at it, and not for a file that keeps what was printed.
+    shown = not as_json and sys.stdout.isatty()
+
+    def ready(info: PlaneInfo, link: str | None) -> None:
         if as_json:
             say_json({**asdict(info), "data": str(data)})
         else:
-            click.echo(ready_screen(info, data))
+            click.echo(ready_screen(info, data, link))
 
     if otlp_endpoint is not None:
         try:
@@ -112,6 +116,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     settings = UpSettings(
         data=data,
         port=port,
+        portal_link=shown,
         profile=PROFILES[profile].without_rates() if no_rates else PROFILES[profile],
         private_issuers=private_issuers,
         keep_activity=keep_activity,
@@ -124,14 +129,16 @@ def command(  # noqa: PLR0913 - one parameter for each option
         raise CommandError(str(problem)) from problem
 
 
-def ready_screen(info: PlaneInfo, data: Path) -> str:
-    """What to do next. Names files, never what is in them."""
+def ready_screen(info: PlaneInfo, data: Path, link: str | None) -> str:
+    """What to do next. Names files, never what is in them. `link` signs in to the portal once."""
+    portal = f"{link}   {click.style('once, within 15 minutes', dim=True)}" if link else "idplane portal prints a link to it"
     heading = click.style("idplane is up", bold=True, fg="green")
     mark = click.style("$", dim=True)
     return f"""\
 {heading} at {click.style(info.arm, bold=True)} (profile {info.profile}); Ctrl-C stops it, and nothing is lost.
 
   data          {data}
+  portal        {portal}
   authority     {info.ca_file}
   tenant        {info.tenant_id}
   subscription  {info.subscription_id}
@@ -140,6 +147,7 @@ Try next, in another terminal:
 
   {mark} idplane token --operator --resource https://management.azure.com   {click.style("who you are here", dim=True)}
   {mark} idplane az group list                      {click.style("the Azure CLI, signed in as the operator", dim=True)}
+  {mark} idplane portal --open                      {click.style("the same with a mouse", dim=True)}
   {mark} idplane run --as MY-VM -- python app.py    {click.style("code as a machine, with its identities and nothing else", dim=True)}
   {mark} idplane log signins --follow               {click.style("every token, as it is issued", dim=True)}
 """

@@ -11,7 +11,8 @@ from idplane.cli.client import PlaneClient
 from idplane.cli.description import PlaneDescription, read_plane
 from idplane.cli.operator import ARM_RESOURCE, operator_access
 from idplane.cli.output import CommandError
-from idplane.cli.paging import pages
+from idplane.cli.paging import id_of, pages
+from idplane.model.bindings import SYSTEM_ASSIGNED
 from idplane.model.failure import Failure
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
@@ -19,6 +20,8 @@ from idplane.model.values import JsonObject
 __all__ = ["WorkloadPlane"]
 
 _API_VERSION = "2026-11-01"
+_IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
+_IDENTITIES_VERSION = "2024-11-30"
 _RESOURCES_VERSION = "2021-04-01"
 _NO_CONTENT = 204
 
@@ -45,28 +48,26 @@ class WorkloadPlane:
                 return ResourceId.parse(text)
             except Failure as failure:
                 raise CommandError(failure.detail) from failure
-        url = self._url(f"/subscriptions/{self.description.subscription_id}/resources", _RESOURCES_VERSION)
-        found = [
-            str(one.get("id")) for one in pages(self.client, url, self.token) if str(one.get("name")).lower() == text.lower()
-        ]
-        if not found:
-            raise CommandError(f"there is no resource named '{text}'")
-        if len(found) > 1:
-            raise CommandError(f"'{text}' may mean any of these; use a full id: {', '.join(found)}")
-        return ResourceId.parse(found[0])
+        url = self._url(f"{self._subscription}/resources", _RESOURCES_VERSION)
+        return ResourceId.parse(id_of(text, pages(self.client, url, self.token), "resource"))
+
+    def identity(self, text: str) -> str:
+        """`SystemAssigned`, or the id of a user-assigned identity that is there or, given as a full id, may yet be."""
+        if text.lower() in {"system", SYSTEM_ASSIGNED.lower()}:
+            return SYSTEM_ASSIGNED
+        if text.startswith("/"):
+            return text
+        url = self._url(f"{self._subscription}/providers/{_IDENTITIES}", _IDENTITIES_VERSION)
+        return id_of(text, pages(self.client, url, self.token), "user-assigned identity")
 
     def list(self, host: ResourceId | None, kind: str) -> list[JsonObject]:
         """Of one resource, or of all in the subscription."""
-        scope = str(host) if host is not None else f"/subscriptions/{self.description.subscription_id}"
+        scope = str(host) if host is not None else self._subscription
         return [*pages(self.client, self._url(f"{scope}/providers/{kind}"), self.token)]
 
     def names(self, host: ResourceId, kind: str) -> frozenset[str]:
         """Of the records of a resource, in lower case."""
         return frozenset(str(one.get("name")).lower() for one in self.list(host, kind))
-
-    def get(self, host: ResourceId, kind: str, name: str) -> JsonObject:
-        """One record; raises `CommandError` with the plane's words when it is not there."""
-        return self.client.get(self._at(host, kind, name), token=self.token)
 
     def write(
         self, host: ResourceId, kind: str, name: str, body: JsonObject, headers: Mapping[str, str] | None = None
@@ -82,6 +83,10 @@ class WorkloadPlane:
         """Raises `CommandError` when there is nothing to delete."""
         if self.client.send("DELETE", self._at(host, kind, name), token=self.token).status == _NO_CONTENT:
             raise CommandError(f"{host.name} has nothing named '{name}'")
+
+    @property
+    def _subscription(self) -> str:
+        return f"/subscriptions/{self.description.subscription_id}"
 
     def _at(self, host: ResourceId, kind: str, name: str, word: str | None = None) -> str:
         try:

@@ -5,7 +5,8 @@ very certificate signed. A stolen token is worthless without the key, and so is 
 
 A renewal replaces the certificate. The predecessor counts until the successor was used once, so that an agent which never got the
 answer, or did not write it down, asks again. After that whoever shows a replaced certificate is a second copy of the host's state.
-Nobody can tell which of the two is the host, so both are locked, in the transaction that notices it.
+Nobody can tell which of the two is the host, so both are locked, in the transaction that notices it. It is the same at whichever door it is
+shown: at this API by a proof, elsewhere (`look`) by a connection.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ _MOST_ADDRESSES: Final = 4
 _TOLD_EVERY: Final = 60.0
 _MAX_TOLD: Final = 4096
 _RECORDS_KEPT: Final = 20_000
+_NAME: Final = "urn:idplane:agent:"
 
 
 class AgentCertifier(Protocol):
@@ -85,10 +87,15 @@ class _Shown:
     not_after: datetime
     names: frozenset[str]
 
+    @property
+    def agent_id(self) -> str | None:
+        """The agent that it names, if it is an agent's."""
+        return next((one.removeprefix(_NAME) for one in self.names if one.startswith(_NAME)), None)
+
 
 def agent_name(agent_id: str) -> str:
     """How an agent's certificate names it."""
-    return f"urn:idplane:agent:{agent_id}"
+    return f"{_NAME}{agent_id}"
 
 
 class AgentDirectory:
@@ -112,6 +119,8 @@ class AgentDirectory:
         self._profile = profile
         self._proofs = ShownProofs()
         self._told: OrderedDict[str, float] = OrderedDict()
+        self._replaced: OrderedDict[str, float] = OrderedDict()
+        """Thumbprints of certificates that were shown after they were replaced, and since when this process has known."""
         self._records: FeedCache[Agent] = FeedCache(limit=_RECORDS_KEPT)
         """Agents as the feed has told of them until now: an idle one costs the store no question."""
         self._unsubscribe = store.subscribe(self._on_changes)
@@ -147,6 +156,32 @@ class AgentDirectory:
         self._check_first_use(agent_id, proof.claims)
         self._sightings.note(agent_id, call)
         return agent
+
+    async def look(self, call: Call) -> None:
+        """Whether a connection to another door than this API shows a replaced certificate, which locks the agent here as there.
+
+        A handshake proves the key at its time only, and a request may have waited for minutes in a process that was frozen, while its agent went on.
+        So it counts on connections that began after this process knew of the replacement: an agent never opens one. Nothing is refused here:
+        what a certificate is worth is for each door to say.
+        """
+        if call.client_certificate is None or call.connected_at is None:
+            return
+        with suppress(Failure):
+            shown = _connection(call)
+            agent_id = shown.agent_id
+            if agent_id is None:
+                return
+            known = await self._records.get(agent_id, self._record)
+            if known.is_shown_by(shown.thumbprint) or not self._is_late(shown.thumbprint, call.connected_at):
+                return
+            if self._clock.now() < shown.not_after and await self._authority.vouched(call.client_certificate):
+                await self._admitted(agent_id, shown, call)
+
+    def _is_late(self, thumbprint: str, connected_at: float) -> bool:
+        since = self._replaced.setdefault(thumbprint, self._clock.monotonic())
+        if len(self._replaced) > _MAX_TOLD:
+            self._replaced.popitem(last=False)
+        return connected_at > since
 
     async def renew(self, agent: Agent, csr_der: bytes, call: Call) -> Agent:
         """The agent with a new certificate. The one that was shown counts until the new one is used.

@@ -119,9 +119,11 @@ class HostDirectory:
             assignment = await self._store.get(IDENTITY_ASSIGNMENTS, identity_assignment_key(host.key, principal_id))
             principal = await self._store.get(PRINCIPALS, principal_id)
             if assignment is None or principal is None:
-                raise Failure(FailureKind.NOT_ENTITLED, "the identity is not assigned to the host")
+                words = "the identity is not assigned to the host"
+                raise Failure(FailureKind.NOT_ENTITLED, words, host=str(host), principal=principal_id)
             if assignment.value.stopped:
-                raise Failure(FailureKind.IDENTITY_STOPPED, assignment.value.stopped)
+                facts = {"host": str(host), "principal": principal_id}
+                raise Failure(FailureKind.IDENTITY_STOPPED, assignment.value.stopped, **facts)
             issue = self._authority.issue_workload if workload else self._authority.issue_identity
             credential = issue(csr_der, principal.value, host.key, agent.id)
             try:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from idplane.model.directory import GroupDetails, Membership, Principal, PrincipalType, UserDetails
 from idplane.model.user_sessions import DeviceCode
-from idplane.ports.collections import DEVICE_CODES, MEMBERSHIPS, REFRESH_TOKENS, SESSIONS
+from idplane.ports.collections import DEVICE_CODES, MEMBERSHIPS, PORTAL_LINKS, PORTAL_SESSIONS, REFRESH_TOKENS, SESSIONS
 from idplane.ports.store import Batch, Delete, Reads, Versioned
 from idplane.ports.world import Entropy
 
@@ -49,15 +49,18 @@ def new_group(*, tenant_id: str, display_name: str, details: GroupDetails, entro
 
 
 async def sign_out(store: Reads, principal_id: str) -> Batch:
-    """Deletes of every session of a user: its refresh tokens are worth nothing any more, and its access tokens neither."""
+    """Deletes of every session of a user: its refresh tokens are worth nothing any more, and its access tokens neither. Browsers are signed out."""
     mine = {"principal_id": principal_id}
     tokens = await store.all(REFRESH_TOKENS, where=mine)
     sessions = await store.all(SESSIONS, where=mine)
     codes: Sequence[Versioned[DeviceCode]] = await store.all(DEVICE_CODES, where=mine)
+    links, browsers = await store.all(PORTAL_LINKS, where=mine), await store.all(PORTAL_SESSIONS, where=mine)
     return Batch.of(
         *(Delete(collection=DEVICE_CODES, key=it.value.id, expect=it.version) for it in codes),
         *(Delete(collection=REFRESH_TOKENS, key=it.value.id, expect=it.version, subject=principal_id) for it in tokens),
         *(Delete(collection=SESSIONS, key=it.value.id, expect=it.version, subject=principal_id) for it in sessions),
+        *(Delete(collection=PORTAL_LINKS, key=it.value.id) for it in links),
+        *(Delete(collection=PORTAL_SESSIONS, key=it.value.id) for it in browsers),
     )
 
 

@@ -13,26 +13,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from idplane.arm.buckets import Buckets, Claim, Shortage
-from idplane.model.calls import Call
+from idplane.model.calls import Call, network_of
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.rates import Rate
-from idplane.model.redaction import without_secrets
+from idplane.model.redaction import plain
 from idplane.model.refusals import Evidence, Refusal, RefusalSurface, attributes_document, refusal_key
 from idplane.ports.collections import REFUSALS
 from idplane.ports.store import ANY, Batch, Change, CommitRefused, Delete, Put, Store, Versioned
 from idplane.ports.telemetry import NO_TELEMETRY, REFUSALS_NOT_KEPT, Telemetry
 from idplane.ports.world import Clock
 
-__all__ = ["KEPT", "RefusalKeeper"]
+__all__ = ["KEPT", "RefusalKeeper", "Room"]
 
 KEPT: Final = timedelta(days=30)
 _OF_PROVED: Final = Rate(100, 0.1)
@@ -40,8 +39,6 @@ _OF_PROVED: Final = Rate(100, 0.1)
 _OF_ADDRESS: Final = Rate(30, 0.05)
 _OF_STRANGERS: Final = Rate(300, 1.0)
 """All that proved nothing, together."""
-_MOST_ROWS: Final[Mapping[int, int]] = {1: 50_000, 0: 10_000}
-"""By whether the caller was proved, so that strangers displace strangers only."""
 _MOST_WAITING: Final = 1000
 _AT_ONCE: Final = 200
 _PAGE: Final = 500
@@ -66,10 +63,19 @@ _NOISE: Final = frozenset({FailureKind.PATH_NOT_FOUND, FailureKind.METHOD_NOT_AL
 _log = logging.getLogger("idplane.refusals")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How many rows there may be, so that strangers displace strangers only."""
+
+    proved: int = 50_000
+    strangers: int = 10_000
+
+
 class RefusalKeeper:
     """One process' part. Needs a running event loop; lives until `close`."""
 
-    def __init__(self, *, store: Store, clock: Clock, telemetry: Telemetry = NO_TELEMETRY) -> None:
+    def __init__(self, *, store: Store, clock: Clock, telemetry: Telemetry = NO_TELEMETRY, room: Room = Room()) -> None:
+        self._room = room
         self._store = store
         self._clock = clock
         self._telemetry = telemetry
@@ -92,21 +98,21 @@ class RefusalKeeper:
                 at=call.received_at,
                 surface=surface,
                 kind=failure.kind.name,
-                detail=_plain(failure.detail),
-                facts={name: _plain(value) for name, value in [*failure.data.items()][:_MAX_FACTS] if value},
+                detail=plain(failure.detail, _MAX_TEXT),
+                facts={name: plain(value, _MAX_TEXT) for name, value in [*failure.data.items()][:_MAX_FACTS] if value},
                 status=status,
                 method=call.method[:20],
-                url=_plain(call.url, 2048),
+                url=plain(call.url, 2048),
                 client_address=call.client_address,
-                user_agent=_plain(call.user_agent, 512),
+                user_agent=plain(call.user_agent, 512),
                 correlation_id=call.correlation_id,
                 position=self._position,
-                resource=_plain(evidence.resource) if evidence.resource else None,
+                resource=plain(evidence.resource, _MAX_TEXT) if evidence.resource else None,
                 proved=evidence.proved,
                 tenant_id=evidence.tenant_id,
                 principal_id=evidence.principal_id,
-                client_id=_plain(evidence.client_id),
-                caller_name=_plain(evidence.caller_name),
+                client_id=plain(evidence.client_id, _MAX_TEXT),
+                caller_name=plain(evidence.caller_name, _MAX_TEXT),
                 token_id=evidence.token_id,
                 groups=evidence.groups[:_MAX_NAMES],
                 host=evidence.host,
@@ -137,9 +143,11 @@ class RefusalKeeper:
     async def again(self, refusal: Refusal) -> None:
         """Requests like an earlier one at the same host's endpoint, whose callers were told the earlier one's id."""
         row = await self._row(refusal.id)
-        if row is None or (row.value.surface, row.value.host) != (refusal.surface, refusal.host):
+        if row is None:
             self.add(refusal)
             return
+        if (row.value.surface, row.value.host) != (refusal.surface, refusal.host):
+            return  # an agent that gives out another's id
         counted = replace(row.value, count=row.value.count + refusal.count)
         with contextlib.suppress(CommitRefused):  # somebody counts as well: how many there were is a hint
             await self._store.commit(Batch.of(Put(collection=REFUSALS, value=counted, expect=row.version)))
@@ -147,12 +155,13 @@ class RefusalKeeper:
     # What was kept ----------------------------------------------------------------------------------------------------
 
     async def find(self, refusal_id: str) -> Refusal | None:
-        """The refusal whose caller was shown this id. What another server has shown this moment is waited for."""
+        """The refusal whose caller was shown this id, as far as this process and the database know."""
         row = await self._row(refusal_id)
-        if row is None:
-            await self._clock.sleep(_LATER)
-            row = await self._row(refusal_id)
         return None if row is None else row.value
+
+    async def settled(self) -> None:
+        """Wait until what any server has just refused is in the database."""
+        await self._clock.sleep(_LATER)
 
     async def flush(self) -> None:
         """Until everything that was noted is in the database."""
@@ -168,7 +177,7 @@ class RefusalKeeper:
         """Remove what is too old or too much; when to come again."""
         now = self._clock.now()
         await self._remove_behind(refusal_key(now - KEPT), None)
-        for proved, most in _MOST_ROWS.items():
+        for proved, most in ((1, self._room.proved), (0, self._room.strangers)):
             where = {"proved": proved}
             if await self._store.count(REFUSALS, where=where, limit=most + 1) > most:
                 last = await self._place(where, most)
@@ -226,24 +235,9 @@ def _claims(refusal: Refusal) -> tuple[Claim, ...]:
     if source:
         # Whoever looks whether things are there is told so many times, which must not displace what was forbidden.
         return (Claim(("proved", source, _class(refusal.kind)), _OF_PROVED),)
-    return (Claim(("address", _network(refusal.client_address)), _OF_ADDRESS), Claim(("strangers",), _OF_STRANGERS))
+    return (Claim(("address", network_of(refusal.client_address)), _OF_ADDRESS), Claim(("strangers",), _OF_STRANGERS))
 
 
 def _class(kind: str) -> str:
     category = FailureKind[kind].category if kind in FailureKind.__members__ else Category.FORBIDDEN
     return "forbidden" if category in (Category.FORBIDDEN, Category.UNAUTHENTICATED) else category.name
-
-
-def _network(address: str | None) -> str:
-    """Whoever has one address of IPv6 has 2^64 of them."""
-    try:
-        parsed = ipaddress.ip_address((address or "").partition("%")[0])
-    except ValueError:
-        return address or ""
-    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)  # noqa: PLR2004 - of the protocol
-
-
-def _plain(text: str, limit: int = _MAX_TEXT) -> str:
-    """Bounded, without what a terminal would act on, and without what looks like a secret."""
-    shown = without_secrets(text[: 4 * limit])[:limit]
-    return "".join(one if one.isprintable() else " " for one in shown).strip()

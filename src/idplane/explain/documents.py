@@ -64,7 +64,7 @@ def _fix(one: Fix) -> JsonObject:
 
 
 def _request(one: FixRequest) -> JsonObject:
-    return {"api": one.api, "method": one.method, "path": one.path, "body": one.body}
+    return {"api": one.api, "method": one.method, "path": one.path, "body": one.body, "vault": one.vault}
 
 
 def _who_may(one: WhoMay) -> JsonObject:

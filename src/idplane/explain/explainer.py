@@ -6,16 +6,27 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from idplane.explain import (
+    audiences,
+    clients,
+    endpoints,
+    federations,
+    hosts,
+    refused_access,
+    secrets_kept,
+    targets,
+    tokens,
+)
 from idplane.explain.circumstances import what_was_asked, who_asked
 from idplane.explain.findings import Case, Findings, Tools
 from idplane.explain.grants import explain_access
 from idplane.explain.inquiry import Inquiry
 from idplane.explain.model import Explanation, Fact, Link, LinkKind, Question
-from idplane.explain.refused_access import forbidden, linked
 from idplane.explain.sight import Sight
 from idplane.explain.unread import as_told
 from idplane.model.calls import Caller
 from idplane.model.directory import PrincipalType
+from idplane.model.failure import FailureKind
 from idplane.model.profile import Profile
 from idplane.model.refusals import Refusal
 from idplane.ports.collections import PRINCIPALS
@@ -27,7 +38,65 @@ __all__ = ["Explainer"]
 
 _Analysis: TypeAlias = Callable[[Case], Awaitable[Findings]]
 
-_BY_KIND: Final[Mapping[str, _Analysis]] = MappingProxyType({"FORBIDDEN": forbidden, "LINKED_FORBIDDEN": linked})
+_K: Final = FailureKind
+_BY_KIND: Final[Mapping[str, _Analysis]] = MappingProxyType(
+    {
+        kind.name: analysis
+        for kind, analysis in (
+            (_K.FORBIDDEN, refused_access.forbidden),
+            (_K.LINKED_FORBIDDEN, refused_access.linked),
+            # Resource Manager
+            (_K.LOCKED, targets.locked),
+            (_K.SUBSCRIPTION_DISABLED, targets.subscription_disabled),
+            (_K.NOT_REGISTERED, targets.not_registered),
+            (_K.GROUP_NOT_FOUND, targets.missing),
+            (_K.PARENT_NOT_FOUND, targets.missing),
+            (_K.RESOURCE_NOT_FOUND, targets.missing),
+            (_K.PRECONDITION_FAILED, targets.precondition),
+            (_K.LIMIT_EXCEEDED, targets.limit),
+            (_K.THROTTLED, targets.throttled),
+            # Vaults
+            (_K.SECRET_DISABLED, secrets_kept.secret_disabled),
+            (_K.SECRET_DELETED, secrets_kept.secret_deleted),
+            (_K.SECRET_NOT_FOUND, secrets_kept.secret_missing),
+            # Clients
+            (_K.CLIENT_UNKNOWN, clients.unknown),
+            (_K.CLIENT_DISABLED, clients.disabled),
+            (_K.USER_DISABLED, clients.disabled),
+            (_K.CLIENT_SECRET_EXPIRED, clients.secret_expired),
+            (_K.CLIENT_SECRET_INVALID, clients.secret_invalid),
+            (_K.CLIENT_CREDENTIAL_MISSING, clients.credential_missing),
+            (_K.FEDERATION_NONE, federations.federation),
+            (_K.FEDERATION_ISSUER, federations.federation),
+            (_K.FEDERATION_AUDIENCE, federations.federation),
+            (_K.FEDERATION_AUDIENCE_ID, federations.federation),
+            (_K.FEDERATION_SUBJECT, federations.federation),
+            (_K.FEDERATION_SUBJECT_CASE, federations.federation),
+            # What tokens are for, and whether they count
+            (_K.AUDIENCE_UNKNOWN, audiences.audience_unknown),
+            (_K.SCOPE_INVALID, audiences.scope_invalid),
+            (_K.TOKEN_AUDIENCE, tokens.audience),
+            (_K.TOKEN_EXPIRED, tokens.expired),
+            (_K.TOKEN_MISSING, tokens.missing),
+            (_K.TOKEN_BINDING, tokens.binding),
+            (_K.TOKEN_TENANT, tokens.tenant),
+            (_K.TOKEN_REVOKED, tokens.revoked),
+            # Hosts and their endpoints
+            (_K.NOT_ENTITLED, hosts.not_entitled),
+            (_K.IDENTITY_STOPPED, hosts.stopped),
+            (_K.IDENTITY_NOT_FOUND, hosts.not_found),
+            (_K.IDENTITY_AMBIGUOUS, hosts.ambiguous),
+            (_K.METADATA_HEADER_MISSING, endpoints.header_missing),
+            (_K.FORWARDED, endpoints.forwarded),
+            (_K.FOREIGN_HOST, endpoints.foreign_host),
+            (_K.ENDPOINT_SECRET, endpoints.secret),
+            (_K.RESOURCE_PARAMETER_MISSING, endpoints.resource_missing),
+            (_K.CALLER_UNPROVEN, endpoints.unproven),
+            (_K.CALLER_NOT_BOUND, endpoints.not_bound),
+        )
+    }
+)
+"""What is said of each kind of refusal; of all others, what the caller was told."""
 
 
 class Explainer:

@@ -142,6 +142,8 @@ class FixRequest:
     path: str
     """From the root of the API's address; with its api-version, where there is one."""
     body: JsonObject | None = None
+    vault: str | None = None
+    """Name of the vault, for its API."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

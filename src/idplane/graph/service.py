@@ -113,12 +113,13 @@ class DirectoryService:
         """Serve one request; raises `Failure` for everything that the caller must be told."""
         caller = await self._authenticate(request)
         try:
-            return await self._serve(request, caller)
+            return await self.serve(request, caller)
         except Failure as failure:
             failure.with_evidence(evidence_of(caller))
             raise
 
-    async def _serve(self, request: GraphRequest, caller: Caller) -> GraphResponse:
+    async def serve(self, request: GraphRequest, caller: Caller) -> GraphResponse:
+        """Serve a request of a caller who was authenticated elsewhere."""
         route = parse_route(request.path, self._sets, request.version)
         attempt = _Attempt(request=request, route=route, context=self._context(request, caller))
         if request.method == "GET":

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from idplane.keys import rotation
@@ -68,15 +68,23 @@ class Moves:
             case rotation.Create() | rotation.Activate():
                 return self._retirement(records, now) + await self._takeover(step, records, now)
             case rotation.Correct(key_id=key_id):
-                return self._put(records[key_id], rotation.corrected(records[key_id].value, now))
+                return self._put(records[key_id], rotation.corrected(records[key_id].value, now, self.line.pace))
             case rotation.Drop(key_id=key_id):
                 return Batch.of(Delete(collection=SIGNING_KEYS, key=key_id, expect=records[key_id].version))
             case _:
                 assert_never(step)
 
-    async def rotate(self, records: Records, now: datetime) -> Batch:
-        """Another key becomes active: the prepared one, or a new one."""
-        return await self.step(self._replacement(records, now), records, now)
+    async def rotate(self, records: Records, now: datetime, notice: timedelta = timedelta()) -> Batch:
+        """Another key becomes active: the prepared one, or a new one. At once, or when it has been published for `notice`."""
+        usable = [one.value for one in records.values() if self.line.usable(one.value, now)]
+        at = rotation.takes_over(usable, now, notice)
+        if at <= now:
+            return await self.step(self._replacement(records, now), records, now)
+        following = rotation.replacement(usable)
+        if isinstance(following, rotation.Create):
+            return self._rewritten_active(records) + await self._creation(KeyState.PREPARED, records, now, at=at)
+        record = records[following.key_id]
+        return self._put(record, replace(record.value, activated_at=at))
 
     async def taint(self, records: Records, kid: str, now: datetime) -> Batch:
         """The key counts for nothing any more, and its private part is gone; another takes over if it was the active one."""
@@ -107,10 +115,14 @@ class Moves:
         record = records[step.key_id]
         return self._put(record, rotation.activated(record.value, now))
 
-    async def _creation(self, state: KeyState, records: Records, now: datetime, like: SigningKey | None = None) -> Batch:
+    async def _creation(
+        self, state: KeyState, records: Records, now: datetime, like: SigningKey | None = None, at: datetime | None = None
+    ) -> Batch:
         # Made before the commit and off the loop: RSA takes 44 ms in the median, and nothing may wait for it.
         present = rotation.active_key(one.value for one in records.values()) or like
         key = await asyncio.to_thread(self.line.make, state, now, present)
+        if at is not None:
+            key = replace(key, activated_at=at)
         return Batch.of(Put(collection=SIGNING_KEYS, value=marked(key, self.custody), expect=ABSENT))
 
     def _intact(self, key: SigningKey) -> SigningKey | None:

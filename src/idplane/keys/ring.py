@@ -98,7 +98,7 @@ class KeyRing:
         """Spend the permit on a token signed with the active key.
 
         Raises `Failure(INTERNAL)` for a permit that was used before, asks for an algorithm that the active key is not of, or
-        whose token would outlive the publication of its key; `Failure(UNAVAILABLE)` when no key is active.
+        whose token would outlive the longest, for which its key is published; `Failure(UNAVAILABLE)` when no key is active.
         """
         claims = permit.spend()
         active = self._line.reading.active
@@ -212,8 +212,8 @@ class KeyRing:
         expiry = claims.get("exp")
         if isinstance(expiry, bool) or not isinstance(expiry, int | float):
             raise Failure(FailureKind.INTERNAL, "a token without an expiry cannot be signed")
-        published_for = rotation.longest_token(self._profile) + rotation.GRACE
-        if expiry - self._clock.now().timestamp() > published_for.total_seconds():
+        longest = rotation.longest_token(self._profile) + rotation.SLACK
+        if expiry - self._clock.now().timestamp() > longest.total_seconds():
             raise Failure(FailureKind.INTERNAL, "a token cannot outlive the publication of its key")
         self._signed_until[kid] = max(expiry, self._signed_until.get(kid, 0))
 

@@ -27,13 +27,15 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
 from idplane.ports.world import Entropy, KeyCustody
 
-__all__ = ["PACE", "Root", "issuer_of", "new_root", "root_line"]
+__all__ = ["OUTLIVED", "PACE", "Root", "issuer_of", "new_root", "root_line"]
 
 _LIFETIME = timedelta(days=10 * 365)
 _BACKDATE = timedelta(days=1)
 _RENEWAL = timedelta(days=400)
 """An authority is replaced when its certificate could not enclose a whole leaf's any more."""
-PACE: Final = Pace(lifetime=timedelta(days=8 * 365), lead=timedelta(days=90), outlived=timedelta(days=397))
+OUTLIVED: Final = timedelta(days=397)
+"""More than any certificate of an authority is good for."""
+PACE: Final = Pace(lifetime=timedelta(days=8 * 365), lead=timedelta(days=90), outlived=OUTLIVED)
 """Who was given an authority by hand learns of its successor a quarter of a year ahead."""
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from idplane.model.values import JsonObject
 
-__all__ = ["Call", "Caller", "Workload"]
+__all__ = ["Call", "Caller", "Workload", "network_of"]
 
 _NETWORK_BITS = 64
 
@@ -48,19 +48,26 @@ class Call:
     """DER of the certificate of the credential authority that the client proved on this connection, if it did: an agent's or an identity's.
 
     Its chain and validity were checked when the connection began; whether it is still good is for whoever relies on it to ask."""
+    connected_at: float | None = None
+    """When the connection began and that was proved, on this process' monotonic clock; None where there is no connection."""
 
     @property
     def network(self) -> str:
-        """What counts as one address: of IPv6 the network, since a machine has as many addresses there as it likes."""
-        try:
-            parsed = ipaddress.ip_address(self.client_address or "")
-        except ValueError:
-            return "an unknown address"
-        if isinstance(parsed, ipaddress.IPv6Address):
-            if parsed.ipv4_mapped is None:
-                return str(ipaddress.ip_network((int(parsed), _NETWORK_BITS), strict=False))
-            parsed = parsed.ipv4_mapped
-        return str(parsed)
+        """What counts as one address (`network_of`)."""
+        return network_of(self.client_address)
+
+
+def network_of(address: str | None) -> str:
+    """What counts as one address: of IPv6 the network, since a machine has as many addresses there as it likes."""
+    try:
+        parsed = ipaddress.ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return "an unknown address"
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is None:
+            return str(ipaddress.ip_network((int(parsed), _NETWORK_BITS), strict=False))
+        parsed = parsed.ipv4_mapped
+    return str(parsed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +75,7 @@ class Caller:
     """A verified bearer of an access token: what authorization, logs and error texts need of it.
 
     Only the token authenticator makes one, so holding a `Caller` means that the signature, lifetime, audience, principal and
-    host binding were checked.
+    host binding were checked; and the portal's sessions do for a signed-in person, with claims as a token of that person has them.
     """
 
     tenant_id: str
@@ -76,7 +83,7 @@ class Caller:
     client_id: str
     display_name: str
     token_id: str
-    """The token's `uti`."""
+    """The token's `uti`; of a person in the portal the session's `sid`."""
     host: str | None = None
     """Resource id key of the host that the token was issued to, for managed identities."""
     groups: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from idplane.model.refusals import Evidence
 
-__all__ = ["Category", "Failure", "FailureKind"]
+__all__ = ["Category", "Failure", "FailureKind", "os_reason"]
 
 
 class Category(enum.Enum):
@@ -67,6 +67,12 @@ class FailureKind(enum.Enum):
     FORBIDDEN = "forbidden", Category.FORBIDDEN
     LINKED_FORBIDDEN = "linked_forbidden", Category.FORBIDDEN
 
+    # The portal
+    PORTAL_SESSION = "portal_session", Category.UNAUTHENTICATED
+    PORTAL_LINK = "portal_link", Category.FORBIDDEN
+    PORTAL_FORM = "portal_form", Category.FORBIDDEN
+    PORTAL_SIGN_IN = "portal_sign_in", Category.FORBIDDEN
+
     # Security events
     STREAM_NOT_FOUND = "stream_not_found", Category.NOT_FOUND
     STREAM_EXISTS = "stream_exists", Category.CONFLICT
@@ -97,6 +103,7 @@ class FailureKind(enum.Enum):
     TEMPLATE_INVALID = "template_invalid", Category.BAD_REQUEST
     TEMPLATE_FORBIDDEN = "template_forbidden", Category.FORBIDDEN
     DEPLOYMENT_NOT_FOUND = "deployment_not_found", Category.NOT_FOUND
+    REFUSAL_NOT_FOUND = "refusal_not_found", Category.NOT_FOUND
 
     # Microsoft.Authorization
     ROLE_ASSIGNMENT_EXISTS = "role_assignment_exists", Category.CONFLICT
@@ -172,7 +179,6 @@ class FailureKind(enum.Enum):
     # Vault
     SECRET_NOT_FOUND = "secret_not_found", Category.NOT_FOUND
     SECRET_DISABLED = "secret_disabled", Category.FORBIDDEN
-    SECRET_EXPIRED = "secret_expired", Category.FORBIDDEN
     SECRET_DELETED = "secret_deleted", Category.CONFLICT
     VAULT_NOT_FOUND = "vault_not_found", Category.NOT_FOUND
 
@@ -206,3 +212,8 @@ class Failure(Exception):  # noqa: N818 - the word that the whole code base uses
         if self.evidence is None:
             self.evidence = evidence
         return self
+
+
+def os_reason(error: OSError) -> str:
+    """What the system says went wrong, for the end of a sentence that a person reads."""
+    return (error.strerror or type(error).__name__).lower()

@@ -46,6 +46,7 @@ class SigningKey:
     """PKCS#8 DER, or a reference to a key that the custody holds; sealed. Empty once the key is tainted: nobody needs it any more."""
     created_at: datetime
     activated_at: datetime | None = None
+    """When it began to sign; of a prepared key, when it is to, where somebody has said so."""
     retired_at: datetime | None = None
     tainted: bool = False
     anchor: bytes | None = None

@@ -28,6 +28,8 @@ class Profile:
     """How long a key signs before its successor takes over."""
     signing_key_lead: timedelta
     """How long a prepared key is published before it signs."""
+    tls_authority_notice: timedelta
+    """How long an authority for listeners is published before it signs, when somebody rotates by hand: agents that are away for less follow by themselves."""
     secret_retention: timedelta
     """How long a deleted secret can be recovered, unless its vault says otherwise."""
     activity_log_retention: timedelta | None
@@ -70,6 +72,7 @@ AZURE = Profile(
     agent_certificate_lifetime=timedelta(hours=24),
     signing_key_lifetime=timedelta(days=42),
     signing_key_lead=timedelta(days=3),
+    tls_authority_notice=timedelta(days=14),
     secret_retention=timedelta(days=90),
     activity_log_retention=timedelta(days=90),
     sign_in_retention=timedelta(days=30),
@@ -100,6 +103,7 @@ OPEN = Profile(
     agent_certificate_lifetime=timedelta(hours=24),
     signing_key_lifetime=timedelta(days=14),
     signing_key_lead=timedelta(days=1),
+    tls_authority_notice=timedelta(days=14),
     secret_retention=timedelta(days=90),
     activity_log_retention=None,
     sign_in_retention=None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["without_secrets"]
+__all__ = ["plain", "without_secrets"]
 
 _SECRETS: Final = (
     (
@@ -17,7 +17,7 @@ _SECRETS: Final = (
         "[key removed]",
     ),
     (re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){1,4}"), "[token removed]"),
-    (re.compile(r"\bidp_[A-Za-z0-9_-]{8,}"), "[secret removed]"),
+    (re.compile(r"\bidp(?:jt)?_[A-Za-z0-9_-]{8,}"), "[secret removed]"),
     (re.compile(r"(?i)\b(bearer|dpop|basic)(\s+|%20)[A-Za-z0-9._~+/=-]{8,}"), r"\1 [token removed]"),
     (
         re.compile(
@@ -35,3 +35,10 @@ def without_secrets(text: str) -> str:
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text
+
+
+def plain(text: str, limit: int) -> str:
+    """What somebody else wrote, for a record: bounded, without what a terminal or a log would act on, and without what looks like a secret."""
+    # Ahead of the long work as well as behind it: what is taken out makes room.
+    shown = without_secrets(text[: 4 * limit])[:limit]
+    return "".join(one if one.isprintable() else " " for one in shown).strip()

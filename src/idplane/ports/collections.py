@@ -28,6 +28,7 @@ from idplane.model.leases import Lease
 from idplane.model.locks import Lock, LockMark
 from idplane.model.long_operations import LongOperation
 from idplane.model.management_groups import ManagementGroup, SubscriptionAlias, stored_group
+from idplane.model.portal import PortalLink, PortalSession
 from idplane.model.refusals import Refusal
 from idplane.model.resources import IdentityAssignment, Resource
 from idplane.model.roles import DenyAssignment, RoleAssignment, RoleDefinition
@@ -65,6 +66,8 @@ __all__ = [
     "LONG_OPERATIONS",
     "MANAGEMENT_GROUPS",
     "MEMBERSHIPS",
+    "PORTAL_LINKS",
+    "PORTAL_SESSIONS",
     "PREDEFINED_TAGS",
     "PRINCIPALS",
     "QUEUED_EVENTS",
@@ -223,6 +226,21 @@ REFRESH_TOKENS = Collection(
     subject=lambda it: it.principal_id,
 )
 """`session_id` references sessions."""
+PORTAL_LINKS = Collection(
+    name="portal_links",
+    type=PortalLink,
+    key=lambda it: it.id,
+    columns={"principal_id": lambda it: it.principal_id},
+    fed=False,
+)
+PORTAL_SESSIONS = Collection(
+    name="portal_sessions",
+    type=PortalSession,
+    key=lambda it: it.id,
+    columns={"principal_id": lambda it: it.principal_id},
+    fed=False,
+)
+"""Links and sessions go with their user (`on delete cascade`). Each request reads its session, so no feed has to tell of one."""
 APPLICATIONS = Collection(
     name="applications",
     type=Application,
@@ -498,6 +516,8 @@ COLLECTIONS: tuple[Collection[object], ...] = (  # type: ignore[assignment]  # h
     DEVICE_CODES,
     SESSIONS,
     REFRESH_TOKENS,
+    PORTAL_LINKS,
+    PORTAL_SESSIONS,
     LONG_OPERATIONS,
     PREDEFINED_TAGS,
     LEASES,

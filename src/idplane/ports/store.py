@@ -202,8 +202,8 @@ class StoredCheckpoint:
 class Extend:
     """Add leaves to the tree over the logs (`ports.tree`): their entries, and the nodes that became complete.
 
-    Refused for its version when somebody else has added at `start`. The checkpoint takes the place of the last one if it has its
-    number. Feeds do not tell of it.
+    Refused for its version when somebody else has added at `start`, or signed a checkpoint since the one that it follows. The checkpoint
+    takes the place of the last one if it has its number. Feeds do not tell of it.
     """
 
     start: int
@@ -211,6 +211,8 @@ class Extend:
     nodes: Sequence[tuple[int, int, bytes]]
     """Level, number, hash."""
     checkpoint: StoredCheckpoint
+    follows: StoredCheckpoint | None = None
+    """The newest checkpoint, which this was signed after; None for the first."""
 
 
 Operation: TypeAlias = Put[object] | Delete[object] | Require[object] | Append[object] | Trim[object] | TrimChanges | Extend

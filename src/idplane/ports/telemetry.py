@@ -92,6 +92,18 @@ class Metric:
     """The values that each label may have, besides `OTHER`."""
 
 
+def _counter(name: str, text: str, /, **labels: frozenset[str]) -> Metric:
+    return Metric(name=name, kind=MetricKind.COUNTER, help=text, labels=labels)
+
+
+def _gauge(name: str, text: str, /, **labels: frozenset[str]) -> Metric:
+    return Metric(name=name, kind=MetricKind.GAUGE, help=text, labels=labels)
+
+
+def _histogram(name: str, text: str, /, **labels: frozenset[str]) -> Metric:
+    return Metric(name=name, kind=MetricKind.HISTOGRAM, help=text, labels=labels)
+
+
 class SpanKind(enum.Enum):
     """Which side of a call a span is (OpenTelemetry's `SpanKind`)."""
 
@@ -209,171 +221,105 @@ _METHODS = _either("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _FAILURES = frozenset(kind.name.lower() for kind in FailureKind)
 _GRANTS = _either("client_secret", "client_assertion", "device_code", "refresh_token")
 _DUTIES = _either(
+    "sequencing of the logs",
+    "following of the logs",
     "key rotation",
+    "succession of authorities",
+    "renewal of listeners' certificates",
     "purge of deleted secrets",
     "purge of ended sign-ins",
     "removal of old log events",
     "trimming of the feed",
-    "sequencing of the logs",
-    "following of the logs",
-    "delivery of security events",
-    "purge of enrollments",
+    "notes of when agents were seen",
+    "records of refused requests",
     "removal of old refusals",
-    "log export",
+    "security events",
 )
+"""As `bootstrap.server` calls them."""
 _OUTCOMES = _either("applied", "refused", "failed")
 _STATES = _either("active", "locked", "banned")
 _LOGS = _either("activity", "sign_ins")
 
 # Metrics of a server ----------------------------------------------------------------------------------------------------
 
-REQUESTS = Metric(
-    name="request_seconds",
-    kind=MetricKind.HISTOGRAM,
-    help="Requests and how long they took, by API and class of status.",
-    labels={"surface": _SURFACES, "status": _STATUS},
+REQUESTS = _histogram(
+    "request_seconds", "Requests and how long they took, by API and class of status.", surface=_SURFACES, status=_STATUS
 )
-CONNECTIONS = Metric(
-    name="connections",
-    kind=MetricKind.GAUGE,
-    help="Open connections of clients, by listener.",
-    labels={"listener": _either("public", "private", "endpoints")},
+CONNECTIONS = _gauge(
+    "connections", "Open connections of clients, by listener.", listener=_either("public", "private", "endpoints")
 )
-TOKENS_ISSUED = Metric(
-    name="tokens_issued_total",
-    kind=MetricKind.COUNTER,
-    help="Access tokens issued, by how the client proved itself.",
-    labels={"grant": _GRANTS},
+TOKENS_ISSUED = _counter("tokens_issued_total", "Access tokens issued, by how the client proved itself.", grant=_GRANTS)
+TOKENS_REFUSED = _counter("tokens_refused_total", "Token requests refused, by reason.", reason=_FAILURES)
+STORE_COMMITS = _histogram(
+    "store_commit_seconds",
+    "Commits and how long they took; refused ones met another commit and are decided anew.",
+    outcome=_OUTCOMES,
 )
-TOKENS_REFUSED = Metric(
-    name="tokens_refused_total",
-    kind=MetricKind.COUNTER,
-    help="Token requests refused, by reason.",
-    labels={"reason": _FAILURES},
+FEED_AGE = _gauge("feed_age_seconds", "How long ago this process last knew the end of the change feed.")
+CERTIFICATES_ISSUED = _counter(
+    "certificates_issued_total", "Certificates issued, by what for.", kind=_either("identity", "agent")
 )
-STORE_COMMITS = Metric(
-    name="store_commit_seconds",
-    kind=MetricKind.HISTOGRAM,
-    help="Commits and how long they took; refused ones met another commit and are decided anew.",
-    labels={"outcome": _OUTCOMES},
+KEYS = _gauge(
+    "keys",
+    "Keys in the store, by purpose and state.",
+    purpose=frozenset(purpose.value for purpose in KeyPurpose),
+    state=_either("prepared", "active", "retired", "tainted"),
 )
-FEED_AGE = Metric(
-    name="feed_age_seconds",
-    kind=MetricKind.GAUGE,
-    help="How long ago this process last knew the end of the change feed.",
+KEY_SECONDS_LEFT = _gauge(
+    "key_expiry_seconds",
+    "Time until the certificate of the active key with this purpose ends.",
+    purpose=frozenset(purpose.value for purpose in KeyPurpose),
 )
-CERTIFICATES_ISSUED = Metric(
-    name="certificates_issued_total",
-    kind=MetricKind.COUNTER,
-    help="Certificates issued, by what for.",
-    labels={"kind": _either("identity", "agent", "renewal", "listener")},
+AGENTS_BY_STATE = _gauge("agents", "Enrolled agents, by state.", state=_STATES)
+AGENTS_LAST_SEEN = _gauge(
+    "agents_last_seen",
+    "Enrolled agents, by when this process last heard from them.",
+    within=_either("1m", "1h", "1d", "7d", "longer", "never"),
 )
-KEYS = Metric(
-    name="keys",
-    kind=MetricKind.GAUGE,
-    help="Keys in the store, by purpose and state.",
-    labels={
-        "purpose": frozenset(purpose.value for purpose in KeyPurpose),
-        "state": _either("prepared", "active", "retired", "tainted"),
-    },
+LEASES_HELD = _gauge("leases_held", "1 for each background duty that this process has the lease of.", duty=_DUTIES)
+DUTY_FAILURES = _counter("duty_failures_total", "Turns of background duties that failed and will be tried again.", duty=_DUTIES)
+REVOCATIONS = _counter(
+    "revocations_total", "What was taken away, by what it was.", kind=_either("principal", "credential", "assignment")
 )
-KEY_SECONDS_LEFT = Metric(
-    name="key_expiry_seconds",
-    kind=MetricKind.GAUGE,
-    help="Time until the certificate of the active key with this purpose ends.",
-    labels={"purpose": frozenset(purpose.value for purpose in KeyPurpose)},
+REFUSALS_NOT_KEPT = _counter(
+    "refusals_not_kept_total",
+    "Refusals that cannot be explained by their id, by why they were not kept.",
+    why=_either("rate", "room", "store"),
 )
-AGENTS_BY_STATE = Metric(
-    name="agents",
-    kind=MetricKind.GAUGE,
-    help="Enrolled agents, by state.",
-    labels={"state": _STATES},
+EVENTS_PUSHED = _counter(
+    "security_events_total",
+    "Security events for receivers, by what became of them; dropped ones had waited for too long.",
+    outcome=_either("delivered", "failed", "dropped"),
 )
-AGENTS_LAST_SEEN = Metric(
-    name="agents_last_seen",
-    kind=MetricKind.GAUGE,
-    help="Enrolled agents, by when this process last heard from them.",
-    labels={"within": _either("1m", "1h", "1d", "7d", "longer", "never")},
+LOG_EXPORT_BACKLOG = _gauge(
+    "log_export_backlog", "Positions of the log that its collector has not taken yet: events, and gaps between them.", log=_LOGS
 )
-LEASES_HELD = Metric(
-    name="leases_held",
-    kind=MetricKind.GAUGE,
-    help="1 for each background duty that this process has the lease of.",
-    labels={"duty": _DUTIES},
+LOG_TRUSTED = _gauge(
+    "log_trusted",
+    "1 while the log in the database is the one that this process saw before; 0 once it was rolled back, rewritten or forked.",
 )
-DUTY_FAILURES = Metric(
-    name="duty_failures_total",
-    kind=MetricKind.COUNTER,
-    help="Turns of background duties that failed and will be tried again.",
-    labels={"duty": _DUTIES},
+LOG_CHECKPOINT_AGE = _gauge(
+    "log_checkpoint_age_seconds",
+    "How long ago the newest checkpoint of the log was signed; ten minutes at most while its duty is at work.",
 )
-REVOCATIONS = Metric(
-    name="revocations_total",
-    kind=MetricKind.COUNTER,
-    help="What was taken away, by what it was.",
-    labels={"kind": _either("principal", "tenant", "agent", "key", "credential", "assignment")},
-)
-REFUSALS_NOT_KEPT = Metric(
-    name="refusals_not_kept_total",
-    kind=MetricKind.COUNTER,
-    help="Refusals that cannot be explained by their id, by why they were not kept.",
-    labels={"why": _either("rate", "room", "store")},
-)
-EVENTS_PUSHED = Metric(
-    name="security_events_total",
-    kind=MetricKind.COUNTER,
-    help="Security events handed to subscribers, by outcome.",
-    labels={"outcome": _either("delivered", "polled", "failed", "dropped")},
-)
-LOG_EXPORT_BACKLOG = Metric(
-    name="log_export_backlog",
-    kind=MetricKind.GAUGE,
-    help="Positions of the log that its collector has not taken yet: events, and gaps between them.",
-    labels={"log": _LOGS},
-)
-LOG_TRUSTED = Metric(
-    name="log_trusted",
-    kind=MetricKind.GAUGE,
-    help="1 while the log in the database is the one that this process saw before; 0 once it was rolled back, rewritten or forked.",
-)
-LOG_CHECKPOINT_AGE = Metric(
-    name="log_checkpoint_age_seconds",
-    kind=MetricKind.GAUGE,
-    help="How long ago the newest checkpoint of the log was signed; ten minutes at most while its duty is at work.",
-)
-SPANS_DROPPED = Metric(
-    name="spans_dropped_total",
-    kind=MetricKind.COUNTER,
-    help="Spans that no collector got, by why.",
-    labels={"why": _either("queue_full", "collector")},
-)
+SPANS_DROPPED = _counter("spans_dropped_total", "Spans that no collector got, by why.", why=_either("queue_full", "collector"))
 
 # Metrics of an agent ------------------------------------------------------------------------------------------------------
 
-AGENT_TOKENS = Metric(
-    name="agent_tokens_total",
-    kind=MetricKind.COUNTER,
-    help="Token requests of workloads, by dialect and outcome.",
-    labels={
-        "dialect": frozenset(one.value for one in Dialect),
-        "outcome": _either("cached", "fetched", "refused", "unavailable"),
-    },
+AGENT_TOKENS = _counter(
+    "agent_tokens_total",
+    "Token requests of workloads, by dialect and outcome.",
+    dialect=frozenset(one.value for one in Dialect),
+    outcome=_either("cached", "fetched", "refused", "unavailable"),
 )
-AGENT_UPSTREAM = Metric(
-    name="agent_upstream_seconds",
-    kind=MetricKind.HISTOGRAM,
-    help="Requests of the agent to the servers, by class of status; unreachable ones got no answer.",
-    labels={"status": _STATUS | {"unreachable"}},
+AGENT_UPSTREAM = _histogram(
+    "agent_upstream_seconds",
+    "Requests of the agent to the servers, by class of status; unreachable ones got no answer.",
+    status=_STATUS | {"unreachable"},
 )
-AGENT_CERTIFICATE_SECONDS_LEFT = Metric(
-    name="agent_certificate_expiry_seconds",
-    kind=MetricKind.GAUGE,
-    help="Time until the agent's own certificate ends.",
-)
-AGENT_HEARD_AGE = Metric(
-    name="agent_heard_age_seconds",
-    kind=MetricKind.GAUGE,
-    help="Time since a server last answered what has changed: some 20 seconds when nothing does.",
+AGENT_CERTIFICATE_SECONDS_LEFT = _gauge("agent_certificate_expiry_seconds", "Time until the agent's own certificate ends.")
+AGENT_HEARD_AGE = _gauge(
+    "agent_heard_age_seconds", "Time since a server last answered what has changed: some 20 seconds when nothing does."
 )
 
 METRICS: Final = (

@@ -22,7 +22,6 @@ from idplane.arm.declare import (
     Listed,
     Listing,
     Lookup,
-    OperationInfo,
     Outcome,
     Own,
     Placement,
@@ -31,7 +30,6 @@ from idplane.arm.declare import (
 )
 from idplane.arm.envelope import timestamp
 from idplane.arm.missing import resource_not_found
-from idplane.arm.stored import find
 from idplane.model.directory import Agent, AgentState
 from idplane.model.enrollments import AgentSighting
 from idplane.model.failure import Failure, FailureKind
@@ -40,12 +38,11 @@ from idplane.model.values import JsonObject
 from idplane.ports.agent_records import credentials_ended, removed
 from idplane.ports.collections import AGENT_SIGHTINGS, AGENTS, ENROLLMENTS
 from idplane.ports.store import Batch, Put, Reads, Versioned
-from idplane.providers.enrollments import GIVE_ACCESS, VERSIONS
+from idplane.providers.workload_types import GIVE_ACCESS, VERSIONS, page_of, workload_operations
 
 __all__ = ["AGENTS_PROVIDER", "AGENTS_TYPE"]
 
 AGENTS_TYPE: Final = "Idplane.Workloads/agents"
-_GROUP_DEPTH: Final = 4
 
 
 async def _get(lookup: Lookup) -> Item | None:
@@ -57,17 +54,9 @@ async def _get(lookup: Lookup) -> Item | None:
 
 
 async def _list(listing: Listing) -> Listed:
-    """Those of one host; or, at a subscription or group, of every host in it."""
-    context, scope = listing.context, listing.scope
-    if scope.namespace is None:
-        if len(scope.segments) == _GROUP_DEPTH:
-            await find(context, scope)
-        page = await context.store.page(AGENTS, under=("host_key", scope.key), after=listing.after, limit=listing.top)
-    else:
-        await find(context, scope)
-        page = await context.store.page(AGENTS, where={"host_key": scope.key}, after=listing.after, limit=listing.top)
-    seen = await _seen(context.store)
-    return Listed(items=tuple([await _render(context, one.value, seen) for one in page.items]), after=page.after)
+    page = await page_of(listing, AGENTS)
+    seen = await _seen(listing.context.store)
+    return Listed(items=tuple([await _render(listing.context, one.value, seen) for one in page.items]), after=page.after)
 
 
 async def _delete(lookup: Lookup) -> Deleted | None:
@@ -195,14 +184,5 @@ _WORDS: Final = (
 AGENTS_PROVIDER: Final = Provider(
     namespace=_DECLARED.namespace,
     types=(_DECLARED,),
-    operations=tuple(
-        OperationInfo(
-            name=f"{AGENTS_TYPE}/{verb}",
-            provider="idplane Workloads",
-            resource="Agents",
-            operation=f"{verb.partition('/')[0].capitalize()} agent",
-            description=words,
-        )
-        for verb, words in _WORDS
-    ),
+    operations=workload_operations(AGENTS_TYPE, "Agents", _WORDS),
 )

@@ -9,7 +9,8 @@ from idplane.providers.agents import AGENTS_PROVIDER
 from idplane.providers.authorization import AUTHORIZATION
 from idplane.providers.compute import COMPUTE
 from idplane.providers.containers import APP, CONTAINER_INSTANCE, CONTAINER_SERVICE
-from idplane.providers.device_codes import DIRECTORY
+from idplane.providers.diagnostics import DIAGNOSTICS
+from idplane.providers.directory import DIRECTORY
 from idplane.providers.enrollments import workload_enrollments
 from idplane.providers.further_hosts import FURTHER_HOSTS
 from idplane.providers.insights import INSIGHTS
@@ -60,5 +61,12 @@ _AZURE = (
     *SURROUNDINGS,
 )
 PROVIDERS = composed(
-    *_AZURE, workload_bindings(_AZURE), workload_enrollments(_AZURE), AGENTS_PROVIDER, DIRECTORY, AUTHORITY, SECURITY
+    *_AZURE,
+    workload_bindings(_AZURE),
+    workload_enrollments(_AZURE),
+    AGENTS_PROVIDER,
+    DIRECTORY,
+    AUTHORITY,
+    SECURITY,
+    DIAGNOSTICS,
 )

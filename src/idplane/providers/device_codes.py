@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Final
 
 from idplane.arm.context import Context
-from idplane.arm.declare import Action, Invocation, OperationInfo, Outcome, Own, Placement, Provider, ResourceType
+from idplane.arm.declare import Action, Invocation, OperationInfo, Outcome, Own, Placement, ResourceType
 from idplane.arm.envelope import timestamp
 from idplane.model.directory import HOME_USER, Principal, PrincipalType
 from idplane.model.events import EventStatus
@@ -26,11 +26,19 @@ from idplane.ports.collections import ACTIVITY, DEVICE_CODES, PRINCIPALS, SETTIN
 from idplane.ports.store import Batch, Put, Require, Versioned
 from idplane.providers.fields import Fields
 
-__all__ = ["DEVICE_CODES_TYPE", "DIRECTORY"]
+__all__ = [
+    "DEVICE_CODES_OPERATIONS",
+    "DEVICE_CODES_RESOURCE",
+    "DEVICE_CODES_TYPE",
+    "GIVE_ACCESS",
+    "VERSIONS",
+    "user_to_sign_in",
+]
 
 DEVICE_CODES_TYPE: Final = "Idplane.Directory/deviceCodes"
-_VERSIONS: Final = ("2026-11-01",)
-_GIVE_ACCESS: Final = "Microsoft.Authorization/roleAssignments/write"
+VERSIONS: Final = ("2026-11-01",)
+GIVE_ACCESS: Final = "Microsoft.Authorization/roleAssignments/write"
+"""What making anybody speak for a user needs beside its own action, at the tenant's root."""
 _GUESSES: Final = 10
 _WITHIN: Final = timedelta(minutes=1)
 _LOOKED_AT: Final = 100
@@ -44,7 +52,7 @@ async def _show(invocation: Invocation) -> Outcome:
 async def _approve(invocation: Invocation) -> Outcome:
     context, fields = invocation.context, Fields(invocation.body)
     code = await _asked_for(invocation)
-    user = await _user(context, fields.text("user"))
+    user = await user_to_sign_in(context, fields.text("user"))
     approved = replace(
         code.value,
         state=DeviceCodeState.APPROVED,
@@ -75,7 +83,7 @@ async def _deny(invocation: Invocation) -> Outcome:
 async def _asked_for(invocation: Invocation) -> Versioned[DeviceCode]:
     """The request that still waits under this code; raises FORBIDDEN, THROTTLED, DEVICE_CODE_UNKNOWN."""
     context = invocation.context
-    await context.require(_GIVE_ACCESS, ROOT)
+    await context.require(GIVE_ACCESS, ROOT)
     await _require_no_guessing(context)
     page = await context.store.page(DEVICE_CODES, where={"user_code": user_code_key(invocation.id.name)}, limit=1)
     for found in page.items:
@@ -100,8 +108,8 @@ async def _require_no_guessing(context: Context) -> None:
         raise Failure(FailureKind.THROTTLED, "too many codes that nobody was given", retry_after=seconds)
 
 
-async def _user(context: Context, named: str | None) -> Versioned[Principal]:
-    """Whom to sign in: by object id or sign-in name; the tenant's first user unless one is named."""
+async def user_to_sign_in(context: Context, named: str | None) -> Versioned[Principal]:
+    """Whom to sign in: by object id or sign-in name; the tenant's first user unless one is named. Raises `Failure(INVALID_PARAMETER)`."""
     if named is None:
         home = await context.store.get(SETTINGS, HOME_USER)
         named = home.value.value if home else ""
@@ -144,30 +152,25 @@ _WORDS: Final = {
     "deny": "Refuses a program's request to sign a user in",
 }
 
-DIRECTORY: Final = Provider(
-    namespace="Idplane.Directory",
-    types=(
-        ResourceType(
-            name=DEVICE_CODES_TYPE,
-            api_versions=_VERSIONS,
-            placements=frozenset({Placement.TENANT}),
-            own=Own(),
-            actions={"show": Action(run=_show), "approve": Action(run=_approve), "deny": Action(run=_deny)},
-            located=False,
-            taggable=False,
-            system_data=False,
-        ),
-    ),
-    operations=tuple(
-        OperationInfo(
-            name=f"{DEVICE_CODES_TYPE}/{word}/action",
-            provider="idplane Directory",
-            resource="Device codes",
-            operation=f"{word.capitalize()} sign-in",
-            description=words,
-        )
-        for word, words in _WORDS.items()
-    ),
-    operations_versions=_VERSIONS,
+DEVICE_CODES_RESOURCE: Final = ResourceType(
+    name=DEVICE_CODES_TYPE,
+    api_versions=VERSIONS,
+    placements=frozenset({Placement.TENANT}),
+    own=Own(),
+    actions={"show": Action(run=_show), "approve": Action(run=_approve), "deny": Action(run=_deny)},
+    located=False,
+    taggable=False,
+    system_data=False,
 )
-"""The namespace."""
+"""The type."""
+DEVICE_CODES_OPERATIONS: Final = tuple(
+    OperationInfo(
+        name=f"{DEVICE_CODES_TYPE}/{word}/action",
+        provider="idplane Directory",
+        resource="Device codes",
+        operation=f"{word.capitalize()} sign-in",
+        description=words,
+    )
+    for word, words in _WORDS.items()
+)
+"""What may be done with one."""

@@ -10,7 +10,6 @@ with it in the same commit.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -25,8 +24,6 @@ from idplane.arm.declare import (
     Listed,
     Listing,
     Lookup,
-    NameRule,
-    OperationInfo,
     Outcome,
     Own,
     OwnWrite,
@@ -37,45 +34,36 @@ from idplane.arm.declare import (
 )
 from idplane.arm.envelope import timestamp
 from idplane.arm.missing import resource_not_found
-from idplane.arm.stored import find
 from idplane.model.enrollments import Carriage, Enrollment, JoinMethod, JoinToken, Trust, enrollment_key, hosts_of
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.join_tokens import ID_BYTES, LONGEST, SECRET_BYTES, USUAL, secret_hash, token_text
-from idplane.model.resources import Resource
-from idplane.model.scale_sets import identity_host
 from idplane.model.values import JsonObject
 from idplane.ports.agent_records import removed
-from idplane.ports.collections import AGENTS, CARRIAGES, ENROLLMENTS, JOIN_TOKENS, SUBSCRIPTIONS, microseconds
+from idplane.ports.collections import AGENTS, CARRIAGES, ENROLLMENTS, JOIN_TOKENS, SUBSCRIPTIONS
 from idplane.ports.store import ABSENT, Batch, Delete, Put, Require, Versioned
 from idplane.providers.enrollment_rules import EnrollmentRule, enrollment_rule
 from idplane.providers.fields import Fields
+from idplane.providers.workload_types import GIVE_ACCESS, NAMES, VERSIONS, Hosts, etag_of, page_of, workload_operations
 
-__all__ = ["ENROLLMENTS_TYPE", "GIVE_ACCESS", "MOST_ENROLLMENTS", "VERSIONS", "enrollments_ended", "workload_enrollments"]
+__all__ = ["ENROLLMENTS_TYPE", "MOST_ENROLLMENTS", "enrollments_ended", "workload_enrollments"]
 
 ENROLLMENTS_TYPE: Final = "Idplane.Workloads/enrollments"
 MOST_ENROLLMENTS: Final = 64
 """Enrollments of one resource."""
-VERSIONS: Final = ("2026-11-01",)
-GIVE_ACCESS: Final = "Microsoft.Authorization/roleAssignments/write"
 _MOST_TOKENS: Final = 100
 """Join tokens of one enrollment that are not over yet."""
 _SHORTEST: Final = timedelta(minutes=1)
-_GROUP_DEPTH: Final = 4
-_NAMES: Final = NameRule(
-    re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?"),
-    "1 to 64 letters, digits, '.', '_' or '-', starting and ending with a letter or digit",
-)
 
 
 @dataclass(frozen=True, slots=True)
 class _Enrollments:
-    """The functions of the type, for a set of host types in lower case."""
+    """The functions of the type."""
 
-    hosts: frozenset[str]
+    hosts: Hosts
 
     async def get(self, lookup: Lookup) -> Item | None:
-        await self._host(lookup.context, lookup.id.scope)
+        await self.hosts.find(lookup.context, lookup.id.scope)
         found = await _find(lookup.context, lookup.id)
         if found is None:
             return None
@@ -83,21 +71,14 @@ class _Enrollments:
         return Item(body=_render(found, [one.value for one in carried]), etag=_etag(found))
 
     async def list(self, listing: Listing) -> Listed:
-        """Those of one host; or, at a subscription or group, of every host in it."""
-        context, scope = listing.context, listing.scope
-        if scope.namespace is None:
-            if len(scope.segments) == _GROUP_DEPTH:
-                await find(context, scope)
-            page = await context.store.page(ENROLLMENTS, under=("host_key", scope.key), after=listing.after, limit=listing.top)
-        else:
-            await self._host(context, scope)
-            page = await context.store.page(ENROLLMENTS, where={"host_key": scope.key}, after=listing.after, limit=listing.top)
+        page = await page_of(listing, ENROLLMENTS, self.hosts)
+        context = listing.context
         shown = [_render(one, [it.value for it in await _carried(context, one.value.id)]) for one in page.items]
         return Listed(items=tuple(shown), after=page.after)
 
     async def put(self, write: OwnWrite) -> StoredItem:
         context = write.context
-        host = await self._host(context, write.id.scope)
+        host = await self.hosts.find(context, write.id.scope)
         rule = enrollment_rule(write.body)
         await context.require(GIVE_ACCESS, host.value.id)
         old = await _find(context, write.id)
@@ -113,14 +94,14 @@ class _Enrollments:
         return StoredItem(body=_render(stored, carried), created=old is None, batch=batch, etag=_etag(stored))
 
     async def delete(self, lookup: Lookup) -> Deleted | None:
-        await self._host(lookup.context, lookup.id.scope)
+        await self.hosts.find(lookup.context, lookup.id.scope)
         found = await _find(lookup.context, lookup.id)
         return None if found is None else Deleted(batch=await _ended(lookup.context, found))
 
     async def issue(self, invocation: Invocation) -> Outcome:
         """A join token. Its text is in this answer and nowhere else."""
         context = invocation.context
-        host = await self._host(context, invocation.id.scope)
+        host = await self.hosts.find(context, invocation.id.scope)
         await context.require(GIVE_ACCESS, host.value.id)
         found = await _find(context, invocation.id)
         if found is None:
@@ -155,29 +136,13 @@ class _Enrollments:
         found = []
         for identifier in carried:
             await context.require_linked(GIVE_ACCESS, identifier)
-            resource = await self._host(context, identifier)
+            resource = await self.hosts.find(context, identifier)
             subscription = await context.store.get(SUBSCRIPTIONS, identifier.subscription or "")
             if subscription is None or subscription.value.tenant_id != made.tenant_id:
                 raise context.linked_refusal(GIVE_ACCESS, identifier)
             if resource.value.id.key != made.host.key:
                 found.append(Carriage(enrollment_id=made.id, resource=resource.value.id))
         return found
-
-    async def _host(self, context: Context, scope: ResourceId) -> Versioned[Resource]:
-        """The host, as it is stored; raises INVALID_PARAMETER for what bears no identities, and what `find` raises."""
-        bearer = identity_host(scope)
-        if bearer != scope:
-            raise _no_host(f"an instance uses the identities of its scale set, so the scale set '{bearer}' has the enrollments")
-        if scope.namespace is None:
-            raise _no_host(f"'{scope}' bears no identities, so no machine is its host")
-        found = await find(context, scope)
-        if found.value.type.lower() not in self.hosts:
-            raise _no_host(f"resources of type '{found.value.type}' bear no identities, so no machine is their host")
-        return found
-
-
-def _no_host(words: str) -> Failure:
-    return Failure(FailureKind.INVALID_PARAMETER, words, code="EnrollmentScopeInvalid")
 
 
 def _lifetime(body: JsonObject) -> timedelta:
@@ -279,7 +244,7 @@ async def _old_tokens(context: Context, enrollment: Enrollment) -> Batch:
 
 
 def _etag(found: Versioned[Enrollment]) -> str:
-    return f"{microseconds(found.value.created_at):x}-{found.version:x}"
+    return etag_of(found.value.created_at, found.version)
 
 
 def _render(found: Versioned[Enrollment], carried: Sequence[Carriage]) -> JsonObject:
@@ -319,36 +284,26 @@ def _trust(enrollment: Enrollment) -> JsonObject:
 
 def workload_enrollments(providers: Iterable[Provider]) -> Provider:
     """The type, for the identity-bearing types of these providers."""
-    kinds = frozenset(one.name.lower() for provider in providers for one in provider.types if one.bears_identity)
-    functions = _Enrollments(kinds)
+    functions = _Enrollments(Hosts.of(providers, what="enrollments", code="EnrollmentScopeInvalid"))
     declared = ResourceType(
         name=ENROLLMENTS_TYPE,
         api_versions=VERSIONS,
         placements=frozenset({Placement.SUBSCRIPTION, Placement.GROUP, Placement.RESOURCE}),
-        naming=_NAMES,
+        naming=NAMES,
         own=Own(get=functions.get, list=functions.list, put=functions.put, delete=functions.delete),
         located=False,
         taggable=False,
         actions={"issueToken": Action(run=functions.issue)},
     )
     words = (
-        ("read", "Gets", "an enrollment of a resource's machines"),
-        ("write", "Creates or updates", "an enrollment of a resource's machines"),
-        ("delete", "Deletes", "an enrollment of a resource's machines, and the agents that it let in"),
-        ("issueToken/action", "Issues", "a join token for a machine"),
+        ("read", "Gets an enrollment of a resource's machines"),
+        ("write", "Creates or updates an enrollment of a resource's machines"),
+        ("delete", "Deletes an enrollment of a resource's machines, and the agents that it let in"),
+        ("issueToken/action", "Issues a join token for a machine"),
     )
     return Provider(
         namespace=declared.namespace,
         types=(declared,),
-        operations=tuple(
-            OperationInfo(
-                name=f"{ENROLLMENTS_TYPE}/{verb}",
-                provider="idplane Workloads",
-                resource="Enrollments",
-                operation=f"{verb.partition('/')[0]} enrollment",
-                description=f"{does} {what}",
-            )
-            for verb, does, what in words
-        ),
+        operations=workload_operations(ENROLLMENTS_TYPE, "Enrollments", words),
         operations_versions=VERSIONS,
     )

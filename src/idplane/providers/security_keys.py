@@ -1,7 +1,8 @@
 """Idplane.Security/keys: the installation's keys, and what is done to them by hand. A type of our own, at the tenant.
 
     GET  /providers/Idplane.Security/keys[/{id}]
-    POST /providers/Idplane.Security/keys/{id}/rotate    another key of its purpose takes over; only the active key can be replaced
+    POST /providers/Idplane.Security/keys/{id}/rotate    another key of its purpose takes over; only the active key can be replaced.
+                                                         {"now": true}: at once, also where people have to be given it first
     POST /providers/Idplane.Security/keys/{id}/taint     the key counts for nothing, with all that it signed
     POST /providers/Idplane.Security/keys/{id}/revoke    of a token-signing key: the same, and every token issued until now is dead
 
@@ -11,7 +12,7 @@ A key's private part is never shown. What seals it, the key-encryption key, is i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from idplane.arm.context import Context
@@ -32,7 +33,7 @@ from idplane.arm.declare import (
 from idplane.arm.envelope import timestamp
 from idplane.keys.lines import line_of
 from idplane.keys.moves import Line, Moves, Records, read_line
-from idplane.keys.rotation import GRACE
+from idplane.keys.rotation import GRACE, known_until, summoned
 from idplane.keys.sealing import check_mark
 from idplane.model.directory import HOME_TENANT
 from idplane.model.failure import Failure, FailureKind
@@ -78,11 +79,27 @@ async def _rotate(invocation: Invocation) -> Outcome:
     if key.state is not KeyState.ACTIVE or key.tainted:
         raise _refused("KeyNotActive", f"The key '{key.id}' is not the one that signs: name that one.")
     moves, records = await _moves(context, line)
-    return Outcome(body=_render(key, context), batch=await moves.rotate(_intact(records, context), context.now))
+    intact = _intact(records, context)
+    notice = timedelta() if _at_once(invocation.body) else line.pace.notice
+    following = summoned([one.value for one in intact.values()])
+    if notice and following is not None:
+        at = _shown(following.activated_at)
+        raise _refused("KeyWaits", f"The key '{following.id}' takes over at {at} already: it does so at once with now=true.")
+    batch = await moves.rotate(intact, context.now, notice)
+    return Outcome(body=_render(key, context), batch=await _vouched(context, line, batch))
+
+
+def _at_once(body: JsonObject) -> bool:
+    now = body.get("now", False)
+    if not isinstance(now, bool) or body.keys() - {"now"}:
+        raise _refused("InvalidRequestContent", "The body may say 'now', true or false, and nothing else.")
+    return now
 
 
 async def _taint(invocation: Invocation) -> Outcome:
     key, line = await _named(invocation)
+    if key.tainted:
+        raise _refused("KeyTainted", f"The key '{key.id}' is tainted already.")
     return Outcome(body=_render(key, invocation.context), batch=await _tainting(invocation.context, key, line))
 
 
@@ -93,7 +110,7 @@ async def _revoke(invocation: Invocation) -> Outcome:
         raise _refused(
             "KeySignsNoTokens", f"The key '{key.id}' signs no tokens: taint it, and what it issued counts for nothing."
         )
-    batch = await _tainting(context, key, line)
+    batch = Batch() if key.tainted else await _tainting(context, key, line)
     for tenant in await context.store.all(TENANTS):
         batch += context.identities.revoke_tenant(tenant)
     return Outcome(body=_render(key, context), batch=batch)
@@ -102,7 +119,12 @@ async def _revoke(invocation: Invocation) -> Outcome:
 async def _tainting(context: Context, key: SigningKey, line: Line) -> Batch:
     moves, records = await _moves(context, line)
     # The key itself may have been changed behind the API's back: this is what puts an end to that.
-    return await moves.taint({**_intact(records, context), key.id: records[key.id]}, key.id, context.now)
+    batch = await moves.taint({**_intact(records, context), key.id: records[key.id]}, key.id, context.now)
+    return await _vouched(context, line, batch)
+
+
+async def _vouched(context: Context, line: Line, batch: Batch) -> Batch:
+    return await context.vouch(batch) if line.purpose is KeyPurpose.LOG else batch
 
 
 async def _named(invocation: Invocation) -> tuple[SigningKey, Line]:
@@ -118,8 +140,6 @@ async def _named(invocation: Invocation) -> tuple[SigningKey, Line]:
             FailureKind.RESOURCE_NOT_FOUND, f"there is no key '{name[:100]}'", type=KEYS_TYPE, name=name[:100], group=""
         )
     line = line_of(found.value.purpose, context.profile, context.custody, context.entropy, found.value.algorithm)
-    if line is None:
-        raise _refused("KeyOfTheLog", "The log's key is replaced by the log, with a checkpoint that both keys have signed.")
     return found.value, line
 
 
@@ -146,32 +166,31 @@ def _is_intact(row: Versioned[SigningKey], context: Context) -> bool:
 
 def _render(key: SigningKey, context: Context) -> JsonObject:
     line = line_of(key.purpose, context.profile, context.custody, context.entropy, key.algorithm)
-    last = None if line is None or key.retired_at is None else key.retired_at + line.pace.outlived
+    last = known_until(key, line.pace)
+    waits = key.state is KeyState.PREPARED
     signs = key.state is KeyState.ACTIVE and not key.tainted
     properties: dict[str, object] = {
         "purpose": key.purpose.value,
         "state": "tainted" if key.tainted else key.state.value,
         "signs": signs,
         "algorithm": key.algorithm,
-        "since": timestamp(key.retired_at or key.activated_at or key.created_at),
+        "since": timestamp(key.retired_at or (None if waits else key.activated_at) or key.created_at),
         "until": _shown(_until(key, line, last)),
         "createdAt": timestamp(key.created_at),
-        "activatedAt": _shown(key.activated_at),
+        "activatedAt": None if waits else _shown(key.activated_at),
         "retiredAt": _shown(key.retired_at),
         "lastSignedEnds": None if key.tainted else _shown(last),
     }
     return _body(key.id, properties)
 
 
-def _until(key: SigningKey, line: Line | None, last: datetime | None) -> datetime | None:
-    """When the key leaves its state, if all goes its usual way."""
-    if line is None:
-        return None
-    if last is not None:
-        return last + GRACE
+def _until(key: SigningKey, line: Line, last: datetime | None) -> datetime | None:
+    """When the key leaves its state, if all goes its usual way; None for one that never does."""
+    if key.state is KeyState.RETIRED:
+        return None if last is None else last + GRACE
     if key.state is KeyState.ACTIVE:
         return (key.activated_at or key.created_at) + line.pace.lifetime
-    return key.created_at + line.pace.lead
+    return key.activated_at or key.created_at + line.pace.lead
 
 
 def _render_encryption(context: Context) -> JsonObject:

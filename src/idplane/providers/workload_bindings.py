@@ -13,7 +13,6 @@ nor the rule above can be passed by doing two things at once.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -25,8 +24,6 @@ from idplane.arm.declare import (
     Listed,
     Listing,
     Lookup,
-    NameRule,
-    OperationInfo,
     Own,
     OwnWrite,
     Placement,
@@ -35,58 +32,42 @@ from idplane.arm.declare import (
     StoredItem,
 )
 from idplane.arm.envelope import timestamp
-from idplane.arm.stored import find
 from idplane.model.binding_documents import process_document
 from idplane.model.bindings import Binding, binding_key
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
-from idplane.model.scale_sets import identity_host
 from idplane.model.values import JsonObject
-from idplane.ports.collections import BINDINGS, RESOURCES, microseconds
+from idplane.ports.collections import BINDINGS, RESOURCES
 from idplane.ports.store import ABSENT, Batch, Delete, Put, Versioned
 from idplane.providers.binding_rules import binding_rule
+from idplane.providers.workload_types import GIVE_ACCESS, NAMES, VERSIONS, Hosts, etag_of, page_of, workload_operations
 
 __all__ = ["BINDINGS_TYPE", "MOST_BINDINGS", "workload_bindings"]
 
 BINDINGS_TYPE: Final = "Idplane.Workloads/bindings"
 MOST_BINDINGS: Final = 256
 """Bindings of one host: an agent weighs them all for a process that it does not know yet."""
-_VERSIONS: Final = ("2026-11-01",)
-_GIVE_ACCESS: Final = "Microsoft.Authorization/roleAssignments/write"
-_GROUP_DEPTH: Final = 4
-_NAMES: Final = NameRule(
-    re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?"),
-    "1 to 64 letters, digits, '.', '_' or '-', starting and ending with a letter or digit",
-)
 
 
 @dataclass(frozen=True, slots=True)
 class _Bindings:
-    """The functions of the type, for a set of host types in lower case."""
+    """The functions of the type."""
 
-    hosts: frozenset[str]
+    hosts: Hosts
 
     async def get(self, lookup: Lookup) -> Item | None:
-        await self._host(lookup.context, lookup.id.scope)
+        await self.hosts.find(lookup.context, lookup.id.scope)
         found = await _find(lookup.context, lookup.id)
         return Item(body=_render(found), etag=_etag(found)) if found else None
 
     async def list(self, listing: Listing) -> Listed:
-        """Those of one host; or, at a subscription or group, of every host in it."""
-        context, scope = listing.context, listing.scope
-        if scope.namespace is None:
-            if len(scope.segments) == _GROUP_DEPTH:
-                await find(context, scope)
-            page = await context.store.page(BINDINGS, under=("host_key", scope.key), after=listing.after, limit=listing.top)
-        else:
-            await self._host(context, scope)
-            page = await context.store.page(BINDINGS, where={"host_key": scope.key}, after=listing.after, limit=listing.top)
+        page = await page_of(listing, BINDINGS, self.hosts)
         return Listed(items=tuple(map(_render, page.items)), after=page.after)
 
     async def put(self, write: OwnWrite) -> StoredItem:
         context = write.context
-        host = await self._host(context, write.id.scope)
+        host = await self.hosts.find(context, write.id.scope)
         identities, processes = binding_rule(write.body)
         old = await _find(context, write.id)
         others = await _others(context, write.id)
@@ -101,37 +82,20 @@ class _Bindings:
             created_at=old.value.created_at if old else context.now,
         )
         if (old or others) and (old is None or made != old.value):
-            await context.require(_GIVE_ACCESS, host.value.id)
+            await context.require(GIVE_ACCESS, host.value.id)
         stored = Versioned(made, old.version + 1 if old else 1)
         put = Put(collection=BINDINGS, value=made, expect=old.version if old else ABSENT)
         return StoredItem(body=_render(stored), created=old is None, batch=_after(host) + Batch.of(put), etag=_etag(stored))
 
     async def delete(self, lookup: Lookup) -> Deleted | None:
-        host = await self._host(lookup.context, lookup.id.scope)
+        host = await self.hosts.find(lookup.context, lookup.id.scope)
         found = await _find(lookup.context, lookup.id)
         if found is None:
             return None
         if not await _others(lookup.context, lookup.id):
-            await lookup.context.require(_GIVE_ACCESS, host.value.id)
+            await lookup.context.require(GIVE_ACCESS, host.value.id)
         delete = Delete(collection=BINDINGS, key=found.value.key, expect=found.version, subject=host.value.id.key)
         return Deleted(batch=_after(host) + Batch.of(delete))
-
-    async def _host(self, context: Context, scope: ResourceId) -> Versioned[Resource]:
-        """The host, as it is stored; raises INVALID_PARAMETER for what bears no identities, and what `find` raises."""
-        bearer = identity_host(scope)
-        if bearer != scope:
-            words = f"an instance uses the identities of its scale set, so the scale set '{bearer}' has the bindings"
-            raise _no_host(words)
-        if scope.namespace is None:
-            raise _no_host(f"'{scope}' bears no identities, so it has no bindings: they belong to a single resource")
-        found = await find(context, scope)
-        if found.value.type.lower() not in self.hosts:
-            raise _no_host(f"resources of type '{found.value.type}' bear no identities, so they have no bindings")
-        return found
-
-
-def _no_host(words: str) -> Failure:
-    return Failure(FailureKind.INVALID_PARAMETER, words, code="BindingScopeInvalid")
 
 
 async def _find(context: Context, identifier: ResourceId) -> Versioned[Binding] | None:
@@ -150,7 +114,7 @@ def _after(host: Versioned[Resource]) -> Batch:
 
 
 def _etag(found: Versioned[Binding]) -> str:
-    return f"{microseconds(found.value.created_at):x}-{found.version:x}"
+    return etag_of(found.value.created_at, found.version)
 
 
 def _render(found: Versioned[Binding]) -> JsonObject:
@@ -177,29 +141,21 @@ def _number(name: str, value: object) -> object:
 
 def workload_bindings(providers: Iterable[Provider]) -> Provider:
     """The namespace, for the identity-bearing types of these others."""
-    kinds = frozenset(one.name.lower() for provider in providers for one in provider.types if one.bears_identity)
-    functions = _Bindings(kinds)
+    functions = _Bindings(Hosts.of(providers, what="bindings", code="BindingScopeInvalid"))
     declared = ResourceType(
         name=BINDINGS_TYPE,
-        api_versions=_VERSIONS,
+        api_versions=VERSIONS,
         placements=frozenset({Placement.SUBSCRIPTION, Placement.GROUP, Placement.RESOURCE}),
-        naming=_NAMES,
+        naming=NAMES,
         own=Own(get=functions.get, list=functions.list, put=functions.put, delete=functions.delete),
         located=False,
         taggable=False,
     )
+    words = (("read", "Gets"), ("write", "Creates or updates"), ("delete", "Deletes"))
+    described = [(verb, f"{does} a binding of a resource's identities to processes") for verb, does in words]
     return Provider(
         namespace=declared.namespace,
         types=(declared,),
-        operations=tuple(
-            OperationInfo(
-                name=f"{BINDINGS_TYPE}/{verb}",
-                provider="idplane Workloads",
-                resource="Bindings",
-                operation=f"{verb.capitalize()} binding",
-                description=f"{words} a binding of a resource's identities to processes",
-            )
-            for verb, words in (("read", "Gets"), ("write", "Creates or updates"), ("delete", "Deletes"))
-        ),
-        operations_versions=_VERSIONS,
+        operations=workload_operations(BINDINGS_TYPE, "Bindings", described),
+        operations_versions=VERSIONS,
     )

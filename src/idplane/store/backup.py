@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 
-from idplane.model.failure import Failure
+from idplane.model.failure import Failure, os_reason
 from idplane.model.keys import KeyPurpose
 from idplane.ports.world import KeyCustody
 from idplane.store.schema import Migration
@@ -203,7 +203,7 @@ def _lines(path: Path) -> Iterator[bytes]:
                     raise BackupProblem(f"{path} ends too early: it is not whole")
                 yield line
     except OSError as error:
-        raise BackupProblem(f"{path} cannot be read: {(error.strerror or type(error).__name__).lower()}") from error
+        raise BackupProblem(f"{path} cannot be read: {os_reason(error)}") from error
 
 
 def _header(path: Path, line: bytes, known: tuple[Migration, ...]) -> Header:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from idplane.model.failure import Failure, FailureKind
+from idplane.model.failure import Failure, FailureKind, os_reason
 from idplane.ports.world import Entropy, KeyCustody
 from idplane.store.datafolder import DataFolderProblem, sync_folder
 from idplane.store.sealed import KEY_BYTES, DirectKey, Kind, key_of, not_opened
@@ -40,8 +40,7 @@ class FileCustody(DirectKey):
             key, first = _read(path)
             return cls(key=key, kind=Kind.FILE, entropy=entropy, first_format=first)
         except OSError as error:
-            reason = (error.strerror or type(error).__name__).lower()
-            raise DataFolderProblem(f"the key file {path} cannot be used: {reason}") from error
+            raise DataFolderProblem(f"the key file {path} cannot be used: {os_reason(error)}") from error
 
     def __repr__(self) -> str:
         return "FileCustody()"
@@ -109,8 +108,7 @@ def read_private(path: Path, what: str) -> bytes:
             status = os.fstat(source.fileno())
             content = source.read(_LARGEST + 1)
     except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise DataFolderProblem(f"the {what} {path} cannot be used: {reason}") from error
+        raise DataFolderProblem(f"the {what} {path} cannot be used: {os_reason(error)}") from error
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise DataFolderProblem(f"others can read the {what} {path}: make it private with chmod 600")
     if status.st_uid not in {os.geteuid(), 0}:

@@ -30,13 +30,20 @@ def extension_queries(extension: Extend, dialect: Dialect) -> tuple[TreeQuery, .
     """The statements, in order. An entry's place and a checkpoint's number are taken by whoever is first."""
     mark = dialect.mark
     point = extension.checkpoint
+    queries: list[TreeQuery] = []
+    if (before := extension.follows) is not None:
+        # Whoever signs next waits here, and finds another text, or a further checkpoint in the next statement.
+        lock = " for update" if dialect is Dialect.POSTGRESQL else ""
+        held = f"select number from log_checkpoints where number = {mark(1)} and note = {mark(2)}{lock}"  # noqa: S608 - constants and marks
+        last = f"select number from log_checkpoints where number = {mark(1)} and not exists (select 1 from log_checkpoints where number > {mark(1)})"  # noqa: S608 - as above
+        queries += ((held, (before.number, before.note), True), (last, (before.number,), True))
     checkpoint = (
         f"insert into log_checkpoints ({_CHECKPOINT}) values ({mark(1)}, {mark(2)}, {mark(3)}, {mark(4)}) "  # noqa: S608 - constants and marks
         "on conflict (number) do update set size = excluded.size, at = excluded.at, note = excluded.note "
         "where log_checkpoints.size <= excluded.size and excluded.number = (select max(number) from log_checkpoints) "
         "returning number"
     )
-    queries: list[TreeQuery] = [(checkpoint, (point.number, point.size, point.at, point.note), True)]
+    queries.append((checkpoint, (point.number, point.size, point.at, point.note), True))
     if extension.entries:
         insert = (
             f"insert into log_entries (start, entries) values ({mark(1)}, {mark(2)}) on conflict do nothing returning start"  # noqa: S608 - as above
@@ -64,6 +71,11 @@ class SqlLogTree:
         """Checkpoints with higher numbers, in order."""
         text = f"select {_CHECKPOINT} from log_checkpoints where number > {self._mark(1)} order by number limit {self._mark(2)}"  # noqa: S608 - constants and marks
         return tuple(StoredCheckpoint(*one) for one in await self._fetch(text, (after, limit)))
+
+    async def naming(self, line: str) -> tuple[StoredCheckpoint, ...]:
+        """Checkpoints with a line that begins so, in order."""
+        text = f"select {_CHECKPOINT} from log_checkpoints where note like {self._mark(1)} order by number"  # noqa: S608 - constants and marks
+        return tuple(StoredCheckpoint(*one) for one in await self._fetch(text, (f"%\n{line}%",)))
 
     async def entries(self, begin: int, end: int, size: int) -> bytes:
         """The stored entries of leaves, as far as there are any without a hole."""

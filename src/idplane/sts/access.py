@@ -129,7 +129,7 @@ class TokenAuthenticator:
             await self._check_roles(claims, principal)
         except Failure as failure:
             if failure.kind is FailureKind.TOKEN_REVOKED and _follows(claims):
-                raise Failure(failure.kind, failure.detail, follows="true") from failure
+                raise Failure(failure.kind, failure.detail, **failure.data, follows="true") from failure
             raise
         return _caller(claims, principal, host, await self._groups.of(principal.id))
 
@@ -164,14 +164,16 @@ class TokenAuthenticator:
     async def _principal(self, claims: JsonObject) -> Principal:
         found = await self._store.get(PRINCIPALS, _text(claims, "oid"))
         if found is None:
-            raise Failure(FailureKind.TOKEN_REVOKED, "the principal that the token was issued to no longer exists")
+            raise Failure(
+                FailureKind.TOKEN_REVOKED, "the principal that the token was issued to no longer exists", check="principal"
+            )
         principal = found.value
         client_id = _client_id(claims)
         rightful = principal.client_id == client_id if principal.type.is_client else claims.get("idtyp") == "user"
         if principal.tenant_id != claims.get("tid") or not rightful:
             raise Failure(FailureKind.TOKEN_INVALID, "the token does not name its principal consistently")
         if not principal.enabled:
-            raise Failure(FailureKind.TOKEN_REVOKED, "the principal that the token was issued to is disabled")
+            raise Failure(FailureKind.TOKEN_REVOKED, "the principal that the token was issued to is disabled", check="enabled")
         return principal
 
     async def _check_certificate(self, claims: JsonObject) -> None:
@@ -182,18 +184,20 @@ class TokenAuthenticator:
         where = {"thumbprint": thumbprint.hex()}
         rows = (await self._store.page(CREDENTIALS, where=where, limit=1)).items
         if not rows or not (self._vouched is None or await self._vouched(rows[0].value.certificate or b"")):
-            raise Failure(FailureKind.TOKEN_REVOKED, "the certificate that the token is bound to was revoked")
+            raise Failure(
+                FailureKind.TOKEN_REVOKED, "the certificate that the token is bound to was revoked", check="certificate"
+            )
 
     async def _check_session(self, claims: JsonObject, user: Principal, tenant: Tenant) -> None:
         """A user's token lives with its session, and with the client that it was issued to."""
         session = await self._store.get(SESSIONS, _text(claims, "sid"))
         if session is None or session.value.principal_id != user.id:
-            raise Failure(FailureKind.TOKEN_REVOKED, "the sign-in that the token came of has been ended")
+            raise Failure(FailureKind.TOKEN_REVOKED, "the sign-in that the token came of has been ended", check="session")
         try:
             await public_client(self._store, _client_id(claims), tenant)
         except Failure as failure:
             raise Failure(
-                FailureKind.TOKEN_REVOKED, "the client that the token was issued to may not sign users in"
+                FailureKind.TOKEN_REVOKED, "the client that the token was issued to may not sign users in", check="client"
             ) from failure
 
     async def _bound_host(self, claims: JsonObject, principal: Principal) -> str | None:
@@ -206,7 +210,10 @@ class TokenAuthenticator:
         # One that was taken away and given again is another assignment: tokens of the earlier one stay dead.
         if assignment is None or assignment.value.generation not in ("", standing_of(claims).generation):
             raise Failure(
-                FailureKind.TOKEN_REVOKED, "the identity is no longer assigned to the host that the token was issued to"
+                FailureKind.TOKEN_REVOKED,
+                "the identity is no longer assigned to the host that the token was issued to",
+                check="host",
+                host=named,
             )
         return host
 
@@ -214,7 +221,9 @@ class TokenAuthenticator:
         """Roles in a token count as long as they are held. The only resource of the plane itself that has any is Graph."""
         roles = claims.get("roles")
         if isinstance(roles, list) and not {*roles} <= {*await held_roles(self._store, self._groups, principal, _GRAPH)}:
-            raise Failure(FailureKind.TOKEN_REVOKED, "the token lists application roles that the principal no longer holds")
+            raise Failure(
+                FailureKind.TOKEN_REVOKED, "the token lists application roles that the principal no longer holds", check="roles"
+            )
 
 
 def _check_lifetime(claims: JsonObject, now: datetime) -> None:
@@ -247,9 +256,9 @@ def _check_marks(claims: JsonObject, principal: Principal, tenant: Tenant) -> No
     """A token that was issued ahead of a revocation carries another mark than the one that stands."""
     standing = standing_of(claims)
     if principal.tokens_mark not in ("", standing.principal):
-        raise Failure(FailureKind.TOKEN_REVOKED, "the tokens of the principal were revoked")
+        raise Failure(FailureKind.TOKEN_REVOKED, "the tokens of the principal were revoked", check="principal-tokens")
     if tenant.tokens_mark not in ("", standing.tenant):
-        raise Failure(FailureKind.TOKEN_REVOKED, "the tokens of the tenant were revoked")
+        raise Failure(FailureKind.TOKEN_REVOKED, "the tokens of the tenant were revoked", check="tenant-tokens")
 
 
 def _follows(claims: JsonObject) -> bool:

@@ -179,7 +179,15 @@ async def _by_secret(records: Records, principal: Versioned[Principal], secret: 
     for row in shown:
         if row.value.not_before <= now < row.value.not_after:
             return row
-    raise Failure(FailureKind.CLIENT_SECRET_EXPIRED, "the client secret has expired", client_id=client_id)
+    last = max((row.value for row in shown), key=lambda it: it.not_after)
+    raise Failure(
+        FailureKind.CLIENT_SECRET_EXPIRED,
+        "the client secret has expired",
+        client_id=client_id,
+        credential=last.id,
+        not_before=last.not_before.isoformat(),
+        not_after=last.not_after.isoformat(),
+    )
 
 
 async def _by_connection(

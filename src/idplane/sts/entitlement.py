@@ -76,7 +76,8 @@ async def entitle(records: Records, client: AuthenticatedClient, call: Call) -> 
     host = credential.host or ""
     assignment = await records.get(IDENTITY_ASSIGNMENTS, identity_assignment_key(host, principal.id))
     if assignment is None:
-        raise Failure(FailureKind.NOT_ENTITLED, f"the identity '{principal.client_id}' is not assigned to the host that asks")
+        words = f"the identity '{principal.client_id}' is not assigned to the host that asks"
+        raise Failure(FailureKind.NOT_ENTITLED, words, host=host)
     agent = await records.get(AGENTS, credential.agent_id or "")
     if agent is None or not agent.value.serves(host):
         raise Failure(FailureKind.NOT_ENTITLED, "the agent that asks is not bound to the host that the identity is assigned to")

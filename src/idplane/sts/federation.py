@@ -12,6 +12,7 @@ the store, as any bearer token is, so an identity that was taken away proves not
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,7 @@ from idplane.jose import Algorithm, UnverifiedToken, verify
 from idplane.model.calls import Caller
 from idplane.model.directory import Principal, PrincipalType, Tenant
 from idplane.model.events import ForeignToken
+from idplane.model.expressions import parse_expression
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.federation import FederatedCredential
 from idplane.model.profile import Profile
@@ -35,7 +37,17 @@ from idplane.sts.matching import differences
 from idplane.sts.projected import ProjectedTokens
 from idplane.sts.recent import Records
 
-__all__ = ["EXCHANGE_ID", "EXCHANGE_URIS", "Federated", "Federation", "OwnTokens", "is_foreign"]
+__all__ = [
+    "EXCHANGE_ID",
+    "EXCHANGE_URIS",
+    "Federated",
+    "Federation",
+    "OwnTokens",
+    "audiences_of",
+    "is_foreign",
+    "nearest_miss",
+    "trusts",
+]
 
 EXCHANGE_ID: Final = "fb60f99c-7a34-4190-8149-302f77469936"
 """The `aud` of managed identities' tokens for exchange; federated credentials name it by its URI."""
@@ -44,6 +56,7 @@ EXCHANGE_URIS: Final = frozenset(
 )
 _NEAR: Final = 100
 _SHOWN: Final = 600
+_TOLD: Final = 200
 
 
 class OwnTokens(Protocol):
@@ -155,18 +168,24 @@ async def _is_projected(records: Records, issuer: str) -> bool:
     return named is not None and await records.get(TENANTS, named.tenant_id) is not None
 
 
+async def trusts(records: Records, principal: Principal) -> tuple[FederatedCredential, ...]:
+    """The federated credentials that can prove a principal: its own and its application's, as many as are gone through for a nearest miss."""
+    pages = [await records.page(FEDERATED_CREDENTIALS, where=one, limit=_NEAR) for one in await _owners(records, principal)]
+    return tuple(row.value for page in pages for row in page.items)
+
+
 async def _matching(records: Records, principal: Principal, claims: JsonObject, *, own: bool) -> Versioned[FederatedCredential]:
     owners = await _owners(records, principal)
     issuer = {"issuer": _shown(claims).issuer}
     same_issuer = [row for one in owners for row in await records.all(FEDERATED_CREDENTIALS, where={**one, **issuer})]
-    audiences = _audiences(claims, own=own)
+    audiences = audiences_of(claims, own=own)
     for row in same_issuer:
         if not differences(row.value, claims, audiences):
             return row
     others = same_issuer or [
         row for one in owners for row in (await records.page(FEDERATED_CREDENTIALS, where=one, limit=_NEAR)).items
     ]
-    raise _nearest_miss([row.value for row in others], claims, audiences)
+    raise nearest_miss([row.value for row in others], claims, audiences)
 
 
 async def _owners(records: Records, principal: Principal) -> tuple[Mapping[str, str], ...]:
@@ -178,7 +197,7 @@ async def _owners(records: Records, principal: Principal) -> tuple[Mapping[str, 
     return (*({"application_id": row.value.id} for row in applications.items), mine)
 
 
-def _nearest_miss(credentials: Sequence[FederatedCredential], claims: JsonObject, audiences: frozenset[str]) -> Failure:
+def nearest_miss(credentials: Sequence[FederatedCredential], claims: JsonObject, audiences: frozenset[str]) -> Failure:
     """The refusal in terms of the credential with the fewest differences; of equals, the one whose issuer is right."""
     shown = _shown(claims)
     named = _first_audience(claims)
@@ -194,7 +213,16 @@ def _nearest_miss(credentials: Sequence[FederatedCredential], claims: JsonObject
         nearest=nearest.id,
         nearest_name=nearest.name,
         differs=differing[0],
+        claims=_told(nearest, claims),
     )
+
+
+def _told(nearest: FederatedCredential, claims: JsonObject) -> str:
+    """What the token says of that which the nearest credential's expression asks for, as JSON: of the token, since nothing keeps it."""
+    if nearest.trust.expression is None:
+        return ""
+    named = [one.claim for one in parse_expression(nearest.trust.expression.value)]
+    return json.dumps({name: value[:_TOLD] for name in named if isinstance(value := claims.get(name), str)})
 
 
 def _kind(nearest: FederatedCredential, shown: ForeignToken, differing: tuple[str, ...]) -> FailureKind:
@@ -210,7 +238,7 @@ def _kind(nearest: FederatedCredential, shown: ForeignToken, differing: tuple[st
             return FailureKind.FEDERATION_SUBJECT_CASE if same_but_case else FailureKind.FEDERATION_SUBJECT
 
 
-def _audiences(claims: JsonObject, *, own: bool) -> frozenset[str]:
+def audiences_of(claims: JsonObject, *, own: bool) -> frozenset[str]:
     """What the token is for, in the words of federated credentials (MIE section 6.4)."""
     value = claims.get("aud")
     several = value if isinstance(value, list) else [value]

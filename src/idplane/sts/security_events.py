@@ -22,6 +22,7 @@ from idplane.model.values import JsonObject
 from idplane.ports.collections import EVENT_CURSORS, EVENT_STREAMS, PRINCIPALS, QUEUED_EVENTS, SIGN_INS, TENANTS, microseconds
 from idplane.ports.receivers import EventReceivers
 from idplane.ports.store import ABSENT, Batch, Change, CommitRefused, Delete, Put, Store, Versioned
+from idplane.ports.telemetry import EVENTS_PUSHED, NO_TELEMETRY, Telemetry
 from idplane.ports.world import Clock, Entropy, KeyCustody
 from idplane.sts.event_sources import Happened, events_of, lost
 from idplane.sts.inspectors import Inspectors
@@ -68,6 +69,7 @@ class SecurityEvents:
         custody: KeyCustody,
         clock: Clock,
         entropy: Entropy,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         """`action` is the right at the tenant's root to hear of every principal."""
         self._action = action
@@ -78,8 +80,9 @@ class SecurityEvents:
         self._custody = custody
         self._clock = clock
         self._entropy = entropy
+        self._telemetry = telemetry
         self._retry: dict[str, tuple[float, float]] = {}
-        """By stream: when to try again, by the monotonic clock, and the pause after that."""
+        """By stream that waits for it: when to try again, by the monotonic clock, and the pause after that."""
 
     async def run(self) -> datetime | None:
         """Turn whenever the feed tells of something, and push what waits, until cancelled. Fits a duty."""
@@ -91,7 +94,10 @@ class SecurityEvents:
                 woken.clear()
                 try:
                     await self.turn()
-                    for row in await self._streams():
+                    rows = await self._streams()
+                    kept = {row.value.id for row in rows}
+                    self._retry = {name: at for name, at in self._retry.items() if name in kept}
+                    for row in rows:
                         if row.value.id not in pushing or pushing[row.value.id].done():
                             pushing[row.value.id] = asyncio.create_task(self._pushed(row.value))
                 except Failure as failure:
@@ -130,7 +136,8 @@ class SecurityEvents:
                 one.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
         for name in [name for name, task in pushing.items() if task.done()]:
-            del pushing[name]
+            if error := pushing.pop(name).exception():
+                _log.error("events of stream %s could not be pushed", name, exc_info=error)
 
     # From changes to queued events ------------------------------------------------------------------------------------
 
@@ -249,7 +256,10 @@ class SecurityEvents:
             await self._give_up(stream)
             return
         at, pause = self._retry.get(stream.id, (0.0, _RETRY_SECONDS))
-        if stream.delivery is not Delivery.PUSH or stream.status is not StreamStatus.ENABLED or self._clock.monotonic() < at:
+        if self._clock.monotonic() < at:
+            return
+        self._retry.pop(stream.id, None)
+        if stream.delivery is not Delivery.PUSH or stream.status is not StreamStatus.ENABLED:
             return
         tenant = await self._store.get(TENANTS, stream.tenant_id)
         private = tenant is not None and (stream.endpoint or "") in tenant.value.private_issuers
@@ -257,9 +267,10 @@ class SecurityEvents:
             for row in items:
                 if not await self._taken(stream, row.value, private=private):
                     self._retry[stream.id] = (self._clock.monotonic() + pause, min(2 * pause, _RETRY_MOST))
+                    self._telemetry.count(EVENTS_PUSHED, outcome="failed")
                     return
                 await self._store.commit(Batch.of(Delete(collection=QUEUED_EVENTS, key=row.value.key)))
-        self._retry.pop(stream.id, None)
+                self._telemetry.count(EVENTS_PUSHED, outcome="delivered")
 
     async def _taken(self, stream: EventStream, event: QueuedEvent, *, private: bool) -> bool:
         await self._signer.refresh()
@@ -287,6 +298,7 @@ class SecurityEvents:
                     *(Delete(collection=QUEUED_EVENTS, key=one.value.key) for one in waiting),
                 )
             )
+            self._telemetry.count(EVENTS_PUSHED, len(waiting), outcome="dropped")
 
 
 def subject_of(stream: EventStream, principal_id: str | None, *, user: bool) -> JsonObject:

@@ -93,7 +93,13 @@ class SecretVault:
         await self._require(caller, _GET, vault, name)
         found = (await self._shelf(vault).version(name, version)).value
         if not found.enabled:
-            raise Failure(FailureKind.SECRET_DISABLED, "a disabled secret cannot be read", operation="get")
+            raise Failure(
+                FailureKind.SECRET_DISABLED,
+                "a disabled secret cannot be read",
+                operation="get",
+                name=name,
+                version=found.version,
+            )
         return Secret(version=found, value=self._custody.unseal(found.sealed, context=found.key).decode())
 
     async def list(self, caller: Caller, vault: Vault, *, after: str | None = None, limit: int = PAGE_LIMIT) -> SecretPage:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.vault import SecretVersion, secret_key
 from idplane.ports.collections import SECRETS
-from idplane.ports.store import ANY, Batch, Delete, Store, Versioned
+from idplane.ports.store import ANY, Batch, Delete, Reads, Versioned
 from idplane.vault.secrets import SecretPage
 
 __all__ = ["Shelf"]
@@ -26,7 +26,7 @@ _WALK_LIMIT = 200
 class Shelf:
     """One vault's secrets: reads, and the batch that removes one. Short-lived; holds nothing but where to look."""
 
-    store: Store
+    store: Reads
     vault_key: str
 
     async def current(self, name: str) -> Versioned[SecretVersion] | None:

@@ -88,6 +88,8 @@ class _Refusal(msgspec.Struct):
     resource: str | None = None
     count: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] = 1
     workload: dict[str, object] | None = None
+    id: str = ""
+    facts: dict[str, str] = {}
 
 
 class _Report(msgspec.Struct):
@@ -354,6 +356,8 @@ def _reported(refusal: _Refusal) -> ReportedRefusal:
         resource=refusal.resource,
         count=refusal.count,
         workload=workload_of({"workload": refusal.workload}),
+        id=refusal.id,
+        facts=refusal.facts,
     )
 
 

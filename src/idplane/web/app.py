@@ -1,6 +1,6 @@
 """The ASGI edge: reads and bounds a request once, finds the surface that speaks its dialect, and writes the answer.
 
-Order: ids → host → path → surface → query → body → handle. A failure at any step is rendered by the surface that the path
+Order: ids → host → path → surface → query → body → place (`admission`) → handle. A failure at any step is rendered by the surface that the path
 names, so that a client is always answered in the dialect it speaks. An exception that is not a `Failure` is a bug: it is logged
 with the request id and shown as an opaque internal error.
 """
@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
@@ -24,9 +25,10 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import is_guid
 from idplane.ports.telemetry import NO_TELEMETRY, OTHER, REQUEST, REQUESTS, Telemetry, status_class
 from idplane.ports.world import Clock, Entropy
+from idplane.web.admission import Admission, Gone
 from idplane.web.http import HttpRequest, HttpResponse, Origin, Surface
 from idplane.web.origins import Origins
-from idplane.web.security_events import is_about_events
+from idplane.web.security_events import is_about_events, is_poll
 
 __all__ = ["RefusalNotes", "ServerApp", "Surfaces"]
 
@@ -48,6 +50,17 @@ _RELATIVE = frozenset({".", ".."})
 _ENCODED_SCOPES = (b"/%2fsubscriptions%2f", b"/%2fproviders%2f")
 _ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
 _OUT_OF_DATE = "this server has not heard of the others' changes for too long, and answers again as soon as it has"
+_SURFACES = MappingProxyType(
+    {
+        **dict.fromkeys(("subscriptions", "providers", "tenants", "metadata"), "management"),
+        "agent": "agents",
+        "log": "log",
+        "v1.0": "graph",
+        "beta": "graph",
+        "portal": "portal",
+    }
+)
+"""The first segment of a path, in lower case → the surface that it belongs to. What is not here is the authority's."""
 _KEPT_AS = {"authority": "token", "agents": "agent"}
 """What records of refusals call a surface (`model.refusals.RefusalSurface`), where that is another name."""
 _GONE = 499
@@ -69,23 +82,18 @@ class Surfaces:
     log: Surface
     events: Surface | None = None
     """Security events; without it nobody hears of any."""
+    portal: Surface | None = None
+    """Pages for people; without it there are none."""
 
     def route(self, path: str, origin: Origin | None) -> Surface:
         """The surface that a path belongs to; vaults are told by their host."""
         if origin is not None and origin.vault is not None:
             return self.vault
         first = path.lstrip("/").split("/", 1)[0].lower()
-        match first:
-            case "subscriptions" | "providers" | "tenants" | "metadata":
-                return self.management
-            case "agent":
-                return self.agents
-            case "log":
-                return self.log
-            case "v1.0" | "beta":
-                return self.graph
-            case _:
-                return self.events if self.events is not None and is_about_events(path) else self.authority
+        named: Surface | None = getattr(self, _SURFACES[first]) if first in _SURFACES else None
+        if named is not None:
+            return named
+        return self.events if self.events is not None and is_about_events(path) else self.authority
 
 
 class RefusalNotes(Protocol):
@@ -109,10 +117,12 @@ class ServerApp:
         telemetry: Telemetry = NO_TELEMETRY,
         is_current: Callable[[], bool] = lambda: True,
         refusals: RefusalNotes | None = None,
+        admission: Admission | None = None,
     ) -> None:
-        """`is_current` tells whether what this process remembers may still be relied on; `refusals` keeps what was refused."""
+        """`is_current`: whether what this process remembers may be relied on. `admission` is of all applications of the process."""
         self._refusals = refusals
         self._is_current = is_current
+        self._admission = admission or Admission()
         self._surfaces = surfaces
         self._names = {id(getattr(surfaces, one.name)): one.name for one in fields(surfaces)}
         self._telemetry = telemetry
@@ -154,9 +164,12 @@ class ServerApp:
                 query=_parsed_query(scope["query_string"]),
                 body=await body.read(request.headers),
             )
-            if not self._is_current() and not _is_public_knowledge(request):
-                raise Failure(FailureKind.UNAVAILABLE, _OUT_OF_DATE)
-            return await surface.handle(request)
+            if _is_public_knowledge(request):
+                return await surface.handle(request)
+            if _only_waits(request):
+                return await self._handled(surface, request)
+            async with self._admission.place(body.ended):
+                return await self._handled(surface, request)
         except Failure as failure:
             if failure.kind is FailureKind.INTERNAL:
                 request_id = request.call.request_id
@@ -168,7 +181,7 @@ class ServerApp:
                     extra={"request_id": request_id},
                 )
             return self._refused(surface, failure, request)
-        except _Disconnected:
+        except (_Disconnected, Gone):
             return None
         except Exception:  # noqa: BLE001 - the last line of defence: whatever a surface lets slip must not reach the caller
             request_id = request.call.request_id
@@ -177,11 +190,19 @@ class ServerApp:
 
     def _refused(self, surface: Surface, failure: Failure, request: HttpRequest) -> HttpResponse:
         """The failure in the surface's words, and kept so that it can be explained by the id that goes with them."""
-        response = surface.refuse(failure, request)
-        if self._refusals is not None:
+        return self._noted(surface, replace(surface.refuse(failure, request), refusal=failure), request)
+
+    def _noted(self, surface: Surface, response: HttpResponse, request: HttpRequest) -> HttpResponse:
+        """The answer; what it refuses is kept."""
+        if self._refusals is not None and response.refusal is not None:
             name = self._names.get(id(surface), OTHER)
-            self._refusals.note(failure, request.call, surface=_KEPT_AS.get(name, name), status=response.status)
+            self._refusals.note(response.refusal, request.call, surface=_KEPT_AS.get(name, name), status=response.status)
         return response
+
+    async def _handled(self, surface: Surface, request: HttpRequest) -> HttpResponse:
+        if not self._is_current():
+            raise Failure(FailureKind.UNAVAILABLE, _OUT_OF_DATE)
+        return self._noted(surface, await surface.handle(request), request)
 
     def _tell(self, call: Call, surface: str, status: int, seconds: float) -> None:
         self._telemetry.observe(REQUESTS, seconds, surface=surface, status=status_class(status))
@@ -235,6 +256,7 @@ class ServerApp:
             method=scope["method"],
             url=scope["path"][:2048],
             client_certificate=scope.get("idplane.client_certificate"),
+            connected_at=scope.get("idplane.connected_at"),
         )
 
     async def _write(self, send: Send, response: HttpResponse, call: Call, body: _Body) -> None:
@@ -276,6 +298,11 @@ class _Disconnected(Exception):  # noqa: N818 - a control signal: nobody is left
 def _is_public_knowledge(request: HttpRequest) -> bool:
     """Discovery documents and public keys: whoever verifies tokens keeps them for hours anyway."""
     return request.method in {"GET", "HEAD"} and ("/.well-known/" in request.path or "/discovery/" in request.path)
+
+
+def _only_waits(request: HttpRequest) -> bool:
+    """Questions that are answered when something happens: they take no place from those that are worked on."""
+    return request.path == "/agent/v1/changes" or is_poll(request.path)
 
 
 def _headers(scope: Scope) -> dict[str, tuple[str, ...]]:
@@ -358,6 +385,12 @@ class _Body:
             if len(body) > _MAX_BODY:
                 raise _too_large()
         return bytes(body)
+
+    async def ended(self) -> None:
+        """When the client has gone, after all of it was read. Whoever gives the body again has not."""
+        message = await self._receive()
+        if message["type"] != "http.disconnect":
+            await asyncio.get_running_loop().create_future()
 
     async def drop(self) -> None:
         """Read on for a moment after the answer, so that a client that is still sending gets to read it (RFC 9112 section 9.6)."""

@@ -137,6 +137,7 @@ _KINDS: Mapping[FailureKind, tuple[str, str]] = MappingProxyType(
             "ResourceNotFound",
             "The Resource '{type}/{name}' under resource group '{group}' was not found.",
         ),
+        K.REFUSAL_NOT_FOUND: ("RefusalNotFound", "{detail}"),
         K.LOCATION_REQUIRED: ("LocationRequired", "The location property is required for this definition."),
         K.LOCATION_CHANGED: (
             "InvalidResourceLocation",

@@ -40,7 +40,7 @@ class Application(Protocol):
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve a request.
 
-        `scope["idplane.client_certificate"]` is the DER of the certificate that the client proved, or None. A body that turns out to be unreadable is told by `scope["idplane.broken"]`, a `Failure`; one that is there from the start, so that
+        `scope["idplane.client_certificate"]` is the DER of the certificate that the client proved, or None; `scope["idplane.connected_at"]` is when (monotonic). A body that turns out to be unreadable is told by `scope["idplane.broken"]`, a `Failure`; one that is there from the start, so that
         nothing has to wait for it, by `scope["idplane.complete"]`.
         """
         ...
@@ -83,12 +83,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._size = 0
         self._lines = 0
         self._client_certificate: bytes | None = None
+        self._began = 0.0
 
     # asyncio's side
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         """A client has connected. Where there are too many, one that waits for nothing makes room, else the newcomer goes."""
         super().connection_made(transport)
+        self._began = self.loop.time()
         self.client = self._told_client or self.client
         tls = transport.get_extra_info("ssl_object")
         self._client_certificate = tls.getpeercert(binary_form=True) if tls is not None else None
@@ -136,7 +138,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request starts."""
         super().on_message_begin()
-        cast("dict[str, object]", self.scope)["idplane.client_certificate"] = self._client_certificate
+        told = {"idplane.client_certificate": self._client_certificate, "idplane.connected_at": self._began}
+        cast("dict[str, object]", self.scope).update(told)
         self._in_head = self._in_message = self._begun_now = True
         self._fed = self._size = self._lines = 0
         self._stop_timer()

@@ -1,22 +1,29 @@
-"""A listening socket behind balancers that speak the PROXY protocol: the header is taken off each connection before TLS begins.
+"""A listening socket: connections are met in order of arrival, a bounded number of handshakes at a time.
 
-    accept ── from a balancer ── header ──┐
-        └──── from anybody else ──────────┴── TLS handshake ── the listener's protocol, told who the client is
+    accept ── from a balancer ── PROXY header ──┐
+        └──── from anybody else ────────────────┴── first bytes ── turn ── TLS handshake ── the listener's protocol, told who the client is
 
 A header of anybody else's is taken for the first bytes of TLS, which it is not. Headers are read from the socket byte for byte, so that what
 follows is there for TLS. asyncio's own server would begin TLS, and read ahead, at once.
+
+Handshakes cost the most of what strangers can ask for. A thousand that are begun together end together, when their clients have given up; so
+they take turns, and who has hung up meanwhile costs nothing. Nobody who has said nothing yet holds a turn, and nobody holds one for long.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import socket
 import ssl
+from asyncio.sslproto import SSLProtocol
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
+from idplane.model.failure import Failure, os_reason
+from idplane.web.admission import Admission
 from idplane.web.proxy_header import Client, MalformedHeader, Proxies, read_header
 
 __all__ = ["Behind", "Door"]
@@ -26,6 +33,11 @@ _HEADER_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 1.0
 _AT_ONCE: Final = 64
 _TOLD_SECONDS: Final = 60.0
+_HANDSHAKES: Final = 16
+_TURN_SECONDS: Final = 1.0
+"""A handshake that takes longer waits for its client, and goes on without a turn."""
+_READ_SIZE: Final = 16 * 1024
+_HUNG_UP: Final = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 _log = logging.getLogger(__name__)
 
 
@@ -41,8 +53,11 @@ class Behind:
 
     proxies: Proxies
     most: int
-    """Connections at a time that are not served yet: beyond them the others wait in the system's queue."""
-    handshake_seconds: float
+    """Connections at a time that are not served yet.
+
+    A newcomer takes the place of the one that has said nothing for longest; where all have, it waits in the system's queue.
+    """
+    handshake_seconds: int
 
 
 class Door:
@@ -55,6 +70,9 @@ class Door:
         self._meeting = meeting
         self._loop = asyncio.get_running_loop()
         self._met: set[asyncio.Task[None]] = set()
+        self._silent: dict[asyncio.Task[None], None] = {}
+        """Of those, the ones that have said nothing yet, the first first."""
+        self._turns = Admission(most=_HANDSHAKES, waiting=behind.most, seconds=behind.handshake_seconds, newest_first=True)
         self._accepting = False
         self._closed = False
         self._told = -_TOLD_SECONDS
@@ -97,7 +115,8 @@ class Door:
 
     def _accept(self) -> None:
         for _ in range(_AT_ONCE):
-            if len(self._met) >= self._behind.most:
+            full = len(self._met) >= self._behind.most
+            if full and not self._silent:
                 self._pause()
                 return
             try:
@@ -106,12 +125,14 @@ class Door:
                 return
             except OSError as error:
                 # No descriptor or memory is left: as asyncio's own servers do, try again when some may be.
-                _log.error("connections cannot be accepted: %s", (error.strerror or type(error).__name__).lower())
+                _log.error("connections cannot be accepted: %s", os_reason(error))
                 self._pause()
                 self._resuming = self._loop.call_later(_PAUSE_SECONDS, self._resume)
                 return
+            if full:
+                self._make_room()
             accepted.setblocking(False)
-            task = self._loop.create_task(self._meet(accepted, address[0]))
+            task = self._loop.create_task(self._meet(accepted, address[0] if address else ""))
             self._met.add(task)
             task.add_done_callback(self._met_one)
 
@@ -120,15 +141,18 @@ class Door:
         if self._resuming is None:
             self._resume()
 
+    def _make_room(self) -> None:
+        oldest = next(iter(self._silent))
+        del self._silent[oldest]
+        self._met.discard(oldest)
+        oldest.cancel()
+
     async def _meet(self, accepted: socket.socket, peer: str) -> None:
-        handed_on = False
         try:
-            client = None
-            if peer in self._behind.proxies:
-                async with asyncio.timeout(_HEADER_SECONDS):
-                    client = await read_header(_Source(self._loop, accepted))
-            handed_on = True
-            await self._serve(accepted, client)
+            client = await self._named(accepted, peer)
+            # What goes wrong from here on is the client's own affair, as it is on other listeners.
+            with suppress(OSError, Failure):
+                await self._serve(accepted, client)
         except MalformedHeader as problem:
             self._tell(peer, str(problem))
         except _NothingCame:
@@ -136,24 +160,104 @@ class Door:
         except TimeoutError:
             self._tell(peer, "it did not come in time")
         finally:
-            if not handed_on:
-                accepted.close()
+            accepted.close()
+
+    async def _named(self, accepted: socket.socket, peer: str) -> Client | None:
+        """Who the client is, if a balancer has to say; raises `MalformedHeader`, `_NothingCame`, `TimeoutError`."""
+        if not self._behind.proxies.networks or peer not in self._behind.proxies:
+            return None
+        async with asyncio.timeout(_HEADER_SECONDS):
+            return await read_header(_Source(self._loop, accepted))
 
     async def _serve(self, accepted: socket.socket, client: Client | None) -> None:
-        # What goes wrong in a handshake is the client's own affair, as it is on other listeners.
-        with suppress(OSError):
-            await self._loop.connect_accepted_socket(
-                lambda: self._meeting(client),
-                accepted,
-                ssl=self.context,
-                ssl_handshake_timeout=self._behind.handshake_seconds if self.context else None,
-            )
+        """Until the listener's protocol has the connection; raises `OSError`, and `Failure` when there are too many others."""
+        if self.context is None:
+            await self._loop.connect_accepted_socket(lambda: self._meeting(client), _handed_on(accepted))
+            return
+        await self._spoken(accepted)
+        await self._turns.take(_never)
+        turn = _Turn(self._turns)
+        waited = self._loop.call_later(_TURN_SECONDS, turn.end)
+        try:
+            if not _has_hung_up(accepted):
+                await self._secured(_handed_on(accepted), client, self.context)
+        finally:
+            waited.cancel()
+            turn.end()
+
+    async def _spoken(self, accepted: socket.socket) -> None:
+        """When the first bytes are there, which nobody reads yet; raises `TimeoutError`."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        came: asyncio.Future[None] = self._loop.create_future()
+        self._silent[task] = None
+        self._loop.add_reader(accepted.fileno(), _tell_once, came)
+        try:
+            async with asyncio.timeout(self._behind.handshake_seconds):
+                await came
+        finally:
+            self._loop.remove_reader(accepted.fileno())
+            self._silent.pop(task, None)
+
+    async def _secured(self, accepted: socket.socket, client: Client | None, context: ssl.SSLContext) -> None:
+        """TLS; raises `OSError`."""
+        shaken: asyncio.Future[None] = self._loop.create_future()
+        transport, _ = await self._loop.connect_accepted_socket(lambda: self._tls(client, context, shaken), accepted)
+        try:
+            await shaken
+        except BaseException:
+            transport.abort()
+            raise
+
+    def _tls(self, client: Client | None, context: ssl.SSLContext, shaken: asyncio.Future[None]) -> _Tls:
+        protocol, seconds = self._meeting(client), self._behind.handshake_seconds
+        return _Tls(self._loop, protocol, context, shaken, server_side=True, ssl_handshake_timeout=seconds)
 
     def _tell(self, peer: str, problem: str) -> None:
         """Once a minute: either the balancer's settings are wrong, or somebody else has its address."""
         if self._loop.time() - self._told >= _TOLD_SECONDS:
             self._told = self._loop.time()
             _log.warning("a connection from %s, one of the [server] proxies, has no PROXY header: %s", peer, problem)
+
+
+class _Tls(SSLProtocol):
+    """asyncio's own, which keeps 256 KiB for each connection to read into: a thousand agents that wait would cost half a gigabyte."""
+
+    max_size = _READ_SIZE
+
+
+@dataclass(slots=True)
+class _Turn:
+    turns: Admission
+    held: bool = True
+
+    def end(self) -> None:
+        if self.held:
+            self.held = False
+            self.turns.give_back()
+
+
+def _handed_on(accepted: socket.socket) -> socket.socket:
+    """The same connection, which whoever had it no longer closes."""
+    family, kind, proto = accepted.family, accepted.type, accepted.proto
+    moved = socket.socket(family, kind, proto, fileno=accepted.detach())
+    moved.setblocking(False)
+    return moved
+
+
+def _tell_once(came: asyncio.Future[None]) -> None:
+    if not came.done():
+        came.set_result(None)
+
+
+def _has_hung_up(accepted: socket.socket) -> bool:
+    """Whether the client has gone, also when it had said something before."""
+    looking = select.poll()
+    looking.register(accepted, _HUNG_UP)
+    return bool(looking.poll(0))
+
+
+async def _never() -> None:
+    await asyncio.get_running_loop().create_future()
 
 
 class _NothingCame(Exception):  # noqa: N818 - no error

@@ -64,6 +64,8 @@ class HttpResponse:
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = field(default=())
     media_type: str = "application/json; charset=utf-8"
+    refusal: Failure | None = field(default=None, repr=False)
+    """What this answer refuses, where a surface has put it into words itself rather than raised it."""
 
 
 class Surface(Protocol):

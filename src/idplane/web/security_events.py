@@ -28,7 +28,7 @@ from idplane.web.challenges import bearer_error
 from idplane.web.http import HttpRequest, HttpResponse, Origin
 from idplane.web.introspection import own_audiences
 
-__all__ = ["SecurityEventSurface", "is_about_events"]
+__all__ = ["SecurityEventSurface", "is_about_events", "is_poll"]
 
 _WELL_KNOWN: Final = ".well-known/ssf-configuration"
 _NO_STORE: Final = (("Cache-Control", "no-store"),)
@@ -39,6 +39,11 @@ def is_about_events(path: str) -> bool:
     """Whether a path belongs here."""
     parts = path.lower().strip("/").split("/")
     return "/".join(parts[:2]) == _WELL_KNOWN or "/".join(parts[1:3]) == _WELL_KNOWN or parts[1:2] == ["ssf"]
+
+
+def is_poll(path: str) -> bool:
+    """Whether a request to this path may wait for something to happen."""
+    return path.lower().strip("/").split("/")[1:3] == ["ssf", "poll"]
 
 
 class _Tokens(Protocol):

@@ -11,7 +11,6 @@ import contextlib
 import resource
 import socket
 import ssl
-from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
@@ -22,7 +21,7 @@ from idplane.web.proxy_header import Client, Proxies
 
 __all__ = ["Listener", "tls_context"]
 
-_HANDSHAKE_SECONDS = 10.0
+_HANDSHAKE_SECONDS = 10
 _IDLE_SECONDS = 75
 _MAX_CONNECTIONS = 4096
 _DRAIN_SECONDS = 5.0
@@ -56,7 +55,6 @@ class Listener:
         # Without uvicorn's wrapper, which at its trace level logs whole requests with whatever secret a client put into them.
         self._config.loaded_app = app
         self._state = ServerState()
-        self._servers: list[asyncio.Server] = []
         self._doors: list[Door] = []
         self._closed = False
         self._draining = False
@@ -67,36 +65,14 @@ class Listener:
         # it, a body that is written after its head waits for the client's delayed acknowledgement: 40 ms for each request.
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._proxies.networks:
-            self._doors.append(self._door(sock, context))
-            return
-        self._servers.append(await self._accepting(sock, context))
+        most = self._most or _most_connections()
+        behind = Behind(proxies=self._proxies, most=most, handshake_seconds=_HANDSHAKE_SECONDS)
+        self._doors.append(Door(sock, context, behind=behind, meeting=self._protocol))
 
     async def change(self, context: ssl.SSLContext) -> None:
         """Meet new connections with another context. Those that are open stay, and none that waits to be accepted is lost."""
         for door in self._doors:
             door.context = context
-        before, self._servers = self._servers, []
-        for server in before:
-            for sock in server.sockets:
-                # The same queue of connections, with another descriptor.
-                self._servers.append(await self._accepting(sock.dup(), context))
-            server.close()
-
-    async def _accepting(self, sock: socket.socket, context: ssl.SSLContext | None) -> asyncio.Server:
-        options: dict[str, Any] = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS} if context else {}
-        return await asyncio.get_running_loop().create_server(
-            self._protocol,
-            sock=sock,
-            ssl=context,
-            backlog=512,
-            **options,
-        )
-
-    def _door(self, sock: socket.socket, context: ssl.SSLContext | None) -> Door:
-        most = self._most or _most_connections()
-        behind = Behind(proxies=self._proxies, most=most, handshake_seconds=_HANDSHAKE_SECONDS)
-        return Door(sock, context, behind=behind, meeting=self._protocol)
 
     def _protocol(self, client: Client | None = None) -> BoundedProtocol:
         most = self._most or _most_connections()
@@ -152,8 +128,6 @@ class Listener:
                 connection.transport.abort()
 
     def _stop_accepting(self) -> None:
-        for server in self._servers:
-            server.close()
         for door in self._doors:
             door.close()
 

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -213,12 +214,16 @@ def token_error(status: int, error: str, number: int) -> UpstreamResponse:
     )
 
 
+REFUSED = "eeeeeeee-1111-0000-0000-000000000001"
+"""Id of whatever the server refuses."""
+
+
 def _answer(body: object, status: int = 200) -> UpstreamResponse:
     return UpstreamResponse(status=status, body=json.dumps(body).encode())
 
 
 def _error(status: int, code: str) -> UpstreamResponse:
-    return _answer({"error": {"code": code, "message": "no"}}, status)
+    return _answer({"error": {"code": code, "message": "no", "requestId": REFUSED}}, status)
 
 
 @dataclass(frozen=True)
@@ -238,7 +243,13 @@ class Response:
     @property
     def error(self) -> tuple[int, object]:
         """Status and `error_description`."""
-        return self.status, self.json["error_description"]
+        return self.status, self.without_id(self.json["error_description"])
+
+    def without_id(self, text: str) -> str:
+        """A text for people, which names the refusal as the header does; an outage is none."""
+        told = f" (refusal id {self.headers['x-ms-request-id']})"
+        assert text.endswith(told) is (self.status < HTTPStatus.INTERNAL_SERVER_ERROR and "Trace ID" not in text), text
+        return text.removesuffix(told)
 
 
 @dataclass

@@ -19,7 +19,7 @@ from idplane.agent.remote import ServerAddress
 from idplane.agent.settings import EndpointTable
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 from idplane.model.ids import ResourceId
-from idplane.providers.enrollments import VERSIONS
+from idplane.providers.workload_types import VERSIONS
 from idplane.testing.local import LocalPlane
 from idplane.testing.values import HostResource
 

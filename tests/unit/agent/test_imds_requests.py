@@ -10,6 +10,7 @@ import pytest
 from tests.unit.agent.agent_world import (
     ARM,
     OTHER_VM,
+    REFUSED,
     SECOND,
     SHARED,
     SYSTEM,
@@ -349,7 +350,9 @@ async def test_without_a_selector(world: AgentWorld, identities: list[Known], ex
 
 async def test_a_host_that_is_gone_has_no_identity(world: AgentWorld) -> None:
     world.server.hosts.clear()
-    assert (await world.ask(await world.imds(), get(token_target()))).error == (400, NOT_FOUND)
+    response = await world.ask(await world.imds(), get(token_target()))
+    assert response.error == (400, NOT_FOUND)
+    assert response.headers["x-ms-request-id"] == REFUSED  # the server's: it knows more of it
 
 
 async def test_the_token_services_own_error_is_repeated(world: AgentWorld) -> None:

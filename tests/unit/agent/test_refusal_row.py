@@ -19,8 +19,8 @@ from idplane.agent import (
     machinelearning_errors,
     servicefabric_errors,
 )
-from idplane.agent.plane import FROM_SERVER
-from idplane.agent.refusals import UNCHALLENGED, Refusals, is_reported, refusal_of
+from idplane.agent.plane import FROM_SERVER, REFUSAL_ID
+from idplane.agent.refusals import UNCHALLENGED, Refusals, explicable, is_reported, refusal_of
 from idplane.model.calls import Workload
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
@@ -47,9 +47,20 @@ class Row:
             raise self.failure
         self.told += documents
 
-    def note(self, host: ResourceId = VM, uid: int = 1, failure: Failure = UNBOUND) -> None:
-        workload = Workload(pid=next(self.pids), uid=uid)
-        self.refusals.note(refusal_of(failure, NOW, host=host, dialect="imds", resource=None, workload=workload))
+    def note(self, host: ResourceId = VM, uid: int = 1, failure: Failure = UNBOUND) -> str:
+        """The id that the workload is shown."""
+        pid = next(self.pids)
+        return self.refusals.note(
+            refusal_of(
+                failure,
+                NOW,
+                refusal_id=f"id-{pid}",
+                host=host,
+                dialect="imds",
+                resource=None,
+                workload=Workload(pid=pid, uid=uid),
+            )
+        )
 
     @property
     def counts(self) -> list[int]:
@@ -73,20 +84,61 @@ async def test_the_first_is_told_at_once_and_the_same_again_is_counted(row: Row)
             "dialect": "imds",
             "resource": None,
             "count": 1,
+            "id": "id-0",
+            "facts": {},
             "workload": {"pid": 0, "uid": 1},
         }
     ]
-    for _ in range(3):
-        row.note()
+    assert [row.note() for _ in range(3)] == ["id-0"] * 3
     await settle()
     assert row.counts == [1]
     row.clock.advance(11)
     await settle()
     assert row.counts == [1, 3]
-    row.note()
+    assert row.note() == "id-4"
     await settle()
     assert row.counts == [1, 3, 1]
+    assert [one["id"] for one in row.told] == ["id-0", "id-0", "id-4"]
     await row.refusals.close()
+
+
+def selecting(name: str) -> Failure:
+    return Failure(FailureKind.IDENTITY_NOT_FOUND, "", selector="client_id", selected=name, answer="no fact for the server")
+
+
+async def test_what_was_asked_tells_refusals_apart(row: Row) -> None:
+    shown = [row.note(failure=selecting(name)) for name in ("a", "b", "a")]
+    assert shown == ["id-0", "id-1", "id-0"]
+    await settle()
+    assert [one["facts"] for one in row.told] == [{"selector": "client_id", "selected": name} for name in "ab"]
+    await row.refusals.close()
+
+
+async def test_a_caller_that_makes_up_ever_others_is_counted(row: Row) -> None:
+    shown = [row.note(failure=selecting(str(at))) for at in range(500)]
+    assert len(set(shown)) == 17
+    assert row.note(uid=2, failure=selecting("0")) == "id-500"
+    await row.refusals.close()
+    assert sum(row.counts) == 501
+    assert len(row.told) == 19
+
+
+@pytest.mark.parametrize(
+    ("failure", "text"),
+    [
+        (UNBOUND, "No (refusal id r)"),
+        (Failure(FailureKind.IDENTITY_NOT_FOUND, "", **{REFUSAL_ID: "r"}), "No (refusal id r)"),
+        (Failure(FailureKind.UNAVAILABLE), "No"),
+        (Failure(FailureKind.ENDPOINT_SECRET, "", **{UNCHALLENGED: "yes"}), "No"),
+        (Failure(FailureKind.THROTTLED, "", **{FROM_SERVER: "yes"}), "No"),
+    ],
+)
+def test_only_what_can_be_explained_is_told_with_an_id(failure: Failure, text: str) -> None:
+    assert explicable("No", failure, "r") == text
+
+
+def test_a_text_that_has_the_id_stays() -> None:
+    assert explicable("No. Trace ID: r", UNBOUND, "r") == "No. Trace ID: r"
 
 
 async def test_others_are_told_by_themselves(row: Row) -> None:
@@ -152,12 +204,15 @@ async def test_closing_tells_what_there_is(row: Row) -> None:
         (Failure(FailureKind.METADATA_HEADER_MISSING), True),
         (Failure(FailureKind.THROTTLED), True),
         (Failure(FailureKind.THROTTLED, "", **{FROM_SERVER: "yes"}), False),
-        (Failure(FailureKind.IDENTITY_NOT_FOUND), False),
+        (Failure(FailureKind.IDENTITY_NOT_FOUND), True),
+        (Failure(FailureKind.IDENTITY_NOT_FOUND, "", **{REFUSAL_ID: "x"}), False),
+        (Failure(FailureKind.AGENT_UNKNOWN), False),
+        (Failure(FailureKind.INTERNAL), False),
         (Failure(FailureKind.UNAVAILABLE), False),
         (Failure(FailureKind.PATH_NOT_FOUND), False),
     ],
 )
-def test_what_is_for_the_log(failure: Failure, *, reported: bool) -> None:
+def test_what_the_server_is_told_of(failure: Failure, *, reported: bool) -> None:
     assert is_reported(failure) is reported
 
 

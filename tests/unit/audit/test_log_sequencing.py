@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.unit.audit.log_world import TENANT, check, checkpoints, later, opened, write
 
 from idplane.audit.checkpoints import read_checkpoint
 from idplane.audit.entries import ENTRY_BYTES, Seal, entry_for, unpacked
-from idplane.audit.log_check import LogReport, check_log
 from idplane.audit.retention import LogRetention
 from idplane.audit.stored_tree import TreeDamaged, consistency_proof, inclusion_proof, root_at
 from idplane.audit.tree import leaf_hash, root_from_consistency, root_from_inclusion
@@ -19,54 +18,11 @@ from idplane.audit.trims import trim_event, trim_in
 from idplane.bootstrap.log_keeping import LogKeeping
 from idplane.bootstrap.world import World
 from idplane.model.failure import Failure, FailureKind
-from idplane.model.keys import KeyState
-from idplane.model.profile import AZURE, OPEN
-from idplane.ports.collections import ACTIVITY, SIGN_INS, SIGNING_KEYS
-from idplane.ports.store import Append, Batch, CommitRefused, Extend, Put, StoredCheckpoint
+from idplane.model.profile import AZURE
+from idplane.ports.store import Batch, CommitRefused, Extend
 from idplane.store.codec import encode
 from idplane.testing import store_samples as sample
-from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
-
-TENANT = "11111111-1111-4111-8111-111111111111"
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    clock = FakeClock()
-    store = await memory_store(clock)
-    yield World(clock=clock, entropy=SeededEntropy(), store=store, custody=MemoryCustody(), profile=OPEN)
-    await store.close()
-
-
-@pytest.fixture
-async def keeping(world: World) -> LogKeeping:
-    return await opened(world)
-
-
-async def opened(world: World, file: Path | None = None) -> LogKeeping:
-    return await LogKeeping.open(world, tenant_id=TENANT, file=file)
-
-
-async def write(world: World, count: int = 1) -> None:
-    for number in range(count):
-        made, now = world.entropy.guid(), world.clock.now()
-        log = Append(log=SIGN_INS, event=sample.sign_in(made, now))
-        other = Append(log=ACTIVITY, event=sample.activity(made, now))
-        await world.store.commit(Batch.of(other) if number % 4 == 0 else Batch.of(log))
-
-
-async def check(keeping: LogKeeping) -> LogReport:
-    keys = keeping.keys
-    return await check_log(keeping.world.store.tree, keys=keys.notes, sealed=keys.sealed, tainted=keys.tainted)
-
-
-async def checkpoints(world: World) -> tuple[StoredCheckpoint, ...]:
-    return await world.store.tree.checkpoints(0, 100)
-
-
-def later(world: World, seconds: float) -> None:
-    assert isinstance(world.clock, FakeClock)
-    world.clock.advance(seconds)
+from idplane.testing.worlds import memory_store
 
 
 async def test_an_empty_log_is_signed_at_once(world: World, keeping: LogKeeping) -> None:
@@ -239,51 +195,6 @@ async def test_a_problem_goes_with_its_cause(world: World, keeping: LogKeeping, 
     keeping.watch.newest = newest
     await keeping.turn()
     assert keeping.watch.problem is None
-
-
-async def test_a_successor_is_introduced(world: World, keeping: LogKeeping) -> None:
-    await write(world, 3)
-    await keeping.turn()
-    (first,) = keeping.keys.notes
-    await keeping.rotate()
-    assert keeping.keys.notes[0] != first
-    assert len(keeping.keys.notes) == 2
-    await write(world, 3)
-    await keeping.turn()
-    later(world, 700)
-    await keeping.turn()
-    # Who knows the first key alone can follow.
-    report = await check_log(world.store.tree, keys=[first])
-    assert (report.findings, report.size, report.checkpoints) == ([], 6, 4)
-    stranger = await check_log(world.store.tree, keys=[keeping.keys.notes[0]])
-    assert "is not signed by a key of the log" in str(stranger.findings[0])
-
-
-async def test_seals_of_the_key_before_still_hold(world: World, keeping: LogKeeping) -> None:
-    other = await opened(world)
-    await other.rotate()
-    world.store.seal_logs(keeping)  # it has not heard of the new key yet
-    await write(world, 2)
-    await other.turn()
-    assert (await check(other)).findings == []
-
-
-async def test_a_tainted_key_is_replaced_and_proves_nothing(world: World, keeping: LogKeeping) -> None:
-    await write(world, 3)
-    await keeping.turn()
-    (key,) = await world.store.all(SIGNING_KEYS, where={"purpose": "log"})
-    lost = replace(key.value, tainted=True, state=KeyState.RETIRED)
-    await world.store.commit(Batch.of(Put(collection=SIGNING_KEYS, value=lost, expect=key.version)))
-    await keeping.keys.turn()
-    await write(world, 3)
-    await keeping.turn()
-    later(world, 700)
-    await keeping.turn()
-    report = await check(keeping)
-    assert report.findings == []
-    restarted = await opened(world)
-    await restarted.turn()
-    assert restarted.watch.problem is None
 
 
 async def test_proofs_from_the_store(world: World, keeping: LogKeeping) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from tests.needed import postgres
 from tests.unit.bootstrap.installations import Living, folder_of, furnish, living
 
 from idplane.bootstrap.admin import Installation, back_up, examine, put_back
@@ -21,17 +22,14 @@ from idplane.ports.collections import ACTIVITY
 from idplane.ports.store import Order
 from idplane.store.backup import BackupProblem
 from idplane.store.postgres import PostgresStore
-from idplane.testing.postgres_cluster import Cluster, binaries, cluster
+from idplane.testing.postgres_cluster import Cluster
 
 pytestmark = pytest.mark.wide
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Cluster]:
-    installed = binaries()
-    if installed is None:
-        pytest.skip("PostgreSQL is not installed")
-    with cluster(installed) as found:
+    with postgres() as found:
         yield found
 
 
@@ -161,3 +159,19 @@ async def test_who_followed_a_later_state_sees_that_it_went_back(running: Cluste
         assert await store.position() > end
     finally:
         await store.close()
+
+
+async def test_an_edited_log_record_is_named_by_the_check(running: Cluster, tmp_path: Path) -> None:
+    installation = await shared(running, "edited", tmp_path / "edited")
+    async with living(installation) as one:
+        await furnish(one)
+    assert (await examine(installation)).good
+    connection = await asyncpg.connect(str(installation.address))
+    await connection.execute("set session_replication_role = replica")
+    position = await connection.fetchval(
+        'update sign_ins set doc = replace(doc::text, \'"user_agent":"\', \'"user_agent":"x\') '
+        "where position = (select max(position) from sign_ins) returning position"
+    )
+    await connection.close()
+    (found,) = (await examine(installation)).findings
+    assert (found.check, found.table, found.key) == ("tree", "sign_ins", str(position))

@@ -8,15 +8,26 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.attacks.table import met_by
 from tests.unit.bootstrap.installations import folder_of, furnish, living
 
 from idplane.bootstrap.admin import Installation, examine, of_folder
+from idplane.bootstrap.server import Server
+from idplane.bootstrap.world import SystemEntropy, World
 from idplane.cli.admin_check import command
+from idplane.model.profile import OPEN
+from idplane.ports.collections import SIGN_INS
+from idplane.ports.store import Append, Batch
 from idplane.store.backup import BackupProblem
+from idplane.store.custody import FileCustody
+from idplane.store.opening import open_store
+from idplane.testing import store_samples as sample
+from idplane.testing.worlds import FakeClock
 
 
 @pytest.fixture
@@ -87,12 +98,42 @@ async def test_what_was_changed_behind_the_api_is_found(installation: Installati
         assert any(said in one.what for one in outcome.findings if one.check == check), (statement, outcome.findings)
 
 
+async def test_an_edited_log_record_that_agrees_with_itself_is_named(installation: Installation) -> None:
+    change(installation, 'update sign_ins set doc = replace(doc, \'"user_agent":"\', \'"user_agent":"x\') where position = 2')
+    (found,) = (await examine(installation)).findings
+    assert (found.check, found.table, found.key) == ("tree", "sign_ins", "2")
+    assert "is not what was recorded" in found.what
+    code, findings = run(["--data", str(installation.folder)])
+    assert [one["key"] for one in findings] == ["2"]
+    met_by("log-edited", answer=f"`idplane admin check`: exit code {code}", record="its output names the record")
+
+
+async def test_how_much_of_the_logs_was_looked_at_is_told(tmp_path: Path) -> None:
+    installation, clock = folder_of(tmp_path / "plane"), FakeClock()
+    store = await open_store(installation.address, clock=clock)
+    custody = FileCustody.open(installation.key_file, entropy=SystemEntropy(), create=True)
+    server = await Server.open(World(clock=clock, entropy=SystemEntropy(), store=store, custody=custody, profile=OPEN))
+    for number in range(4):
+        await store.commit(Batch.of(Append(log=SIGN_INS, event=sample.sign_in(server.world.entropy.guid(), clock.now()))))
+        await server.log.turn()
+        clock.advance(timedelta(minutes=11))
+        assert number == len(await store.read_log(SIGN_INS)) - 1
+    await server.close()
+    await store.close()
+    part, whole = await examine(installation, newest=2), await examine(installation)
+    assert (part.findings, part.examined["tree"]) == ([], 2)
+    assert (part.passed_over["tree"], whole.passed_over["tree"]) == (whole.examined["tree"] - 2, 0)
+    shown = beside(["--data", str(installation.folder), "--json"])
+    assert json.loads(shown.output)["checks"]["tree"]["passedOver"] == 0
+
+
 async def test_the_command_says_so_in_words_and_json(installation: Installation) -> None:
     folder = str(installation.folder)
     assert run(["--data", folder]) == (0, [])
     change(installation, "update tenants set domain = 'x'", "update settings set key = '[bold]x' where key = 'home-user'")
     code, findings = run(["--data", folder])
     assert code == 2
+    met_by("row-changed", answer=f"`idplane admin check`: exit code {code}", record="its output names the row")
     assert {(one["check"], one["table"]) for one in findings} == {("records", "tenants"), ("records", "settings")}
     shown = beside(["--data", folder])
     assert shown.exit_code == 2

@@ -11,12 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
+from tests.needed import missing
 from tests.unit.bootstrap.telemetry_world import ObservedServer, observed_server
 
 from idplane.bootstrap.survey import Survey
 from idplane.bootstrap.telemetry_metrics import Metrics
 from idplane.model.failure import FailureKind
-from idplane.ports.telemetry import CONNECTIONS, METRICS, OTHER, REQUESTS, TOKENS_REFUSED, Metric
+from idplane.ports.telemetry import (
+    CONNECTIONS,
+    DUTY,
+    DUTY_FAILURES,
+    LEASES_HELD,
+    METRICS,
+    OTHER,
+    REQUESTS,
+    TOKENS_REFUSED,
+    Metric,
+)
 
 _NAMES = {metric.name.removesuffix("_total"): metric for metric in METRICS}
 
@@ -102,7 +113,7 @@ async def test_any_accept_header_gets_metrics(world: ObservedServer, accept: str
 async def test_promtool_finds_nothing_to_object_to(world: ObservedServer) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("promtool is not installed")
+        missing("promtool is not installed (Debian: apt-get install prometheus)")
     await world.token()
     _, text = await text_of(world)
     checked = subprocess.run(  # noqa: ASYNC221 - nothing else is going on
@@ -167,6 +178,12 @@ def test_two_processes_in_one_keep_apart() -> None:
     first, second = Metrics(), Metrics()
     first.series(CONNECTIONS, {"listener": "public"}).set(7)
     assert values(second.text(None)[1].decode(), "connections") == {}
+
+
+async def test_every_duty_is_told_by_its_name() -> None:
+    async with observed_server() as one:
+        duties = {duty.name for duty in one.server.duty_list()}
+    assert duties == LEASES_HELD.labels["duty"] == DUTY_FAILURES.labels["duty"] == DUTY.attributes["duty"]
 
 
 def test_every_failure_is_a_reason() -> None:

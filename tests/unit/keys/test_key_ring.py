@@ -13,7 +13,7 @@ from tests.unit.keys.keys_world import KeyWorld, a_key_world, verifies
 from idplane.jose import Algorithm, new_ec_key, parse, private_key_der
 from idplane.keys import KeyRing, SigningPermit
 from idplane.keys.material import new_signing_key
-from idplane.keys.rotation import GRACE
+from idplane.keys.rotation import GRACE, SLACK
 from idplane.keys.sealing import marked, unsealed_private_key
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
@@ -250,7 +250,7 @@ async def test_permits_that_do_not_fit_are_refused(key_world: KeyWorld) -> None:
     ring = await key_world.ring()
     for permit in (
         key_world.permit(algorithm=Algorithm.RS256),
-        key_world.permit(LONGEST + GRACE + timedelta(seconds=2)),
+        key_world.permit(LONGEST + SLACK + timedelta(seconds=2)),
         SigningPermit(claims={}, algorithm=Algorithm.ES256),
         SigningPermit(claims={"exp": True}, algorithm=Algorithm.ES256),
         SigningPermit(claims={"exp": "1767268800"}, algorithm=Algorithm.ES256),

@@ -14,15 +14,19 @@ from idplane.keys.rotation import (
     activated,
     active_key,
     corrected,
+    known_until,
     longest_token,
     plan,
     replacement,
     retired,
+    summoned,
+    takes_over,
 )
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
 from idplane.model.profile import AZURE, OPEN
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
+PACE = Pace.of_tokens(OPEN)
 LIFETIME, LEAD, LONGEST = OPEN.signing_key_lifetime, OPEN.signing_key_lead, longest_token(OPEN)
 SECOND = timedelta(seconds=1)
 
@@ -48,7 +52,7 @@ RETIRED = key("r", KeyState.RETIRED)
 
 
 def planned(now: datetime, *keys: SigningKey) -> Plan:
-    return plan(keys, now, Pace.of_tokens(OPEN))
+    return plan(keys, now, PACE)
 
 
 def test_the_first_key_is_active_at_once() -> None:
@@ -96,7 +100,7 @@ def test_a_clock_that_differs_a_little_changes_nothing() -> None:
 def test_an_active_key_from_the_future_is_corrected_and_stays_active(other: tuple[SigningKey, ...]) -> None:
     now = T0 - timedelta(days=400)
     assert planned(now, ACTIVE, *other).steps == (Correct(key_id="a"),)
-    fixed = corrected(ACTIVE, now)
+    fixed = corrected(ACTIVE, now, PACE)
     assert (fixed.state, fixed.created_at, fixed.activated_at) == (KeyState.ACTIVE, now, now)
 
 
@@ -104,7 +108,65 @@ def test_a_prepared_key_from_the_future_is_corrected_so_that_its_lead_starts_now
     now = T0 + LIFETIME
     future = replace(PREPARED, created_at=now + timedelta(days=400))
     assert planned(now, ACTIVE, future).steps == (Correct(key_id="p"),)
-    assert planned(now, ACTIVE, corrected(future, now)) == Plan(steps=(), due=now + LEAD)
+    assert planned(now, ACTIVE, corrected(future, now, PACE)) == Plan(steps=(), due=now + LEAD)
+
+
+# A key that somebody has told when to take over.
+
+SUMMONED = replace(PREPARED, created_at=T0, activated_at=T0 + 2 * SECOND)
+SLOW = replace(PACE, notice=2 * LEAD)
+
+
+@pytest.mark.parametrize(
+    ("now", "steps"),
+    [(T0, ()), (T0 + SECOND, ()), (T0 + 2 * SECOND, (Activate(key_id="p"),)), (T0 + LIFETIME, (Activate(key_id="p"),))],
+)
+def test_a_key_takes_over_when_it_was_told_to(now: datetime, steps: tuple[object, ...]) -> None:
+    made = planned(now, ACTIVE, SUMMONED)
+    assert made == Plan(steps=steps, due=now if steps else T0 + 2 * SECOND)  # type: ignore[arg-type]  # the table holds steps only
+
+
+def test_nobody_delays_a_key_by_telling_it_to_wait() -> None:
+    late = replace(PREPARED, activated_at=T0 + LIFETIME + LEAD)
+    assert planned(T0 + LIFETIME, ACTIVE, late).steps == (Activate(key_id="p"),)
+
+
+def test_a_key_that_waits_too_long_because_the_clock_was_wrong_is_corrected() -> None:
+    far = replace(SUMMONED, activated_at=T0 + 2 * LEAD + 2 * GRACE)
+    assert planned(T0, ACTIVE, far).steps == (Correct(key_id="p"),)
+    assert plan([ACTIVE, far], T0, replace(PACE, notice=3 * LEAD)).steps == ()
+    assert corrected(far, T0, SLOW).activated_at == T0 + 2 * LEAD
+    assert planned(T0, ACTIVE, corrected(far, T0, PACE)).steps == ()
+
+
+@pytest.mark.parametrize(
+    ("keys", "notice", "at"),
+    [
+        ([ACTIVE], timedelta(), T0),
+        ([ACTIVE], LEAD, T0 + LEAD),
+        ([], LEAD, T0),
+        ([replace(ACTIVE, tainted=True)], LEAD, T0),
+        ([ACTIVE, replace(PREPARED, created_at=T0 - LEAD)], LEAD, T0),
+        ([ACTIVE, replace(PREPARED, created_at=T0 - SECOND)], LEAD, T0 + LEAD - SECOND),
+        ([ACTIVE, replace(PREPARED, created_at=T0 + 100 * LEAD)], LEAD, T0 + LEAD),
+    ],
+)
+def test_another_may_sign_once_it_has_been_published_for_long_enough(
+    keys: list[SigningKey], notice: timedelta, at: datetime
+) -> None:
+    assert takes_over(keys, T0, notice) == at
+
+
+def test_only_a_prepared_key_waits_for_its_turn() -> None:
+    assert summoned([ACTIVE, PREPARED]) is None
+    assert summoned([ACTIVE, RETIRED]) is None
+    assert summoned([ACTIVE, SUMMONED]) == SUMMONED
+
+
+def test_a_key_whose_work_is_good_for_ever_is_never_forgotten() -> None:
+    for_ever = replace(PACE, outlived=None)
+    assert known_until(RETIRED, for_ever) is None
+    assert plan([ACTIVE, RETIRED], T0 + LIFETIME, for_ever).steps == (Create(state=KeyState.PREPARED),)
 
 
 def test_a_retired_key_from_the_future_is_kept_for_longer() -> None:

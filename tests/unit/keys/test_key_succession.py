@@ -10,7 +10,7 @@ from tests.unit.keys.keys_world import KeyWorld, a_key_world
 
 from idplane.jose import make_csr, new_ec_key
 from idplane.keys import CredentialAuthority, TlsAuthority
-from idplane.keys.roots import PACE
+from idplane.keys.roots import OUTLIVED, PACE
 from idplane.keys.rotation import GRACE
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.keys import KeyState
@@ -54,7 +54,7 @@ async def test_a_successor_is_trusted_before_it_signs_and_its_predecessor_after(
     assert states(authority) == [KeyState.RETIRED, KeyState.ACTIVE]
     assert authority.issuer.pem != first
     assert set(anchors(authority)) == published
-    key_world.clock.advance(PACE.outlived + GRACE)
+    key_world.clock.advance(OUTLIVED + GRACE)
     await authority.turn()
     assert states(authority) == [KeyState.ACTIVE]
     assert x509.load_pem_x509_certificate(first) not in anchors(authority)
@@ -68,7 +68,7 @@ async def test_what_a_retired_authority_issued_is_good_until_it_is_gone(key_worl
     assert authority.vouches_for(held)
     assert not authority.is_current(held), "it is time for a new one"
     assert authority.is_current(certified(authority))
-    key_world.clock.advance(PACE.outlived + GRACE)
+    key_world.clock.advance(OUTLIVED + GRACE)
     await authority.turn()
     assert not authority.vouches_for(held)
 

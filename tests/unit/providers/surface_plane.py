@@ -258,8 +258,17 @@ async def opening() -> AsyncIterator[OpenPlane]:
         await one.store.close()
 
 
-async def open_plane(*, providers: tuple[Provider, ...] = PROVIDERS, group: bool = True, profile: Profile = OPEN) -> Plane:
-    """Two tenants with a subscription each; `owner` owns the home tenant's root, `reader` and `contributor` its subscription."""
+async def open_plane(
+    *,
+    providers: tuple[Provider, ...] = PROVIDERS,
+    group: bool = True,
+    profile: Profile = OPEN,
+    vouch: Callable[[Batch], Awaitable[Batch]] | None = None,
+) -> Plane:
+    """Two tenants with a subscription each; `owner` owns the home tenant's root, `reader` and `contributor` its subscription.
+
+    `vouch` is what goes along with a change of the log's keys; without it the plane keeps no log.
+    """
     clock = FakeClock()
     store = await memory_store(clock)
     access = AccessControl(store=store, clock=clock)
@@ -279,6 +288,8 @@ async def open_plane(*, providers: tuple[Provider, ...] = PROVIDERS, group: bool
         keep=keep_administrators,
         custody=MemoryCustody(),
     )
+    if vouch is not None:
+        kernel = replace(kernel, vouch=vouch)
     manager = ResourceManager(kernel)
     plane = Plane(store, clock, ManagementSurface(manager=manager, home_tenant=HOME), manager)
     tenant = Tenant(id=HOME, display_name="Home", domain="home.test", issuer_v1="", issuer_v2="", created_at=clock.now())

@@ -1,11 +1,18 @@
 """Keys by hand, over Resource Manager."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from tests.unit.providers.surface_plane import AWAY, HOME, OpenPlane, Plane, opening
 
+from idplane.arm.envelope import timestamp
+from idplane.audit.checkpoints import Checkpoint, read_checkpoint
+from idplane.audit.log_check import check_log
+from idplane.bootstrap.log_keeping import LogKeeping
+from idplane.bootstrap.world import World
 from idplane.jose import Algorithm
 from idplane.keys import CredentialAuthority, KeyRing, SigningPermit, TlsAuthority
 from idplane.model.directory import HOME_TENANT, Setting
@@ -26,9 +33,16 @@ class Installation:
     ring: KeyRing
     credentials: CredentialAuthority
     tls: TlsAuthority
+    log: LogKeeping
 
-    async def ask(self, method: str, rest: str = "", *, caller: str = "owner") -> Any:
-        return await self.plane.call(method, f"{KEYS}{rest}", by=caller, version=VERSION)
+    async def ask(self, method: str, rest: str = "", body: object = None, *, caller: str = "owner") -> Any:
+        return await self.plane.call(method, f"{KEYS}{rest}", body, by=caller, version=VERSION)
+
+    async def vouched(self, change: Batch) -> Batch:
+        return await self.log.vouched(change)
+
+    async def shown(self, name: str) -> Any:
+        return (await self.ask("GET", f"/{name}")).body["properties"]
 
     async def active(self, purpose: KeyPurpose = KeyPurpose.TOKEN) -> str:
         rows = await self.plane.store.all(SIGNING_KEYS, where={"purpose": purpose.value, "state": KeyState.ACTIVE.value})
@@ -43,18 +57,19 @@ class Installation:
 async def installation() -> AsyncIterator[Installation]:
     async with opening() as open_plane:
         made = Installation()
-        made.plane = plane = await prepared(open_plane)
+        made.plane = plane = await prepared(open_plane, made.vouched)
         ports: Any = {"store": plane.store, "custody": MemoryCustody(), "clock": plane.clock, "entropy": SeededEntropy("keys")}
         made.ring = await KeyRing.open(**ports, profile=OPEN, algorithm=Algorithm.ES256)
         made.credentials = await CredentialAuthority.open(**ports, profile=OPEN)
         made.tls = await TlsAuthority.open(**ports)
+        made.log = await LogKeeping.open(World(**ports, profile=OPEN), tenant_id=HOME)
         yield made
-        for one in (made.ring, made.credentials, made.tls):
+        for one in (made.ring, made.credentials, made.tls, made.log.keys):
             one.close()
 
 
-async def prepared(open_plane: OpenPlane) -> Plane:
-    plane = await open_plane(group=False)
+async def prepared(open_plane: OpenPlane, vouch: Callable[[Batch], Awaitable[Batch]]) -> Plane:
+    plane = await open_plane(group=False, vouch=vouch)
     await plane.store.commit(Batch.of(Put(collection=SETTINGS, value=Setting(name=HOME_TENANT, value=HOME), expect=ABSENT)))
     await plane.person("manager", ("Contributor", "/"))
     await plane.person("watcher", ("Reader", "/"))
@@ -65,7 +80,7 @@ async def test_the_list_shows_every_key_and_nothing_private(installation: Instal
     reply = await installation.ask("GET", caller="watcher")
     assert reply.status == 200
     shown = {one["properties"]["purpose"]: one["properties"] for one in reply.body["value"]}
-    assert shown.keys() == {"token", "credential-authority", "tls-authority", "key-encryption"}
+    assert shown.keys() == {"token", "credential-authority", "tls-authority", "log", "key-encryption"}
     assert all(one["signs"] and one["state"] == "active" for name, one in shown.items() if name != "key-encryption")
     for row in await installation.plane.store.all(SIGNING_KEYS):
         assert row.value.sealed.hex() not in str(reply.body)
@@ -74,12 +89,12 @@ async def test_the_list_shows_every_key_and_nothing_private(installation: Instal
     assert (await installation.ask("GET", "/nobodys")).status == 404
 
 
-@pytest.mark.parametrize("purpose", [KeyPurpose.TOKEN, KeyPurpose.CREDENTIAL_AUTHORITY, KeyPurpose.TLS_AUTHORITY])
+@pytest.mark.parametrize("purpose", list(KeyPurpose))
 async def test_rotation_lets_another_key_sign_and_leaves_the_earlier_one_good(
     installation: Installation, purpose: KeyPurpose
 ) -> None:
     before = await installation.active(purpose)
-    assert (await installation.ask("POST", f"/{before}/rotate")).status == 200
+    assert (await installation.ask("POST", f"/{before}/rotate", {"now": True})).status == 200
     after = await installation.active(purpose)
     assert after != before
     states = {one["name"]: one["properties"]["state"] for one in (await installation.ask("GET")).body["value"]}
@@ -87,6 +102,116 @@ async def test_rotation_lets_another_key_sign_and_leaves_the_earlier_one_good(
     again = await installation.ask("POST", f"/{before}/rotate")
     assert (again.status, again.body["error"]["code"]) == (400, "KeyNotActive")
     assert await installation.active(purpose) == after
+
+
+@pytest.mark.parametrize(
+    ("purpose", "notice"),
+    [(KeyPurpose.CREDENTIAL_AUTHORITY, timedelta(minutes=1)), (KeyPurpose.TLS_AUTHORITY, OPEN.tls_authority_notice)],
+)
+async def test_an_authority_is_published_before_it_signs(
+    installation: Installation, purpose: KeyPurpose, notice: timedelta
+) -> None:
+    authority = installation.tls if purpose is KeyPurpose.TLS_AUTHORITY else installation.credentials
+    before, first = await installation.active(purpose), authority.issuer.pem
+    assert (await installation.ask("POST", f"/{before}/rotate")).status == 200
+    await authority.refresh()
+    assert authority.issuer.pem == first
+    assert authority.trust_pem.count(b"BEGIN CERTIFICATE") == 2
+    following = next(key.id for key in authority.keys if key.id != before)
+    at = timestamp(installation.plane.clock.now() + notice)
+    shown = await installation.shown(following)
+    assert (shown["state"], shown["signs"], shown["activatedAt"], shown["until"]) == ("prepared", False, None, at)
+    again = await installation.ask("POST", f"/{before}/rotate")
+    assert (again.status, again.body["error"]["code"]) == (400, "KeyWaits")
+    installation.plane.clock.advance((notice - timedelta(seconds=1)).total_seconds())
+    await authority.turn()
+    assert authority.issuer.pem == first
+    installation.plane.clock.advance(1)
+    await authority.turn()
+    assert await installation.active(purpose) == following
+    assert first in authority.trust_pem, "what it has issued is good until it ends"
+
+
+async def test_an_authority_that_waits_takes_over_at_once_if_told_or_if_the_other_is_tainted(
+    installation: Installation,
+) -> None:
+    for purpose, words in ((KeyPurpose.TLS_AUTHORITY, "rotate"), (KeyPurpose.CREDENTIAL_AUTHORITY, "taint")):
+        before = await installation.active(purpose)
+        await installation.ask("POST", f"/{before}/rotate")
+        (waiting,) = await installation.plane.store.all(SIGNING_KEYS, where={"purpose": purpose.value, "state": "prepared"})
+        await installation.ask("POST", f"/{before}/{words}", {"now": True} if words == "rotate" else None)
+        assert await installation.active(purpose) == waiting.value.id
+
+
+async def test_a_tainted_successor_takes_its_turn_with_it(installation: Installation) -> None:
+    before = await installation.active(KeyPurpose.TLS_AUTHORITY)
+    await installation.ask("POST", f"/{before}/rotate")
+    (waiting,) = await installation.plane.store.all(SIGNING_KEYS, where={"purpose": "tls-authority", "state": "prepared"})
+    assert (await installation.ask("POST", f"/{waiting.value.id}/taint")).status == 200
+    installation.plane.clock.advance(OPEN.tls_authority_notice.total_seconds())
+    await installation.tls.turn()
+    assert await installation.active(KeyPurpose.TLS_AUTHORITY) == before
+
+
+@pytest.mark.parametrize("body", [{"now": "yes"}, {"now": None}, {"after": 3}])
+async def test_a_rotation_takes_nothing_else(installation: Installation, body: object) -> None:
+    before = await installation.plane.store.all(SIGNING_KEYS)
+    reply = await installation.ask("POST", f"/{await installation.active()}/rotate", body)
+    assert (reply.status, reply.body["error"]["code"]) == (400, "InvalidRequestContent")
+    assert await installation.plane.store.all(SIGNING_KEYS) == before
+
+
+async def test_the_logs_key_moves_with_its_checkpoint_and_the_record_of_it(installation: Installation) -> None:
+    for word in ("rotate", "taint"):
+        first, before = await installation.active(KeyPurpose.LOG), await checkpoints(installation)
+        assert (await installation.ask("POST", f"/{first}/{word}")).status == 200
+        after = await checkpoints(installation)
+        assert len(after) > len(before)
+        (logged,) = await installation.plane.store.read_log(ACTIVITY, limit=1)
+        assert logged.event.operation.lower() == f"idplane.security/keys/{word}/action"
+        await installation.log.turn()
+        assert after[-1].introduces == installation.log.keys.active.note
+        assert len(after[-1].tainted) == (word == "taint")
+        assert (await installation.shown(first))["state"] == ("retired" if word == "rotate" else "tainted")
+        assert installation.log.watch.problem is None
+    keys = installation.log.keys
+    report = await check_log(installation.plane.store.tree, keys=keys.notes, sealed=keys.sealed, tainted=keys.tainted)
+    assert report.findings == []
+
+
+async def checkpoints(installation: Installation) -> list[Checkpoint]:
+    return [read_checkpoint(one.note) for one in await installation.plane.store.tree.checkpoints(0, 100)]
+
+
+async def test_the_log_signs_on_while_its_key_is_rotated(installation: Installation) -> None:
+    """Whoever comes late plans again: neither a rotation nor a record is lost."""
+
+    async def busy() -> None:
+        for _ in range(20):
+            await installation.ask("POST", f"/{await installation.active()}/rotate")
+            await installation.log.turn()
+
+    first = installation.log.keys.active.note
+    working = asyncio.create_task(busy())
+    for _ in range(5):
+        assert (await installation.ask("POST", f"/{await installation.active(KeyPurpose.LOG)}/rotate")).status == 200
+    await working
+    await installation.log.turn()
+    assert len(installation.log.keys.notes) == 6
+    assert (await check_log(installation.plane.store.tree, keys=[first])).findings == []
+
+
+async def test_a_tainted_key_is_not_tainted_again_but_its_tokens_can_still_be_revoked(installation: Installation) -> None:
+    for purpose in KeyPurpose:
+        key = await installation.active(purpose)
+        assert (await installation.ask("POST", f"/{key}/taint")).status == 200
+        after = await installation.plane.store.all(SIGNING_KEYS)
+        reply = await installation.ask("POST", f"/{key}/taint")
+        assert (reply.status, reply.body["error"]["code"]) == (400, "KeyTainted")
+        assert await installation.plane.store.all(SIGNING_KEYS) == after
+        if purpose is KeyPurpose.TOKEN:
+            assert (await installation.ask("POST", f"/{key}/revoke")).status == 200
+            assert all(row.value.tokens_valid_from is not None for row in await installation.plane.store.all(TENANTS))
 
 
 async def test_a_server_follows_what_was_done_by_hand(installation: Installation) -> None:

@@ -28,26 +28,18 @@ def test_another_process_is_named(tmp_path: Path) -> None:
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"open\n"
-        assert DataFolder.holder(tmp_path) == child.pid
         with pytest.raises(DataFolderProblem, match=f"^process {child.pid} is already running on the data folder"):
             DataFolder.open(tmp_path)
         child.kill()
         child.wait()
-        assert DataFolder.holder(tmp_path) is None
         DataFolder.open(tmp_path).close()
 
 
 def test_closing_lets_the_next_one_in(tmp_path: Path) -> None:
     first = DataFolder.open(tmp_path)
-    assert DataFolder.holder(tmp_path) == os.getpid()
     first.close()
     first.close()
-    assert DataFolder.holder(tmp_path) is None
     DataFolder.open(tmp_path).close()
-
-
-def test_nobody_holds_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    assert DataFolder.holder(tmp_path / "absent") is None
 
 
 def test_a_file_is_not_a_folder(tmp_path: Path) -> None:

@@ -125,6 +125,7 @@ async def test_the_tables_are_what_the_collections_declare(tmp_path: Path) -> No
             (15, "0015_security_events"),
             (16, "0016_log_tree"),
             (17, "0017_refusals"),
+            (18, "0018_portal"),
         ]
 
 

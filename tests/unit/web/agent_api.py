@@ -9,6 +9,7 @@ from tests.unit.sts.sts_world import shared_ring
 
 from idplane.directory.attestation import Attestation
 from idplane.directory.feed_tail import FeedTail
+from idplane.directory.refusals import RefusalKeeper
 from idplane.keys import TlsAuthority
 from idplane.keys.names import LOOPBACK
 from idplane.model.failure import Failure
@@ -31,6 +32,7 @@ class Api:
         self.world = world
         self.agent = agent
         store, clock, entropy = world.store, world.clock, world.entropy
+        self.refusals = RefusalKeeper(store=store, clock=clock)
         attestation = Attestation(
             store=store,
             authority=world.authority,
@@ -46,7 +48,7 @@ class Api:
             enrollments=EnrollmentApi(attestation=attestation, agents=world.agents, chain=world.authority, clock=clock),
             hosts=world.hosts,
             projected=ProjectedTokens(store=store, ring=shared_ring(), clock=clock, entropy=entropy, profile=OPEN),
-            refusals=RefusalLog(store=store, clock=clock, entropy=entropy),
+            refusals=RefusalLog(store=store, clock=clock, entropy=entropy, kept=self.refusals),
             trust=AgentTrust(
                 tls=TlsAuthority(store=store, custody=MemoryCustody(), clock=clock, entropy=entropy, permitted=LOOPBACK),
                 credentials=world.authority,

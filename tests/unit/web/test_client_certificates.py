@@ -23,9 +23,13 @@ from idplane.web.serving import Listener
 class _Witness:
     """Answers with the digest of the certificate that it was told of."""
 
+    def __init__(self) -> None:
+        self.began: list[float] = []
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         assert callable(receive)
         shown = scope["idplane.client_certificate"]
+        self.began.append(scope["idplane.connected_at"])
         body = b"none" if shown is None else hashlib.sha256(shown).hexdigest().encode()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(body)).encode())]})
         await send({"type": "http.response.body", "body": body})
@@ -36,6 +40,7 @@ class _Witness:
 
 class _Site:
     def __init__(self, address: tuple[str, int], trust: str, authority: CredentialAuthority, folder: Path) -> None:
+        self.witness = _Witness()
         self.address = address
         self.trust = trust
         self.authority = authority
@@ -73,10 +78,11 @@ class _Site:
 async def site(tmp_path: Path) -> AsyncIterator[_Site]:
     async with a_key_world() as keys:
         tls, authority = await keys.tls(), await keys.credentials()
-        listener = Listener(_Witness())
         with socket.create_server(("127.0.0.1", 0)) as sock:
+            made = _Site(sock.getsockname(), tls.ca_pem.decode(), authority, tmp_path)
+            listener = Listener(made.witness)
             await listener.listen(sock, context_for(tls.issue(["localhost"]), client_authority=authority.certificate_pem))
-            yield _Site(sock.getsockname(), tls.ca_pem.decode(), authority, tmp_path)
+            yield made
             await listener.close()
 
 
@@ -84,6 +90,15 @@ async def test_each_request_of_a_connection_carries_the_certificate_that_was_pro
     context, der = site.client(site.authority)
     assert der is not None
     assert await site.ask(context, times=3) == [hashlib.sha256(der).hexdigest().encode()] * 3
+
+
+async def test_each_request_of_a_connection_tells_when_it_began(site: _Site) -> None:
+    context, _ = site.client(site.authority)
+    for _ in range(2):
+        await site.ask(context, times=3)
+    first, second = site.witness.began[0], site.witness.began[3]
+    assert first < second
+    assert site.witness.began == [first] * 3 + [second] * 3
 
 
 async def test_clients_without_a_certificate_are_served(site: _Site) -> None:

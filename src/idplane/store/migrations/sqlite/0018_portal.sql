@@ -1,0 +1,17 @@
+-- Links that sign a person in to the portal, and the sessions that come of them. Both go with their user, so that programs which know
+-- of neither can delete one.
+create table portal_links (
+  key text primary key not null,
+  version integer not null,
+  doc text not null,
+  principal_id text not null references principals (key) on delete cascade
+) strict;
+create index portal_links_principal_id on portal_links (principal_id, key);
+
+create table portal_sessions (
+  key text primary key not null,
+  version integer not null,
+  doc text not null,
+  principal_id text not null references principals (key) on delete cascade
+) strict;
+create index portal_sessions_principal_id on portal_sessions (principal_id, key);

@@ -1,0 +1,29 @@
+"""Which pages there are, and what the menu shows of them. Whoever adds a page adds its module's `ROUTES` here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from idplane.web.portal import account
+from idplane.web.portal.routes import NavigationEntry, Route
+
+__all__ = ["NAVIGATION", "ROUTES"]
+
+ROUTES: Final[tuple[Route, ...]] = (*account.ROUTES,)
+
+_MENU: Final = (
+    NavigationEntry(label="Overview", to="/portal", icon="overview"),
+    NavigationEntry(label="Resources", to="/portal/resources", icon="resources", group="Manage", also=("/portal/resource",)),
+    NavigationEntry(label="Managed identities", to="/portal/identities", icon="identity", group="Manage"),
+    NavigationEntry(label="Enterprise applications", to="/portal/applications", icon="application", group="Manage"),
+    NavigationEntry(label="Hosts", to="/portal/hosts", icon="host", group="Manage"),
+    NavigationEntry(label="Access control (IAM)", to="/portal/access", icon="access", group="Access"),
+    NavigationEntry(label="Access graph", to="/portal/graph", icon="graph", group="Access"),
+    NavigationEntry(label="Explain", to="/portal/explain", icon="explain", group="Access"),
+    NavigationEntry(label="Sign-in log", to="/portal/sign-ins", icon="sign-in", group="Monitor"),
+    NavigationEntry(label="Activity log", to="/portal/activity", icon="activity", group="Monitor"),
+    NavigationEntry(label="Keys", to="/portal/keys", icon="key", group="Monitor"),
+)
+_ADDRESSES: Final = frozenset(route.pattern for route in ROUTES if route.method == "GET")
+NAVIGATION: Final = tuple(entry for entry in _MENU if entry.to in _ADDRESSES)
+"""In this order; what has no page yet is not shown."""
