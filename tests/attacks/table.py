@@ -60,7 +60,7 @@ ATTACKS = {
     "certificate-vast": Attack("oversized", "a certificate of 50 KB", "413 BODY_TOO_LARGE", _COUNTED),
     "chain-long": Attack("oversized", "a chain of more than 8 certificates", _REFUSED, f"{_JOIN} ENROLLMENT_REFUSED"),
     "key-odd": Attack("oversized", "a key of fewer than 2048 or more than 8192 bits", _REFUSED, f"{_JOIN} ENROLLMENT_REFUSED"),
-    "csr-none": Attack("certificate requests", "nothing, or no base64", "400 CSR_INVALID", _COUNTED),
+    "csr-none": Attack("certificate requests", "what is no base64", "400 CSR_INVALID", _COUNTED),
     "csr-bent": Attack("certificate requests", "what is no request, or of 9 KB", "400 CSR_INVALID", f"{_JOIN} CSR_INVALID"),
     "csr-names": Attack(
         "certificate requests", "other names, `CA:true`", "200, a certificate with our names and no others", f"{_JOIN} OK"

@@ -163,7 +163,7 @@ async def test_names_that_play_tricks(world: JoinWorld, row: str, host: str) -> 
         ("body-bent", b'{"method":"token"}'),
         ("body-method", b'{"method":"password","csr":"","evidence":{}}'),
         ("csr-none", b'{"method":"token","csr":"!","evidence":{}}'),
-        ("csr-none", b'{"method":"token","csr":"","evidence":{}}'),
+        ("csr-bent", b'{"method":"token","csr":"","evidence":{}}'),
         ("body-bent", b'{"method":"token","csr":"AAAA","evidence":' + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"}"),
         ("body-vast", b'{"method":"token","csr":"' + b"A" * 70_000 + b'"}'),
     ],
