@@ -281,13 +281,10 @@ async def test_a_name_in_the_request_is_no_name_in_the_certificate(world: JoinWo
     met_by("csr-names", answer=f"{answer.status}, a certificate with our names and no others", record=record)
 
 
-@pytest.mark.parametrize(
-    ("row", "csr"),
-    [("csr-bent", b""), ("csr-bent", b"x"), ("csr-bent", b"\x30\x03\x02\x01\x00"), ("csr-bent", b"A" * 9000)],
-)
-async def test_requests_that_are_none(world: JoinWorld, row: str, csr: bytes) -> None:
+@pytest.mark.parametrize("csr", [b"", b"x", b"\x30\x03\x02\x01\x00", b"A" * 9000])
+async def test_requests_that_are_none(world: JoinWorld, csr: bytes) -> None:
     text = await world.token(await world.enrollment(JoinMethod.TOKEN))
-    await met(row, world, await world.join(JoinMethod.TOKEN, {"token": text}, csr=csr))
+    await met("csr-bent", world, await world.join(JoinMethod.TOKEN, {"token": text}, csr=csr))
     assert (await world.join(JoinMethod.TOKEN, {"token": text})).status == 200, "the token is still good"
 
 
