@@ -5,8 +5,8 @@ asks this process at once. Anybody can be refused, so what is kept is bounded th
 a host, or else an address), how fast all strangers may, and how many rows there are of those who proved themselves and of those who did not. One
 that came too fast is not kept, only counted.
 
-Not kept at all: servers that cannot serve just now, polls that are told to go on, the first step of a challenge, and addresses that are served
-nowhere when nobody knows who asks.
+Not kept at all: servers that cannot serve just now, polls that are told to go on, the first step of a challenge, questions about refusals that are
+not there, and addresses that are served nowhere when nobody knows who asks.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ _NEVER: Final = frozenset(
         FailureKind.STORAGE_FULL,
         FailureKind.DEVICE_CODE_PENDING,
         FailureKind.DEVICE_CODE_SLOW_DOWN,
+        FailureKind.REFUSAL_NOT_FOUND,
     }
 )
 _NOISE: Final = frozenset({FailureKind.PATH_NOT_FOUND, FailureKind.METHOD_NOT_ALLOWED})
@@ -130,7 +131,7 @@ class RefusalKeeper:
 
     def add(self, refusal: Refusal) -> None:
         """Keep a record, if there is room for one of its source. Quick, and never raises."""
-        if isinstance(self._buckets.take(_claims(refusal), self._clock.monotonic()), Shortage):
+        if isinstance(self._buckets.take(_claims(refusal), self._clock.now().timestamp()), Shortage):
             self._telemetry.count(REFUSALS_NOT_KEPT, why="rate")
             return
         if len(self._waiting) >= _MOST_WAITING:

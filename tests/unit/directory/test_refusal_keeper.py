@@ -101,6 +101,7 @@ async def test_the_position_in_the_feed_is_the_last_that_was_heard_of(world: Wor
     [
         (FailureKind.UNAVAILABLE, "management", ANN),
         (FailureKind.STORAGE_FULL, "management", ANN),
+        (FailureKind.REFUSAL_NOT_FOUND, "management", ANN),
         (FailureKind.DEVICE_CODE_PENDING, "token", None),
         (FailureKind.DEVICE_CODE_SLOW_DOWN, "token", None),
         (FailureKind.PATH_NOT_FOUND, "token", None),
