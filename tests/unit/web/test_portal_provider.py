@@ -83,9 +83,8 @@ class Issuer:
         }
         header = {"alg": "RS256", "kid": "1", **self.header}
         signer = Signer(_OTHER_KEY if self.forged else _KEY, Algorithm.RS256, header)
-        return json.dumps(
-            {"id_token": signer.sign({name: value for name, value in claims.items() if value is not None})}
-        ).encode()
+        token = signer.sign({name: value for name, value in claims.items() if value is not None})
+        return json.dumps({"id_token": token, "access_token": "t0ken"}).encode()
 
 
 @dataclass
