@@ -39,6 +39,7 @@ from idplane.ports.collections import (
 )
 from idplane.ports.issuers import IssuerDocuments
 from idplane.ports.store import ABSENT, Batch, Order, Put, Store
+from idplane.ports.telemetry import NO_TELEMETRY, Telemetry
 from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
 from idplane.web.origins import Origins
 
@@ -261,6 +262,7 @@ async def join_world(
     stores: Sequence[Store] = (),
     documents: IssuerDocuments | None = None,
     clock: FakeClock | None = None,
+    telemetry: Telemetry = NO_TELEMETRY,
 ) -> AsyncIterator[JoinWorld]:
     """Servers over one store in memory, or each over a store of its own that leads to the same database."""
     clock, entropy = clock or FakeClock(), SeededEntropy()
@@ -268,7 +270,8 @@ async def join_world(
     custody = MemoryCustody()
     servers = [
         await Server.open(
-            World(clock=clock, entropy=entropy, store=store, custody=custody, profile=profile), documents=documents
+            World(clock=clock, entropy=entropy, store=store, custody=custody, profile=profile, telemetry=telemetry),
+            documents=documents,
         )
         for store in stores or [shared_store] * replicas
     ]

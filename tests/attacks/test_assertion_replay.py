@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from tests.attacks.joining import JoinWorld, join_world
 from tests.attacks.replaying import Client, client_of
+from tests.attacks.table import met, met_each
 
 from idplane.ports.collections import SIGN_INS
 from idplane.store.postgres import PostgresStore
@@ -37,6 +38,7 @@ async def test_what_one_server_took_no_other_takes(world: JoinWorld) -> None:
         answer = await client.token(assertion, replica=replica)
         assert (answer.status, answer.body["error"], answer.body["error_codes"]) == (401, "invalid_client", [50013])
         assert assertion not in str(answer.body)
+        await met("assertion-again", world, answer)
     assert Counter(await records(world)) == {(0, True): 1, (50013, False): 3}
     assert (await client.token(client.assertion(), replica=1)).status == 200
 
@@ -56,6 +58,7 @@ async def _hundred(world: JoinWorld, client: Client) -> None:
     answers = await asyncio.gather(*(client.token(assertion, replica=at % 2) for at in range(100)))
     assert Counter(one.status for one in answers) == {200: 1, 401: 99}
     assert Counter(await records(world)) == {(0, True): 1, (50013, False): 99}
+    await met_each("assertion-at-once", world, [one for one in answers if one.status != 200])
 
 
 async def test_of_a_hundred_at_once_on_two_servers_one_wins(world: JoinWorld) -> None:

@@ -13,14 +13,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.attacks.table import met_by
 
 from idplane.bootstrap.plane import EMBEDDED_AGENT, Plane
 from idplane.bootstrap.world import SystemClock, SystemEntropy, World
 from idplane.jose import Algorithm, Signer, certificate_thumbprint, make_csr, new_ec_key
 from idplane.model.directory import Agent
 from idplane.model.profile import OPEN
-from idplane.ports.collections import AGENTS
-from idplane.ports.store import ANY, Batch, Put
+from idplane.ports.collections import ACTIVITY, AGENTS
+from idplane.ports.store import ANY, Batch, Order, Put
 from idplane.testing.worlds import FakeClock, MemoryCustody, memory_store
 from idplane.web.serving import Listener
 
@@ -139,9 +140,16 @@ async def test_a_session_of_before_gets_nobody_in(site: Site, version: ssl.TLSVe
     connection.close()
     await taint(site)
     assert (await asyncio.to_thread(site.visit, context, session))[0] == 401
+    await site.plane.server.refused.turn()
+    (record,) = await site.plane.server.world.store.read_log(ACTIVITY, order=Order.NEWEST_FIRST, limit=1)
     await site.plane.server.certificates.turn()
     # Now the handshake is refused, or what TLS 1.3 has in its place after it.
     assert (await asyncio.to_thread(site.visit, context, session))[0] == 0
+    met_by(
+        "resumption",
+        answer=f"{record.event.http_status} {record.event.sub_status}, then no handshake",
+        record=f"activity log, counted: {record.event.operation.partition('/')[2]}",
+    )
 
 
 async def test_listeners_follow_and_drop_no_connection(site: Site) -> None:

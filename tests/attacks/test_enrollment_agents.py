@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from tests.attacks.joining import UNHURRIED, Answer, JoinWorld, Machine, join_world
+from tests.attacks.table import met, met_by, records, told
 from tests.unit.directory.hosts_world import OTHER_VM, VM
 
 from idplane.jose import Algorithm, Signer, b64url, certificate_thumbprint, make_csr, new_ec_key
@@ -120,8 +121,8 @@ async def test_a_copy_that_falls_behind_locks_both(world: JoinWorld) -> None:
     machine.accept(await machine.renew())
     assert (await machine.host()).status == 200
     answer = await copy.host()
-    assert answer.code == (403, "AGENT_LOCKED")
     await _is_locked(world, machine, HERE, THERE)
+    await met("copied", world, answer)
     count = len(await world.store.read_log(ACTIVITY, limit=100))
     for _ in range(5):
         assert (await copy.host()).code == (403, "AGENT_LOCKED")
@@ -205,9 +206,9 @@ async def test_a_copy_at_the_token_service_gets_nothing(world: JoinWorld) -> Non
     copy = machine.copied(THERE)
     machine.accept(await machine.renew())
     assert (await machine.host()).status == 200
-    for _ in range(2):
-        assert (await token(copy, signer)).status == 401
-        world.clock.advance(1)
+    assert (await token(copy, signer)).status == 401
+    world.clock.advance(1)
+    await met("copied-elsewhere", world, await token(copy, signer))
     record = await machine.record()
     assert record is not None
     assert record.state is AgentState.LOCKED
@@ -231,7 +232,7 @@ async def test_a_connection_from_before_the_renewal_locks_nobody(world: JoinWorl
 async def test_certificates_that_never_were_the_agent_s_lock_nobody(world: JoinWorld) -> None:
     machine, other = await world.joined(), await world.joined(OTHER_VM)
     for stranger in (replace(other, agent_id=machine.agent_id), replace(machine, agent_id=other.agent_id)):
-        assert (await stranger.host()).code == (401, "AGENT_UNKNOWN")
+        await met("unknown", world, await stranger.host())
     assert (await machine.host()).status == 200
     assert (await other.host(OTHER_VM)).status == 200
 
@@ -251,7 +252,7 @@ async def test_proofs_belong_to_their_connection(world: JoinWorld) -> None:
     machine, other = await world.joined(), await world.joined(OTHER_VM)
     for connection in (other.certificate, b"", b"nonsense"):
         answer = await machine.ask("GET", f"/agent/v1/host?id={VM}", connection=connection)
-        assert answer.code == (401, "AGENT_UNKNOWN")
+        await met("unknown", world, answer)
     proof = machine.proof()
     headers = {"Authorization": f"Bearer {proof}"}
     first = await world.send("GET", f"/agent/v1/host?id={VM}", None, headers, certificate=machine.certificate)
@@ -276,12 +277,14 @@ async def test_a_name_in_the_request_is_no_name_in_the_certificate(world: JoinWo
     found = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert list(found) == [x509.UniformResourceIdentifier(f"urn:idplane:agent:{answer.body['agentId']}")]
     assert made.subject.rfc4514_string() == f"CN={answer.body['agentId']}"
+    record = told(await records(world), (await world.last_event()).operation_id)
+    met_by("csr-names", answer=f"{answer.status}, a certificate with our names and no others", record=record)
 
 
 @pytest.mark.parametrize("csr", [b"", b"x", b"\x30\x03\x02\x01\x00", b"A" * 9000])
 async def test_requests_that_are_none(world: JoinWorld, csr: bytes) -> None:
     text = await world.token(await world.enrollment(JoinMethod.TOKEN))
-    assert (await world.join(JoinMethod.TOKEN, {"token": text}, csr=csr)).code == (400, "CSR_INVALID")
+    await met("csr-bent", world, await world.join(JoinMethod.TOKEN, {"token": text}, csr=csr))
     assert (await world.join(JoinMethod.TOKEN, {"token": text})).status == 200, "the token is still good"
 
 
@@ -300,7 +303,7 @@ async def test_requests_that_are_none(world: JoinWorld, csr: bytes) -> None:
 async def test_other_hosts(world: JoinWorld, ask: Callable[[JoinWorld], tuple[str, str, object]]) -> None:
     machine = await world.joined()
     answer = await machine.ask(*ask(world))
-    assert answer.code == (403, "HOST_NOT_BOUND")
+    await met("other-host", world, answer)
     event = await world.last_event()
     assert (event.status, event.sub_status, event.operation_id) == (
         EventStatus.FAILED,
@@ -313,7 +316,7 @@ async def test_other_hosts(world: JoinWorld, ask: Callable[[JoinWorld], tuple[st
 async def test_another_host_s_identity_under_the_own_name(world: JoinWorld) -> None:
     machine = await world.joined()
     body = {"host": str(VM), "principalId": world.shared.id, "csr": _csr()}
-    assert (await machine.ask("POST", "/agent/v1/certificates", body)).code == (400, "NOT_ENTITLED")
+    await met("other-identity", world, await machine.ask("POST", "/agent/v1/certificates", body))
     assert ((await world.last_event()).sub_status, (await machine.host()).status) == ("NOT_ENTITLED", 200)
     count = len(await world.store.read_log(ACTIVITY, limit=100))
     for _ in range(3):
@@ -345,7 +348,7 @@ async def test_identities_are_proved_by_their_agent_s_connection_only(world: Joi
     for replica in (0, 1):
         for connection in (other.certificate, b""):
             stolen = await token(machine, signer, connection=connection, replica=replica)
-            assert stolen.status == 401, stolen.body
+            await met("stolen-key", world, stolen)
             assert "does not prove the agent" in stolen.body["error_description"]
             (record,) = await world.store.read_log(SIGN_INS, limit=1)
             assert (record.event.error_code, record.event.principal_id) != (0, None)
@@ -363,7 +366,7 @@ async def test_a_ban_counts_at_the_next_request_on_every_replica(world: JoinWorl
     for replica in (0, 1):
         machine.replica = replica
         answer = await machine.host()
-        assert answer.code == (403, "AGENT_BANNED")
+        await met("banned", world, answer)
         event = await world.last_event()
         assert (event.sub_status, event.operation_id) == ("AGENT_BANNED", answer.body["error"]["requestId"])
         assert (await machine.renew()).code == (403, "AGENT_BANNED")
@@ -423,6 +426,7 @@ async def test_attempts_are_counted_by_address_and_altogether() -> None:
     async with join_world(profile=replace(UNHURRIED, enrollment_rates=rates)) as world:
         codes = [(await world.join(JoinMethod.TOKEN, {"token": "x"}, address=HERE)).status for _ in range(4)]
         assert codes == [403, 403, 403, 429]
+        await met("join-flood", world, await world.join(JoinMethod.TOKEN, {"token": "x"}, address=HERE))
         asked = [await world.send("POST", "/agent/v1/challenges", {"method": "ssh"}, address=THERE) for _ in range(3)]
         assert [one.status for one in asked] == [200, 200, 429]
         assert asked[-1].code == (429, FailureKind.THROTTLED.name)

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.attacks.authorities import Authority, named, pem_files
 from tests.attacks.joining import Answer, JoinWorld, challenge_of, join_world
+from tests.attacks.table import met
 from tests.unit.directory.hosts_world import OTHER_VM, VM
 
 from idplane.agent.attestors import attestor_of
@@ -55,12 +56,14 @@ async def show(
     return await world.join(JoinMethod.X509, evidence, csr=csr, challenge=answer.body["challenge"])
 
 
-async def refused(world: JoinWorld, answer: Answer, words: str) -> None:
+async def refused(world: JoinWorld, answer: Answer, words: str, row: str | None = None) -> None:
     assert answer.code == (403, "ENROLLMENT_REFUSED"), answer.body
     event = await world.last_event()
     assert (event.status, event.sub_status) == (EventStatus.FAILED, "ENROLLMENT_REFUSED")
     assert words in f"{answer.message} {event.properties['reason']}"
     assert not await world.agents()
+    if row is not None:
+        await met(row, world, answer)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +151,7 @@ async def test_loops_and_long_chains_end(world: JoinWorld, authority: Authority)
     ]
     leaf = left.leaf(key.public_key())
     await refused(world, await show(world, key, [leaf, *cross, *cross, *cross]), "does not chain")
-    await refused(world, await show(world, key, [leaf, *cross * 4]), "1 to 8 certificates")
+    await refused(world, await show(world, key, [leaf, *cross * 4]), "1 to 8 certificates", "chain-long")
     chain = [Authority("0", authority, path_length=None)]
     for at in range(1, 7):
         chain.append(Authority(str(at), chain[-1], path_length=None))
@@ -167,14 +170,16 @@ async def test_challenges_count_once_for_their_method_and_time(world: JoinWorld,
     await world.enrollment(JoinMethod.X509, trust=Trust(authorities=authority.pem), facts=(DNS,))
     key = new_ec_key()
     chain = [authority.leaf(key.public_key())]
-    await refused(world, await show(world, key, chain, challenge=await challenged(world, "ssh")), "for another method")
+    await refused(
+        world, await show(world, key, chain, challenge=await challenged(world, "ssh")), "for another method", "nonce-other"
+    )
     old = await challenged(world, replica=1)
     world.clock.advance(120)
-    await refused(world, await show(world, key, chain, challenge=old), "expired")
+    await refused(world, await show(world, key, chain, challenge=old), "expired", "nonce-other")
     fresh = await challenged(world, replica=1)
     assert (await show(world, key, chain, challenge=fresh)).status == 200
     again = await show(world, key, chain, challenge=fresh)
-    assert again.code == (403, "ENROLLMENT_REFUSED")
+    await met("nonce-again", world, again)
     assert "used before" in again.message
 
 
@@ -208,11 +213,13 @@ async def test_certificates_that_are_too_large(world: JoinWorld, authority: Auth
     key = new_ec_key()
     vast = (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x04\x82\xc3\x50" + b"a" * 50_000), False)
     answer = await show(world, key, [authority.leaf(key.public_key(), further=(vast,))])
-    assert answer.code == (413, "BODY_TOO_LARGE")
+    await met("certificate-vast", world, answer)
     weak = rsa.generate_private_key(65537, 1024)
     with pytest.raises(Failure):
         sign_statement(weak, b"x")
-    await refused(world, await show(world, key, [authority.leaf(weak.public_key())]), "neither RSA of 2048 to 8192 bits")
+    await refused(
+        world, await show(world, key, [authority.leaf(weak.public_key())]), "neither RSA of 2048 to 8192 bits", "key-odd"
+    )
 
 
 @pytest.mark.parametrize("argument", ["", "a", "a,", ",b"])

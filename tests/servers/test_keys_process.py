@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from tests.servers.server_world import IDPLANE, Installation, postgres
+from tests.needed import postgres
+from tests.servers.server_world import IDPLANE, Installation
 from tests.upgrade.agents_world import ARM, VAULT, Agent, until
 from tests.upgrade.programs import TODAY
 
@@ -231,15 +232,18 @@ def test_keys_by_hand(site: Site) -> None:
     assert site.command("log", "checkpoint", "--save", str(kept)).returncode == 0
     site.does("keys", "rotate", "log")
     assert site.command("log", "verify", "--key", str(given), at=at).returncode == 0
+    saved = ("log", "checkpoint", "--save", str(kept), "--key", str(given))
+    until(lambda: site.command(*saved).returncode == 0, "the first key leads to the second")
     stolen = site.signs("log")
     site.does("keys", "taint", stolen, "--yes")
     ended = site.command("log", "verify", "--checkpoint", str(kept), at=at)
     assert ended.returncode == 0, ended.stdout
+    until(lambda: "not signed by the log's key" in site.command(*saved).stderr, "and neither to the third")
     given.write_text(site.command("log", "keys", at=at).stdout)
+    assert site.command(*saved).returncode == 0
     bundle = site.folder / "log.bundle"
     assert site.command("log", "bundle", str(bundle), at=at).returncode == 0
     assert site.command("log", "verify", "--offline", str(bundle), "--key", str(given), at=()).returncode == 0
-    assert site.command("log", "checkpoint", "--save", str(kept)).returncode == 0
 
 
 def test_what_is_refused(site: Site) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from tests.servers.server_world import IDPLANE, Installation, Keeping, postgres, psql
+from tests.attacks.table import met_by
+from tests.needed import postgres
+from tests.servers.server_world import IDPLANE, Installation, Keeping, psql
 
 from idplane.jose import make_csr, new_ec_key
 from idplane.testing.postgres_cluster import Cluster
@@ -129,6 +131,7 @@ def test_yesterday_s_database_behind_running_servers(cluster: Cluster, servers: 
 
     found = command("log", "verify", "--config", servers.config("one"), "--checkpoint", folder / "kept-after")
     assert (found.returncode, "rolled back" in found.stdout) == (1, True), found
+    met_by("restored", answer="the servers end with exit code 1", record="`idplane log verify`: rolled back")
     found = command("log", "verify", "--config", servers.config("one"), "--checkpoint", folder / "kept-before")
     assert found.returncode == 0, found
 

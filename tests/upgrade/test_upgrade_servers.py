@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from tests.servers.server_world import Installation, postgres, psql
+from tests.needed import postgres
+from tests.servers.server_world import Installation, psql
 from tests.upgrade.agents_world import claims, until
 from tests.upgrade.programs import TODAY, Earlier, Program, declared
 

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from idplane.model.calls import Call, Caller
 from idplane.model.events import ActivityEvent, EventStatus
 from idplane.model.ids import ResourceId
+from idplane.model.redaction import without_secrets
 from idplane.model.roles import Decision
 from idplane.model.values import JsonObject
 
@@ -82,7 +83,7 @@ def activity_event(  # noqa: PLR0913 - an event has this many sides
         method=call.method,
         because=decision.because if decision else None,
         claims=shown_claims(caller),
-        properties={"statusCode": word, "serviceRequestId": call.request_id, "uri": call.url, **details},
+        properties={"statusCode": word, "serviceRequestId": call.request_id, "uri": without_secrets(call.url), **details},
     )
 
 

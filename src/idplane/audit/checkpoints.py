@@ -27,11 +27,11 @@ from typing import Final
 from idplane.audit.tree import HASH_BYTES
 from idplane.jose.notes import NoteKey, NoteProblem, read_note
 
-__all__ = ["Checkpoint", "KnownKeys", "checkpoint_text", "notes_in", "read_checkpoint"]
+__all__ = ["KEY_LINE", "Checkpoint", "KnownKeys", "checkpoint_text", "notes_in", "read_checkpoint"]
 
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _TIME: Final = "time "
-_KEY: Final = "key "
+KEY_LINE: Final = "key "
 _TAINTED: Final = "tainted "
 _LOG: Final = "log "
 _LOG_LINE: Final = re.compile(r"log ([a-z_]{1,40}) (\d{1,18}) (\d{1,18})", re.ASCII)
@@ -71,7 +71,7 @@ def checkpoint_text(
     lines = [origin, str(size), base64.b64encode(root).decode(), f"{_TIME}{at.astimezone(UTC).strftime(_FORM)}"]
     lines += (f"{_LOG}{log} {position} {trimmed.get(log, 0)}" for log, position in sorted(positions.items()))
     if introduces is not None:
-        lines.append(f"{_KEY}{introduces}")
+        lines.append(f"{KEY_LINE}{introduces}")
     lines += (f"{_TAINTED}{one}" for one in tainted)
     return "".join(f"{line}\n" for line in lines)
 
@@ -88,7 +88,7 @@ def read_checkpoint(note: str) -> Checkpoint:
         raise NoteProblem("this is not a checkpoint of idplane's log") from error
     if len(root) != HASH_BYTES:
         raise NoteProblem("this is not a checkpoint of idplane's log")
-    key = next(_lines(lines, _KEY), None)
+    key = next(_lines(lines, KEY_LINE), None)
     logs = [found for line in lines[3:] if (found := _LOG_LINE.fullmatch(line))]
     return Checkpoint(
         origin=lines[0],

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from idplane.audit.checkpoints import Checkpoint, checkpoint_text, notes_in, read_checkpoint
+from idplane.audit.checkpoints import KEY_LINE, Checkpoint, checkpoint_text, notes_in, read_checkpoint
 from idplane.audit.sequencer import BEAT, Sequencer
 from idplane.audit.stored_tree import TreeDamaged, consistency_proof
 from idplane.audit.trims import trim_event
@@ -54,6 +54,8 @@ class LogKeeping:
     _busy: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     _written: list[str] = field(default_factory=list, repr=False)
     """What the file holds."""
+    _successions: dict[object, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    """By the keys that were known when they were read."""
 
     @classmethod
     async def open(cls, world: World, *, tenant_id: str, file: Path | None = None) -> LogKeeping:
@@ -166,6 +168,15 @@ class LogKeeping:
     def verifiers(self) -> tuple[str, ...]:
         """For the endpoint: the keys that checkpoints are signed with, the active one first."""
         return tuple(str(one) for one in self.keys.notes)
+
+    async def successions(self) -> tuple[str, ...]:
+        """For the endpoint: the checkpoints that speak of keys, for who knows an earlier one only."""
+        known = (self.keys.notes, self.keys.tainted)
+        if known not in self._successions:
+            found = await self.world.store.tree.naming(KEY_LINE)
+            self._successions.clear()
+            self._successions[known] = tuple(one.note for one in found)
+        return self._successions[known]
 
     async def consistency(self, first: int, second: int) -> list[bytes]:
         """For the endpoint: the proof that the tree grew from one size to another."""

@@ -55,8 +55,11 @@ def checkpoint(*, data: Path, save: Path | None, key_file: Path | None) -> None:
     keys = (
         _keys_in(key_file) if key_file else [NoteKey.parse(str(one)) for one in _list(client.get(f"{base}/log/keys")["keys"])]
     )
-    newest = _read(str(answer["checkpoint"]), "the plane")
-    if KnownKeys(keys).trusted(newest) is None:
+    newest, known = _read(str(answer["checkpoint"]), "the plane"), KnownKeys(keys)
+    if known.trusted(newest) is None:
+        for note in _list(client.get(f"{base}/log/successions")["checkpoints"]):
+            known.trusted(_read(str(note), "the plane"))
+    if known.trusted(newest) is None:
         raise CommandError("the plane's checkpoint is not signed by the log's key")
     if save is None:
         click.echo(newest.note, nl=False)

@@ -17,7 +17,7 @@ _SECRETS: Final = (
         "[key removed]",
     ),
     (re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){1,4}"), "[token removed]"),
-    (re.compile(r"\bidp_[A-Za-z0-9_-]{8,}"), "[secret removed]"),
+    (re.compile(r"\bidp(?:jt)?_[A-Za-z0-9_-]{8,}"), "[secret removed]"),
     (re.compile(r"(?i)\b(bearer|dpop|basic)(\s+|%20)[A-Za-z0-9._~+/=-]{8,}"), r"\1 [token removed]"),
     (
         re.compile(

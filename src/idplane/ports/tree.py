@@ -50,6 +50,10 @@ class LogTree(Protocol):
         """Checkpoints with higher numbers, in order."""
         ...
 
+    async def naming(self, line: str) -> tuple[StoredCheckpoint, ...]:
+        """The checkpoints in whose text a line begins like this, in order; all others are looked through."""
+        ...
+
     async def entries(self, begin: int, end: int, size: int) -> bytes:
         """The stored entries of leaves, as far as there are any; `size` is that of one in bytes."""
         ...

@@ -72,6 +72,11 @@ class SqlLogTree:
         text = f"select {_CHECKPOINT} from log_checkpoints where number > {self._mark(1)} order by number limit {self._mark(2)}"  # noqa: S608 - constants and marks
         return tuple(StoredCheckpoint(*one) for one in await self._fetch(text, (after, limit)))
 
+    async def naming(self, line: str) -> tuple[StoredCheckpoint, ...]:
+        """Checkpoints with a line that begins so, in order."""
+        text = f"select {_CHECKPOINT} from log_checkpoints where note like {self._mark(1)} order by number"  # noqa: S608 - constants and marks
+        return tuple(StoredCheckpoint(*one) for one in await self._fetch(text, (f"%\n{line}%",)))
+
     async def entries(self, begin: int, end: int, size: int) -> bytes:
         """The stored entries of leaves, as far as there are any without a hole."""
         if begin >= end:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,6 +10,7 @@ from idplane.model.calls import Call
 from idplane.model.directory import Credential, Principal, PrincipalType, ResourceApplication, Tenant
 from idplane.model.events import ForeignToken, SignIn, UserSignIn
 from idplane.model.failure import Failure
+from idplane.model.redaction import without_secrets
 from idplane.model.refusals import Evidence
 from idplane.ports.store import Versioned
 from idplane.sts.claims import TokenFacts
@@ -77,10 +78,17 @@ def refused(attempt: Attempt, failure: Failure, at: datetime) -> SignIn:
     outcome = _Outcome(
         at=at,
         error_code=refusal_of(failure.kind).code,
-        failure_reason=sentence(failure)[:_MAX_TEXT],
+        failure_reason=without_secrets(sentence(failure))[:_MAX_TEXT],
         federated=_foreign_token(attempt, failure),
     )
-    return _record(attempt, outcome)
+    record = _record(attempt, outcome)
+    # Who was refused may have put a token where a name belongs.
+    return replace(
+        record,
+        client_id=without_secrets(record.client_id),
+        resource=without_secrets(record.resource),
+        user_agent=without_secrets(record.user_agent),
+    )
 
 
 def evidence(attempt: Attempt) -> Evidence:

@@ -56,7 +56,7 @@ from idplane.sts.user_grants import Asked, SignedIn, UserGrants
 from idplane.sts.user_replies import client_info, granted_scope
 from idplane.sts.user_scopes import granted_names
 
-__all__ = ["AudienceLookup", "TokenService"]
+__all__ = ["AudienceLookup", "TokenService", "is_recorded"]
 
 _ATTEMPTS: Final = 5
 _OF_OUR_AUTHORITY: Final = frozenset({CredentialKind.IDENTITY_CERTIFICATE, CredentialKind.WORKLOAD_CERTIFICATE})
@@ -70,6 +70,11 @@ async def _vouched_for(_certificate_der: bytes) -> bool:
 _NOT_RECORDED: Final = frozenset({Category.INTERNAL, Category.UNAVAILABLE})
 _NO_ATTEMPT: Final = frozenset({FailureKind.DEVICE_CODE_PENDING, FailureKind.DEVICE_CODE_SLOW_DOWN})
 """Polls for what nobody has decided yet."""
+
+
+def is_recorded(kind: FailureKind) -> bool:
+    """Whether a refusal is an attempt to sign in, once it is known in which tenant."""
+    return kind.category not in _NOT_RECORDED and kind not in _NO_ATTEMPT
 
 
 class AudienceLookup(Protocol):
@@ -226,8 +231,7 @@ class TokenService:
         try:
             yield
         except Failure as failure:
-            unheard = failure.kind.category in _NOT_RECORDED or failure.kind in _NO_ATTEMPT
-            if attempt is not None and not unheard:
+            if attempt is not None and is_recorded(failure.kind):
                 cost = await self._cost(attempt, failure)
                 # Who has proved nothing must not be able to fill the log: what goes beyond is counted (`Failure.on_record`).
                 if cost or attempt.client is not None or self._sparing.has_room(attempt.call):

@@ -19,7 +19,7 @@ from idplane.model.failure import Failure, FailureKind
 
 __all__ = ["Admission", "Gone", "Place"]
 
-_MOST: Final = 64
+_MOST: Final = 32
 _WAITING: Final = 1024
 _SECONDS: Final = 5.0
 """Well below the 15 seconds that agents wait for an answer, of which a turn needs some too."""
@@ -37,16 +37,20 @@ class Gone(Exception):  # noqa: N818 - a control signal: nobody is left to answe
 class Admission:
     """The places of one process. What is asked in the course of a request, by the process of itself, is in that request's place."""
 
-    def __init__(self, *, most: int = _MOST, waiting: int = _WAITING, seconds: float = _SECONDS) -> None:
-        """`most` in work, and `waiting` more that wait for up to `seconds`."""
+    def __init__(
+        self, *, most: int = _MOST, waiting: int = _WAITING, seconds: float = _SECONDS, newest_first: bool = False
+    ) -> None:
+        """`most` in work, and `waiting` more that wait for up to `seconds`.
+
+        `newest_first` is for clients whose patience is not known to be longer than that: the newest has the most of it left.
+        """
+        self._next = deque[_Turn].pop if newest_first else deque[_Turn].popleft
         self._most = most
         self._most_waiting = waiting
         self._seconds = seconds
         self._row: deque[_Turn] = deque()
         self.working = 0
         """How many hold a place."""
-        self.refused = 0
-        """How many were refused so far."""
 
     @property
     def waiting(self) -> int:
@@ -71,7 +75,7 @@ class Admission:
     def give_back(self) -> None:
         """End a turn, and let the next one begin."""
         if self._row:
-            self._row.popleft().set_result(None)
+            self._next(self._row).set_result(None)
         else:
             self.working -= 1
 
@@ -93,8 +97,8 @@ class Admission:
         finally:
             gone.cancel()
 
-    def _refusal(self) -> Failure:
-        self.refused += 1
+    @staticmethod
+    def _refusal() -> Failure:
         return Failure(
             FailureKind.THROTTLED,
             "this server is asked for more than it can do: please try again in a moment",

@@ -33,7 +33,7 @@ _HEADER_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 1.0
 _AT_ONCE: Final = 64
 _TOLD_SECONDS: Final = 60.0
-_HANDSHAKES: Final = 64
+_HANDSHAKES: Final = 16
 _TURN_SECONDS: Final = 1.0
 """A handshake that takes longer waits for its client, and goes on without a turn."""
 _READ_SIZE: Final = 16 * 1024
@@ -72,7 +72,7 @@ class Door:
         self._met: set[asyncio.Task[None]] = set()
         self._silent: dict[asyncio.Task[None], None] = {}
         """Of those, the ones that have said nothing yet, the first first."""
-        self._turns = Admission(most=_HANDSHAKES, waiting=behind.most, seconds=behind.handshake_seconds)
+        self._turns = Admission(most=_HANDSHAKES, waiting=behind.most, seconds=behind.handshake_seconds, newest_first=True)
         self._accepting = False
         self._closed = False
         self._told = -_TOLD_SECONDS
@@ -115,7 +115,8 @@ class Door:
 
     def _accept(self) -> None:
         for _ in range(_AT_ONCE):
-            if len(self._met) >= self._behind.most and not self._made_room():
+            full = len(self._met) >= self._behind.most
+            if full and not self._silent:
                 self._pause()
                 return
             try:
@@ -128,6 +129,8 @@ class Door:
                 self._pause()
                 self._resuming = self._loop.call_later(_PAUSE_SECONDS, self._resume)
                 return
+            if full:
+                self._make_room()
             accepted.setblocking(False)
             task = self._loop.create_task(self._meet(accepted, address[0] if address else ""))
             self._met.add(task)
@@ -138,14 +141,11 @@ class Door:
         if self._resuming is None:
             self._resume()
 
-    def _made_room(self) -> bool:
-        oldest = next(iter(self._silent), None)
-        if oldest is None:
-            return False
+    def _make_room(self) -> None:
+        oldest = next(iter(self._silent))
         del self._silent[oldest]
         self._met.discard(oldest)
         oldest.cancel()
-        return True
 
     async def _meet(self, accepted: socket.socket, peer: str) -> None:
         try:

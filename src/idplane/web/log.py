@@ -2,9 +2,10 @@
 
     GET /log/checkpoint                          the newest checkpoint, a signed note
     GET /log/keys                                the keys that may have signed it, a line each, the active one first
+    GET /log/successions                         the checkpoints by which one key followed another, below one another
     GET /log/consistency?first=N&second=M        the proof that the tree grew from N records to M: base64 hashes, a line each
 
-Text, or JSON for whoever accepts that: `{"checkpoint": ...}`, `{"keys": [...]}`, `{"hashes": [...]}`.
+Text, or JSON for whoever accepts that: `{"checkpoint": ...}`, `{"keys": [...]}`, `{"checkpoints": [...]}`, `{"hashes": [...]}`.
 
 Everybody may ask: a checkpoint tells how many records there are and when it was made, and nothing of what is in them.
 """
@@ -40,6 +41,10 @@ class PublishedLog(Protocol):
         """Verifier keys."""
         ...
 
+    async def successions(self) -> tuple[str, ...]:
+        """Checkpoints that speak of keys."""
+        ...
+
     async def consistency(self, first: int, second: int) -> list[bytes]:
         """A consistency proof; raises `Failure(INVALID_PARAMETER)`."""
         ...
@@ -64,6 +69,9 @@ class LogSurface:
             case "/log/keys":
                 keys = self._log.verifiers
                 return _answer(request, "keys", keys, "".join(f"{one}\n" for one in keys))
+            case "/log/successions":
+                notes = await self._log.successions()
+                return _answer(request, "checkpoints", notes, "\n".join(notes))
             case "/log/consistency":
                 proof = await self._log.consistency(_number(request, "first"), _number(request, "second"))
                 hashes = [base64.b64encode(one).decode() for one in proof]

@@ -36,6 +36,11 @@ _USUAL: Final = frozenset(
 """What clients that do nothing wrong are told, too: a first request without a token, which asks where to get one (Key Vault's clients begin with it);
 what is not there; a question that is not answered yet."""
 
+_UNREAD: Final = frozenset(
+    {FailureKind.FOREIGN_HOST, FailureKind.URI_TOO_LONG, FailureKind.HEAD_TOO_LARGE, FailureKind.BODY_TOO_LARGE}
+)
+"""Refused before anything was read that could say who asks."""
+
 
 def is_counted(surface: str, kind: FailureKind) -> bool:
     """Whether a refusal that a surface raises, and has written no record of, is counted."""
@@ -43,7 +48,7 @@ def is_counted(surface: str, kind: FailureKind) -> bool:
         return False
     if surface in OPEN_TO_STRANGERS or kind.category in (Category.UNAUTHENTICATED, Category.THROTTLED):
         return True
-    return kind is FailureKind.BODY_TOO_LARGE
+    return kind in _UNREAD
 
 
 class WatchedSurface:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.attacks.table import met_by
 from tests.unit.agent.remote_world import ServedWorld, presented, served
 
 from idplane.agent.host import HostAgent
@@ -99,11 +100,23 @@ async def test_requests_share_a_connection_and_the_poll_has_its_own(world: Serve
         assert connections == 2
 
 
-async def test_a_server_under_another_authority_is_not_asked(world: ServedWorld) -> None:
+async def test_a_server_under_another_authority_is_not_asked(world: ServedWorld, caplog: pytest.LogCaptureFixture) -> None:
     other = await authority()
     upstream = world.upstream(authority=other.ca_pem)
     assert "its certificate does not count" in (await refused(upstream)).detail
     assert upstream.connected_to is None
+    identity, certificate = await world.enrolled("*")
+    upstream.present(certificate)
+    agent = HostAgent(upstream=upstream, clock=world.clock, entropy=SystemEntropy(), identity=identity)
+    try:
+        await agent.turn()
+        (line,) = [one for one in caplog.messages if "its certificate does not count" in one]
+        assert agent.condition.problem is not None
+        assert agent.condition.problem in line
+    finally:
+        await agent.close()
+        await upstream.close()
+    met_by("server-other", answer="no connection", record="the agent's own log")
 
 
 async def test_a_servers_certificate_that_ran_out_counts_for_nothing() -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 from idplane.audit.log_check import LogReport, check_log
 from idplane.bootstrap.log_keeping import LogKeeping
 from idplane.bootstrap.world import World
+from idplane.keys.log_keys import log_line
+from idplane.keys.moves import Moves, Records, read_line
+from idplane.model.keys import KeyPurpose, KeyState
 from idplane.ports.collections import ACTIVITY, SIGN_INS
 from idplane.ports.store import Append, Batch, StoredCheckpoint
 from idplane.testing import store_samples as sample
@@ -39,3 +42,32 @@ async def checkpoints(world: World) -> tuple[StoredCheckpoint, ...]:
 def later(world: World, seconds: float) -> None:
     assert isinstance(world.clock, FakeClock)
     world.clock.advance(seconds)
+
+
+def moves(world: World) -> Moves:
+    return Moves(line=log_line(world.custody, world.entropy), custody=world.custody)
+
+
+async def stored(world: World) -> Records:
+    return await read_line(world.store, KeyPurpose.LOG)
+
+
+async def rotation(keeping: LogKeeping) -> Batch:
+    world = keeping.world
+    return await keeping.vouched(await moves(world).rotate(await stored(world), world.clock.now()))
+
+
+async def rotate(keeping: LogKeeping) -> None:
+    await keeping.world.store.commit(await rotation(keeping))
+    await keeping.turn()
+
+
+async def active(world: World) -> str:
+    return next(kid for kid, one in (await stored(world)).items() if one.value.state is KeyState.ACTIVE)
+
+
+async def taint(keeping: LogKeeping, kid: str | None = None) -> None:
+    world = keeping.world
+    change = await moves(world).taint(await stored(world), kid or await active(world), world.clock.now())
+    await world.store.commit(await keeping.vouched(change))
+    await keeping.turn()

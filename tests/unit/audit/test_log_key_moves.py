@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.unit.audit.log_world import TENANT, check, checkpoints, later, opened, write
+from tests.unit.audit.log_world import TENANT, active, check, checkpoints, later, opened, rotate, rotation, stored, taint, write
 
 from idplane.audit.bundle import Bundle, bundle_lines
 from idplane.audit.checkpoints import Checkpoint, KnownKeys, checkpoint_text, read_checkpoint
@@ -17,44 +17,14 @@ from idplane.audit.log_check import LogReport, check_bundle, check_log
 from idplane.bootstrap.log_keeping import LogKeeping, log_origin
 from idplane.bootstrap.world import World
 from idplane.jose.notes import NoteKey
-from idplane.keys.log_keys import LogKey, log_line
-from idplane.keys.moves import Moves, Records, read_line
+from idplane.keys.log_keys import LogKey
 from idplane.keys.sealing import marked
 from idplane.model.failure import Failure, FailureKind
-from idplane.model.keys import KeyPurpose, KeyState
+from idplane.model.keys import KeyState
 from idplane.ports.collections import SIGNING_KEYS
 from idplane.ports.store import Batch, CommitRefused, Extend, Put, StoredCheckpoint
 
 YEAR = 366 * 86_400.0
-
-
-def moves(world: World) -> Moves:
-    return Moves(line=log_line(world.custody, world.entropy), custody=world.custody)
-
-
-async def stored(world: World) -> Records:
-    return await read_line(world.store, KeyPurpose.LOG)
-
-
-async def rotation(keeping: LogKeeping) -> Batch:
-    world = keeping.world
-    return await keeping.vouched(await moves(world).rotate(await stored(world), world.clock.now()))
-
-
-async def rotate(keeping: LogKeeping) -> None:
-    await keeping.world.store.commit(await rotation(keeping))
-    await keeping.turn()
-
-
-async def active(world: World) -> str:
-    return next(kid for kid, one in (await stored(world)).items() if one.value.state is KeyState.ACTIVE)
-
-
-async def taint(keeping: LogKeeping, kid: str | None = None) -> None:
-    world = keeping.world
-    change = await moves(world).taint(await stored(world), kid or await active(world), world.clock.now())
-    await world.store.commit(await keeping.vouched(change))
-    await keeping.turn()
 
 
 def newest(keeping: LogKeeping) -> Checkpoint:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.attacks.table import met_by
 from tests.unit.bootstrap.installations import folder_of, furnish, living
 
 from idplane.bootstrap.admin import Installation, examine, of_folder
@@ -102,6 +103,9 @@ async def test_an_edited_log_record_that_agrees_with_itself_is_named(installatio
     (found,) = (await examine(installation)).findings
     assert (found.check, found.table, found.key) == ("tree", "sign_ins", "2")
     assert "is not what was recorded" in found.what
+    code, findings = run(["--data", str(installation.folder)])
+    assert [one["key"] for one in findings] == ["2"]
+    met_by("log-edited", answer=f"`idplane admin check`: exit code {code}", record="its output names the record")
 
 
 async def test_how_much_of_the_logs_was_looked_at_is_told(tmp_path: Path) -> None:
@@ -129,6 +133,7 @@ async def test_the_command_says_so_in_words_and_json(installation: Installation)
     change(installation, "update tenants set domain = 'x'", "update settings set key = '[bold]x' where key = 'home-user'")
     code, findings = run(["--data", folder])
     assert code == 2
+    met_by("row-changed", answer=f"`idplane admin check`: exit code {code}", record="its output names the row")
     assert {(one["check"], one["table"]) for one in findings} == {("records", "tenants"), ("records", "settings")}
     shown = beside(["--data", folder])
     assert shown.exit_code == 2

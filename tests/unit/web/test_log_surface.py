@@ -7,9 +7,10 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.unit.audit.log_world import rotate
 from tests.unit.web.test_user_endpoints import ORIGIN
 
-from idplane.audit.checkpoints import KnownKeys, read_checkpoint
+from idplane.audit.checkpoints import KnownKeys, notes_in, read_checkpoint
 from idplane.audit.tree import root_from_consistency
 from idplane.bootstrap.log_keeping import LogKeeping
 from idplane.bootstrap.world import World
@@ -63,6 +64,23 @@ async def test_a_witness_can_follow(keeping: LogKeeping) -> None:
     assert root_from_consistency(5, 13, first.root, proof) == (first.root, second.root)
     assert answer.media_type.startswith("text/plain")
     assert dict(answer.headers)["Cache-Control"] == "no-store"
+
+
+async def test_who_knows_an_old_key_can_follow_to_the_newest(keeping: LogKeeping) -> None:
+    await write(keeping, 1)
+    first = keeping.keys.notes[0]
+    assert (await send(keeping, "/log/successions")).body == b""
+    for _ in range(2):
+        await rotate(keeping)
+        await write(keeping, 2)
+    newest = read_checkpoint(await write(keeping, 2))
+    notes = notes_in((await send(keeping, "/log/successions")).body.decode())
+    answer = await send(keeping, "/log/successions", accept="application/json")
+    assert json.loads(answer.body) == {"checkpoints": notes}
+    known = KnownKeys([first])
+    assert known.trusted(newest) is None
+    assert all(known.trusted(read_checkpoint(one)) for one in notes)
+    assert known.trusted(newest) == keeping.keys.active.note
 
 
 async def test_programs_may_have_json(keeping: LogKeeping) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 from tests.attacks.joining import JoinWorld, join_world
+from tests.attacks.table import met_by
 
 from idplane.audit.refused import MOST_ADDRESSES, REFUSED
 from idplane.model.calls import Call
@@ -111,6 +112,15 @@ async def test_every_surface_is_watched(world: JoinWorld, method: str, path: str
     (event,) = await told(world)
     assert event.properties["reasons"] == f"{reason}: 1"
     assert path not in str(event.properties), "a stranger's text"
+
+
+@pytest.mark.parametrize("path", ["x/../y", "x%2fy", "x%2F..%2Fy", "x%5Cy", "x\\y", "x/./y", "x%00", "x%0a"])
+@pytest.mark.parametrize("surface", ["/agent/v1/", "/subscriptions/", "/v1.0/", "/common/"])
+async def test_paths_that_play_tricks(world: JoinWorld, surface: str, path: str) -> None:
+    answer = await world.send("GET", f"{surface}{path}", address=BAD)
+    assert answer.status == 400
+    (event,) = await told(world)
+    met_by("path-url", answer=f"{answer.status} {event.sub_status}", record="activity log, counted: requests/refuse/action")
 
 
 @pytest.mark.parametrize(
