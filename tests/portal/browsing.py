@@ -43,7 +43,7 @@ def browser_in(playwright: Playwright, home: Path) -> Iterator[Browser]:
         browser.close()
 
 
-@dataclass(slots=True)
+@dataclass
 class Portal:
     """One plane's portal."""
 
