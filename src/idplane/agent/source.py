@@ -14,7 +14,7 @@ from idplane.agent.eviction import eviction_of
 from idplane.agent.fairness import FairShare
 from idplane.agent.flights import Flights
 from idplane.agent.identities import HostDescription, HostedIdentity, NoSelector, Selector, select
-from idplane.agent.plane import IssuedCertificate, UpstreamToken
+from idplane.agent.plane import FROM_SERVER, IssuedCertificate, UpstreamToken
 from idplane.agent.tokens import CachedToken, Token, TokenCache, TokenKey
 from idplane.model.calls import Workload
 from idplane.model.failure import Failure, FailureKind
@@ -259,13 +259,13 @@ class TokenSource:
     async def _fetched(
         self, key: TokenKey, host: HostDescription, identity: HostedIdentity, ask: TokenAsk, caller: Caller
     ) -> None:
-        """Fetch; if the server can't be reached, a token that is nearly but not quite expired has to do."""
+        """Fetch; if the server can't be reached or has too much to do, a token that is nearly but not quite expired has to do."""
         try:
             await self._flown(key, host, identity, ask, caller)
         except Failure as failure:
             entry = self._tokens.get(key)
             alive = entry is not None and self._clock.now().timestamp() < entry.token.expires_on
-            if failure.kind is not FailureKind.UNAVAILABLE or not alive or entry is None or ask.refresh is not None:
+            if not _is_passing(failure) or not alive or entry is None or ask.refresh is not None:
                 raise
             entry.spent_at = entry.token.expires_on
 
@@ -343,6 +343,12 @@ class TokenSource:
     def _evict_tokens(self, name: str) -> None:
         self._tokens.evict(name)
         self._token_flights.supersede(lambda key: name in (key.host, key.principal_id))
+
+
+def _is_passing(failure: Failure) -> bool:
+    """Whether the servers, not the workload, are why there is no token, and only for a while."""
+    throttled = failure.kind is FailureKind.THROTTLED and FROM_SERVER in failure.data
+    return throttled or failure.kind is FailureKind.UNAVAILABLE
 
 
 def _key(host: HostDescription, ask: TokenAsk, identity: HostedIdentity) -> TokenKey:

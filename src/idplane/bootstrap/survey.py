@@ -24,6 +24,7 @@ from idplane.ports.telemetry import (
     KEY_SECONDS_LEFT,
     KEYS,
     LOG_EXPORT_BACKLOG,
+    REQUESTS_ADMITTED,
 )
 
 __all__ = ["Survey"]
@@ -58,6 +59,9 @@ class Survey:
         self._telemetry.gauge(FEED_AGE, self._freshness())
         for listener, count in self._connections().items():
             self._telemetry.gauge(CONNECTIONS, count, listener=listener)
+        admission = self._server.admission
+        self._telemetry.gauge(REQUESTS_ADMITTED, admission.working, state="working")
+        self._telemetry.gauge(REQUESTS_ADMITTED, admission.waiting, state="waiting")
         async with self._running:
             now = self._server.world.clock.monotonic()
             if self._at is None or now - self._at >= _SURVEY_SECONDS:

@@ -141,6 +141,8 @@ class Attestation:
             raise
 
     async def _enroll(self, wanted: Wanted, call: Call) -> Agent:
+        if not wanted.csr:
+            raise Failure(FailureKind.CSR_INVALID, "the certificate request is empty")
         agent_id = self._entropy.guid()
         certificate = b""
         for _ in range(_ATTEMPTS):

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import Final
 
 from idplane.explain.model import FixRequest
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject
 
 __all__ = ["az", "graph", "idplane", "management", "rest"]
-
-_GRAPH: Final = "/v1.0"
 
 
 def az(*words: str) -> str:
@@ -36,6 +33,6 @@ def management(method: str, scope: ResourceId | str, version: str, body: JsonObj
     return FixRequest(api="management", method=method, path=f"{scope}?api-version={version}", body=body)
 
 
-def graph(method: str, path: str, body: JsonObject | None = None) -> FixRequest:
+def graph(method: str, path: str, body: JsonObject | None = None, *, version: str = "v1.0") -> FixRequest:
     """A request to Graph; `path` from behind the version."""
-    return FixRequest(api="graph", method=method, path=f"{_GRAPH}{path}", body=body)
+    return FixRequest(api="graph", method=method, path=f"/{version}{path}", body=body)

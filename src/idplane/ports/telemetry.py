@@ -46,6 +46,7 @@ __all__ = [
     "REFUSALS_NOT_KEPT",
     "REQUEST",
     "REQUESTS",
+    "REQUESTS_ADMITTED",
     "REVOCATIONS",
     "SIGN",
     "SPANS",
@@ -233,6 +234,7 @@ _DUTIES = _either(
     "notes of when agents were seen",
     "records of refused requests",
     "removal of old refusals",
+    "purge of ended portal sign-ins",
     "security events",
 )
 """As `bootstrap.server` calls them."""
@@ -247,6 +249,9 @@ REQUESTS = _histogram(
 )
 CONNECTIONS = _gauge(
     "connections", "Open connections of clients, by listener.", listener=_either("public", "private", "endpoints")
+)
+REQUESTS_ADMITTED = _gauge(
+    "requests_admitted", "Requests that are worked on, and that wait for their turn.", state=_either("working", "waiting")
 )
 TOKENS_ISSUED = _counter("tokens_issued_total", "Access tokens issued, by how the client proved itself.", grant=_GRANTS)
 TOKENS_REFUSED = _counter("tokens_refused_total", "Token requests refused, by reason.", reason=_FAILURES)
@@ -325,6 +330,7 @@ AGENT_HEARD_AGE = _gauge(
 METRICS: Final = (
     REQUESTS,
     CONNECTIONS,
+    REQUESTS_ADMITTED,
     TOKENS_ISSUED,
     TOKENS_REFUSED,
     STORE_COMMITS,

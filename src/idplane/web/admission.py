@@ -51,8 +51,6 @@ class Admission:
         self._row: deque[_Turn] = deque()
         self.working = 0
         """How many hold a place."""
-        self.refused = 0
-        """How many were refused so far."""
 
     @property
     def waiting(self) -> int:
@@ -99,8 +97,8 @@ class Admission:
         finally:
             gone.cancel()
 
-    def _refusal(self) -> Failure:
-        self.refused += 1
+    @staticmethod
+    def _refusal() -> Failure:
         return Failure(
             FailureKind.THROTTLED,
             "this server is asked for more than it can do: please try again in a moment",

@@ -171,6 +171,17 @@ async def test_in_an_outage_a_token_serves_until_it_is_dead(world: AgentWorld) -
     assert caught.value.kind is FailureKind.UNAVAILABLE
 
 
+async def test_where_the_server_has_too_much_to_do_a_token_serves_until_it_is_dead(world: AgentWorld) -> None:
+    first = await token(world)
+    world.server.token_answer = token_error(429, "temporarily_unavailable", 90055)
+    world.clock.advance(timedelta(minutes=59, seconds=59))
+    assert await token(world) == first
+    world.clock.advance(1)
+    with pytest.raises(Failure) as caught:
+        await token(world)
+    assert caught.value.kind is FailureKind.THROTTLED
+
+
 async def test_a_token_that_is_dead_on_arrival_is_never_served(world: AgentWorld) -> None:
     world.server.lifetime = timedelta(seconds=-1)
     with pytest.raises(Failure) as caught:

@@ -115,10 +115,10 @@ class ExplainWorld:
         text: str = reply.body["access_token"]
         return text
 
-    def graph(self, method: str, path: str, body: Any = None) -> Any:
+    def graph(self, method: str, path: str, body: Any = None, *, version: str = "v1.0") -> Any:
         """As the owner."""
         token = self.plane.operator_token(GRAPH)["access_token"]
-        reply = self.send(method, f"/v1.0{quote(path, safe='/?$=')}", body, token=token)
+        reply = self.send(method, f"/{version}{quote(path, safe='/?$=')}", body, token=token)
         assert reply.ok, reply.body
         return reply.body
 
@@ -148,9 +148,11 @@ class ExplainWorld:
     # Explanations --------------------------------------------------------------------------------------------------------
 
     def record(self, refusal_id: str) -> Refusal:
-        found: Refusal | None = self.plane.run(self._server.refusals.find(refusal_id))
-        assert found is not None, "the refusal was not kept"
-        return found
+        for _ in range(20):  # a host's agent tells of its refusals when it has answered, and each look waits for a moment
+            found: Refusal | None = self.plane.run(self._server.refusals.find(refusal_id))
+            if found is not None:
+                return found
+        raise AssertionError("the refusal was not kept")
 
     def explain(self, refusal_id: str, viewer: Caller | None = None) -> Explanation:
         told: Explanation = self.plane.run(self.explainer.explain(self.record(refusal_id), viewer or self.owner))

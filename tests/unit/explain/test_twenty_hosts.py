@@ -110,6 +110,23 @@ def test_a_resource_that_nobody_knows_at_the_endpoint(world: ExplainWorld) -> No
     assert ("executable" in [one.label for one in told.who], told.who[0].value) == (True, "stock-vm")
 
 
+def test_an_identity_that_a_move_stopped(world: ExplainWorld) -> None:
+    """As in Azure: it works again when it has been disabled and enabled, as another identity."""
+    site = world.plane.resource("Microsoft.Web/sites", "shop", group="before")
+    before, scope = world.plane.resource_group("before"), world.plane.subscription("second")
+    after = f"{scope}/resourceGroups/after"
+    world.plane.call("PUT", after, {"location": "westeurope"})
+    world.plane.call("POST", f"{before}/moveResources", {"resources": [site.id], "targetResourceGroup": after})
+    moved = f"{after}/providers/Microsoft.Web/sites/shop"
+    refused = world.endpoint(moved, Dialect.APP_SERVICE, _FOR_ARM)
+    assert not refused.ok
+    told = world.mend(refused.id)
+    assert told.together
+    assert [one.text.partition(" ")[0] for one in told.fixes] == ["Disable", "Enable"]
+    assert world.endpoint(moved, Dialect.APP_SERVICE, _FOR_ARM).ok
+    assert world.explain(refused.id).now == "It works again now."
+
+
 # Resource Manager -----------------------------------------------------------------------------------------------------------
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
+import jwt
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 from tests.interop.issuers import EXCHANGE, LocalIssuer, local_issuer
 from tests.unit.explain.explain_world import ARM, VAULT, ExplainWorld, Reply
 
@@ -137,6 +143,65 @@ def test_a_token_of_a_principal_that_was_disabled_since(world: ExplainWorld) -> 
     told = world.mend(refused.id)
     assert told.decided.why == "is disabled, so its tokens count for nothing"
     assert world.send("GET", f"{group}?api-version=2024-11-01", token=token).ok
+
+
+# Assertions -------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_assertion_for_another_endpoint(world: ExplainWorld) -> None:
+    app, sign = _signing(world)
+    refused = _asserted(world, app, sign(aud="https://login.example/token"))
+    assert refused.body["error_codes"] == [700023]
+    told = world.explain(refused.id)
+    assert told.decided.why == "its audience is 'https://login.example/token', which is not this tenant's token endpoint"
+    told_audience = told.fixes[0].text.rpartition(" '")[2].rstrip("'")
+    assert _asserted(world, app, sign(aud=told_audience)).ok
+
+
+def test_an_assertion_outside_its_time(world: ExplainWorld) -> None:
+    app, sign = _signing(world)
+    refused = _asserted(world, app, sign(exp=int(world.plane.clock.now().timestamp()) - 3600))
+    told = world.explain(refused.id)
+    assert "not within its valid time range" in told.decided.why
+    assert told.fixes[0].text.startswith("Sign a new assertion, valid from now")
+    assert _asserted(world, app, sign()).ok
+
+
+def test_an_assertion_that_counts_once(world: ExplainWorld) -> None:
+    app, sign = _signing(world)
+    owner = world.graph("GET", f"/applications?$filter=appId eq '{app.client_id}'")["value"][0]["id"]
+    world.graph("PATCH", f"/applications/{owner}", {"authenticationBehaviors": {"clientAssertionUse": "once"}}, version="beta")
+    assertion = sign(jti="one")
+    assert _asserted(world, app, assertion).ok
+    refused = _asserted(world, app, assertion)
+    told = world.explain(refused.id)
+    assert told.fixes[0].text == "Sign a new assertion for each request, each with a 'jti' of its own"
+    assert _asserted(world, app, sign(jti="two")).ok
+    world.apply(told.fixes)
+    assert world.token_request(app, VAULT, client_assertion=assertion, client_assertion_type=_JWT_BEARER).ok
+
+
+def _signing(world: ExplainWorld) -> tuple[Application, Callable[..., str]]:
+    """An application with a certificate, and what signs its assertions."""
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stock")])
+    now = world.plane.clock.now()
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=30))
+    ).sign(key, hashes.SHA256())
+    app = world.plane.application("stock", certificate=made.public_bytes(serialization.Encoding.PEM))
+    digest = base64.urlsafe_b64encode(made.fingerprint(hashes.SHA256())).decode().rstrip("=")
+
+    def sign(**claims: object) -> str:
+        at = int(now.timestamp())
+        usual = {"iss": app.client_id, "sub": app.client_id, "aud": f"{world.plane.url}/{world.plane.tenant_id}/oauth2/token"}
+        return jwt.encode({**usual, "exp": at + 600, **claims}, key, algorithm="RS256", headers={"x5t#S256": digest})
+
+    return app, sign
+
+
+def _asserted(world: ExplainWorld, app: Application, assertion: str) -> Reply:
+    return world.token_request(app, client_assertion=assertion, client_assertion_type=_JWT_BEARER)
 
 
 # Federation -------------------------------------------------------------------------------------------------------------------
