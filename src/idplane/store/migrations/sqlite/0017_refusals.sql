@@ -1,4 +1,3 @@
--- Oldest program: 0016
 -- Refusals, so that each can be explained by the id that its caller was shown. Only adds: the version before goes on working.
 create table refusals (
   key text primary key not null,
