@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# A browser's driver is in the environment of `make portal` only.
+collect_ignore = [] if importlib.util.find_spec("playwright") else ["portal"]
 
 # No test is timed: the machine decides how long things take. In CI the same examples each time, so that a change is judged by what it
 # changes; everywhere else new ones.

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import os
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from tests.needed import postgres
 
 from idplane.model.failure import Failure, FailureKind
 from idplane.ports.collections import ACTIVITY, SETTINGS, SIGN_INS
@@ -18,7 +18,7 @@ from idplane.store.opening import open_store
 from idplane.store.postgres import PostgresStore
 from idplane.store.sqlite import SqliteStore
 from idplane.testing import store_samples as sample
-from idplane.testing.postgres_cluster import Cluster, binaries, cluster
+from idplane.testing.postgres_cluster import Cluster
 from idplane.testing.store_conformance import Opener, SharedStoreConformance, StoreConformance, committer, verify_acknowledged
 from idplane.testing.worlds import FakeClock
 
@@ -29,14 +29,8 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Cluster]:
-    installed = binaries()
-    if installed is None:
-        reason = "PostgreSQL's server is not installed (Debian: apt-get install postgresql)"
-        if "CI" in os.environ:
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with cluster(installed) as running:
-        yield running
+    with postgres() as found:
+        yield found
 
 
 @pytest.fixture
@@ -186,10 +180,7 @@ class TestServer:
             assert caught.value.kind is FailureKind.UNAVAILABLE
 
     async def test_a_crashed_server_loses_nothing_and_serves_again(self) -> None:
-        installed = binaries()
-        if installed is None:
-            pytest.skip("see the fixture `server`")
-        with cluster(installed, settings="-c fsync=on") as running:
+        with postgres("-c fsync=on") as running:
             store = await PostgresStore.open(running.url("postgres"), clock=FakeClock())
             await _put(store, "a")
             running.stop()

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.needed import missing
 
 from idplane.audit.checkpoints import read_checkpoint
 from idplane.audit.entries import ENTRY_BYTES
@@ -31,10 +32,7 @@ PROGRAM = Path(__file__).with_name("tlog")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     go = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
     if go is None:
-        reason = "Go is not installed (Debian: apt-get install golang-go)"
-        if "CI" in os.environ:
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing("Go is not installed (Debian: apt-get install golang-go)")
     built = tmp_path_factory.mktemp("tlog") / "tlog"
     subprocess.run([go, "build", "-mod=readonly", "-o", str(built), "."], cwd=PROGRAM, check=True)
     return built

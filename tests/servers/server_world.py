@@ -22,12 +22,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from tests.needed import missing
 
 from idplane.bootstrap.operator import OperatorKey
 from idplane.bootstrap.world import SystemClock, SystemEntropy
-from idplane.testing.postgres_cluster import Cluster, binaries, cluster
+from idplane.testing.postgres_cluster import Cluster
 
-__all__ = ["IDPLANE", "Installation", "Keeping", "balancer", "free_port", "haproxy", "postgres", "psql"]
+__all__ = ["IDPLANE", "Installation", "Keeping", "balancer", "free_port", "haproxy", "psql"]
 
 IDPLANE = [sys.executable, "-c", "from idplane.cli.main import main; main()"]
 _SECONDS = 30.0
@@ -39,19 +40,6 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port: int = sock.getsockname()[1]
         return port
-
-
-@contextmanager
-def postgres(settings: str = "-c fsync=off") -> Iterator[Cluster]:
-    """A cluster of its own; in CI a missing one is a failure."""
-    installed = binaries()
-    if installed is None:
-        reason = "PostgreSQL's server is not installed (Debian: apt-get install postgresql)"
-        if "CI" in os.environ:
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with cluster(installed, settings=settings) as running:
-        yield running
 
 
 def psql(running: Cluster, database: str, text: str) -> str:
@@ -220,7 +208,7 @@ def haproxy(folder: Path, port: int, *servers: str) -> Iterator[None]:
     """HAProxy at a port, passing TCP on to servers, which are lines of its settings."""
     program = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
-        pytest.skip("HAProxy is not installed (Debian: apt-get install haproxy)")
+        missing("HAProxy is not installed (Debian: apt-get install haproxy)")
     lines = "\n".join(f"  {server}" for server in servers)
     config = folder / "haproxy.cfg"
     config.write_text(

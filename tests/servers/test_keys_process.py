@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from tests.servers.server_world import IDPLANE, Installation, postgres
+from tests.needed import postgres
+from tests.servers.server_world import IDPLANE, Installation
 from tests.upgrade.agents_world import ARM, VAULT, Agent, until
 from tests.upgrade.programs import TODAY
 

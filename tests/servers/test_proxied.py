@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.attacks.joining import Answer, JoinWorld, Machine, join_world
-from tests.servers.server_world import Installation, balancer, free_port, haproxy, postgres, psql
+from tests.needed import postgres
+from tests.servers.server_world import Installation, balancer, free_port, haproxy, psql
 from tests.unit.directory.hosts_world import VM
 
 from idplane.bootstrap.world import SystemClock
@@ -60,14 +61,17 @@ class _Balanced(JoinWorld):
         replica: int = 0,
         address: str = HERE,
         certificate: bytes | None = None,
+        host: str = "localhost",
+        connected_at: float | None = None,
     ) -> Answer:
         assert replica == 0
+        assert connected_at is None
         content = b"" if body is None else json.dumps(body).encode()
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", self.port, ssl=self.context(certificate), server_hostname="localhost", local_addr=(address, 0)
         )
         lines = {
-            "Host": "localhost",
+            "Host": host,
             "Content-Type": "application/json",
             "Content-Length": str(len(content)),
             **(headers or {}),

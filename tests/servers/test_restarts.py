@@ -10,7 +10,8 @@ from typing import Self
 import pytest
 from azure.core.exceptions import AzureError
 from azure.identity import CertificateCredential
-from tests.servers.server_world import Installation, balancer, postgres
+from tests.needed import postgres
+from tests.servers.server_world import Installation, balancer
 
 from idplane.testing.postgres_cluster import Cluster
 

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.attacks.table import met_by
-from tests.servers.server_world import IDPLANE, Installation, Keeping, postgres, psql
+from tests.needed import postgres
+from tests.servers.server_world import IDPLANE, Installation, Keeping, psql
 
 from idplane.jose import make_csr, new_ec_key
 from idplane.testing.postgres_cluster import Cluster

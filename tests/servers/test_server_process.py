@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from tests.servers.server_world import IDPLANE, Installation, free_port, postgres, psql
+from tests.needed import postgres
+from tests.servers.server_world import IDPLANE, Installation, free_port, psql
 
 from idplane.testing.postgres_cluster import Cluster
 

@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 
 import asyncpg
 import pytest
-from tests.servers.server_world import postgres, psql
+from tests.needed import postgres
+from tests.servers.server_world import psql
 
 from idplane.bootstrap.embedded import InProcessUpstream
 from idplane.bootstrap.operator import OperatorKey

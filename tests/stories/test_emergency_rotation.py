@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import msgspec
 import pytest
+from tests.needed import postgres
 
 from idplane.bootstrap.embedded import InProcessUpstream
 from idplane.bootstrap.operator import OperatorKey
@@ -19,7 +20,6 @@ from idplane.jose import parse
 from idplane.model.keys import KeyState
 from idplane.model.profile import OPEN
 from idplane.store.opening import open_store
-from idplane.testing.postgres_cluster import binaries, cluster
 from idplane.testing.worlds import MemoryCustody, SeededEntropy
 from idplane.web.origins import Origins
 
@@ -96,11 +96,8 @@ class Load:
 
 @pytest.fixture
 async def replicas() -> AsyncIterator[tuple[Replica, Replica]]:
-    installed = binaries()
-    if installed is None:
-        pytest.skip("postgresql is not installed")
     async with AsyncExitStack() as stack:
-        database = stack.enter_context(cluster(installed))
+        database = stack.enter_context(postgres())
         opened = []
         for number in range(2):
             store = await open_store(database.url("postgres"), clock=CLOCK)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator
 
 import asyncpg
 import pytest
+from tests.needed import postgres
 from tests.stories.test_revocation_matrix import ROWS, Stage, check
 
 from idplane.bootstrap.server import Server
@@ -15,7 +15,7 @@ from idplane.bootstrap.world import World
 from idplane.model.profile import Profile
 from idplane.store.postgres import PostgresStore
 from idplane.testing.local import LocalPlane
-from idplane.testing.postgres_cluster import Cluster, binaries, cluster
+from idplane.testing.postgres_cluster import Cluster
 from idplane.testing.worlds import MemoryCustody
 
 pytestmark = pytest.mark.wide
@@ -39,14 +39,8 @@ class _PostgresPlane(LocalPlane):
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Cluster]:
-    installed = binaries()
-    if installed is None:
-        reason = "PostgreSQL's server is not installed (Debian: apt-get install postgresql)"
-        if "CI" in os.environ:
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with cluster(installed) as one:
-        yield one
+    with postgres() as found:
+        yield found
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from idplane.arm.context import Context
 from idplane.model.attributes import Attributes
 from idplane.model.failure import Failure
 from idplane.model.ids import ResourceId
-from idplane.model.resources import Resource
+from idplane.model.resources import IdentityType, Resource
 from idplane.model.values import JsonObject
 from idplane.ports.store import Batch, Reads
 
@@ -330,6 +330,10 @@ class ResourceType:
     taggable: bool = True
     bears_identity: bool = False
     """For provider metadata and `identities/default`; what the block means is the provider's `put`."""
+    identity_types: frozenset[IdentityType] = frozenset()
+    """Which identities it takes beside none, for who offers a choice; the provider's `put` refuses others."""
+    most_user_assigned: int | None = None
+    """How many user-assigned identities it takes at once, if that is limited."""
     system_data: bool = True
     put: Callable[[Write], Awaitable[Written]] | None = accept
     """Serves PUT, and PATCH too. None makes the type read-only."""

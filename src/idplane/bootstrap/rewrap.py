@@ -14,11 +14,13 @@ from typing import Any, Final, Generic, TypeVar
 
 from idplane.keys.sealing import private_context
 from idplane.model.keys import SigningKey
+from idplane.model.security_events import EventStream
 from idplane.model.vault import SecretVersion
-from idplane.ports.collections import SECRETS, SIGNING_KEYS
+from idplane.ports.collections import EVENT_STREAMS, SECRETS, SIGNING_KEYS
 from idplane.ports.store import Batch, Collection, CommitRefused, Put, Store, Versioned
 from idplane.ports.world import KeyCustody
 from idplane.store.sealed import key_of
+from idplane.sts.security_events import authorization_context
 
 __all__ = ["PLACES", "Place", "Remaining", "remaining", "rewrap"]
 
@@ -54,9 +56,18 @@ def _secret_with(secret: SecretVersion, values: tuple[bytes, ...]) -> SecretVers
     return replace(secret, sealed=values[0])
 
 
+def _of_stream(stream: EventStream) -> tuple[tuple[bytes, str], ...]:
+    return ((stream.authorization, authorization_context(stream.id)),) if stream.authorization else ()
+
+
+def _stream_with(stream: EventStream, values: tuple[bytes, ...]) -> EventStream:
+    return replace(stream, authorization=values[0])
+
+
 PLACES: Final[tuple[Place[Any], ...]] = (
     Place(collection=SIGNING_KEYS, sealed=_of_key, resealed=_key_with),
     Place(collection=SECRETS, sealed=_of_secret, resealed=_secret_with),
+    Place(collection=EVENT_STREAMS, sealed=_of_stream, resealed=_stream_with),
 )
 """Every place where the database has something sealed that is kept."""
 

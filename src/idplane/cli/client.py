@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 from idplane import __version__
 from idplane.cli.output import CommandError
+from idplane.model.ids import is_guid
 from idplane.model.values import JsonObject
 
 __all__ = ["PlaneAnswer", "PlaneClient"]
@@ -20,6 +21,7 @@ __all__ = ["PlaneAnswer", "PlaneClient"]
 _SECONDS = 20.0
 _LARGEST = 32 * 1024 * 1024
 _OK = range(200, 300)
+_REFUSED = range(400, 500)
 _TOO_MANY = 429
 _PATIENCE = 5
 """How often a request is made again, when the plane says that it comes too often."""
@@ -35,6 +37,8 @@ class PlaneAnswer:
     body: JsonObject = field(repr=False)
     retry_after: float = 1.0
     """Seconds until a request that came too often may come again."""
+    request_id: str | None = None
+    """What a refusal is known by."""
 
 
 class PlaneClient:
@@ -98,7 +102,10 @@ class PlaneClient:
         finally:
             connection.close()
         return PlaneAnswer(
-            status=response.status, body=_parsed(content), retry_after=_pause(response.headers.get("Retry-After"))
+            status=response.status,
+            body=_parsed(content),
+            retry_after=_pause(response.headers.get("Retry-After")),
+            request_id=_id(response.headers.get("x-ms-request-id")),
         )
 
 
@@ -130,8 +137,12 @@ def _parsed(content: bytes) -> JsonObject:
 
 def _accepted(answer: PlaneAnswer) -> JsonObject:
     if answer.status not in _OK:
-        raise CommandError(_words(answer))
+        raise CommandError(_words(answer), refusal=answer.request_id if answer.status in _REFUSED else None)
     return answer.body
+
+
+def _id(text: str | None) -> str | None:
+    return text if text is not None and is_guid(text) else None
 
 
 def _words(answer: PlaneAnswer) -> str:

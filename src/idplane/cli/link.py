@@ -78,7 +78,8 @@ class ControlLink:
         except Failure as failure:
             raise CommandError("the plane's answer makes no sense; is it another version?") from failure
         if "failure" in message:
-            raise CommandError(str(message.get("detail")))
+            refusal = message.get("refusal")
+            raise CommandError(str(message.get("detail")), refusal=refusal if isinstance(refusal, str) else None)
         return message
 
     def _exactly(self, count: int) -> bytes:

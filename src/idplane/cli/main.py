@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "revoke": "Make tokens that were issued worth nothing, at once.",
         "enroll": "Say which machines become hosts of a resource.",
         "agents": "See the machines that are hosts, and ban or remove one.",
+        "explain": "Tell why something was refused, or whether it would be.",
         "log": "Read what was done (activity) and which tokens were issued (signins).",
         "status": "Tell whether a plane is running, and where.",
         "hosts": "Print the lines that make vault names resolve outside of runs.",

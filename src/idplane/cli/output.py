@@ -14,15 +14,18 @@ _WIDEST = 60
 
 
 class CommandError(click.ClickException):
-    """What ends a command, as one sentence for the person at the terminal."""
+    """What ends a command, as one sentence for the person at the terminal; of what a plane refused, with the command that tells why."""
 
-    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+    def __init__(self, message: str, *, exit_code: int = 1, refusal: str | None = None) -> None:
         super().__init__(" ".join(message.split()))
+        self.refusal = refusal
         self.exit_code = exit_code  # type: ignore[misc]  # click declares a class variable and documents overriding it
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """The sentence, on standard error."""
+        """The sentence, on standard error, and the line below it."""
         click.echo(f"idplane: {self.format_message()}", file=file, err=file is None)
+        if self.refusal is not None:
+            click.echo(f"    why: idplane explain {self.refusal}", file=file, err=file is None)
 
 
 def say_json(value: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["say_members", "say_table"]
+__all__ = ["printable", "say_members", "say_table"]
 
 _PIPED = 10_000
 """Columns where nothing is a terminal: whoever reads by a program must get whole cells."""
@@ -19,7 +19,7 @@ def say_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for head in heads:
         table.add_column(head, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_printable(cell)) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     _print(table)
 
 
@@ -40,6 +40,6 @@ def _print(table: object) -> None:
         console.file.write(line.rstrip() + "\n")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Facts are others' words: what would steer a terminal is shown as an escape."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -355,9 +355,9 @@ def refusal_by_state(agent: Agent) -> Failure | None:
     """Why an agent is not served; None while it is."""
     match agent.state:
         case AgentState.BANNED:
-            return Failure(FailureKind.AGENT_BANNED, "the agent is banned")
+            return Failure(FailureKind.AGENT_BANNED, "the agent is banned", agent=agent.id)
         case AgentState.LOCKED:
-            return Failure(FailureKind.AGENT_LOCKED, "the agent is locked: its state was in two places")
+            return Failure(FailureKind.AGENT_LOCKED, "the agent is locked: its state was in two places", agent=agent.id)
         case AgentState.ACTIVE:
             return None
 

@@ -141,10 +141,16 @@ class Attestation:
             raise
 
     async def _enroll(self, wanted: Wanted, call: Call) -> Agent:
+        if not wanted.csr:
+            raise Failure(FailureKind.CSR_INVALID, "the certificate request is empty")
         agent_id = self._entropy.guid()
-        certificate = self._authority.issue_agent(wanted.csr, agent_id, self._profile.agent_certificate_lifetime)
+        certificate = b""
         for _ in range(_ATTEMPTS):
             chosen = await self._chosen(wanted)
+            # Not before it is known whose: the authority's key may be in a token, which is slow and signs for no stranger.
+            certificate = certificate or self._authority.issue_agent(
+                wanted.csr, agent_id, self._profile.agent_certificate_lifetime
+            )
             enrollment = chosen.enrollment.value
             now = self._clock.now()
             agent = Agent(

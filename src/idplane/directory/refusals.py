@@ -5,8 +5,8 @@ asks this process at once. Anybody can be refused, so what is kept is bounded th
 a host, or else an address), how fast all strangers may, and how many rows there are of those who proved themselves and of those who did not. One
 that came too fast is not kept, only counted.
 
-Not kept at all: servers that cannot serve just now, polls that are told to go on, the first step of a challenge, and addresses that are served
-nowhere when nobody knows who asks.
+Not kept at all: servers that cannot serve just now, polls that are told to go on, the first step of a challenge, questions about refusals that are
+not there, and addresses that are served nowhere when nobody knows who asks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -31,7 +31,7 @@ from idplane.ports.store import ANY, Batch, Change, CommitRefused, Delete, Put, 
 from idplane.ports.telemetry import NO_TELEMETRY, REFUSALS_NOT_KEPT, Telemetry
 from idplane.ports.world import Clock
 
-__all__ = ["KEPT", "RefusalKeeper"]
+__all__ = ["KEPT", "RefusalKeeper", "Room"]
 
 KEPT: Final = timedelta(days=30)
 _OF_PROVED: Final = Rate(100, 0.1)
@@ -39,8 +39,6 @@ _OF_PROVED: Final = Rate(100, 0.1)
 _OF_ADDRESS: Final = Rate(30, 0.05)
 _OF_STRANGERS: Final = Rate(300, 1.0)
 """All that proved nothing, together."""
-_MOST_ROWS: Final[Mapping[int, int]] = {1: 50_000, 0: 10_000}
-"""By whether the caller was proved, so that strangers displace strangers only."""
 _MOST_WAITING: Final = 1000
 _AT_ONCE: Final = 200
 _PAGE: Final = 500
@@ -57,6 +55,7 @@ _NEVER: Final = frozenset(
         FailureKind.STORAGE_FULL,
         FailureKind.DEVICE_CODE_PENDING,
         FailureKind.DEVICE_CODE_SLOW_DOWN,
+        FailureKind.REFUSAL_NOT_FOUND,
     }
 )
 _NOISE: Final = frozenset({FailureKind.PATH_NOT_FOUND, FailureKind.METHOD_NOT_ALLOWED})
@@ -65,10 +64,19 @@ _NOISE: Final = frozenset({FailureKind.PATH_NOT_FOUND, FailureKind.METHOD_NOT_AL
 _log = logging.getLogger("idplane.refusals")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How many rows there may be, so that strangers displace strangers only."""
+
+    proved: int = 50_000
+    strangers: int = 10_000
+
+
 class RefusalKeeper:
     """One process' part. Needs a running event loop; lives until `close`."""
 
-    def __init__(self, *, store: Store, clock: Clock, telemetry: Telemetry = NO_TELEMETRY) -> None:
+    def __init__(self, *, store: Store, clock: Clock, telemetry: Telemetry = NO_TELEMETRY, room: Room = Room()) -> None:
+        self._room = room
         self._store = store
         self._clock = clock
         self._telemetry = telemetry
@@ -123,7 +131,7 @@ class RefusalKeeper:
 
     def add(self, refusal: Refusal) -> None:
         """Keep a record, if there is room for one of its source. Quick, and never raises."""
-        if isinstance(self._buckets.take(_claims(refusal), self._clock.monotonic()), Shortage):
+        if isinstance(self._buckets.take(_claims(refusal), self._clock.now().timestamp()), Shortage):
             self._telemetry.count(REFUSALS_NOT_KEPT, why="rate")
             return
         if len(self._waiting) >= _MOST_WAITING:
@@ -170,7 +178,7 @@ class RefusalKeeper:
         """Remove what is too old or too much; when to come again."""
         now = self._clock.now()
         await self._remove_behind(refusal_key(now - KEPT), None)
-        for proved, most in _MOST_ROWS.items():
+        for proved, most in ((1, self._room.proved), (0, self._room.strangers)):
             where = {"proved": proved}
             if await self._store.count(REFUSALS, where=where, limit=most + 1) > most:
                 last = await self._place(where, most)

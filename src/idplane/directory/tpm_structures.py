@@ -133,13 +133,9 @@ def read_public(data: bytes, what: str) -> Public:
     kind, name_algorithm, attributes = reader.number(2), reader.number(2), reader.number(4)
     reader.sized()  # the authorization policy: part of the name, and nothing that is decided here
     bits = _symmetric(reader)
-    match kind:
-        case 0x0001:
-            key: TpmKey = _rsa(reader)
-        case 0x0023:
-            key = _ecc(reader)
-        case _:
-            raise refused(f"the TPM's {what} is neither RSA nor ECC")
+    if kind not in (_RSA, _ECC):
+        raise refused(f"the TPM's {what} is neither RSA nor ECC")
+    key: TpmKey = _rsa(reader) if kind == _RSA else _ecc(reader)
     reader.end()
     hash_of(name_algorithm)
     return Public(key=key, name_algorithm=name_algorithm, attributes=attributes, symmetric_bits=bits, area=area)

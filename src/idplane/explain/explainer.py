@@ -7,11 +7,13 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from idplane.explain import (
+    assertions,
     audiences,
     clients,
     endpoints,
     federations,
     hosts,
+    machines,
     refused_access,
     secrets_kept,
     targets,
@@ -72,6 +74,13 @@ _BY_KIND: Final[Mapping[str, _Analysis]] = MappingProxyType(
             (_K.FEDERATION_AUDIENCE_ID, federations.federation),
             (_K.FEDERATION_SUBJECT, federations.federation),
             (_K.FEDERATION_SUBJECT_CASE, federations.federation),
+            (_K.FEDERATION_OWN_TOKEN, assertions.own_token),
+            (_K.FEDERATION_SIGNATURE, assertions.signature),
+            (_K.ISSUER_UNREACHABLE, assertions.issuer_unreachable),
+            (_K.ASSERTION_TIME, assertions.time),
+            (_K.ASSERTION_AUDIENCE, assertions.audience),
+            (_K.ASSERTION_INVALID, assertions.invalid),
+            (_K.ASSERTION_REPLAYED, assertions.replayed),
             # What tokens are for, and whether they count
             (_K.AUDIENCE_UNKNOWN, audiences.audience_unknown),
             (_K.SCOPE_INVALID, audiences.scope_invalid),
@@ -93,6 +102,10 @@ _BY_KIND: Final[Mapping[str, _Analysis]] = MappingProxyType(
             (_K.RESOURCE_PARAMETER_MISSING, endpoints.resource_missing),
             (_K.CALLER_UNPROVEN, endpoints.unproven),
             (_K.CALLER_NOT_BOUND, endpoints.not_bound),
+            (_K.AGENT_BANNED, machines.not_served),
+            (_K.AGENT_LOCKED, machines.not_served),
+            (_K.AGENT_UNKNOWN, machines.unknown),
+            (_K.HOST_NOT_BOUND, machines.not_bound),
         )
     }
 )
@@ -140,6 +153,7 @@ class Explainer:
             scope=question.scope,
             data=question.data,
             attributes=question.attributes,
+            stated=True,
         )
         findings = await explain_access(inquiry, sight, self._tools)
         return Explanation(

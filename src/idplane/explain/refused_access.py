@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from idplane.directory.audiences import GRAPH
+from idplane.directory.first_party import GRAPH_ROLES
+from idplane.explain.authority import directory_administrators
+from idplane.explain.commands import graph
 from idplane.explain.findings import Case, Findings
 from idplane.explain.grants import explain_access
 from idplane.explain.inquiry import Inquiry, attributes_of
-from idplane.explain.model import Step, StepKind, Verdict
+from idplane.explain.model import Fix, Step, StepKind, Verdict
 from idplane.explain.sight import parsed
 from idplane.explain.unread import as_told
 from idplane.model.directory import PrincipalType
@@ -30,9 +34,38 @@ async def forbidden(case: Case) -> Findings:
     """The action that was asked for, at the scope that was named."""
     one = case.refusal
     scope = parsed(one.scope)
+    if one.principal_id is not None and case.fact("roles"):
+        return await _roles(case, one.principal_id)
     if one.principal_id is None or one.action is None or scope is None:
         return as_told(case)
     return await _access(case, one.principal_id, one.action, scope)
+
+
+async def _roles(case: Case, principal_id: str) -> Findings:
+    """Graph asks for one of its application roles, in the token."""
+    enough = case.fact("roles").split(", ")
+    least = min(enough, key=lambda it: ("Write" in it, it.startswith("Directory."), it))
+    role = next((one for one in GRAPH_ROLES if one.value == least), None)
+    decided = Step(
+        kind=StepKind.ABSENCE,
+        verdict=Verdict.REFUSES,
+        name="no application role of Microsoft Graph",
+        why=f"the token of {case.who} holds none of the roles that allow it: {', '.join(enough)}",
+    )
+    where = {"tenant_id": case.sight.viewer.tenant_id, "client_id": GRAPH.client_id}
+    page = await case.tools.store.page(PRINCIPALS, where=where, limit=1)
+    found = await case.tools.store.get(PRINCIPALS, principal_id)
+    fixes: tuple[Fix, ...] = (
+        Fix(text=f"Give {case.who} the application role '{least}' of Microsoft Graph, and get a new token"),
+    )
+    if role is not None and page.items and found is not None:
+        entities = "servicePrincipals" if found.value.type.is_client else "users"
+        body = {"principalId": principal_id, "resourceId": page.items[0].value.id, "appRoleId": role.id}
+        request = graph("POST", f"/{entities}/{principal_id}/appRoleAssignments", body)
+        who = await directory_administrators(case.sight, case.tools)
+        fixes = (Fix(text=fixes[0].text, request=request, who_may=who),)
+    summary = f"{decided.why[0].upper()}{decided.why[1:]}."
+    return Findings(summary=summary, decided=decided, considered=(decided,), fixes=fixes)
 
 
 async def linked(case: Case) -> Findings:

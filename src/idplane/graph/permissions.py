@@ -95,4 +95,6 @@ def forbidden(area: Area, *, writes: bool) -> Failure:
     """The refusal, which names what would have been enough."""
     row = _TABLE[area]
     enough = ", ".join(sorted(row.write if writes else row.read))
-    return Failure(FailureKind.FORBIDDEN, f"the token holds none of the application roles that allow it: {enough}")
+    return Failure(
+        FailureKind.FORBIDDEN, f"the token holds none of the application roles that allow it: {enough}", roles=enough
+    )

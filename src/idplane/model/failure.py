@@ -179,7 +179,6 @@ class FailureKind(enum.Enum):
     # Vault
     SECRET_NOT_FOUND = "secret_not_found", Category.NOT_FOUND
     SECRET_DISABLED = "secret_disabled", Category.FORBIDDEN
-    SECRET_EXPIRED = "secret_expired", Category.FORBIDDEN
     SECRET_DELETED = "secret_deleted", Category.CONFLICT
     VAULT_NOT_FOUND = "vault_not_found", Category.NOT_FOUND
 

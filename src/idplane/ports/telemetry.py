@@ -234,6 +234,7 @@ _DUTIES = _either(
     "notes of when agents were seen",
     "records of refused requests",
     "removal of old refusals",
+    "purge of ended portal sign-ins",
     "security events",
 )
 """As `bootstrap.server` calls them."""

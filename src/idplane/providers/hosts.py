@@ -112,6 +112,8 @@ def host_type(  # noqa: PLR0913 - a declaration
         placements=placements,
         location_optional=location_optional,
         bears_identity=True,
+        identity_types=identities,
+        most_user_assigned=most_user_assigned,
         put=put,
         remove=_remove,
         render=render,

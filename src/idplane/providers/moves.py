@@ -26,13 +26,13 @@ from idplane.providers.fields import Fields
 from idplane.providers.hosts import ASSIGN
 from idplane.providers.relocation import Relocation
 
-__all__ = ["move", "validate_move"]
+__all__ = ["UNMOVABLE", "move", "validate_move"]
 
 _GROUP_WRITE = "Microsoft.Resources/subscriptions/resourceGroups/write"
 _MOVE = "Microsoft.Resources/subscriptions/resourceGroups/moveResources/action"
 _GIVE_ACCESS = "Microsoft.Authorization/roleAssignments/write"
 _MOST = 10_000
-_UNMOVABLE = frozenset(
+UNMOVABLE = frozenset(
     one.lower()
     for one in (
         "Microsoft.ContainerInstance/containerGroups",
@@ -47,7 +47,7 @@ _UNMOVABLE = frozenset(
         "Microsoft.ServiceFabric/managedClusters",
     )
 )
-"""What Azure does not move either."""
+"""Types, in lower case, that Azure does not move either."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +178,7 @@ async def _require_possible(context: Context, asked: _Move) -> Batch:
     """Refuse what cannot be moved, or cannot be moved there; raises `Failure(CONFLICT | LOCKED)`. The batch keeps locks from changing."""
     roots = asked.relocation.roots
     unlocked = await Locks(context.store).require_movable(roots, asked.relocation.target)
-    fixed = dict.fromkeys(one.type for one in roots if one.type.lower() in _UNMOVABLE)
+    fixed = dict.fromkeys(one.type for one in roots if one.type.lower() in UNMOVABLE)
     if fixed:
         names = ", ".join(fixed)
         words = f"Resource move is not supported for resource types '{names}'."

@@ -42,6 +42,7 @@ __all__ = [
 LEEWAY: Final = timedelta(minutes=5)
 """How far a client's clock may be off; the only tolerance in time."""
 
+_MAX_TOLD: Final = 300
 _MAX_LIFETIME: Final = timedelta(hours=1)
 _SHA256_BYTES: Final = 32
 _SHA1_BYTES: Final = 20
@@ -95,8 +96,12 @@ def check_claims(claims: JsonObject, *, client_id: str, audiences: frozenset[str
             raise Failure(FailureKind.ASSERTION_INVALID, f"the client assertion's '{name}' is not the client id")
     if check_times(_with_times_as_numbers(claims), now) > now + _MAX_LIFETIME + LEEWAY:
         raise Failure(FailureKind.ASSERTION_TIME, "the client assertion is valid for more than an hour from now")
-    if _single(claims.get("aud")) not in audiences:
-        raise Failure(FailureKind.ASSERTION_AUDIENCE, "the client assertion's audience is not this tenant's token endpoint")
+    audience = claims.get("aud")
+    if _single(audience) not in audiences:
+        words = "the client assertion's audience is not this tenant's token endpoint"
+        raise Failure(
+            FailureKind.ASSERTION_AUDIENCE, words, audience=str(audience)[:_MAX_TOLD], expected=min(audiences, default="")
+        )
 
 
 def workload_of(claims: JsonObject) -> Workload | None:

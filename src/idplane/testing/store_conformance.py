@@ -52,9 +52,11 @@ from idplane.ports.store import (
     Versioned,
 )
 from idplane.testing import store_samples as sample
+from idplane.testing.store_constraints import REFUSALS
 from idplane.testing.store_feed import FeedConformance
 from idplane.testing.store_logs import LogConformance
 from idplane.testing.store_pages import OrderedPageConformance
+from idplane.testing.store_refusals import Refusal
 from idplane.testing.store_sharing import Opener, SharedStoreConformance, acknowledge, committer, verify_acknowledged
 
 __all__ = ["Opener", "SharedStoreConformance", "StoreConformance", "acknowledge", "committer", "verify_acknowledged"]
@@ -156,8 +158,8 @@ class StoreConformance(LogConformance, FeedConformance, OrderedPageConformance):
         )
         assert await store.get(SETTINGS, "a") == Versioned(sample.setting("a", "3"), 1)
 
-    @pytest.mark.parametrize("case", sample.REFUSALS, ids=lambda case: case.name)
-    async def test_a_constraint_refuses(self, store: Store, case: sample.Refusal) -> None:
+    @pytest.mark.parametrize("case", REFUSALS, ids=lambda case: case.name)
+    async def test_a_constraint_refuses(self, store: Store, case: Refusal) -> None:
         await store.commit(case.before)
         position = await store.position()
         await _refused(store, case.offending, case.because, case.collection, case.key)

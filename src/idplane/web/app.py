@@ -189,10 +189,13 @@ class ServerApp:
 
     def _refused(self, surface: Surface, failure: Failure, request: HttpRequest) -> HttpResponse:
         """The failure in the surface's words, and kept so that it can be explained by the id that goes with them."""
-        response = surface.refuse(failure, request)
-        if self._refusals is not None:
+        return self._noted(surface, replace(surface.refuse(failure, request), refusal=failure), request)
+
+    def _noted(self, surface: Surface, response: HttpResponse, request: HttpRequest) -> HttpResponse:
+        """The answer; what it refuses is kept."""
+        if self._refusals is not None and response.refusal is not None:
             name = self._names.get(id(surface), OTHER)
-            self._refusals.note(failure, request.call, surface=_KEPT_AS.get(name, name), status=response.status)
+            self._refusals.note(response.refusal, request.call, surface=_KEPT_AS.get(name, name), status=response.status)
         return response
 
     async def _in_turn(self, surface: Surface, request: HttpRequest, body: _Body) -> HttpResponse:
@@ -200,7 +203,7 @@ class ServerApp:
         async with turn:
             if not self._is_current():
                 raise Failure(FailureKind.UNAVAILABLE, _OUT_OF_DATE)
-            return await surface.handle(request)
+            return self._noted(surface, await surface.handle(request), request)
 
     def _tell(self, call: Call, surface: str, status: int, seconds: float) -> None:
         self._telemetry.observe(REQUESTS, seconds, surface=surface, status=status_class(status))

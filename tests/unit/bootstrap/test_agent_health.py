@@ -99,7 +99,7 @@ async def test_without_the_libraries_there_are_probes_and_no_metrics(
     async with world.joined() as process, AsyncExitStack() as stack:
         watching = watched(SystemClock(), SystemEntropy(), stack)
         assert watching.telemetry is NO_TELEMETRY
-        assert "idplane[telemetry]" in caplog.text
+        assert "idplane[metrics]" in caplog.text
         await serve_health(stack, process, str(tmp_path / "health.sock"), watching.telemetry)
         assert "there is /livez" in await _asked(tmp_path / "health.sock", "/metrics")
         assert '"live":true' in await _asked(tmp_path / "health.sock", "/livez")

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
-import pkcs11
 import pytest
 from click.testing import CliRunner
+from tests.needed import postgres
+from tests.needed import token as a_token
 from tests.unit.bootstrap.installations import Living, folder_of, furnish, living
 
 from idplane.bootstrap.admin import Installation, back_up, examine, of_settings, put_back
@@ -19,8 +20,8 @@ from idplane.bootstrap.custody import CustodySection, KeySection
 from idplane.bootstrap.server_settings import read_server_settings
 from idplane.cli.main import idplane
 from idplane.store.backup import BackupProblem
-from idplane.testing.postgres_cluster import Cluster, binaries, cluster
-from idplane.testing.softhsm import MODULE, SoftHsm, soft_hsm
+from idplane.testing.postgres_cluster import Cluster
+from idplane.testing.softhsm import SoftHsm
 
 pytestmark = pytest.mark.wide  # scrypt takes its time, which is what it is for
 
@@ -132,14 +133,7 @@ async def test_what_does_not_suffice_is_one_sentence_and_makes_nothing(
 
 @pytest.fixture(scope="module")
 def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsm]:
-    if not MODULE.exists():
-        pytest.skip("softhsm2 is not installed")
-    made = soft_hsm(tmp_path_factory.mktemp("hsm"))
-    for key in ("a", "b"):
-        made.make_key(key)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SOFTHSM2_CONF", str(made.configuration))
-        pkcs11.lib(str(MODULE)).reinitialize()
+    with a_token(tmp_path_factory.mktemp("hsm")) as made:
         yield made
 
 
@@ -170,10 +164,7 @@ async def _used_in_token(installation: Installation) -> Living:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Cluster]:
-    installed = binaries()
-    if installed is None:
-        pytest.skip("PostgreSQL is not installed")
-    with cluster(installed) as found:
+    with postgres() as found:
         yield found
 
 

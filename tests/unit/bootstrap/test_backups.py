@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ async def _later_token(installation: Installation, before: Living) -> str:
 
 async def test_a_backup_and_a_dump_hold_no_key_token_or_secret(source: tuple[Installation, Living, Path]) -> None:
     installation, one, backup = source
-    with sqlite3.connect(str(installation.address)) as connection:
+    with closing(sqlite3.connect(str(installation.address))) as connection:
         dump = "\n".join(connection.iterdump()).encode()
     files = [path.read_bytes() for path in Path(str(installation.address)).parent.glob("idplane.sqlite*")]
     custody = base64.b64decode(installation.key_file.read_bytes().splitlines()[-1])

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from tests.needed import postgres
 from tests.unit.bootstrap.installations import Living, folder_of, furnish, living
 
 from idplane.bootstrap.admin import Installation, back_up, examine, put_back
@@ -21,17 +22,14 @@ from idplane.ports.collections import ACTIVITY
 from idplane.ports.store import Order
 from idplane.store.backup import BackupProblem
 from idplane.store.postgres import PostgresStore
-from idplane.testing.postgres_cluster import Cluster, binaries, cluster
+from idplane.testing.postgres_cluster import Cluster
 
 pytestmark = pytest.mark.wide
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Cluster]:
-    installed = binaries()
-    if installed is None:
-        pytest.skip("PostgreSQL is not installed")
-    with cluster(installed) as found:
+    with postgres() as found:
         yield found
 
 

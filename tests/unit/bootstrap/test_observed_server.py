@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.needed import postgres
 from tests.unit.bootstrap.test_telemetry_traces import receiving
 
-from idplane.testing.postgres_cluster import Cluster, binaries, cluster
+from idplane.testing.postgres_cluster import Cluster
 
 pytestmark = pytest.mark.wide
 
@@ -26,10 +27,7 @@ IDPLANE = [sys.executable, "-c", "from idplane.cli.main import main; main()"]
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Cluster]:
-    installed = binaries()
-    if installed is None:
-        pytest.skip("PostgreSQL is not installed")
-    with cluster(installed) as found:
+    with postgres() as found:
         yield found
 
 

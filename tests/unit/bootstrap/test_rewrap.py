@@ -12,11 +12,13 @@ from idplane.bootstrap.server import Server
 from idplane.bootstrap.world import World
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.profile import AZURE
-from idplane.ports.collections import SIGNING_KEYS
+from idplane.model.security_events import Delivery, EventStream
+from idplane.ports.collections import EVENT_STREAMS, SIGNING_KEYS
 from idplane.ports.store import ANY, Batch, Put, Store
 from idplane.ports.world import KeyCustody
 from idplane.store.custody import Custodies, FileCustody
 from idplane.store.datafolder import DataFolderProblem
+from idplane.sts.security_events import authorization_context
 from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
 
 
@@ -60,6 +62,28 @@ async def test_afterwards_the_earlier_key_is_not_needed(store: Store) -> None:
         await Server.open(world(store, OLD))
     assert caught.value.kind is FailureKind.INTERNAL
     assert await rewrap(store, NEW) == 0
+
+
+async def test_receivers_of_security_events_are_told_by_their_header_afterwards(store: Store) -> None:
+    server = await Server.open(world(store, OLD))
+    stream = EventStream(
+        id="s",
+        tenant_id=server.installation.tenant.id,
+        owner_id=server.installation.operator.id,
+        audience="api",
+        issuer="https://localhost",
+        subject_issuer="https://localhost",
+        delivery=Delivery.PUSH,
+        requested=(),
+        since=0,
+        created_at=server.world.clock.now(),
+        authorization=OLD.seal(b"Bearer x", context=authorization_context("s")),
+    )
+    await store.commit(Batch.of(Put(collection=EVENT_STREAMS, value=stream, expect=ANY)))
+    await server.close()
+    await rewrap(store, BOTH)
+    (row,) = await store.all(EVENT_STREAMS)
+    assert NEW.unseal(row.value.authorization or b"", context=authorization_context("s")) == b"Bearer x"
 
 
 async def test_servers_that_know_both_keys_go_on_meanwhile(store: Store) -> None:

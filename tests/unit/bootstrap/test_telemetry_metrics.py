@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
+from tests.needed import missing
 from tests.unit.bootstrap.telemetry_world import ObservedServer, observed_server
 
 from idplane.bootstrap.survey import Survey
@@ -112,7 +113,7 @@ async def test_any_accept_header_gets_metrics(world: ObservedServer, accept: str
 async def test_promtool_finds_nothing_to_object_to(world: ObservedServer) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("promtool is not installed")
+        missing("promtool is not installed (Debian: apt-get install prometheus)")
     await world.token()
     _, text = await text_of(world)
     checked = subprocess.run(  # noqa: ASYNC221 - nothing else is going on

@@ -1,4 +1,4 @@
-"""What must hold when two things happen to one enrollment at once."""
+"""What must hold when two things happen to one enrollment at once, and what strangers' attempts cost."""
 
 from __future__ import annotations
 
@@ -83,3 +83,20 @@ async def test_a_proof_is_remembered_while_servers_whose_clocks_are_behind_would
         world.clock.advance(timedelta(minutes=minutes))
         await world.joined(name=f"rack{minutes}")
         assert bool(await world.store.get(SPENT_PROOFS, spent.key)) is kept
+
+
+async def test_the_authority_signs_for_nobody_who_has_proved_nothing(world: JoinWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority, signed = world.servers[0].credentials, []
+    issue = authority.issue_agent
+
+    def counted(*arguments: Any) -> bytes:
+        signed.append(arguments[1])
+        return issue(*arguments)
+
+    monkeypatch.setattr(authority, "issue_agent", counted)
+    await world.enrollment(JoinMethod.TOKEN)
+    for evidence in ({"token": "x"}, {"token": f"idplane-join.{'0' * 32}.{'A' * 43}"}, {}):
+        assert (await world.join(JoinMethod.TOKEN, evidence)).status == 403
+    assert not signed
+    machine = await world.joined(name="other")
+    assert signed == [machine.agent_id]

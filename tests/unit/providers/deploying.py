@@ -6,13 +6,29 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.unit.providers.surface_plane import GROUP, HOME, ORIGIN, Plane, Reply
+from tests.unit.providers.surface_plane import GROUP, HOME, MSI, ORIGIN, Plane, Reply
 
 from idplane.arm.declare import Provider, ResourceType, Write, Written
 from idplane.model.deployments import deployment_key
 from idplane.model.ids import ResourceId
 
-__all__ = ["DEPLOY", "SCHEMA", "Gate", "asked", "at", "code_of", "deploy", "ended", "identity", "template"]
+__all__ = [
+    "DEPLOY",
+    "READER",
+    "SCHEMA",
+    "Gate",
+    "asked",
+    "at",
+    "code_of",
+    "deploy",
+    "ended",
+    "grant",
+    "identity",
+    "machine",
+    "nested",
+    "status",
+    "template",
+]
 
 DEPLOY = "2025-04-01"
 SCHEMA = {
@@ -103,3 +119,43 @@ def identity(name: str, **more: Any) -> dict[str, Any]:
         "location": "westeurope",
         **more,
     }
+
+
+READER = "[subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'acdd72a7-3385-48ef-bd42-f606fba81ae7')]"
+
+
+def machine(name: str, **more: Any) -> dict[str, Any]:
+    return {
+        "type": "Microsoft.Compute/virtualMachines",
+        "apiVersion": "2024-11-01",
+        "name": name,
+        "location": "[resourceGroup().location]",
+        **more,
+    }
+
+
+def grant(principal: str, **more: Any) -> dict[str, Any]:
+    return {
+        "type": "Microsoft.Authorization/roleAssignments",
+        "apiVersion": "2022-04-01",
+        "name": f"[guid(resourceGroup().id, '{principal.replace(chr(39), '')}')]",
+        "properties": {"roleDefinitionId": READER, "principalId": principal, "principalType": "ServicePrincipal"},
+        **more,
+    }
+
+
+def nested(name: str, document: dict[str, Any], *, inner: bool = True, **more: Any) -> dict[str, Any]:
+    properties = {"mode": "Incremental", "template": document, **more.pop("properties", {})}
+    if inner:
+        properties["expressionEvaluationOptions"] = {"scope": "inner"}
+    return {
+        "type": "Microsoft.Resources/deployments",
+        "apiVersion": "2022-09-01",
+        "name": name,
+        "properties": properties,
+        **more,
+    }
+
+
+async def status(plane: Plane, url: str) -> int:
+    return (await plane.call("GET", url, version=MSI if "ManagedIdentity" in url else "2024-11-01")).status

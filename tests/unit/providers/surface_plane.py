@@ -287,8 +287,9 @@ async def open_plane(
         explain=explain,
         keep=keep_administrators,
         custody=MemoryCustody(),
-        **({} if vouch is None else {"vouch": vouch}),
     )
+    if vouch is not None:
+        kernel = replace(kernel, vouch=vouch)
     manager = ResourceManager(kernel)
     plane = Plane(store, clock, ManagementSurface(manager=manager, home_tenant=HOME), manager)
     tenant = Tenant(id=HOME, display_name="Home", domain="home.test", issuer_v1="", issuer_v2="", created_at=clock.now())

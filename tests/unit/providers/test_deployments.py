@@ -2,62 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.providers.deploying import DEPLOY, SCHEMA, Gate, asked, at, code_of, deploy, ended, identity, template
-from tests.unit.providers.surface_plane import AWAY, FOREIGN, GROUP, HOME, MSI, ORIGIN, SUB, OpenPlane, Plane, Reply, uai, vm
+from tests.unit.providers.deploying import (
+    DEPLOY,
+    SCHEMA,
+    Gate,
+    asked,
+    at,
+    code_of,
+    deploy,
+    ended,
+    grant,
+    identity,
+    machine,
+    nested,
+    status,
+    template,
+)
+from tests.unit.providers.surface_plane import FOREIGN, GROUP, HOME, MSI, ORIGIN, SUB, OpenPlane, uai, vm
 
-from idplane.arm.kernel import ResourceManager
 from idplane.model.events import EventStatus
 from idplane.ports.collections import DEPLOYMENT_OPERATIONS, DEPLOYMENTS, RESOURCES
 from idplane.providers import PROVIDERS
 from idplane.providers.catalogue import composed
-from idplane.web.management import ManagementSurface
-
-READER = "[subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'acdd72a7-3385-48ef-bd42-f606fba81ae7')]"
-
-
-def machine(name: str, **more: Any) -> dict[str, Any]:
-    return {
-        "type": "Microsoft.Compute/virtualMachines",
-        "apiVersion": "2024-11-01",
-        "name": name,
-        "location": "[resourceGroup().location]",
-        **more,
-    }
-
-
-def grant(principal: str, **more: Any) -> dict[str, Any]:
-    return {
-        "type": "Microsoft.Authorization/roleAssignments",
-        "apiVersion": "2022-04-01",
-        "name": f"[guid(resourceGroup().id, '{principal.replace(chr(39), '')}')]",
-        "properties": {"roleDefinitionId": READER, "principalId": principal, "principalType": "ServicePrincipal"},
-        **more,
-    }
-
-
-def nested(name: str, document: dict[str, Any], *, inner: bool = True, **more: Any) -> dict[str, Any]:
-    properties = {"mode": "Incremental", "template": document, **more.pop("properties", {})}
-    if inner:
-        properties["expressionEvaluationOptions"] = {"scope": "inner"}
-    return {
-        "type": "Microsoft.Resources/deployments",
-        "apiVersion": "2022-09-01",
-        "name": name,
-        "properties": properties,
-        **more,
-    }
-
-
-async def status(plane: Plane, url: str) -> int:
-    return (await plane.call("GET", url, version=MSI if "ManagedIdentity" in url else "2024-11-01")).status
-
 
 # Life
 
@@ -328,217 +298,6 @@ async def test_secrets_are_nowhere(open_plane: OpenPlane) -> None:
     assert "hunter2" not in repr(await plane.events())
     for url in (at("main"), at("inner"), at("outer")):
         assert "hunter2" not in json.dumps((await plane.call("POST", f"{url}/exportTemplate", version=DEPLOY)).body)
-
-
-# Complete mode
-
-
-async def test_complete_mode_leaves_only_what_the_template_states(open_plane: OpenPlane) -> None:
-    plane = await open_plane()
-    for name in ("old", "kept", "off", "inner"):
-        await plane.identity(name)
-    document = template(identity("kept"), identity("off", condition=False), nested("n", template(identity("inner"))))
-    done = await deploy(plane, document, mode="complete")
-    assert done["provisioningState"] == "Succeeded", done
-    assert [await status(plane, uai(name)) for name in ("kept", "inner", "old", "off")] == [200, 200, 404, 404]
-    deleted = [
-        one["properties"]
-        for one in (await plane.get(f"{at('main')}/operations", version=DEPLOY))["value"]
-        if one["properties"]["provisioningOperation"] == "Delete"
-    ]
-    assert sorted(one["targetResource"]["resourceName"] for one in deleted) == ["off", "old"]
-    assert (await plane.events())[-1].caller_name == "owner"
-
-
-async def test_complete_mode_deletes_nothing_after_a_failure(open_plane: OpenPlane) -> None:
-    plane = await open_plane()
-    await plane.identity("old")
-    assert (await deploy(plane, template(identity("b!d")), mode="Complete"))["provisioningState"] == "Failed"
-    assert await status(plane, uai("old")) == 200
-
-
-async def test_complete_mode_is_for_groups(open_plane: OpenPlane) -> None:
-    plane = await open_plane()
-    reply = await plane.call("PUT", at("main", SUB), {**asked(template(), mode="Complete"), "location": "x"}, version=DEPLOY)
-    assert code_of(reply) == (400, "InvalidDeployment")
-
-
-# Scopes and nesting
-
-
-async def test_a_group_with_what_is_in_it_from_the_subscription(open_plane: OpenPlane) -> None:
-    plane = await open_plane(group=False)
-    group = {
-        "type": "Microsoft.Resources/resourceGroups",
-        "apiVersion": "2022-09-01",
-        "name": "Stock",
-        "location": "[deployment().location]",
-    }
-    inside = template(
-        identity("[parameters('name')]"),
-        parameters={"name": {"type": "string"}},
-        outputs={"id": {"type": "string", "value": "[resourceGroup().id]"}},
-    )
-    module = nested(
-        "inside", inside, resourceGroup="Stock", dependsOn=["Stock"], properties={"parameters": {"name": {"value": "one"}}}
-    )
-    done = await deploy(
-        plane,
-        template(group, module, outputs={"id": {"type": "string", "value": "[reference('inside').outputs.id.value]"}}),
-        scope=SUB,
-    )
-    assert done["provisioningState"] == "Succeeded", done
-    assert done["outputs"]["id"]["value"] == GROUP
-    assert await status(plane, uai("one")) == 200
-    assert {one["id"] for one in done["outputResources"]} == {GROUP, uai("one")}
-    shown = await plane.get(at("main", SUB), version=DEPLOY)
-    assert shown["location"] == "westeurope"
-
-
-@pytest.mark.parametrize(
-    ("scope", "place", "code"), [(SUB, None, "LocationRequired"), (GROUP, "westeurope", "InvalidDeployment")]
-)
-async def test_where_deployments_have_a_location(open_plane: OpenPlane, scope: str, place: str | None, code: str) -> None:
-    plane = await open_plane()
-    body = asked(template()) | ({} if place is None else {"location": place})
-    assert code_of(await plane.call("PUT", at("main", scope), body, version=DEPLOY)) == (400, code)
-
-
-async def test_a_deployment_keeps_its_location(open_plane: OpenPlane) -> None:
-    plane = await open_plane()
-    await deploy(plane, template(), scope=SUB)
-    moved = await plane.call("PUT", at("main", SUB), {**asked(template()), "location": "eastus"}, version=DEPLOY)
-    assert code_of(moved) == (409, "InvalidDeploymentLocation")
-
-
-async def test_deployments_of_the_tenant_are_its_own(open_plane: OpenPlane) -> None:
-    plane = await open_plane()
-    module = nested("below", template(identity("one")), subscriptionId=SUB.rpartition("/")[2], resourceGroup="Stock")
-    done = await deploy(plane, template(module), scope="")
-    assert done["provisioningState"] == "Succeeded", done
-    assert await status(plane, uai("one")) == 200
-    assert (await plane.call("GET", at("main", ""), version=DEPLOY, by="stranger")).code == "DeploymentNotFound"
-    assert (await plane.get("/providers/Microsoft.Resources/deployments", version=DEPLOY, by="stranger"))["value"] == []
-    assert AWAY != HOME
-
-
-async def test_a_nested_failure_is_told_to_the_innermost(open_plane: OpenPlane) -> None:
-    plane = await open_plane()
-    done = await deploy(plane, template(nested("a", template(nested("b", template(identity("x!")))))))
-    detail = done["error"]["details"][0]
-    assert (detail["code"], detail["target"]) == ("DeploymentFailed", at("a"))
-    assert detail["details"][0]["details"][0]["code"] == "InvalidResourceName"
-    assert (await plane.get(at("b"), version=DEPLOY))["properties"]["provisioningState"] == "Failed"
-
-
-async def test_nesting_has_an_end(open_plane: OpenPlane) -> None:
-    plane = await open_plane()
-    document = template()
-    for depth in range(7):
-        document = template(nested(f"n{depth}", document))
-    done = await deploy(plane, document)
-    assert "NestedDeploymentDepthExceeded" in json.dumps(done["error"])
-
-
-async def test_the_scope_in_which_nested_templates_are_evaluated(open_plane: OpenPlane) -> None:
-    plane = await open_plane()
-    document = template(
-        nested("inside", template(identity("[variables('v')]"), variables={"v": "own"})),
-        nested("outside", template(identity("[variables('v')]"), variables={"v": "hidden"}), inner=False),
-        variables={"v": "outer"},
-    )
-    assert (await deploy(plane, document))["provisioningState"] == "Succeeded"
-    assert [await status(plane, uai(name)) for name in ("own", "outer", "hidden")] == [200, 200, 404]
-
-
-# Running, cancelled, interrupted
-
-
-async def _held(open_plane: OpenPlane) -> tuple[Gate, Plane, Reply]:
-    """A deployment that is being carried out."""
-    gate = Gate()
-    plane = await open_plane(providers=composed(gate.provider))
-    reply = await plane.call(
-        "PUT", at("main"), asked(template(gate.resource("a"), gate.resource("b", dependsOn=["a"]))), version=DEPLOY
-    )
-    await gate.until("a")
-    return gate, plane, reply
-
-
-async def test_a_running_deployment_is_not_replaced_or_deleted(open_plane: OpenPlane) -> None:
-    gate, plane, reply = await _held(open_plane)
-    running = await plane.call("GET", reply.headers["azure-asyncoperation"])
-    assert running.body == {"status": "Running"}
-    assert int(running.headers["retry-after"]) > 0
-    assert code_of(await plane.call("PUT", at("main"), asked(template()), version=DEPLOY)) == (409, "DeploymentActive")
-    assert code_of(await plane.call("DELETE", at("main"), version=DEPLOY)) == (409, "DeploymentActive")
-    plane.clock.advance(timedelta(hours=5))
-    assert (await plane.get(at("main"), version=DEPLOY))["properties"]["provisioningState"] == "Running"
-    gate.open.set()
-    assert (await ended(plane, at("main")))["properties"]["provisioningState"] == "Succeeded"
-
-
-async def test_cancelling_lets_nothing_further_begin(open_plane: OpenPlane) -> None:
-    gate, plane, _ = await _held(open_plane)
-    assert (await plane.call("POST", f"{at('main')}/cancel", version=DEPLOY)).status == 204
-    gate.open.set()
-    done = (await ended(plane, at("main")))["properties"]
-    assert (done["provisioningState"], done["error"]["code"]) == ("Canceled", "DeploymentCanceled")
-    assert "b" not in gate.waiting
-    again = await plane.call("POST", f"{at('main')}/cancel", version=DEPLOY)
-    assert code_of(again) == (409, "DeploymentCannotBeCancelled")
-    assert (await plane.call("POST", f"{at('none')}/cancel", version=DEPLOY)).code == "DeploymentNotFound"
-
-
-async def test_a_cancelled_deployment_takes_those_inside_it_along(open_plane: OpenPlane) -> None:
-    gate = Gate()
-    plane = await open_plane(providers=composed(gate.provider))
-    inmost = template(gate.resource("a"), gate.resource("b", dependsOn=["a"]))
-    await plane.call("PUT", at("main"), asked(template(nested("in", template(nested("inmost", inmost))))), version=DEPLOY)
-    await gate.until("a")
-    await plane.call("POST", f"{at('main')}/cancel", version=DEPLOY)
-    gate.open.set()
-    for name in ("main", "in", "inmost"):
-        assert (await ended(plane, at(name)))["properties"]["provisioningState"] == "Canceled"
-    assert "b" not in gate.waiting
-
-
-async def test_a_group_that_is_deleted_ends_its_deployments(open_plane: OpenPlane) -> None:
-    gate, plane, _ = await _held(open_plane)
-    assert (await plane.call("DELETE", GROUP)).status == 202
-    gate.open.set()
-    await plane.manager.close()
-    assert await plane.store.all(DEPLOYMENTS) == ()
-    assert await plane.store.all(RESOURCES) == ()
-
-
-async def test_a_deployment_whose_process_has_gone_has_failed(open_plane: OpenPlane) -> None:
-    _, plane, reply = await _held(open_plane)
-    await plane.manager.close()
-    plane.manager = ResourceManager(plane.manager._k)  # the next process
-    plane.surface = ManagementSurface(manager=plane.manager, home_tenant=HOME)
-    assert (await plane.get(at("main"), version=DEPLOY))["properties"]["provisioningState"] == "Running"
-    plane.clock.advance(timedelta(seconds=61))
-    done = (await plane.get(at("main"), version=DEPLOY))["properties"]
-    assert (done["provisioningState"], done["error"]["details"][0]["code"]) == ("Failed", "DeploymentInterrupted")
-    assert (await plane.call("GET", reply.headers["azure-asyncoperation"])).body["status"] == "Failed"
-    url = f"{GROUP}/providers/Microsoft.Resources/deployments?$filter=provisioningState eq 'Failed'"
-    assert len((await plane.get(url, version=DEPLOY))["value"]) == 1
-    assert (await deploy(plane, template()))["provisioningState"] == "Succeeded"
-
-
-async def test_a_running_deployment_says_so_from_time_to_time(open_plane: OpenPlane) -> None:
-    gate, plane, _ = await _held(open_plane)
-    (before,) = await plane.store.all(DEPLOYMENTS)
-    written = asyncio.Event()
-    stop = plane.store.subscribe(lambda _: written.set())
-    plane.clock.advance(timedelta(seconds=15))
-    await written.wait()
-    stop()
-    (now,) = await plane.store.all(DEPLOYMENTS)
-    assert replace(now.value, beat_at=before.value.beat_at) == before.value
-    gate.open.set()
-    assert (await ended(plane, at("main")))["properties"]["provisioningState"] == "Succeeded"
 
 
 # What is refused ahead of deploying

@@ -9,7 +9,8 @@ from idplane.model.directory import HOME_USER, Principal, PrincipalType, Setting
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.user_sessions import DeviceCode, DeviceCodeState, fingerprint, user_code_key
 from idplane.ports.collections import ACTIVITY, DEVICE_CODES, PRINCIPALS, SETTINGS
-from idplane.providers.device_codes import DEVICE_CODES_TYPE, DIRECTORY
+from idplane.providers.device_codes import DEVICE_CODES_TYPE
+from idplane.providers.directory import DIRECTORY
 
 CODE = "BCDFGHJKL"
 ADA, EVE, OFF = guid(0x11), guid(0x12), guid(0x13)

@@ -13,6 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.needed import token as a_token
 
 from idplane.bootstrap.rewrap import remaining, rewrap
 from idplane.jose import make_csr, new_ec_key
@@ -27,7 +28,7 @@ from idplane.store.custody import Custodies, FileCustody
 from idplane.store.custody_pkcs11 import TokenCustody, TokenPlace
 from idplane.store.datafolder import DataFolderProblem
 from idplane.testing.custody_conformance import CustodyConformance, OpenCustody
-from idplane.testing.softhsm import MODULE, SoftHsm, soft_hsm
+from idplane.testing.softhsm import MODULE, SoftHsm
 from idplane.testing.worlds import FakeClock, SeededEntropy, memory_store
 
 pytestmark = pytest.mark.wide
@@ -35,14 +36,7 @@ pytestmark = pytest.mark.wide
 
 @pytest.fixture(scope="module")
 def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsm]:
-    if not MODULE.exists():
-        pytest.skip("softhsm2 is not installed")
-    made = soft_hsm(tmp_path_factory.mktemp("hsm"))
-    for key in ("a", "b"):
-        made.make_key(key)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SOFTHSM2_CONF", str(made.configuration))
-        pkcs11.lib(str(MODULE)).reinitialize()
+    with a_token(tmp_path_factory.mktemp("hsm")) as made:
         yield made
 
 

@@ -11,6 +11,7 @@ from idplane.ports.collections import ACTIVITY, COLLECTIONS, LOGS, RESOURCES, SE
 from idplane.ports.store import ABSENT, Append, Batch, Change, Collection, ColumnValue, Order, Put, Versioned
 from idplane.store.schema import migrations
 from idplane.store.sqlite import SqliteStore
+from idplane.store.tables import Selection
 from idplane.testing import store_samples as sample
 from idplane.testing.worlds import FakeClock, memory_store
 
@@ -192,15 +193,15 @@ async def test_no_page_of_a_log_needs_sorting(store: SqliteStore, column: str) -
 @pytest.mark.parametrize("collection", COLLECTIONS, ids=lambda it: it.name)
 async def test_no_page_of_records_needs_scanning_or_sorting(store: SqliteStore, collection: Collection[object]) -> None:
     table = store._tables.collection(collection)
-    searches = [table.select({column: "x"}, None, "k", 10) for column in collection.columns]
+    searches = [table.select(Selection({column: "x"}, None), "k", 10) for column in collection.columns]
     if collection.name == "resources":
-        searches.append(table.select({"type": "x"}, ("path", "/x"), "k", 10))
-        searches.append(table.select(None, ("path", "/x"), "k", 10))
-        searches.append(table.select(None, ("path", "/x"), "/x/y", 10))
+        searches.append(table.select(Selection({"type": "x"}, ("path", "/x")), "k", 10))
+        searches.append(table.select(Selection(None, ("path", "/x")), "k", 10))
+        searches.append(table.select(Selection(None, ("path", "/x")), "/x/y", 10))
     elif "scope_key" in collection.columns:
-        searches.append(table.select(None, ("scope_key", "/x"), None, 10))
-        searches.append(table.select(None, ("scope_key", "/x"), "/x/y\x1fk", 10))
-    for text, parameters in [*searches, table.select(None, None, "k", 10)]:
+        searches.append(table.select(Selection(None, ("scope_key", "/x")), None, 10))
+        searches.append(table.select(Selection(None, ("scope_key", "/x")), "/x/y\x1fk", 10))
+    for text, parameters in [*searches, table.select(Selection(None, None), "k", 10)]:
         plan = " ".join(row[3] for row in store._reading.execute(f"explain query plan {text}", parameters))
         assert "TEMP B-TREE" not in plan, text
         assert "SCAN" not in plan, text

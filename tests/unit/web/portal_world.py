@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import AsyncIterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,8 +31,10 @@ from idplane.model.profile import AZURE_UNHURRIED
 from idplane.model.roles import RoleAssignment
 from idplane.model.values import JsonObject
 from idplane.ports.collections import PORTAL_LINKS, PRINCIPALS, ROLE_ASSIGNMENTS
-from idplane.ports.store import ABSENT, Batch, Put, Store
+from idplane.ports.store import ABSENT, Batch, Delete, Put, Store
+from idplane.ports.world import Clock, Entropy
 from idplane.rbac import BUILT_IN_ROLES
+from idplane.sts.sign_in_provider import SignInProvider
 from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
 from idplane.web.app import ServerApp
 from idplane.web.management import addresses_of
@@ -126,6 +128,8 @@ class PortalWorld:
     store: Store
     app: ServerApp
 
+    made: list[Delete[Any]] = field(default_factory=list)
+
     @property
     def subscription(self) -> str:
         return f"/subscriptions/{self.server.installation.subscription.id}"
@@ -154,7 +158,7 @@ class PortalWorld:
         details = UserDetails(user_principal_name=f"{name}@{tenant.domain}", mail_nickname=name)
         user = new_user(tenant_id=tenant.id, display_name=name.capitalize(), details=details, entropy=entropy, now=now)
         ids = {role.name: role.id for role in BUILT_IN_ROLES.values()}
-        grants = (
+        grants = [
             RoleAssignment(
                 id=entropy.guid(),
                 tenant_id=tenant.id,
@@ -166,7 +170,9 @@ class PortalWorld:
                 changed_at=now,
             )
             for role in roles
-        )
+        ]
+        self.made += [Delete(collection=ROLE_ASSIGNMENTS, key=grant.id) for grant in grants]
+        self.made.append(Delete(collection=PRINCIPALS, key=user.id))
         await self.store.commit(
             Batch.of(
                 Put(collection=PRINCIPALS, value=user, expect=ABSENT),
@@ -189,6 +195,11 @@ class PortalWorld:
         assert answer.status == 303, answer.text
         client.principal = user
         return client
+
+    async def forget_people(self) -> None:
+        """Delete all who were made, for tests that share a world."""
+        await self.store.commit(Batch.of(*self.made))
+        self.made.clear()
 
     async def manage(self, method: str, path: str, body: JsonObject | None = None, *, version: str) -> Any:
         """A request to Resource Manager as the tenant's first user: what a test's stage is set with."""
@@ -223,12 +234,12 @@ class PortalWorld:
 
 
 @asynccontextmanager
-async def portal_world() -> AsyncIterator[PortalWorld]:
-    """A server over an empty store of its own."""
+async def portal_world(provider: Callable[[Clock, Entropy], SignInProvider] | None = None) -> AsyncIterator[PortalWorld]:
+    """A server over an empty store of its own; with an issuer that people sign in at, if one is given."""
     clock = FakeClock()
     store = await memory_store(clock)
     world = World(clock=clock, entropy=SeededEntropy("portal"), store=store, custody=MemoryCustody(), profile=AZURE_UNHURRIED)
-    server = await Server.open(world)
+    server = await Server.open(world, provider=provider(clock, world.entropy) if provider else None)
     try:
         yield PortalWorld(server=server, clock=clock, store=store, app=server.app(Origins.local(8443)))
     finally:

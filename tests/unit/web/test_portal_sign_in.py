@@ -22,10 +22,16 @@ PAGE = "/portal/account"
 SESSION = "__Host-idplane-session"
 
 
-@pytest.fixture
-async def world() -> AsyncIterator[PortalWorld]:
+@pytest.fixture(scope="module")
+async def shared() -> AsyncIterator[PortalWorld]:
     async with portal_world() as opened:
         yield opened
+
+
+@pytest.fixture
+async def world(shared: PortalWorld) -> AsyncIterator[PortalWorld]:
+    yield shared
+    await shared.forget_people()
 
 
 async def test_whoever_is_not_signed_in_is_led_to_the_sign_in_and_back(world: PortalWorld) -> None:
@@ -224,9 +230,9 @@ async def test_servers_over_one_store_share_sessions(world: PortalWorld) -> None
 async def test_a_person_ends_its_other_browsers_and_nobody_elses(world: PortalWorld) -> None:
     user = await world.user("ada")
     here, there, bob = await world.sign_in(user), await world.sign_in(user), await world.person("bob")
-    sessions = {one.value.principal_id: one.value.sid for one in await world.store.all(PORTAL_SESSIONS)}
     assert bob.principal is not None
-    await here.post("/portal/account/end", session=sessions[bob.principal.id])
+    (theirs,) = await world.store.all(PORTAL_SESSIONS, where={"principal_id": bob.principal.id})
+    await here.post("/portal/account/end", session=theirs.value.sid)
     assert (await bob.get(PAGE)).status == 200
     page = await here.get(PAGE)
     assert "had ended already" in page.text
@@ -238,11 +244,13 @@ async def test_a_person_ends_its_other_browsers_and_nobody_elses(world: PortalWo
 
 
 async def test_what_is_over_is_purged(world: PortalWorld) -> None:
-    await world.person("ada")
-    await world.link(await world.user("bob"))
+    ada = await world.person()
+    assert ada.principal is not None
+    mine = {"principal_id": ada.principal.id}
+    await world.link(ada.principal)
     duty = next(one for one in world.server.duty_list() if "portal" in one.name)
     await duty.turn()
-    assert len(await world.store.all(PORTAL_SESSIONS)) == len(await world.store.all(PORTAL_LINKS)) == 1
+    assert len(await world.store.all(PORTAL_SESSIONS, where=mine)) == len(await world.store.all(PORTAL_LINKS, where=mine)) == 1
     world.clock.advance(LIFETIME)
     await duty.turn()
     assert not await world.store.all(PORTAL_SESSIONS)

@@ -16,10 +16,16 @@ from idplane.web.portal.view import Html, Page, Visit
 PAGE = "/portal/account"
 
 
-@pytest.fixture
-async def world() -> AsyncIterator[PortalWorld]:
+@pytest.fixture(scope="module")
+async def shared() -> AsyncIterator[PortalWorld]:
     async with portal_world() as opened:
         yield opened
+
+
+@pytest.fixture
+async def world(shared: PortalWorld) -> AsyncIterator[PortalWorld]:
+    yield shared
+    await shared.forget_people()
 
 
 @pytest.mark.parametrize(
@@ -125,7 +131,9 @@ async def test_a_flood_of_foreign_forms_does_not_fill_the_log(world: PortalWorld
     ada = await world.person("ada")
     for _ in range(60):
         await ada.send("POST", "/portal/sign-out", form={"csrf": "wrong"})
-    failed = [row for row in await world.store.read_log(ACTIVITY, limit=100) if row.event.status is EventStatus.FAILED]
+    assert ada.principal is not None
+    events = await world.store.read_log(ACTIVITY, where={"caller_id": ada.principal.id}, limit=100)
+    failed = [row for row in events if row.event.status is EventStatus.FAILED]
     assert 0 < len(failed) <= 20
 
 
@@ -161,6 +169,17 @@ async def test_an_address_without_a_page_says_so_with_an_id(world: PortalWorld) 
     assert f"/portal/explain/{missing.refusal_id}" in missing.html
     wrong = await ada.post(PAGE)
     assert wrong.status == 405
+
+
+async def test_what_is_refused_is_kept_under_the_id_that_was_shown(world: PortalWorld) -> None:
+    ada = await world.person("ada")
+    missing = await ada.get("/portal/nothing")
+    kept = await world.server.refusals.find(missing.refusal_id)
+    assert kept is not None
+    assert ada.principal is not None
+    assert (kept.surface, kept.principal_id, kept.status) == ("portal", ada.principal.id, 404)
+    foreign = await ada.send("POST", "/portal/sign-out", form={"csrf": "wrong"})
+    assert await world.server.refusals.find(foreign.refusal_id) is not None
 
 
 async def test_what_is_asked_for_is_shown_as_text(world: PortalWorld) -> None:

@@ -18,8 +18,9 @@ from tests.unit.web.agent_api import Api, code
 from idplane.graph.sign_ins import sign_in_document
 from idplane.model.calls import Workload
 from idplane.model.events import EndpointRefusal, SignIn
+from idplane.model.refusals import Refusal
 from idplane.model.scale_sets import INSTANCES
-from idplane.ports.collections import AGENTS, RESOURCES, SIGN_INS
+from idplane.ports.collections import AGENTS, REFUSALS, RESOURCES, SIGN_INS
 from idplane.ports.store import ABSENT, Batch, Delete, Order, Put
 
 SET = GROUP.extension("Microsoft.Compute/virtualMachineScaleSets", "Front")
@@ -297,3 +298,62 @@ async def test_whatever_an_agent_says_is_refused_or_can_be_read(changes: list[tu
         for record in await logged(api):
             assert record.failure_reason.isprintable()
             assert json.loads(json.dumps(sign_in_document(record)))["signInEventTypes"] == ["managedIdentity"]
+
+
+# Kept, so that each can be explained ----------------------------------------------------------------------------------
+
+SHOWN = "0f3999f8-7495-4e6c-b352-0d3664b8f239"
+
+
+async def kept(api: Api) -> list[Refusal]:
+    await api.refusals.flush()
+    return [one.value for one in await api.world.store.all(REFUSALS)]
+
+
+async def test_a_refusal_is_kept_under_the_id_that_was_shown(api: Api) -> None:
+    told = refusal(api, id=SHOWN, resource="https://vault.azure.net", facts={"selector": "client_id", "selected": "x"})
+    assert await report(api, told) == (200, "")
+    (one,) = await kept(api)
+    (record,) = await logged(api)
+    assert (one.id, one.surface, one.kind, one.dialect) == (SHOWN, "endpoint", "ENDPOINT_SECRET", "app-service")
+    assert (one.tenant_id, one.host, one.scope, one.proved) == (TENANT, str(VM), str(VM), True)
+    assert one.facts == {"selector": "client_id", "selected": "x"}
+    assert one.workload == record.workload
+    assert one.sign_in_id == record.id
+
+
+async def test_the_same_again_is_counted_to_the_first(api: Api) -> None:
+    for count in (1, 12):
+        await report(api, refusal(api, id=SHOWN.upper(), count=count))
+        await kept(api)
+    assert [(one.id, one.count) for one in await kept(api)] == [(SHOWN, 13)]
+
+
+async def test_mistakes_are_kept_and_not_logged(api: Api) -> None:
+    await report(api, refusal(api, id=SHOWN, reason="IDENTITY_NOT_FOUND"), refusal(api, reason="INVALID_API_VERSION"))
+    assert await logged(api) == []
+    assert {one.kind for one in await kept(api)} == {"IDENTITY_NOT_FOUND", "INVALID_API_VERSION"}
+
+
+@pytest.mark.parametrize("shown", ["", "x", "a" * 36, f"{SHOWN}0"])
+async def test_what_is_no_id_is_none(api: Api, shown: str) -> None:
+    """Agents that are older than ids tell none."""
+    await report(api, refusal(api, id=shown))
+    (one,) = await kept(api)
+    assert one.id not in {"", shown}
+
+
+async def test_an_agent_takes_no_others_id(api: Api) -> None:
+    await report(api, refusal(api, id=SHOWN))
+    before = await kept(api)
+    other = Api(api.world, await api.world.enroll("agent-2", OTHER_VM.key))
+    await report(other, refusal(api, id=SHOWN, host=str(OTHER_VM), detail="something else"))
+    assert await kept(api) == before == await kept(other)
+
+
+async def test_facts_are_bounded_and_plain(api: Api) -> None:
+    facts = {f"name-{at}": "x" * 5000 for at in range(20)} | {"a": "\x1b[31m"}
+    await report(api, refusal(api, id=SHOWN, facts=facts))
+    (one,) = await kept(api)
+    assert len(one.facts) == 8
+    assert all(len(value) == 1024 for value in one.facts.values())

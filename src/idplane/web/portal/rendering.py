@@ -29,7 +29,12 @@ class Renderer:
             auto_reload=False,
         )
         self._environment.globals |= {"asset": assets.url, "icon": partial(_icon, assets), "explained": words.explained}
-        self._environment.filters |= {"when": _when, "short": words.short, "resource_name": words.resource_name}
+        self._environment.filters |= {
+            "when": _when,
+            "browser": words.browser,
+            "short": words.short,
+            "resource_name": words.resource_name,
+        }
 
     def render(self, template: str, values: Mapping[str, object]) -> bytes:
         """A page or a part of one."""

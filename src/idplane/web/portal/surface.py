@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 
 from idplane.directory.portal_sessions import PortalSessions, Standing
 from idplane.model.failure import Category, Failure, FailureKind
+from idplane.model.refusals import evidence_of
 from idplane.ports.world import Clock
 from idplane.web.http import HttpRequest, HttpResponse
 from idplane.web.portal.cookies import SAID, SESSION, THEME, cookie, forget_cookie, set_cookie
@@ -23,7 +24,7 @@ from idplane.web.portal.rendering import Renderer
 from idplane.web.portal.routes import NavigationEntry, Route, Router
 from idplane.web.portal.sign_in import SIGN_IN, SignIn, local_target
 from idplane.web.portal.static import PREFIX, Assets
-from idplane.web.portal.view import Desk, Download, Fragment, Here, Html, Page, Person, Redirect, Rooms, Visit
+from idplane.web.portal.view import Desk, Download, Elsewhere, Fragment, Here, Html, Page, Person, Redirect, Rooms, Visit
 
 __all__ = ["PortalSurface"]
 
@@ -95,6 +96,7 @@ class PortalSurface:
         try:
             return self._response(request, await self._page(request, path or "/", signed), signed)
         except Failure as failure:
+            failure.with_evidence(evidence_of(signed.standing.caller))
             if failure.kind is FailureKind.INTERNAL:
                 raise
             if failure.kind is FailureKind.PORTAL_FORM:
@@ -170,11 +172,15 @@ class PortalSurface:
                 said = (set_cookie(SAID, page.said, lifetime=_SAID_LIFETIME),) if page.said else ()
                 to = ("Location", quote(page.to, safe=_URL_CHARACTERS))
                 return self._with_policy(HttpResponse(status=_SEE_OTHER, headers=(to, *said, *page.cookies)))
+            case Elsewhere():
+                return self._with_policy(HttpResponse(status=_SEE_OTHER, headers=(("Location", page.to), *page.cookies)))
             case Download():
                 named = ("Content-Disposition", f'attachment; filename="{_file_name(page.name)}"')
                 return self._with_policy(HttpResponse(status=200, body=page.body, headers=(named,), media_type=page.media_type))
 
     def _html(self, request: HttpRequest, page: Html, signed: _Signed | None) -> HttpResponse:
+        if page.problem is not None and signed is not None:
+            page.problem.with_evidence(evidence_of(signed.standing.caller))
         said = cookie(request, SAID)
         values = {**self._surroundings(request, signed), "said": said, "problem": page.problem, **page.values}
         body = b"" if request.method == "HEAD" else self._renderer.render(page.template, values)

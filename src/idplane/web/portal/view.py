@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 from idplane.arm.bodies import encode_object
 from idplane.arm.kernel import ResourceManager
 from idplane.arm.requests import ManagementRequest
+from idplane.explain.explainer import Explainer
 from idplane.graph.service import DirectoryService, GraphRequest
 from idplane.model.attributes import Attributes
 from idplane.model.calls import Call, Caller
@@ -32,7 +33,7 @@ from idplane.rbac import AccessControl
 from idplane.web.http import HttpRequest
 from idplane.web.management import addresses_of
 
-__all__ = ["Desk", "Download", "Fragment", "Here", "Html", "Page", "Person", "Redirect", "Rooms", "Visit"]
+__all__ = ["Desk", "Download", "Elsewhere", "Fragment", "Here", "Html", "Page", "Person", "Redirect", "Rooms", "Visit"]
 
 _GRAPH_VERSION: Final = "v1.0"
 
@@ -58,6 +59,7 @@ class Rooms:
     directory: DirectoryService
     store: Reads
     access: AccessControl
+    explainer: Explainer
     profile: Profile
 
 
@@ -81,6 +83,11 @@ class Desk:
     def access(self) -> AccessControl:
         """The plane's decisions."""
         return self._rooms.access
+
+    @property
+    def explainer(self) -> Explainer:
+        """Why something was refused, or would be; the viewer is `person.caller`."""
+        return self._rooms.explainer
 
     @property
     def profile(self) -> Profile:
@@ -246,6 +253,14 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """To another origin: only to the issuer that people sign in at."""
+
+    to: str = field(repr=False)
+    cookies: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Download:
     """A file."""
 
@@ -254,4 +269,4 @@ class Download:
     body: bytes
 
 
-Page: TypeAlias = Html | Fragment | Redirect | Download
+Page: TypeAlias = Html | Fragment | Redirect | Elsewhere | Download

@@ -8,10 +8,25 @@ from typing import Final
 
 from idplane.model.failure import Category, Failure, FailureKind
 
-__all__ = ["Explained", "explained", "instant", "relative", "resource_name", "short"]
+__all__ = ["Explained", "browser", "explained", "instant", "relative", "resource_name", "short"]
 
-_STEPS: Final = ((60, "second"), (60, "minute"), (24, "hour"), (30, "day"), (12, "month"), (None, "year"))
+_UNITS: Final = ((31_536_000, "year"), (2_592_000, "month"), (86_400, "day"), (3_600, "hour"), (60, "minute"))
+"""Lengths in seconds. What is none of them yet is just now."""
+_ALMOST: Final = 0.01
+"""What lacks so little of the next whole number counts as it: `in 8 hours` is still true a second later."""
 _SHORT: Final = 8
+_LONGEST_AGENT: Final = 60
+# In this order: most browsers say that they are Chrome and Safari, too.
+_BROWSERS: Final = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+_SYSTEMS: Final = (
+    ("Windows", "Windows"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("Mac OS X", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+)
 
 _TITLES: Final = {
     Category.BAD_REQUEST: "That doesn't work",
@@ -71,16 +86,21 @@ def instant(value: object) -> datetime | None:
 def relative(at: datetime, now: datetime) -> str:
     """`3 minutes ago`, `in 2 days`, `just now`."""
     seconds = (now - at).total_seconds()
-    count, word = int(abs(seconds)), "second"
-    for size, name in _STEPS:
-        word = name
-        if size is None or count < size:
-            break
-        count //= size
-    if word == "second" and count < _STEPS[0][0] // 2:
-        return "just now" if seconds >= 0 else "in a moment"
-    told = f"{count} {word}{'' if count == 1 else 's'}"
-    return f"{told} ago" if seconds >= 0 else f"in {told}"
+    for length, word in _UNITS:
+        count = int(abs(seconds) / length + _ALMOST)
+        if count:
+            told = f"{count} {word}{'' if count == 1 else 's'}"
+            return f"{told} ago" if seconds >= 0 else f"in {told}"
+    return "just now" if seconds >= 0 else "in a moment"
+
+
+def browser(user_agent: str) -> str:
+    """`Firefox on Windows`, for people who look for their own; what is not known as it is, shortened."""
+    name = next((name for mark, name in _BROWSERS if mark in user_agent), "")
+    system = next((name for mark, name in _SYSTEMS if mark in user_agent), "")
+    if name:
+        return f"{name} on {system}" if system else name
+    return user_agent[:_LONGEST_AGENT] or "Unknown"
 
 
 def short(text: str) -> str:
