@@ -20,7 +20,6 @@ __all__ = [
     "claimed",
     "credential_missing",
     "disabled",
-    "enabling",
     "nearest_text",
     "secret_expired",
     "secret_invalid",
@@ -125,7 +124,7 @@ async def _now_known(case: Case, named: str) -> str | None:
 
 
 async def disabled(case: Case) -> Findings:
-    """The client, or the user, is switched off."""
+    """The client or the user, whose request or whose token it is, is switched off."""
     one = await claimed(case)
     if one is None:
         return as_told(case)
@@ -139,15 +138,15 @@ async def disabled(case: Case) -> Findings:
         link=Link(kind=LinkKind.PRINCIPAL, ref=one.id),
     )
     return Findings(
-        summary=f"{name} is disabled, so the token service gives it nothing.",
+        summary=f"{name} is disabled: it gets no tokens, and those that it has count for nothing.",
         decided=decided,
         considered=(decided,),
-        fixes=() if one.enabled else (await enabling(case, one, name),),
+        fixes=() if one.enabled else (await _enabling(case, one, name),),
         now="It is enabled now: the same request would not be refused for that." if one.enabled else None,
     )
 
 
-async def enabling(case: Case, one: Principal, name: str) -> Fix:
+async def _enabling(case: Case, one: Principal, name: str) -> Fix:
     """Switch a principal on again."""
     if one.type is PrincipalType.USER:
         command, path = az("ad", "user", "update", "--id", one.id, "--account-enabled", "true"), f"/users/{one.id}"

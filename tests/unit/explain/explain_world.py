@@ -6,6 +6,7 @@ import http.client
 import json
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -93,15 +94,8 @@ class ExplainWorld:
         content = b"" if body is None else (urlencode(body) if form else json.dumps(body)).encode()
         port = int(self.plane.url.rpartition(":")[2])
         connection = http.client.HTTPSConnection("localhost", port, context=self._tls, timeout=30)
-        try:
-            host = f"localhost:{port}" if vault is None else f"{vault}.{self.plane.vault_domain}"
-            connection.request(method, path, content, {**headers, "host": host})
-            answer = connection.getresponse()
-            text = answer.read()
-        finally:
-            connection.close()
-        names = {name.lower(): value for name, value in answer.getheaders()}
-        return Reply(answer.status, json.loads(text) if text else None, names)
+        host = f"localhost:{port}" if vault is None else f"{vault}.{self.plane.vault_domain}"
+        return _reply(connection, method, path, content, {**headers, "host": host})
 
     def token_request(self, client: Application, resource: str = ARM, **form: str) -> Reply:
         """At the version 1 endpoint, with the client's secret unless a form says otherwise."""
@@ -136,14 +130,7 @@ class ExplainWorld:
             given = {"api-version": "2019-08-01", **query}
         parts = urlsplit(f"{address}?{urlencode(given)}")
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
-        try:
-            connection.request("GET", f"{parts.path}?{parts.query}", headers=sent if headers is None else headers)
-            answer = connection.getresponse()
-            text = answer.read()
-        finally:
-            connection.close()
-        names = {name.lower(): value for name, value in answer.getheaders()}
-        return Reply(answer.status, json.loads(text) if text else None, names)
+        return _reply(connection, "GET", f"{parts.path}?{parts.query}", b"", sent if headers is None else headers)
 
     # Explanations --------------------------------------------------------------------------------------------------------
 
@@ -187,3 +174,12 @@ class ExplainWorld:
         told = self.explain(refusal_id)
         self.apply(told.fixes, together=told.together)
         return told
+
+
+def _reply(connection: http.client.HTTPConnection, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    with closing(connection):
+        connection.request(method, path, body or None, dict(headers))
+        answer = connection.getresponse()
+        text = answer.read()
+    names = {name.lower(): value for name, value in answer.getheaders()}
+    return Reply(answer.status, json.loads(text) if text else None, names)
