@@ -170,10 +170,8 @@ async def secret_expired(case: Case) -> Findings:
         return as_told(case)
     name = await case.sight.name(one.id)
     seen = await case.sight.administers() or case.sight.is_self(one.id)
-    ended = case.fact("not_after")
-    words = "outside the time in which it is valid" + (
-        f": it ended on {when(datetime.fromisoformat(ended))}" if ended and seen else ""
-    )
+    ended = _instant(case.fact("not_after")) if seen else None
+    words = f"outside the time in which it is valid{'' if ended is None else f': it ended on {when(ended)}'}"
     decided = Step(
         kind=StepKind.CREDENTIAL,
         verdict=Verdict.REFUSES,
@@ -187,6 +185,13 @@ async def secret_expired(case: Case) -> Findings:
         considered=(decided, *await _other_secrets(case, one, decided.id, seen=seen)),
         fixes=(await _new_secret(case, one, name),),
     )
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:  # the record has none
+        return None
 
 
 async def secret_invalid(case: Case) -> Findings:

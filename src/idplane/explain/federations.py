@@ -69,7 +69,12 @@ def _claims(case: Case) -> JsonObject:
         named = json.loads(case.fact("claims") or "{}")
     except ValueError:  # longer than a record holds
         named = {}
-    return {**named, "iss": case.fact("issuer"), "sub": case.fact("subject"), "aud": case.fact("audience")}
+    return {
+        **(named if isinstance(named, dict) else {}),
+        "iss": case.fact("issuer"),
+        "sub": case.fact("subject"),
+        "aud": case.fact("audience"),
+    }
 
 
 async def _is_own(case: Case) -> bool:

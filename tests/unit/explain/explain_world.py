@@ -47,6 +47,7 @@ class ExplainWorld:
         self._server = plane._plane.server
         self._tls = ssl.create_default_context(cafile=str(plane.ca_file))
         world = self._server.world
+        self.keeper = self._server.refusals
         self.access = plane.run(self._access())
         self.explainer = Explainer(store=world.store, access=self.access, clock=world.clock, profile=world.profile)
 
@@ -136,14 +137,17 @@ class ExplainWorld:
 
     def record(self, refusal_id: str) -> Refusal:
         for _ in range(20):  # a host's agent tells of its refusals when it has answered, and each look waits for a moment
-            found: Refusal | None = self.plane.run(self._server.refusals.find(refusal_id))
+            found: Refusal | None = self.plane.run(self.keeper.find(refusal_id))
             if found is not None:
                 return found
-            self.plane.run(self._server.refusals.settled())
+            self.plane.run(self.keeper.settled())
         raise AssertionError("the refusal was not kept")
 
     def explain(self, refusal_id: str, viewer: Caller | None = None) -> Explanation:
-        told: Explanation = self.plane.run(self.explainer.explain(self.record(refusal_id), viewer or self.owner))
+        return self.explained(self.record(refusal_id), viewer or self.owner)
+
+    def explained(self, refusal: Refusal, viewer: Caller) -> Explanation:
+        told: Explanation = self.plane.run(self.explainer.explain(refusal, viewer))
         return told
 
     def ask(
