@@ -16,7 +16,7 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.refusals import Evidence, Refusal, RefusalSurface
 from idplane.ports.collections import AGENTS
-from idplane.ports.store import ABSENT, Batch, Put
+from idplane.ports.store import ABSENT, Batch, Delete, Put
 from idplane.testing.local import Application
 
 _ID = "99999999-0000-4000-8000-000000000001"
@@ -77,6 +77,9 @@ def test_a_machine_that_is_not_served(world: ExplainWorld, state: AgentState, wo
     stranger = world.plane.application("stranger")
     own = world.explain(_ID, world.caller(stranger.principal_id))
     assert "rack-7" not in own.summary
+    world.plane.run(
+        world.plane.store.commit(Batch.of(Delete(collection=AGENTS, key=_AGENT)))
+    )  # no test makes any, so none is removed
 
 
 def test_tokens_that_are_old_or_not_there(world: ExplainWorld) -> None:
