@@ -44,7 +44,7 @@ fleet: $(VENV)/.dev ## 200 simulated agents of one server: idle, revoked, restar
 clients: $(VENV)-clients/.ready $(VENV)-azure-cli/.ready clients/oav/node_modules/.ready ## the Azure CLI, management SDKs, Graph's SDK and Azure's validators against live planes
 	PATH="$(CURDIR)/$(VENV)-azure-cli/bin:$$PATH" $(VENV)-clients/bin/pytest -n 2 --dist loadgroup -q clients
 
-portal: $(VENV)-clients/.ready ## the portal in a real browser (needs Chromium and certutil)
+portal: $(VENV)-clients/.ready tests/portal/provider/node_modules/.ready ## the portal in a real browser (needs Chromium, certutil and node)
 	$(VENV)-clients/bin/pytest -q -m wide tests/portal
 
 bench: $(VENV)-clients/.ready ## ratios against limits and peers, side by side
@@ -87,6 +87,10 @@ clients/oav/node_modules/.ready: clients/oav/package-lock.json
 	@cd clients/oav && npm ci --silent --no-audit --no-fund
 	@touch $@
 
+tests/portal/provider/node_modules/.ready: tests/portal/provider/package-lock.json
+	@cd tests/portal/provider && npm ci --silent --no-audit --no-fund
+	@touch $@
+
 lock: ## write the lock files anew (needs uv)
 	uv pip compile pyproject.toml --extra demo --extra postgresql --extra pkcs11 --extra telemetry --group dev $(LOCK_FLAGS) -o requirements/dev.lock
 	uv pip compile pyproject.toml --extra demo --group build $(LOCK_FLAGS) -c requirements/dev.lock -o requirements/demo.lock
@@ -98,4 +102,4 @@ lock: ## write the lock files anew (needs uv)
 LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet
 
 clean:
-	rm -rf $(VENV) $(VENV)-clients $(VENV)-azure-cli clients/oav/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-clients $(VENV)-azure-cli clients/oav/node_modules tests/portal/provider/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

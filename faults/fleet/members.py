@@ -131,6 +131,10 @@ class Member:
         """Whether its agent hears of changes."""
         return self.agent.condition.problem is None and self.agent.condition.position is not None
 
+    def knows(self, position: int) -> bool:
+        """Whether its agent has heard of everything up to there."""
+        return self.is_well and (self.agent.condition.position or 0) >= position
+
     @property
     def asked(self) -> int:
         """How often its agent has asked for changes."""

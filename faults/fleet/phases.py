@@ -83,8 +83,9 @@ class Fleet:
 
     async def idle(self, seconds: float) -> None:
         """Nothing happens."""
-        await self._wait("everybody hears of changes", lambda: all(one.is_well for one in self.members))
-        await asyncio.sleep(2.0)
+        end = self.plant.feed_end()
+        # Who was left behind by the writing of identities reads them first, which is no idleness.
+        await self._wait("everybody knows of every change", lambda: all(one.knows(end) for one in self.members))
         asked = sum(one.asked for one in self.members)
         self.plant.forget_statements()
         before, after = await self._meanwhile(asyncio.sleep(seconds))

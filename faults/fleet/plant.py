@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -145,6 +145,10 @@ class Plant:
             asked[statement] += calls
         return asked
 
+    def feed_end(self) -> int:
+        """The position of the last change."""
+        return int(self.sql("select position from feed_end"))
+
     def forget_statements(self) -> None:
         """Count from zero again."""
         self.sql("select pg_stat_statements_reset()")
@@ -230,5 +234,8 @@ def _cpu_of_all(pid: int) -> float:
     """Of a process and its children, of those that have ended as well."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     ended = (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return ended + _cpu(pid) + sum(_cpu(int(one)) for one in children)
+    used = ended + _cpu(pid)
+    for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(FileNotFoundError, ProcessLookupError):  # ended since
+            used += _cpu(int(one))
+    return used

@@ -6,6 +6,7 @@ import array
 import ctypes
 import json
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -15,6 +16,10 @@ REQUEST = (
     "GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net{more} HTTP/1.1\r\n"
     "Host: 127.0.0.1:{port}\r\nMetadata: true\r\n\r\n"
 )
+
+
+REFUSAL = re.compile(r" \(refusal id [0-9a-f-]{36}\)$")
+"""Behind what a refusal says: the id that explains it, another one each time."""
 
 
 class Connection:
@@ -45,7 +50,7 @@ class Connection:
             body += self._piece()
         answer = json.loads(body)
         assert ("access_token" in answer) is head.startswith(b"HTTP/1.1 200"), body
-        return [int(head.split()[1]), answer.get("error_description")]
+        return [int(head.split()[1]), REFUSAL.sub("", answer.get("error_description", "")) or None]
 
     def ask(self, more: str = "") -> list[Any]:
         self.send(more)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright
 from tests.stories.planes import Up
 
 DESKTOP: Mapping[str, int] = {"width": 1280, "height": 800}
@@ -43,7 +43,7 @@ def browser_in(playwright: Playwright, home: Path) -> Iterator[Browser]:
         browser.close()
 
 
-@dataclass(slots=True)
+@dataclass
 class Portal:
     """One plane's portal."""
 
@@ -68,9 +68,13 @@ class Portal:
         )
         self.contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
+        page.on("console", self._hear)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         return page
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
 
     def link(self, user: str | None = None) -> str:
         """What `idplane portal` prints."""
@@ -142,7 +146,7 @@ def keep_screenshots(page: Page, name: str) -> None:
     if not folder:
         return
     for theme in ("light", "dark"):
-        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # one of the literals that it takes
+        page.emulate_media(color_scheme=theme)
         for size in (DESKTOP, PHONE):
             page.set_viewport_size({"width": size["width"], "height": size["height"]})
             page.screenshot(path=Path(folder) / f"{name}-{theme}-{size['width']}.png", full_page=True)
@@ -151,7 +155,7 @@ def keep_screenshots(page: Page, name: str) -> None:
 def check_everywhere(page: Page) -> None:
     """`check_accessible` light and dark, at a desk and on a phone; nothing is wider than the window."""
     for theme in ("light", "dark"):
-        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # as above
+        page.emulate_media(color_scheme=theme)
         for size in (DESKTOP, PHONE):
             page.set_viewport_size({"width": size["width"], "height": size["height"]})
             check_accessible(page)

@@ -22,6 +22,7 @@ from idplane.testing.versions import version_for
 pytestmark = pytest.mark.wide
 
 REVOKE = "/providers/Idplane.Authority/revokeTokens"
+KEYS = "/providers/Idplane.Security/keys"
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +207,35 @@ def check_revocations(servers: Installation) -> None:
             for token in tokens:
                 until(partial(reader.refuses, token), "a revocation is heard of")
             assert reader.ask("GET", reader.group)[0] == 200
+
+
+@pytest.mark.parametrize("name", declared("servers"))
+def test_keys_are_moved_by_hand_beside_an_older_server(servers: Installation, earlier: Earlier, name: str) -> None:
+    use(servers, "two", earlier(name))
+    servers.start("two")
+    servers.start("one")
+    with ways(servers, "one", "two") as (one, two):
+        one.ask("PUT", one.group, {"location": "westeurope"})
+        for number, (purpose, word) in enumerate(
+            (("log", "rotate"), ("token", "rotate"), ("log", "rotate"), ("tls-authority", "rotate"))
+        ):
+            before = signing(one, purpose)
+            status, answer = one.ask("POST", f"{KEYS}/{before}/{word}", {})
+            assert status == 200, answer
+            check_heard(one, two, f"by-{number}")
+            check_heard(two, one, f"back-{number}")
+            # The older server knows nothing of a key that waits, takes it for one of a wrong clock, and so lets it sign.
+            until(partial(others_sign, one, purpose, before), "another key signs")
+    assert verified(servers, TODAY, "one") > 0
+    assert "cannot be trusted" not in servers.logs()
+
+
+def signing(way: Way, purpose: str) -> str:
+    """The key that signs for a purpose."""
+    found = way.ask("GET", KEYS)[1]["value"]
+    return next(str(one["name"]) for one in found if one["properties"]["purpose"] == purpose and one["properties"]["signs"])
+
+
+def others_sign(way: Way, purpose: str, key: str) -> bool:
+    """Whether the key does not sign any more."""
+    return signing(way, purpose) != key

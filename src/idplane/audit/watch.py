@@ -160,7 +160,7 @@ class LogWatch:
                 raise LogInconsistent(_rolled_back(seen, 0))
             self._begun = True
             return None
-        if self.stored is not None and stored.note == self.stored.note:
+        if stored == self.stored:
             return self.newest
         checkpoint = await self._believed(stored)
         if self._begun:

@@ -1,4 +1,4 @@
-"""`ports.issuers.IssuerDocuments` over the network: one GET to one judged address, within bounds of size and time."""
+"""`ports.issuers` over the network: one request to one judged address, within bounds of size and time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import ipaddress
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -38,10 +39,17 @@ class HttpIssuerDocuments:
 
     async def fetch(self, url: str, *, private: bool = False) -> bytes:
         """As the port says."""
+        return await self._body(url, _get, private=private)
+
+    async def post(self, url: str, form: str, *, authorization: str | None, private: bool = False) -> bytes:
+        """As the port says."""
+        return await self._body(url, lambda parts: _post(parts, form, authorization), private=private)
+
+    async def _body(self, url: str, request: Callable[[SplitResult], bytes], *, private: bool) -> bytes:
         try:
             async with asyncio.timeout(self._seconds), self._places:
                 parts, address, port = await target_of(url, private=private)
-                status, body = await exchange(parts, address, port, _get(parts))
+                status, body = await exchange(parts, address, port, request(parts))
                 if status != _OK:
                     raise _refused(f"it answered with status {status}")
                 return body
@@ -98,6 +106,19 @@ async def _judged_address(host: str, port: int, *, private: bool) -> str:
 def _get(parts: SplitResult) -> bytes:
     head = f"GET {_target(parts)} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
     return head.encode("ascii")
+
+
+def _post(parts: SplitResult, form: str, authorization: str | None) -> bytes:
+    lines = (
+        f"POST {_target(parts)} HTTP/1.1",
+        f"Host: {parts.netloc}",
+        "Content-Type: application/x-www-form-urlencoded",
+        "Accept: application/json",
+        f"Content-Length: {len(form)}",
+        *((f"Authorization: {authorization}",) if authorization is not None else ()),
+        "Connection: close",
+    )
+    return "\r\n".join((*lines, "", form)).encode("ascii")
 
 
 def _target(parts: SplitResult) -> str:

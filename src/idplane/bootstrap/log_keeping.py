@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -131,14 +132,24 @@ class LogKeeping:
             if lost:
                 return change
             raise Failure(FailureKind.UNAVAILABLE, "a log that cannot be trusted is not signed")
-        now = self.world.clock.now()
-        head = (newest.origin, newest.size, newest.root)
-        text = checkpoint_text(
-            head, now, positions=newest.positions, trimmed=newest.trimmed, introduces=present.note, tainted=lost
+        now, number = self.world.clock.now(), stored.number
+        made = partial(
+            checkpoint_text,
+            (newest.origin, newest.size, newest.root),
+            now,
+            positions=newest.positions,
+            trimmed=newest.trimmed,
         )
         signers = {one.note: one for one in (active, present) if one.note not in lost}
-        point = StoredCheckpoint(stored.number + 1, newest.size, microseconds(now), self.keys.sign(text, signers.values()))
-        return change + Batch.of(Extend(start=newest.size, entries=b"", nodes=(), checkpoint=point, follows=stored))
+        speaking = self.keys.sign(made(introduces=present.note, tainted=lost), signers.values())
+        # A second one of the new key's alone, so that servers of the version before, too, look for a key that they do not know.
+        points = [
+            StoredCheckpoint(number + more, newest.size, microseconds(now), note)
+            for more, note in enumerate((speaking, self.keys.sign(made(), [present])), 1)
+        ]
+        followed = zip(points, (stored, *points), strict=False)
+        steps = (Extend(start=newest.size, entries=b"", nodes=(), checkpoint=one, follows=last) for one, last in followed)
+        return change + Batch.of(*steps)
 
     async def _turn_keys(self) -> None:
         """Move the keys where that is due."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from idplane.arm.kernel import ResourceManager
+from idplane.bootstrap.issuer_documents import HttpIssuerDocuments
 from idplane.bootstrap.world import World
 from idplane.directory.portal_sessions import PortalSessions
 from idplane.graph.service import DirectoryService
 from idplane.rbac import AccessControl
+from idplane.sts.sign_in_provider import ProviderSettings, SignInProvider
 from idplane.web.http import Surface
 
-__all__ = ["PortalParts"]
+__all__ = ["PortalParts", "provider_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,9 @@ class PortalParts:
     directory: DirectoryService
     access: AccessControl
     sessions: PortalSessions
+    home_tenant: str
+    provider: SignInProvider | None = None
+    """The issuer that people sign in at, beside links."""
 
     async def purge(self) -> None:
         """A duty: forget sign-ins that are over."""
@@ -48,8 +53,23 @@ class PortalParts:
         return PortalSurface(
             rooms=rooms,
             sessions=self.sessions,
-            sign_in=SignIn(sessions=self.sessions),
+            sign_in=SignIn(
+                sessions=self.sessions,
+                store=world.store,
+                custody=world.custody,
+                clock=world.clock,
+                home_tenant=self.home_tenant,
+                provider=self.provider,
+            ),
             clock=world.clock,
             routes=ROUTES,
             navigation=NAVIGATION,
         )
+
+
+def provider_of(settings: ProviderSettings | None, world: World) -> SignInProvider | None:
+    """The issuer that settings name, asked over the network."""
+    if settings is None:
+        return None
+    door = HttpIssuerDocuments()
+    return SignInProvider(settings=settings, documents=door, endpoints=door, clock=world.clock, entropy=world.entropy)

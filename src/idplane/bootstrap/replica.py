@@ -24,6 +24,7 @@ from idplane.bootstrap.log_keeping import CHECKPOINT_FILE
 from idplane.bootstrap.logs import configure_logs
 from idplane.bootstrap.observed import listen_privately
 from idplane.bootstrap.operator import write_public_file
+from idplane.bootstrap.portal import provider_of
 from idplane.bootstrap.process import (
     CA_FILE,
     DESCRIPTION_FILE,
@@ -68,6 +69,7 @@ async def serve_replica(settings: ServerSettings, ready: Callable[[PlaneInfo], N
                 limits=limits_of(settings),
                 checkpoint_file=settings.data / CHECKPOINT_FILE,
                 anchors=files.authority if files else None,
+                provider=provider_of(settings.provider(), world),
             )
             stack.push_async_callback(server.close)
             await _settle(settings, server)

@@ -50,6 +50,7 @@ from idplane.sts.event_streams import EventStreams
 from idplane.sts.inspectors import Inspectors
 from idplane.sts.introspection import Introspection
 from idplane.sts.security_events import SecurityEvents
+from idplane.sts.sign_in_provider import SignInProvider
 from idplane.vault import SecretVault
 from idplane.web.admission import Admission
 from idplane.web.agent_trust import AgentTrust
@@ -121,7 +122,7 @@ class Server:
     """What parts that are not named above have to do in the background."""
 
     @classmethod
-    async def open(
+    async def open(  # noqa: PLR0913 - what a server may be given, spelled out
         cls,
         world: World,
         *,
@@ -130,13 +131,14 @@ class Server:
         checkpoint_file: Path | None = None,
         documents: IssuerDocuments | None = None,
         anchors: Callable[[], bytes] | None = None,
+        provider: SignInProvider | None = None,
     ) -> Server:
         """Compose a server over a store that may be empty or hold an installation.
 
         `names` are hosts and addresses beyond the machine's own that its certificates are to be for. `checkpoint_file` is where the log's
         newest checkpoint is written, and held against the database at the next start. `documents` is the door to outside issuers, if it
         shall be another one than the network's. `anchors` reads the authority behind the listeners' certificates, PEM, where it is not the
-        installation's own.
+        installation's own. `provider` is the issuer that people sign in to the portal at, beside links.
         """
         limits = limits or ReplicaLimits()
         installation = await ensure_installation(world)
@@ -273,6 +275,8 @@ class Server:
             manager=manager,
             directory=directory,
             access=access,
+            home_tenant=installation.tenant.id,
+            provider=provider,
             sessions=PortalSessions(store=store, access=access, clock=clock, entropy=entropy),
         )
         surfaces = replace(surfaces, portal=LateSurface(portal.surface))

@@ -23,11 +23,13 @@ from idplane.bootstrap.settings_file import (
 )
 from idplane.bootstrap.telemetry_settings import HealthSection, LogSection, TracingSection
 from idplane.model.profile import PROFILES, Profile
+from idplane.sts.sign_in_provider import ProviderSettings
 from idplane.web.proxy_header import Proxies
 
 __all__ = [
     "CustodySection",
     "DatabaseSection",
+    "PortalSection",
     "ReplicaSection",
     "ServerSection",
     "ServerSettings",
@@ -93,6 +95,15 @@ class ReplicaSection(Table, frozen=True, kw_only=True):
     feed_rows: Annotated[int, msgspec.Meta(ge=10_000)] = 1_000_000
 
 
+class PortalSection(Table, frozen=True, kw_only=True):
+    """`[portal]`: an issuer that people sign in at, beside the links that an operator makes."""
+
+    issuer: str | None = None
+    client_id: str | None = None
+    client_secret_file: str | None = None
+    claim: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_.:/-]{1,128}$")] = "email"
+
+
 class ServerTables(Table, frozen=True, kw_only=True):
     """The whole file. Whoever adds a section adds it here and to the example."""
 
@@ -104,6 +115,7 @@ class ServerTables(Table, frozen=True, kw_only=True):
     health: HealthSection = HealthSection()
     log: LogSection = LogSection()
     tracing: TracingSection = TracingSection()
+    portal: PortalSection = PortalSection()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +155,14 @@ class ServerSettings:
     def secret(self, member: str, text: str) -> bytes:
         """The content of a file that holds a secret; raises `SettingsProblem`, also when everybody may read it."""
         return private_file(self.file, member, self.path(text))
+
+    def provider(self) -> ProviderSettings | None:
+        """The issuer that people sign in to the portal at. Raises `SettingsProblem`."""
+        table = self.tables.portal
+        if table.issuer is None or table.client_id is None or table.client_secret_file is None:
+            return None
+        secret = self.secret("portal.client_secret_file", table.client_secret_file).decode("utf-8", "replace").strip()
+        return ProviderSettings(issuer=table.issuer, client_id=table.client_id, client_secret=secret, claim=table.claim)
 
     def database_url(self) -> str:
         """The database's address with all that the settings say of it: secret, where a file says so. Raises `SettingsProblem`."""
@@ -192,8 +212,20 @@ def _check(settings: ServerSettings) -> None:
         )
     if len({one is None for one in (tls.certificate, tls.key, tls.authority)}) > 1:
         raise SettingsProblem(f"{settings.file}: [tls] needs 'certificate', 'key' and 'authority', or none of them")
+    _check_portal(settings)
     if not server.data.strip():
         raise SettingsProblem(f"{settings.file}: [server] 'data' is empty")
+
+
+def _check_portal(settings: ServerSettings) -> None:
+    table = settings.tables.portal
+    if len({one is None for one in (table.issuer, table.client_id, table.client_secret_file)}) > 1:
+        raise SettingsProblem(
+            f"{settings.file}: [portal] needs 'issuer', 'client_id' and 'client_secret_file', or none of them"
+        )
+    named = table.issuer is None or table.issuer in settings.tables.server.private_issuers
+    if not named and not (table.issuer or "").startswith("https://"):
+        raise SettingsProblem(f"{settings.file}: portal.issuer must be https, or one of server.private_issuers")
 
 
 def _base_url(file: Path, text: str) -> None:

@@ -141,10 +141,22 @@ class PortalSessions:
         return SignedIn(session=session, user=user.value, secret=secret)
 
     async def refused(self, user: Principal, call: Call, failure: Failure) -> None:
-        """Tell the activity log of an attempt under a user's name, unless it heard of too many: a stranger may cause them."""
-        claim = Claim((user.id,), _REFUSALS)
+        """Tell the activity log of an attempt under a user's name."""
+        await self._tell_refused(_caller(user, ""), call, failure)
+
+    async def refused_stranger(self, tenant_id: str, name: str, call: Call, failure: Failure) -> None:
+        """Tell it of somebody whom another issuer knows, and this tenant does not; or, by the issuer's name, of nobody who is known."""
+        claims = {"idtyp": "user", "upn": name, "tid": tenant_id}
+        stranger = Caller(
+            tenant_id=tenant_id, principal_id="", client_id=PORTAL_CLIENT, display_name=name, token_id="", claims=claims
+        )
+        await self._tell_refused(stranger, call, failure)
+
+    async def _tell_refused(self, caller: Caller, call: Call, failure: Failure) -> None:
+        """Unless the log heard of too many: a stranger may cause them."""
+        claim = Claim((caller.principal_id,), _REFUSALS)
         if not isinstance(self._refusals.take((claim,), self._clock.monotonic()), Shortage):
-            await self._store.commit(Batch.of(self._told(_caller(user, ""), call, "signIn", failure)))
+            await self._store.commit(Batch.of(self._told(caller, call, "signIn", failure)))
 
     def _told(self, caller: Caller, call: Call, word: str, failure: Failure | None = None) -> Append[ActivityEvent]:
         code = None if failure is None else failure.kind.name.title().replace("_", "")
@@ -155,7 +167,7 @@ class PortalSessions:
             at=self._clock.now(),
             call=call,
             caller=caller,
-            resource_id=ROOT.extension(_TYPE, sid or caller.principal_id),
+            resource_id=ROOT.extension(_TYPE, sid or caller.principal_id or "unknown"),
             operation=f"{_TYPE}/{word}/action",
             decision=None,
             http_status=200 if failure is None else failure.kind.category.value,

@@ -50,7 +50,10 @@ async def replayed(case: Case) -> Findings:
     if one is None or page is None or not page.items or not await case.sight.of_principal(one):
         return told(case, StepKind.CREDENTIAL, _ASSERTION, case.refusal.detail.rstrip("."), again)
     request = graph(
-        "PATCH", f"/applications/{page.items[0].value.id}", {"clientAssertionUse": "oncePerResource"}, version="beta"
+        "PATCH",
+        f"/applications/{page.items[0].value.id}",
+        {"authenticationBehaviors": {"clientAssertionUse": "oncePerResource"}},
+        version="beta",
     )
     let = Fix(
         text=f"Or let assertions of {await case.sight.name(one.id)} count once for each resource, as libraries send them that keep theirs",

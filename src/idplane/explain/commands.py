@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+
 from idplane.explain.model import FixRequest
 from idplane.model.ids import ResourceId
 from idplane.model.values import JsonObject

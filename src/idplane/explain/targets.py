@@ -7,7 +7,7 @@ from typing import Final
 from idplane.arm.locks import locks_along, locks_below
 from idplane.explain.authority import who_may
 from idplane.explain.clients import nearest_text
-from idplane.explain.commands import az, management
+from idplane.explain.commands import az, management, rest
 from idplane.explain.findings import Case, Findings
 from idplane.explain.model import Fix, Link, LinkKind, Step, StepKind, Verdict
 from idplane.explain.sight import parsed
@@ -109,12 +109,11 @@ async def subscription_disabled(case: Case) -> Findings:
         scope=str(scope),
     )
     action = "Microsoft.Subscription/enable/action"
+    request = management("POST", f"{scope}/providers/Microsoft.Subscription/enable", _SUBSCRIPTION)
     fix = Fix(
         text="Enable the subscription",
-        command=az(
-            "rest", "--method", "post", "--url", f"{scope}/providers/Microsoft.Subscription/enable?api-version={_SUBSCRIPTION}"
-        ),
-        request=management("POST", f"{scope}/providers/Microsoft.Subscription/enable", _SUBSCRIPTION),
+        command=f"{az('account', 'list', '--refresh', '--output', 'none')} && {rest(request)}",  # az knows no others
+        request=request,
         who_may=await who_may(case.sight, case.tools, action, scope),
     )
     return Findings(

@@ -1,10 +1,10 @@
-"""The one door to documents of outside issuers: their discovery document and their keys."""
+"""The doors to outside issuers: their discovery document and their keys, and the token endpoint of one that signs people in."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["IssuerDocuments"]
+__all__ = ["IssuerDocuments", "TokenEndpoints"]
 
 
 class IssuerDocuments(Protocol):
@@ -17,4 +17,12 @@ class IssuerDocuments(Protocol):
 
     async def fetch(self, url: str, *, private: bool = False) -> bytes:
         """The body of a 200 answer; raises `Failure(ISSUER_UNREACHABLE)` for everything else."""
+        ...
+
+
+class TokenEndpoints(Protocol):
+    """Redeems an authorization code at an outside issuer, within the bounds of `IssuerDocuments`."""
+
+    async def post(self, url: str, form: str, *, authorization: str | None, private: bool = False) -> bytes:
+        """The body of a 200 answer to a form; raises `Failure(ISSUER_UNREACHABLE)` for everything else."""
         ...

@@ -25,7 +25,7 @@ from idplane.ports.store import Append, Batch, Store
 from idplane.ports.world import Clock, Entropy
 from idplane.sts.refusals import refusal_of
 
-__all__ = ["RefusalLog", "ReportedRefusal"]
+__all__ = ["RefusalLog", "ReportedRefusal", "is_logged"]
 
 _MAX_TEXT: Final = 1024
 _MAX_WORD: Final = 64
@@ -112,7 +112,7 @@ class RefusalLog:
         # An agent's clock may be wrong, and the log is read by time.
         at = min(max(report.at, now - _OLDEST), now).astimezone(UTC)
         placed = _Placed(report=report, tenant_id=subscription.value.tenant_id, host=str(host), at=at, sign_in=None)
-        return replace(placed, sign_in=self._event(placed, call)) if _is_logged(report.reason) else placed
+        return replace(placed, sign_in=self._event(placed, call)) if is_logged(report.reason) else placed
 
     def _refusal(self, placed: _Placed, call: Call) -> Refusal:
         report = placed.report
@@ -164,7 +164,7 @@ class RefusalLog:
         )
 
 
-def _is_logged(reason: str) -> bool:
+def is_logged(reason: str) -> bool:
     """What a newer agent may refuse for is logged rather than not."""
     kind = _KINDS.get(reason)
     return kind is None or kind in _LOGGED or kind.category not in _MISTAKES

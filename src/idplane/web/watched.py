@@ -27,19 +27,28 @@ _OURS: Final = frozenset({Category.INTERNAL, Category.UNAVAILABLE})
 _USUAL: Final = frozenset(
     {
         FailureKind.TOKEN_MISSING,
+        FailureKind.PORTAL_SESSION,
         FailureKind.PATH_NOT_FOUND,
         FailureKind.METHOD_NOT_ALLOWED,
         FailureKind.DEVICE_CODE_PENDING,
         FailureKind.DEVICE_CODE_SLOW_DOWN,
     }
 )
-"""What clients that do nothing wrong are told, too: a first request without a token, which asks where to get one (Key Vault's clients begin with it);
+"""What clients that do nothing wrong are told, too: a first request without a token, which asks where to get one (Key Vault's clients begin with it), or without a session;
 what is not there; a question that is not answered yet."""
 
-_UNREAD: Final = frozenset(
-    {FailureKind.FOREIGN_HOST, FailureKind.URI_TOO_LONG, FailureKind.HEAD_TOO_LARGE, FailureKind.BODY_TOO_LARGE}
+_UNPROVED: Final = frozenset(
+    {
+        FailureKind.FOREIGN_HOST,
+        FailureKind.URI_TOO_LONG,
+        FailureKind.HEAD_TOO_LARGE,
+        FailureKind.BODY_TOO_LARGE,
+        FailureKind.PORTAL_LINK,
+        FailureKind.PORTAL_FORM,
+        FailureKind.PORTAL_SIGN_IN,
+    }
 )
-"""Refused before anything was read that could say who asks."""
+"""Refused before it is known who asks, or because that was forged."""
 
 
 def is_counted(surface: str, kind: FailureKind) -> bool:
@@ -48,7 +57,7 @@ def is_counted(surface: str, kind: FailureKind) -> bool:
         return False
     if surface in OPEN_TO_STRANGERS or kind.category in (Category.UNAUTHENTICATED, Category.THROTTLED):
         return True
-    return kind in _UNREAD
+    return kind in _UNPROVED
 
 
 class WatchedSurface:

@@ -138,6 +138,11 @@ async def test_the_database_takes_nothing_back(world: World, keeping: LogKeeping
         point = replace(stored, size=size)
         with pytest.raises(CommitRefused):
             await world.store.commit(Batch.of(Extend(start=300, entries=b"", nodes=(), checkpoint=point)))
+    for follows in (replace(stored, number=2), replace(stored, note="another"), replace(stored, number=0)):
+        point = replace(stored, number=stored.number + 1)
+        with pytest.raises(CommitRefused):
+            await world.store.commit(Batch.of(Extend(start=300, entries=b"", nodes=(), checkpoint=point, follows=follows)))
+    assert await world.store.tree.newest() == stored
 
 
 async def test_the_file_is_held_against_the_database_at_the_next_start(world: World, tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_an_assertion_outside_its_time(world: ExplainWorld) -> None:
 def test_an_assertion_that_counts_once(world: ExplainWorld) -> None:
     app, sign = _signing(world)
     owner = world.graph("GET", f"/applications?$filter=appId eq '{app.client_id}'")["value"][0]["id"]
-    world.graph("PATCH", f"/applications/{owner}", {"clientAssertionUse": "once"}, version="beta")
+    world.graph("PATCH", f"/applications/{owner}", {"authenticationBehaviors": {"clientAssertionUse": "once"}}, version="beta")
     assertion = sign(jti="one")
     assert _asserted(world, app, assertion).ok
     refused = _asserted(world, app, assertion)

@@ -170,8 +170,8 @@ async def test_the_logs_key_moves_with_its_checkpoint_and_the_record_of_it(insta
         (logged,) = await installation.plane.store.read_log(ACTIVITY, limit=1)
         assert logged.event.operation.lower() == f"idplane.security/keys/{word}/action"
         await installation.log.turn()
-        assert after[-1].introduces == installation.log.keys.active.note
-        assert len(after[-1].tainted) == (word == "taint")
+        assert after[-2].introduces == installation.log.keys.active.note
+        assert len(after[-2].tainted) == (word == "taint")
         assert (await installation.shown(first))["state"] == ("retired" if word == "rotate" else "tainted")
         assert installation.log.watch.problem is None
     keys = installation.log.keys

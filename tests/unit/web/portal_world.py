@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import AsyncIterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +32,9 @@ from idplane.model.roles import RoleAssignment
 from idplane.model.values import JsonObject
 from idplane.ports.collections import PORTAL_LINKS, PRINCIPALS, ROLE_ASSIGNMENTS
 from idplane.ports.store import ABSENT, Batch, Delete, Put, Store
+from idplane.ports.world import Clock, Entropy
 from idplane.rbac import BUILT_IN_ROLES
+from idplane.sts.sign_in_provider import SignInProvider
 from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
 from idplane.web.app import ServerApp
 from idplane.web.management import addresses_of
@@ -232,12 +234,12 @@ class PortalWorld:
 
 
 @asynccontextmanager
-async def portal_world() -> AsyncIterator[PortalWorld]:
-    """A server over an empty store of its own."""
+async def portal_world(provider: Callable[[Clock, Entropy], SignInProvider] | None = None) -> AsyncIterator[PortalWorld]:
+    """A server over an empty store of its own; with an issuer that people sign in at, if one is given."""
     clock = FakeClock()
     store = await memory_store(clock)
     world = World(clock=clock, entropy=SeededEntropy("portal"), store=store, custody=MemoryCustody(), profile=AZURE_UNHURRIED)
-    server = await Server.open(world)
+    server = await Server.open(world, provider=provider(clock, world.entropy) if provider else None)
     try:
         yield PortalWorld(server=server, clock=clock, store=store, app=server.app(Origins.local(8443)))
     finally:

@@ -35,6 +35,7 @@ _KINDS: Final = (
 )
 _MOST: Final = 500
 _GUID: Final = 36
+_NOBODY: Final[Records[Principal]] = Records((), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ async def _applications(visit: Visit) -> Page:
     asked = visit.query("type", "managed")
     chosen = next((types for key, _, types in _KINDS if key == asked), _KINDS[0][2])
     readable = await may(visit.person.caller, visit.desk.access, Area.APPLICATIONS, writes=False)
-    page = await _found(visit, chosen) if readable else Records[Principal]((), None)
+    page = await _found(visit, chosen) if readable else _NOBODY
     return Html(
         template="applications.html",
         values={
@@ -105,10 +106,10 @@ async def _found(visit: Visit, types: tuple[PrincipalType, ...]) -> Records[Prin
 
 
 async def _principal(visit: Visit) -> Principal:
-    """The service principal that the address names; raises `Failure(PRINCIPAL_NOT_FOUND)` for one that the person may not see."""
+    """The service principal that the address names; raises `Failure(RESOURCE_NOT_FOUND)` for one that the person may not see."""
     found = await visit.desk.store.get(PRINCIPALS, visit.params["id"].lower())
     if found is None or not await may_see_principal(visit, found.value):
-        raise Failure(FailureKind.PRINCIPAL_NOT_FOUND, "there is no such application", principal=visit.params["id"][:100])
+        raise Failure(FailureKind.RESOURCE_NOT_FOUND, "there is no such application", name=visit.params["id"][:100])
     return found.value
 
 
@@ -162,7 +163,9 @@ async def _app_roles(visit: Visit) -> Page:
         offered = await _offered(visit, resource.value) if resource else ()
         role = next((it for it in offered if it.id == one.value.role_id), None)
         held.append(_HeldRole(assignment=one.value, resource=resource.value if resource else None, role=role))
-    return _page(principal, "app-roles", "application-app-roles.html", {"held": held, "offered": await _offered(visit, principal)})
+    return _page(
+        principal, "app-roles", "application-app-roles.html", {"held": held, "offered": await _offered(visit, principal)}
+    )
 
 
 async def _offered(visit: Visit, resource: Principal) -> tuple[AppRole, ...]:

@@ -4,17 +4,41 @@ from __future__ import annotations
 
 from typing import Final
 
-from idplane.web.portal import account
+from idplane.web.portal import (
+    account,
+    applications,
+    creation,
+    federation,
+    grants,
+    identities,
+    resource,
+    resource_identity,
+    resource_moves,
+    resources,
+)
 from idplane.web.portal.routes import NavigationEntry, Route
 
 __all__ = ["NAVIGATION", "ROUTES"]
 
-ROUTES: Final[tuple[Route, ...]] = (*account.ROUTES,)
+ROUTES: Final[tuple[Route, ...]] = (
+    *account.ROUTES,
+    *applications.ROUTES,
+    *creation.ROUTES,
+    *federation.ROUTES,
+    *grants.ROUTES,
+    *identities.ROUTES,
+    *resource.ROUTES,
+    *resource_identity.ROUTES,
+    *resource_moves.ROUTES,
+    *resources.ROUTES,
+)
 
 _MENU: Final = (
     NavigationEntry(label="Overview", to="/portal", icon="overview"),
     NavigationEntry(label="Resources", to="/portal/resources", icon="resources", group="Manage", also=("/portal/resource",)),
-    NavigationEntry(label="Managed identities", to="/portal/identities", icon="identity", group="Manage"),
+    NavigationEntry(
+        label="Managed identities", to="/portal/identities", icon="identity", group="Manage", also=("/portal/identity",)
+    ),
     NavigationEntry(label="Enterprise applications", to="/portal/applications", icon="application", group="Manage"),
     NavigationEntry(label="Hosts", to="/portal/hosts", icon="host", group="Manage"),
     NavigationEntry(label="Access control (IAM)", to="/portal/access", icon="access", group="Access"),

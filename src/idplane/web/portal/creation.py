@@ -31,11 +31,13 @@ _COMMON: Final = ("name", "tags", "group", "location", "parent", "identity")
 async def _kinds(visit: Visit) -> Page:
     del visit
     cards = [
-        {"to": f"{_NEW}/resource-group", "label": "Resource group", "words": "What everything else lies in.", "symbol": "group"},
-        *(
-            {"to": f"{_NEW}/{one.slug}", "label": one.label, "words": one.words, "symbol": symbol_of(one.type)}
-            for one in KINDS
-        ),
+        {
+            "to": f"{_NEW}/resource-group",
+            "label": "Resource group",
+            "words": "What everything else lies in.",
+            "symbol": "group",
+        },
+        *({"to": f"{_NEW}/{one.slug}", "label": one.label, "words": one.words, "symbol": symbol_of(one.type)} for one in KINDS),
         {
             "to": "/portal/identities/new",
             "label": label_of(IDENTITY),
@@ -115,7 +117,9 @@ def _require_choices(kind: Kind, values: Mapping[str, str]) -> None:
     for one in kind.inputs:
         offered = {value for value, _ in one.options}
         if (offered and values[one.name] not in offered) or (one.required and not values[one.name]):
-            raise Failure(FailureKind.INVALID_PARAMETER, f"'{one.label}' is missing, or none of the choices", parameter=one.name)
+            raise Failure(
+                FailureKind.INVALID_PARAMETER, f"'{one.label}' is missing, or none of the choices", parameter=one.name
+            )
 
 
 def _takes_system(kind: Kind) -> bool:

@@ -79,7 +79,9 @@ async def grants_of(visit: Visit, principal_id: str) -> list[Grant]:
         if one.value.tenant_id == desk.tenant.id and await desk.may(_READ, scope):
             role = await desk.access.definition(desk.tenant.id, one.value.role_id)
             removal = await offer(visit, _DELETE, scope)
-            found.append(Grant(assignment=one.value, role=role.name if role else one.value.role_id, scope=scope, remove=removal))
+            found.append(
+                Grant(assignment=one.value, role=role.name if role else one.value.role_id, scope=scope, remove=removal)
+            )
     return sorted(found, key=lambda it: (it.scope.key, it.role))
 
 
@@ -105,30 +107,29 @@ async def _page(visit: Visit, typed: Mapping[str, str], problem: Failure | None 
 
 
 async def _principal_name(visit: Visit) -> str:
-    """What the principal is called; raises `Failure(PRINCIPAL_NOT_FOUND)` for one that the person may not see."""
+    """What the principal is called; raises `Failure(RESOURCE_NOT_FOUND)` for one that the person may not see."""
     found = await visit.desk.store.get(PRINCIPALS, visit.params["principal"].lower())
     if found is None or not await may_see_principal(visit, found.value):
-        raise Failure(FailureKind.PRINCIPAL_NOT_FOUND, "there is no such identity", principal=visit.params["principal"][:100])
+        raise Failure(FailureKind.RESOURCE_NOT_FOUND, "there is no such identity", name=visit.params["principal"][:100])
     return found.value.display_name
 
 
 async def _scopes(visit: Visit) -> list[tuple[str, str]]:
     """Where the person may give roles: subscriptions, groups, and resources that identities are used on."""
     desk = visit.desk
-    found: list[tuple[str, str]] = []
-    for one in await subscriptions_of(visit):
-        if await desk.may(_WRITE, subscription_scope(one)):
-            found.append((str(subscription_scope(one)), f"Subscription: {one.display_name}"))
-    for group in await groups_of(visit):
-        if await desk.may(_WRITE, group.id):
-            found.append((str(group.id), f"Resource group: {group.id.name}"))
     parts = await parts_of(visit, {})
     question = Question(store=desk.store, parts=parts, order=Sort("name"), limit=_MOST_TARGETS)
     page = await question.page(RESOURCES, None, lambda it: visible(visit, it))
-    for resource in (one.value for one in page.items):
-        if resource.type != GROUP and await desk.may(_WRITE, resource.id):
-            found.append((str(resource.id), f"{label_of(resource.type)}: {resource.id.name} ({resource.id.resource_group})"))
-    return found
+    candidates = [
+        *((subscription_scope(one), f"Subscription: {one.display_name}") for one in await subscriptions_of(visit)),
+        *((one.id, f"Resource group: {one.id.name}") for one in await groups_of(visit)),
+        *(
+            (one.value.id, f"{label_of(one.value.type)}: {one.value.id.name} ({one.value.id.resource_group})")
+            for one in page.items
+            if one.value.type != GROUP
+        ),
+    ]
+    return [(str(scope), words) for scope, words in candidates if await desk.may(_WRITE, scope)]
 
 
 async def _roles(visit: Visit) -> list[tuple[str, str]]:
@@ -146,7 +147,9 @@ async def _add(visit: Visit) -> Page:
             raise Failure(FailureKind.INVALID_PARAMETER, "no role is selected", parameter="role")
         # The request's own id is new and unguessable: what an assignment's name must be.
         name = visit.request.call.request_id
-        await visit.desk.write("PUT", _assignment(scope, name), {"properties": _properties(visit, scope, role)}, version=_VERSION)
+        await visit.desk.write(
+            "PUT", _assignment(scope, name), {"properties": _properties(visit, scope, role)}, version=_VERSION
+        )
     except Failure as failure:
         return await _page(visit, dict(visit.fields), failure)
     role_name = await visit.desk.access.definition(visit.desk.tenant.id, role)

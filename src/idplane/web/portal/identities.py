@@ -46,9 +46,7 @@ async def _identities(visit: Visit) -> Page:
         {
             "line": Line(one.value),
             "client_id": one.value.properties["clientId"],
-            "used": await visit.desk.store.count(
-                IDENTITY_ASSIGNMENTS, where={"identity_key": one.value.id.key}, limit=_MOST
-            ),
+            "used": await visit.desk.store.count(IDENTITY_ASSIGNMENTS, where={"identity_key": one.value.id.key}, limit=_MOST),
         }
         for one in page.items
     ]
@@ -127,7 +125,13 @@ async def _resources(visit: Visit) -> Page:
         found = await visit.desk.store.all(IDENTITY_ASSIGNMENTS, where={"identity_key": blade.id.key})
         hosts = sorted((one.value.host for one in found), key=lambda it: it.key)
         rows = [
-            {"id": str(one), "name": one.name, "label": label_of(one.type), "symbol": symbol_of(one.type), "group": one.resource_group}
+            {
+                "id": str(one),
+                "name": one.name,
+                "label": label_of(one.type),
+                "symbol": symbol_of(one.type),
+                "group": one.resource_group,
+            }
             for one in hosts
             if await may_see(visit, one)
         ]

@@ -180,7 +180,12 @@ KINDS: Final = (
         inputs=(
             Input(name="image", label="Image", value="mcr.microsoft.com/azuredocs/aci-helloworld", required=True),
             Input(name="cpu", label="CPU cores", value="1", options=tuple((one, one) for one in ("0.5", "1", "2", "4"))),
-            Input(name="memory", label="Memory", value="1.5", options=tuple((one, f"{one} GB") for one in ("0.5", "1.5", "4", "8"))),
+            Input(
+                name="memory",
+                label="Memory",
+                value="1.5",
+                options=tuple((one, f"{one} GB") for one in ("0.5", "1.5", "4", "8")),
+            ),
         ),
         body=_container_group,
     ),
@@ -189,7 +194,9 @@ KINDS: Final = (
         type="Microsoft.HybridCompute/machines",
         label="Machine (Azure Arc)",
         words="A server of your own, anywhere.",
-        inputs=(Input(name="os", label="Operating system", value="linux", options=(("linux", "Linux"), ("windows", "Windows"))),),
+        inputs=(
+            Input(name="os", label="Operating system", value="linux", options=(("linux", "Linux"), ("windows", "Windows"))),
+        ),
         body=_arc_machine,
     ),
     Kind(

@@ -135,10 +135,16 @@ async def _save_system(visit: Visit) -> Page:
         return Redirect(to=back, said=f"Nothing to save: the status is {'On' if state.system else 'Off'} already.")
     kind = _type(system=wanted == "on", users=bool(state.users))
     try:
-        await visit.desk.write("PATCH", str(blade.id), {"identity": {"type": kind.value}}, version=version_of(blade.resource.type))
+        await visit.desk.write(
+            "PATCH", str(blade.id), {"identity": {"type": kind.value}}, version=version_of(blade.resource.type)
+        )
     except Failure as failure:
         return await _system_page(visit, blade, failure)
-    done = "is on. Give it roles where it is to be used." if wanted == "on" else "is off. Its roles, certificates and tokens are gone."
+    done = (
+        "is on. Give it roles where it is to be used."
+        if wanted == "on"
+        else "is off. Its roles, certificates and tokens are gone."
+    )
     return Redirect(to=back, said=f"The system assigned managed identity {done}")
 
 
@@ -244,7 +250,7 @@ async def _add_users(visit: Visit) -> Page:
     try:
         if not picked:
             raise Failure(FailureKind.INVALID_PARAMETER, "no identity is selected", parameter="identity")
-        body = {
+        body: dict[str, object] = {
             "type": _type(system=state.system, users=True).value,
             "userAssignedIdentities": {one: {} for one in picked},
         }

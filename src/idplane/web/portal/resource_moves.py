@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from idplane.arm.locks import locks_along, locks_below
 from idplane.model.failure import Failure, FailureKind
@@ -21,6 +21,7 @@ from idplane.ports.collections import (
     ROLE_ASSIGNMENTS,
     SECRETS,
 )
+from idplane.ports.store import Collection
 from idplane.providers.moves import UNMOVABLE
 from idplane.web.portal.blade import Blade, blade_of
 from idplane.web.portal.offers import offer
@@ -68,7 +69,9 @@ async def _tree(visit: Visit, blade: Blade) -> _Tree:
     seen = [one for one in below[:_NAMED] if await may_see(visit, one.id)]
     principals = [one for one in map(_own_principal, found) if one is not None]
     counts = {
-        "role assignments at it or below": await store.count(ROLE_ASSIGNMENTS, where=None, under=("scope_key", key), limit=_MOST),
+        "role assignments at it or below": await store.count(
+            ROLE_ASSIGNMENTS, where=None, under=("scope_key", key), limit=_MOST
+        ),
         "deny assignments": await store.count(DENY_ASSIGNMENTS, under=("scope_key", key), limit=_MOST),
         "workload bindings": await store.count(BINDINGS, under=("host_key", key), limit=_MOST),
         "agents on hosts": await store.count(AGENTS, under=("host_key", key), limit=_MOST),
@@ -101,7 +104,7 @@ async def _of_principals(visit: Visit, principals: list[str]) -> dict[str, int]:
     return counts
 
 
-_HELD: Final = {
+_HELD: Final[Mapping[str, Collection[Any]]] = {
     "roles that the identities hold": ROLE_ASSIGNMENTS,
     "certificates and other credentials": CREDENTIALS,
     "federated credentials": FEDERATED_CREDENTIALS,

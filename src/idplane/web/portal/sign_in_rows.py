@@ -42,7 +42,12 @@ class SignInRow:
         workload = self.event.workload
         if workload is None:
             return ""
-        return workload.container or workload.systemd_unit or workload.executable or (f"pid {workload.pid}" if workload.pid else "")
+        return (
+            workload.container
+            or workload.systemd_unit
+            or workload.executable
+            or (f"pid {workload.pid}" if workload.pid else "")
+        )
 
 
 async def sign_in_rows(visit: Visit, principal_id: str) -> list[SignInRow] | None:

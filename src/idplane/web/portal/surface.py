@@ -24,7 +24,7 @@ from idplane.web.portal.rendering import Renderer
 from idplane.web.portal.routes import NavigationEntry, Route, Router
 from idplane.web.portal.sign_in import SIGN_IN, SignIn, local_target
 from idplane.web.portal.static import PREFIX, Assets
-from idplane.web.portal.view import Desk, Download, Fragment, Here, Html, Page, Person, Redirect, Rooms, Visit
+from idplane.web.portal.view import Desk, Download, Elsewhere, Fragment, Here, Html, Page, Person, Redirect, Rooms, Visit
 
 __all__ = ["PortalSurface"]
 
@@ -172,6 +172,8 @@ class PortalSurface:
                 said = (set_cookie(SAID, page.said, lifetime=_SAID_LIFETIME),) if page.said else ()
                 to = ("Location", quote(page.to, safe=_URL_CHARACTERS))
                 return self._with_policy(HttpResponse(status=_SEE_OTHER, headers=(to, *said, *page.cookies)))
+            case Elsewhere():
+                return self._with_policy(HttpResponse(status=_SEE_OTHER, headers=(("Location", page.to), *page.cookies)))
             case Download():
                 named = ("Content-Disposition", f'attachment; filename="{_file_name(page.name)}"')
                 return self._with_policy(HttpResponse(status=200, body=page.body, headers=(named,), media_type=page.media_type))

@@ -33,7 +33,7 @@ from idplane.rbac import AccessControl
 from idplane.web.http import HttpRequest
 from idplane.web.management import addresses_of
 
-__all__ = ["Desk", "Download", "Fragment", "Here", "Html", "Page", "Person", "Redirect", "Rooms", "Visit"]
+__all__ = ["Desk", "Download", "Elsewhere", "Fragment", "Here", "Html", "Page", "Person", "Redirect", "Rooms", "Visit"]
 
 _GRAPH_VERSION: Final = "v1.0"
 
@@ -253,6 +253,14 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """To another origin: only to the issuer that people sign in at."""
+
+    to: str = field(repr=False)
+    cookies: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Download:
     """A file."""
 
@@ -261,4 +269,4 @@ class Download:
     body: bytes
 
 
-Page: TypeAlias = Html | Fragment | Redirect | Download
+Page: TypeAlias = Html | Fragment | Redirect | Elsewhere | Download
