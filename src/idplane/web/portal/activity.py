@@ -228,12 +228,15 @@ async def _issued(visit: Visit, event: ActivityEvent) -> tuple[int, SignInRow] |
 
 def _text(value: object) -> str:
     """A value in words: JSON that is in a text is set out."""
-    if isinstance(value, str) and value[:1] in ("{", "["):
+    found = value
+    if isinstance(value, str):
+        if value[:1] not in ("{", "["):
+            return value
         try:
-            value = json.loads(value)
+            found = json.loads(value)
         except ValueError:
             return value
-    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    return json.dumps(found, indent=2, ensure_ascii=False, default=str)
 
 
 ROUTES: Final = (

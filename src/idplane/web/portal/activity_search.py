@@ -42,7 +42,11 @@ class ActivityRow:
     @property
     def state(self) -> tuple[str, str]:
         """A word, and the kind of badge for it."""
-        words = f"{self.event.status}: {self.event.sub_status}" if not self.good and self.event.sub_status else str(self.event.status)
+        words = (
+            f"{self.event.status}: {self.event.sub_status}"
+            if not self.good and self.event.sub_status
+            else str(self.event.status)
+        )
         return words, "good" if self.event.status is EventStatus.SUCCEEDED else "info" if self.good else "bad"
 
     @property
@@ -111,4 +115,3 @@ def _search(visit: Visit, span: Span, **columns: str) -> LogSearch[ActivityEvent
 
 def _rows(found: Found[ActivityEvent]) -> list[ActivityRow]:
     return [ActivityRow(one.position, one.event) for one in found.rows]
-

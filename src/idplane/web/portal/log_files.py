@@ -23,13 +23,21 @@ _FORMULAS: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def download(
-    kind: str, name: str, now: datetime, columns: Sequence[str], rows: Iterable[tuple[Sequence[object], Mapping[str, object]]], *, whole: bool
+    kind: str,
+    name: str,
+    now: datetime,
+    columns: Sequence[str],
+    rows: Iterable[tuple[Sequence[object], Mapping[str, object]]],
+    *,
+    whole: bool,
 ) -> Download:
     """A file of rows, each as cells and as a document; its name says if it is not the whole. Raises `Failure(INVALID_PARAMETER)`."""
     part = "" if whole else "-newest"
     named = f"{name}-{now:%Y%m%d-%H%M%S}{part}"
     if kind == "csv":
-        return Download(name=f"{named}.csv", media_type="text/csv; charset=utf-8", body=_csv(columns, (cells for cells, _ in rows)))
+        return Download(
+            name=f"{named}.csv", media_type="text/csv; charset=utf-8", body=_csv(columns, (cells for cells, _ in rows))
+        )
     if kind == "jsonl":
         lines = "".join(f"{json.dumps(document, ensure_ascii=True, default=str)}\n" for _, document in rows)
         return Download(name=f"{named}.jsonl", media_type="application/x-ndjson", body=lines.encode())
@@ -40,7 +48,7 @@ def cell(value: object) -> str:
     """A value as a spreadsheet shows it and never runs it: what would be a formula has an apostrophe before it."""
     text = "" if value is None else value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
     plain = "".join(one if one.isprintable() else " " for one in text)
-    return f"'{plain}" if plain.lstrip().startswith(_FORMULAS) or plain != text and text[:1].isspace() else plain
+    return f"'{plain}" if plain.lstrip().startswith(_FORMULAS) or (plain != text and text[:1].isspace()) else plain
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final, Generic, TypeVar
 
 from idplane.model.failure import Failure, FailureKind
@@ -72,7 +71,10 @@ class LogSearch(Generic[T]):
         last: Logged[T] | None = None
         looked, position = 0, after
         while looked < bounds.looks:
-            batch = await self._batch(position, _BATCH if self.tests or self.keep else min(_BATCH, bounds.limit + 1))
+            # As a task of its own, since a long search is not the only one who wants this process.
+            batch = await asyncio.create_task(
+                self._batch(position, _BATCH if self.tests or self.keep else min(_BATCH, bounds.limit + 1))
+            )
             for one in batch:
                 if await self._wanted(one.event):
                     if len(rows) == bounds.limit:
@@ -81,7 +83,6 @@ class LogSearch(Generic[T]):
                 looked, last, position = looked + 1, one, one.position
             if len(batch) < _BATCH and not await self._batch(position, 1):
                 return Found(rows=tuple(rows), after=None, looked=looked, until=last)
-            await asyncio.sleep(0)  # a long search is not the only one who wants this process
         return Found(rows=tuple(rows), after=position, looked=looked, until=last)
 
     async def _batch(self, position: int | None, size: int) -> tuple[Logged[T], ...]:

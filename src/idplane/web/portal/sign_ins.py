@@ -45,7 +45,21 @@ _TYPES: Final = {
     "application": PrincipalType.APPLICATION.value,
     "user": PrincipalType.USER.value,
 }
-_FILTERS: Final = ("q", "range", "from", "to", "outcome", "kind", "principal", "host", "resource", "caller", "code", "correlation", "token")
+_FILTERS: Final = (
+    "q",
+    "range",
+    "from",
+    "to",
+    "outcome",
+    "kind",
+    "principal",
+    "host",
+    "resource",
+    "caller",
+    "code",
+    "correlation",
+    "token",
+)
 _FURTHER: Final = ("principal", "resource", "host", "caller", "code", "correlation", "token", "from", "to")
 _MOST_DIGITS: Final = 9
 _HEADINGS: Final = (
@@ -123,9 +137,7 @@ async def _search(visit: Visit, span: Span) -> LogSearch[SignIn]:
             tests.append(_contains(read, text))
     if kind := _TYPES.get(visit.query("kind")):
         tests.append(lambda it: it.principal_type == kind)
-    return LogSearch(
-        store=visit.desk.store, log=SIGN_INS, span=span, narrowest=_NARROWEST, columns=columns, tests=tuple(tests)
-    )
+    return LogSearch(store=visit.desk.store, log=SIGN_INS, span=span, narrowest=_NARROWEST, columns=columns, tests=tuple(tests))
 
 
 async def _by_principal(visit: Visit, text: str, columns: dict[str, ColumnValue], tests: list[_Test]) -> None:
@@ -142,7 +154,11 @@ def _by_outcome(visit: Visit, columns: dict[str, ColumnValue], tests: list[_Test
     code = re.sub(r"(?i)^\s*AADSTS", "", visit.query("code")).strip()
     if code:
         if not (code.isascii() and code.isdigit() and len(code) <= _MOST_DIGITS):
-            raise Failure(FailureKind.INVALID_PARAMETER, f"'{code[:40]}' is no error code: write one such as AADSTS700016", parameter="code")
+            raise Failure(
+                FailureKind.INVALID_PARAMETER,
+                f"'{code[:40]}' is no error code: write one such as AADSTS700016",
+                parameter="code",
+            )
         columns["error_code"] = int(code)
     match visit.query("outcome"):
         case "success":
@@ -244,7 +260,11 @@ async def _alike(visit: Visit, event: SignIn, position: int) -> list[tuple[int, 
         return []
     where = {"correlation_id": event.correlation_id}
     found = await visit.desk.store.read_log(SIGN_INS, where=where, limit=21)
-    return [(one.position, SignInRow(one.event)) for one in found if one.position != position and one.event.tenant_id == event.tenant_id]
+    return [
+        (one.position, SignInRow(one.event))
+        for one in found
+        if one.position != position and one.event.tenant_id == event.tenant_id
+    ]
 
 
 async def _require(visit: Visit) -> None:

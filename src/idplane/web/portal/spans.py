@@ -58,7 +58,9 @@ def span_of(name: str, start: str, end: str, now: datetime) -> Span:
     if name in ("all", "own"):
         return Span(name=name, since=None, until=None)
     length = _LENGTHS.get(name)
-    return Span(name=name, since=now - length, until=None) if length else Span(name="24h", since=now - _LENGTHS["24h"], until=None)
+    return (
+        Span(name=name, since=now - length, until=None) if length else Span(name="24h", since=now - _LENGTHS["24h"], until=None)
+    )
 
 
 def _instant(text: str, parameter: str) -> datetime | None:
