@@ -57,6 +57,7 @@ from idplane.web.agents import AgentSurface
 from idplane.web.app import ServerApp, Surfaces
 from idplane.web.arm_errors import describe, explain
 from idplane.web.authority import AuthoritySurface
+from idplane.web.decisions import DecisionSurface
 from idplane.web.enrollments import EnrollmentApi
 from idplane.web.graph import GraphSurface
 from idplane.web.graph_errors import describe as describe_graph
@@ -280,7 +281,15 @@ class Server:
             home_tenant=installation.tenant.id,
             provider=provider,
         )
-        surfaces = replace(surfaces, portal=LateSurface(portal.surface))
+        decision = DecisionSurface(
+            access=access,
+            authenticator=authenticator,
+            store=store,
+            entropy=entropy,
+            refusals=refusals,
+            home_tenant=installation.tenant.id,
+        )
+        surfaces = replace(surfaces, portal=LateSurface(portal.surface), decision=decision)
         refused = RefusedRequests(store=store, clock=clock, entropy=entropy, tenant_id=installation.tenant.id)
         subscriptions = (world.store.subscribe(ring.apply), agents.close, hosts.close, tail.close, log.keys.close)
         return cls(
