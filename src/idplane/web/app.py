@@ -25,7 +25,7 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import is_guid
 from idplane.ports.telemetry import NO_TELEMETRY, OTHER, REQUEST, REQUESTS, Telemetry, status_class
 from idplane.ports.world import Clock, Entropy
-from idplane.web.admission import Admission, Gone
+from idplane.web.admission import Admission, Busy, Gone
 from idplane.web.decisions import is_about_decisions
 from idplane.web.http import HttpRequest, HttpResponse, Origin, RefusalNotes, Surface
 from idplane.web.origins import Origins
@@ -163,10 +163,9 @@ class ServerApp:
             )
             if _is_public_knowledge(request):
                 return await surface.handle(request)
-            if _only_waits(request):
-                return await self._handled(surface, request)
-            async with self._admission.place(body.ended):
-                return await self._handled(surface, request)
+            return await self._in_turn(surface, request, body)
+        except Busy as failure:
+            return surface.refuse(failure, request)
         except Failure as failure:
             if failure.kind is FailureKind.INTERNAL:
                 request_id = request.call.request_id
@@ -196,10 +195,12 @@ class ServerApp:
             self._refusals.note(response.refusal, request.call, surface=_KEPT_AS.get(name, name), status=response.status)
         return response
 
-    async def _handled(self, surface: Surface, request: HttpRequest) -> HttpResponse:
-        if not self._is_current():
-            raise Failure(FailureKind.UNAVAILABLE, _OUT_OF_DATE)
-        return self._noted(surface, await surface.handle(request), request)
+    async def _in_turn(self, surface: Surface, request: HttpRequest, body: _Body) -> HttpResponse:
+        turn = contextlib.nullcontext() if _only_waits(request) else self._admission.place(body.ended)
+        async with turn:
+            if not self._is_current():
+                raise Failure(FailureKind.UNAVAILABLE, _OUT_OF_DATE)
+            return self._noted(surface, await surface.handle(request), request)
 
     def _tell(self, call: Call, surface: str, status: int, seconds: float) -> None:
         self._telemetry.observe(REQUESTS, seconds, surface=surface, status=status_class(status))

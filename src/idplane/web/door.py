@@ -72,7 +72,7 @@ class Door:
         self._met: set[asyncio.Task[None]] = set()
         self._silent: dict[asyncio.Task[None], None] = {}
         """Of those, the ones that have said nothing yet, the first first."""
-        self._turns = Admission(most=_HANDSHAKES, waiting=behind.most, seconds=behind.handshake_seconds, newest_first=True)
+        self._turns = Admission(most=_HANDSHAKES, waiting=behind.most, seconds=behind.handshake_seconds)
         self._accepting = False
         self._closed = False
         self._told = -_TOLD_SECONDS

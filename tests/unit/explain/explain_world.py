@@ -152,6 +152,7 @@ class ExplainWorld:
             found: Refusal | None = self.plane.run(self._server.refusals.find(refusal_id))
             if found is not None:
                 return found
+            self.plane.run(self._server.refusals.settled())
         raise AssertionError("the refusal was not kept")
 
     def explain(self, refusal_id: str, viewer: Caller | None = None) -> Explanation:
