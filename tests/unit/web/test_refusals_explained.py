@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import replace
 from typing import Any
@@ -36,6 +37,7 @@ def test_resource_manager(edge: Edge) -> None:
     assert (known["reason"], known["isDataAction"]) == ("no-assignment", False)
     assert known["explanation"]["refusalId"] == refused.id
     assert known["explanation"]["allowed"] is False
+    assert known["caller"]["process"]["pid"] == os.getpid()  # which got the token
     assert known["explanation"]["summary"]
 
 
