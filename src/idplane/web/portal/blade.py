@@ -97,8 +97,10 @@ async def authors_of(visit: Visit, resource: Resource) -> dict[str, str]:
 
 
 async def _name(visit: Visit, author: str) -> str:
-    found = await visit.desk.store.get(PRINCIPALS, author.lower()) if author else None
-    return author if found is None or found.value.tenant_id != visit.desk.tenant.id else found.value.caller_name
+    """What an author is called: users are recorded by name already, everything else by its client id."""
+    where = {"tenant_id": visit.desk.tenant.id, "client_id": author.lower()}
+    found = await visit.desk.store.page(PRINCIPALS, where=where, limit=1)
+    return found.items[0].value.caller_name if found.items else author
 
 
 async def identity_blade(visit: Visit, tab: str) -> Blade:
