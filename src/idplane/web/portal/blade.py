@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from idplane.arm.missing import resource_not_found
+from idplane.arm.preconditions import resource_etag
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
 from idplane.ports.collections import PRINCIPALS, RESOURCES
@@ -20,6 +21,8 @@ class Blade:
     """One resource, and which of its pages is shown."""
 
     resource: Resource
+    etag: str
+    """Of the resource as it was read: a change that is worked out from it holds for no other."""
     tab: str
 
     @property
@@ -88,7 +91,7 @@ async def blade_of(visit: Visit, tab: str) -> Blade:
     found = await visit.desk.store.get(RESOURCES, identifier.key)
     if found is None:
         raise resource_not_found(identifier)
-    return Blade(resource=found.value, tab=tab)
+    return Blade(resource=found.value, etag=resource_etag(found), tab=tab)
 
 
 async def authors_of(visit: Visit, resource: Resource) -> dict[str, str]:
