@@ -18,7 +18,7 @@ COMPUTE = "2024-07-01"
 
 def stage(portal: Portal, name: str) -> str:
     """A machine with an identity of its own; its id."""
-    subscription = portal.up.info["subscription"]
+    subscription = portal.up.info["subscription_id"]
     group = f"/subscriptions/{subscription}/resourceGroups/{GROUP}"
     portal.up.arm("PUT", f"{group}?api-version=2022-12-01", {"location": "westeurope"})
     identifier = f"{group}/providers/Microsoft.Compute/virtualMachines/{name}"

@@ -121,7 +121,7 @@ class Columns:
     def top(self) -> int:
         """What the picture's height stands for: a round number."""
         most = max([1, *(one.good + one.bad for one in self.columns)])
-        size = 10 ** (len(str(most)) - 1)
+        size = int("1".ljust(len(str(most)), "0"))
         return next(step * size for step in (1, 2, 5, 10) if step * size >= most)
 
     @property
