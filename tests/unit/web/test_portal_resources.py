@@ -141,7 +141,7 @@ async def test_every_kind_is_made_by_its_form(world: PortalWorld) -> None:
         assert f'value="{name}"' in again.html
 
 
-WRONG = (
+WRONG: tuple[tuple[str, dict[str, str], str], ...] = (
     ("virtual-machine", {"image": "other"}, "none of the choices"),
     ("virtual-machine", {"image": "ubuntu"}, "is missing"),
     ("container-group", {"image": "x", "cpu": "many", "memory": "1.5"}, "none of the choices"),

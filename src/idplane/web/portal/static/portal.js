@@ -1,14 +1,13 @@
 // What scripts add: each page works without them. No state is kept here but the theme, which is a cookie, and what a form holds.
 
-const copyButtons = () => {
-  if (!navigator.clipboard) return;
-  for (const button of document.querySelectorAll("button[data-copy][hidden]")) button.hidden = false;
-};
-
 document.addEventListener("click", async (event) => {
   const copy = event.target.closest("button[data-copy]");
   if (copy) {
-    await navigator.clipboard.writeText(copy.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(copy.dataset.copy);
+    } catch {
+      return;
+    }
     copy.dataset.copied = "";
     const label = copy.getAttribute("aria-label");
     copy.setAttribute("aria-label", "Copied");
@@ -95,7 +94,6 @@ const refresh = async (place) => {
   place.replaceChildren(...fresh.childNodes);
   const said = document.querySelector(`[data-live-said="${place.id}"]`);
   if (said && added.length) said.textContent = `${added.length} new`;
-  copyButtons();
 };
 for (const place of document.querySelectorAll("[data-live][id]")) {
   setInterval(() => refresh(place).catch(() => {}), Math.max(2, Number(place.dataset.live) || 10) * 1000);
@@ -131,5 +129,3 @@ if (code && location.hash.length > 1) {
   history.replaceState(null, "", location.pathname + location.search);
   code.form.requestSubmit();
 }
-
-copyButtons();
