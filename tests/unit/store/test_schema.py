@@ -126,6 +126,7 @@ async def test_the_tables_are_what_the_collections_declare(tmp_path: Path) -> No
             (16, "0016_log_tree"),
             (17, "0017_refusals"),
             (18, "0018_portal"),
+            (19, "0019_sorted_lists"),
         ]
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from idplane.arm.missing import resource_not_found
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
-from idplane.ports.collections import RESOURCES
+from idplane.ports.collections import PRINCIPALS, RESOURCES
 from idplane.web.portal.resources import Line
 from idplane.web.portal.types import IDENTITY, declared, label_of, read_action, symbol_of
 from idplane.web.portal.view import Visit
 
-__all__ = ["Blade", "blade_of", "identity_blade"]
+__all__ = ["Blade", "authors_of", "blade_of", "identity_blade"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +89,16 @@ async def blade_of(visit: Visit, tab: str) -> Blade:
     if found is None:
         raise resource_not_found(identifier)
     return Blade(resource=found.value, tab=tab)
+
+
+async def authors_of(visit: Visit, resource: Resource) -> dict[str, str]:
+    """Who made a resource, and who changed it last, by name where there is one."""
+    return {"created": await _name(visit, resource.created_by), "changed": await _name(visit, resource.changed_by)}
+
+
+async def _name(visit: Visit, author: str) -> str:
+    found = await visit.desk.store.get(PRINCIPALS, author.lower()) if author else None
+    return author if found is None or found.value.tenant_id != visit.desk.tenant.id else found.value.caller_name
 
 
 async def identity_blade(visit: Visit, tab: str) -> Blade:

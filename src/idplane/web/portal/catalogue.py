@@ -6,6 +6,7 @@ from typing import Final
 
 from idplane.web.portal import (
     account,
+    activity,
     applications,
     creation,
     federation,
@@ -15,6 +16,7 @@ from idplane.web.portal import (
     resource_identity,
     resource_moves,
     resources,
+    sign_ins,
 )
 from idplane.web.portal.routes import NavigationEntry, Route
 
@@ -22,6 +24,7 @@ __all__ = ["NAVIGATION", "ROUTES"]
 
 ROUTES: Final[tuple[Route, ...]] = (
     *account.ROUTES,
+    *activity.ROUTES,
     *applications.ROUTES,
     *creation.ROUTES,
     *federation.ROUTES,
@@ -31,6 +34,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *resource_identity.ROUTES,
     *resource_moves.ROUTES,
     *resources.ROUTES,
+    *sign_ins.ROUTES,
 )
 
 _MENU: Final = (

@@ -26,7 +26,7 @@ from idplane.web.portal.view import Html, Page, Redirect, Visit
 
 __all__ = ["ROUTES"]
 
-_COLUMNS: Final = {"name": "name", "group": "group_key", "location": "location"}
+_COLUMNS: Final = {"name": "name", "group": "path", "location": "location"}
 _MOST: Final = 500
 
 

@@ -177,10 +177,18 @@ async def _moving_page(visit: Visit, blade: Blade, problem: Failure | None = Non
             "targets": targets,
             "target": visit.form("target"),
             "move": await offer(visit, _MOVE_ACTION, group, why=_against(blade, tree)),
-            "stops": visit.desk.profile.stopped_by_moves & {one.type.lower() for one in tree.resources},
+            "stops": _stops(visit, tree),
         },
         status=problem.kind.category.value if problem else 200,
         problem=problem,
+    )
+
+
+def _stops(visit: Visit, tree: _Tree) -> bool:
+    """Whether a system-assigned identity would stop working in another subscription."""
+    types = visit.desk.profile.stopped_by_moves
+    return any(
+        one.type.lower() in types and one.identity is not None and one.identity.type.has_system for one in tree.resources
     )
 
 
