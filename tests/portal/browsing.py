@@ -44,18 +44,25 @@ def browser_in(playwright: Playwright, home: Path) -> Iterator[Browser]:
 
 
 @dataclass
-class Portal:
-    """One plane's portal."""
+class Browsing:
+    """Browsers of one installation's people. Subclasses say where its portal is, and get links to it."""
 
-    up: Up
     browser: Browser
     contexts: list[BrowserContext] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
     """Parts of complaints that a test means to cause."""
 
+    @property
+    def address(self) -> str:
+        raise NotImplementedError
+
+    def link(self, user: str | None = None) -> str:
+        """What `idplane portal` prints."""
+        raise NotImplementedError
+
     def url(self, path: str) -> str:
-        return f"{self.up.info['arm']}{path}"
+        return f"{self.address}{path}"
 
     def page(self, *, scripts: bool = True, size: Mapping[str, int] = DESKTOP, theme: str = "light") -> Page:
         """A browser's first page; nobody is signed in."""
@@ -76,18 +83,36 @@ class Portal:
         if message.type == "error":
             self.complaints.append(message.text)
 
-    def link(self, user: str | None = None) -> str:
-        """What `idplane portal` prints."""
-        done = self.up.cli("portal", *(("--as", user) if user else ()))
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
     def signed_in(self, user: str | None = None, *, page: Page | None = None, **how: Any) -> Page:
         """A page of a browser that somebody is signed in with: the tenant's first user, or `user` by name."""
         page = page or self.page(**how)
         page.goto(self.link(user))
         page.wait_for_url(lambda url: "/sign-in" not in url)
         return page
+
+    def close(self) -> None:
+        """End all browsers; whatever their pages complained about fails the test."""
+        for context in self.contexts:
+            context.close()
+        unexpected = [one for one in self.complaints if not any(part in one for part in self.expected)]
+        assert not unexpected, unexpected
+
+
+@dataclass
+class Portal(Browsing):
+    """The portal of one `idplane up`."""
+
+    up: Up = field(kw_only=True)
+
+    @property
+    def address(self) -> str:
+        return str(self.up.info["arm"])
+
+    def link(self, user: str | None = None) -> str:
+        """What `idplane portal` prints."""
+        done = self.up.cli("portal", *(("--as", user) if user else ()))
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
 
     def person(self, name: str, *roles: str, scope: str = "/") -> str:
         """A new user with these built-in roles; its sign-in name."""
@@ -123,14 +148,6 @@ class Portal:
             "PUT", f"{base}/providers/Microsoft.Authorization/roleAssignments/{identifier}?{version}", body
         )
         assert status == 201, made
-
-    def close(self) -> None:
-        """End all browsers; whatever their pages complained about fails the test."""
-        for context in self.contexts:
-            context.close()
-        unexpected = [one for one in self.complaints if not any(part in one for part in self.expected)]
-        assert not unexpected, unexpected
-
 
 def check_accessible(page: Page) -> None:
     """No rule of axe is broken, in the theme and size that the page has just now; one h1, and the landmarks."""

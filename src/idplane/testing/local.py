@@ -75,8 +75,8 @@ class OperatorCredential:
 class LocalPlane:
     """A running plane and the things that tests do with one."""
 
-    def __init__(self, *, profile: Profile = AZURE_UNHURRIED) -> None:
-        self.clock = MovableClock()
+    def __init__(self, *, profile: Profile = AZURE_UNHURRIED, clock: MovableClock | None = None) -> None:
+        self.clock = clock or MovableClock()
         entropy = SystemEntropy()
         self._entropy = entropy
         self._tokens: dict[str, Mapping[str, Any]] = {}
