@@ -63,7 +63,7 @@ def test_new_sign_ins_come_by_themselves_and_can_be_held(portal: Portal) -> None
     stage(portal, "live-vm")
     token(portal, "live-vm")
     page = portal.signed_in()
-    page.goto(portal.url("/portal/sign-ins"))
+    page.goto(portal.url("/portal/sign-ins?principal=live-vm"))
     rows = page.locator("#sign-ins tbody tr")
     expect(rows.first).to_contain_text("live-vm")
     before = rows.count()
