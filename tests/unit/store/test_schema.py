@@ -66,7 +66,7 @@ def test_a_migration_says_which_programs_can_go_on(version: int, sql: str, oldes
     assert Migration(version=version, name="x", sql=sql).oldest_program == oldest
 
 
-_SMALL = ("agents",)
+_SMALL = ("agents", "resources")
 """Tables that an index is made on in a moment, in any installation."""
 
 

@@ -256,7 +256,7 @@ async def test_a_deletion_says_what_goes_and_waits_for_the_name(world: PortalWor
     await world.user("carl", "Reader", scope=ResourceId.parse(target).key)
     page = await admin.get(f"/portal/resource/delete{target}")
     assert "1 identity with its service principal" in page.text
-    assert "1 role assignments at it or below" in page.text
+    assert "1 role assignment at it or below" in page.text
     wrong = await admin.post(f"/portal/resource/delete{target}", name="other")
     assert wrong.status == 400
     assert await world.store.get(RESOURCES, target.lower()) is not None

@@ -74,7 +74,7 @@ async def _rows(visit: Visit) -> Page:
 async def _shown(visit: Visit) -> Mapping[str, object]:
     span = span_of(visit.query("range", "24h"), visit.query("from"), visit.query("to"), visit.desk.now)
     after = place_of_text(visit.query("after"))
-    found = await _search(visit, span).run(after)
+    found = await (await _search(visit, span)).run(after)
     return {
         "title": "Activity log",
         "fresh": str(Here(f"{_LIST}/rows", visit.request.query)),
@@ -93,10 +93,13 @@ async def _shown(visit: Visit) -> Mapping[str, object]:
     }
 
 
-def _search(visit: Visit, span: Span) -> LogSearch[ActivityEvent]:
+async def _search(visit: Visit, span: Span) -> LogSearch[ActivityEvent]:
     """What the address asks for, of what the person may see."""
     columns: dict[str, ColumnValue] = {}
     tests: list[_Test] = []
+    sight = ActivitySight(visit)
+    if (group := await sight.only_group()) is not None:
+        columns["group_key"] = group
     if text := visit.query("subscription"):
         columns["subscription_id"] = text.lower()
     if text := visit.query("correlation").strip():
@@ -110,9 +113,14 @@ def _search(visit: Visit, span: Span) -> LogSearch[ActivityEvent]:
     for name, read in _TEXTS.items():
         if text := visit.query(name).strip().lower():
             tests.append(_contains(read, text))
-    keep = ActivitySight(visit).sees
     return LogSearch(
-        store=visit.desk.store, log=ACTIVITY, span=span, narrowest=NARROWEST, columns=columns, tests=tuple(tests), keep=keep
+        store=visit.desk.store,
+        log=ACTIVITY,
+        span=span,
+        narrowest=NARROWEST,
+        columns=columns,
+        tests=tuple(tests),
+        keep=sight.sees,
     )
 
 
@@ -128,7 +136,9 @@ def _by_resource(text: str, columns: dict[str, ColumnValue], tests: list[_Test])
     elif depth == _SUBSCRIPTION_DEPTH and named.subscription is not None:
         columns["subscription_id"] = named.subscription
     else:
-        columns["group_key" if depth == _GROUP_DEPTH and named.resource_group else "resource_key"] = named.key
+        column = "group_key" if depth == _GROUP_DEPTH and named.resource_group else "resource_key"
+        tests.append(lambda it: ACTIVITY.columns[column](it) == named.key)
+        columns.setdefault(column, named.key)
 
 
 def _by_caller(text: str, columns: dict[str, ColumnValue], tests: list[_Test]) -> None:
@@ -156,7 +166,7 @@ _TEXTS: Final[Mapping[str, Callable[[ActivityEvent], tuple[object, ...]]]] = {
 
 async def _export(visit: Visit) -> Page:
     span = span_of(visit.query("range", "24h"), visit.query("from"), visit.query("to"), visit.desk.now)
-    found = await _search(visit, span).run(None, EXPORT)
+    found = await (await _search(visit, span)).run(None, EXPORT)
     rows = ((_cells(one.event), render_event(one.event)[0]) for one in found.rows)
     return download(visit.query("format"), "activity", visit.desk.now, _HEADINGS, rows, whole=found.after is None)
 

@@ -15,6 +15,7 @@ from idplane.model.failure import Failure
 from idplane.model.ids import ROOT, ResourceId
 from idplane.ports.collections import ACTIVITY
 from idplane.web.portal.log_search import Found, LogSearch, Sifting
+from idplane.web.portal.sight import parts_of
 from idplane.web.portal.spans import Span
 from idplane.web.portal.view import Visit
 
@@ -67,6 +68,7 @@ class ActivitySight:
 
     visit: Visit
     _known: dict[str, bool] = field(default_factory=dict)
+    _held: tuple[str, ...] | None = None
 
     async def sees(self, event: ActivityEvent) -> bool:
         """Whether a record may be shown."""
@@ -74,7 +76,27 @@ class ActivitySight:
             return False
         scope = scope_of(event)
         whole = ResourceId(("subscriptions", scope.subscription)) if scope.subscription else ROOT
-        return await self._may(whole) or await self._may(scope)
+        if await self._may(whole):
+            return True
+        # Below no role of the person's nothing is allowed: most of what others did is passed over without a decision.
+        key = scope.key
+        return any(key == one or key.startswith(f"{one}/") for one in await self._scopes()) and await self._may(scope)
+
+    async def only_group(self) -> str | None:
+        """The resource group that all of what the person may see lies in, if it is one."""
+        scopes = await self._scopes()
+        if len(scopes) != 1 or await self._may(ROOT):
+            return None
+        found = ResourceId.parse(scopes[0])
+        alone = found.resource_group is not None and not await self._may(ResourceId(found.segments[:2]))
+        return ResourceId(found.segments[:4]).key if alone else None
+
+    async def _scopes(self) -> tuple[str, ...]:
+        """What lies in subscriptions below the person's roles."""
+        if self._held is None:
+            parts = await parts_of(self.visit, {})
+            self._held = tuple(one.under[1] if one.under else f"/subscriptions/{one.where['subscription_id']}" for one in parts)
+        return self._held
 
     async def _may(self, scope: ResourceId) -> bool:
         if scope.key not in self._known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from idplane.arm.missing import resource_not_found
+from idplane.arm.preconditions import resource_etag
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
 from idplane.ports.collections import PRINCIPALS, RESOURCES
@@ -20,6 +21,8 @@ class Blade:
     """One resource, and which of its pages is shown."""
 
     resource: Resource
+    etag: str
+    """Of the resource as it was read: a change that is worked out from it holds for no other."""
     tab: str
 
     @property
@@ -88,7 +91,7 @@ async def blade_of(visit: Visit, tab: str) -> Blade:
     found = await visit.desk.store.get(RESOURCES, identifier.key)
     if found is None:
         raise resource_not_found(identifier)
-    return Blade(resource=found.value, tab=tab)
+    return Blade(resource=found.value, etag=resource_etag(found), tab=tab)
 
 
 async def authors_of(visit: Visit, resource: Resource) -> dict[str, str]:
@@ -97,8 +100,10 @@ async def authors_of(visit: Visit, resource: Resource) -> dict[str, str]:
 
 
 async def _name(visit: Visit, author: str) -> str:
-    found = await visit.desk.store.get(PRINCIPALS, author.lower()) if author else None
-    return author if found is None or found.value.tenant_id != visit.desk.tenant.id else found.value.caller_name
+    """What an author is called: users are recorded by name already, everything else by its client id."""
+    where = {"tenant_id": visit.desk.tenant.id, "client_id": author.lower()}
+    found = await visit.desk.store.page(PRINCIPALS, where=where, limit=1)
+    return found.items[0].value.caller_name if found.items else author
 
 
 async def identity_blade(visit: Visit, tab: str) -> Blade:

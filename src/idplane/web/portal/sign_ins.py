@@ -97,6 +97,7 @@ async def _list(visit: Visit) -> Page:
 
 async def _rows(visit: Visit) -> Page:
     """The list alone, for the script that keeps it up to date."""
+    await _require(visit)
     return Fragment(template="sign-in-rows.html", values={**await _shown(visit), "here": Here(_LIST, visit.request.query)})
 
 
