@@ -53,6 +53,8 @@ class Browsing:
     complaints: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
     """Parts of complaints that a test means to cause."""
+    any_certificate: bool = False
+    """For an installation of another time than this machine's."""
 
     @property
     def address(self) -> str:
@@ -73,6 +75,7 @@ class Browsing:
             color_scheme="dark" if theme == "dark" else "light",
             locale="en-GB",
             reduced_motion="reduce",
+            ignore_https_errors=self.any_certificate,
         )
         self.contexts.append(context)
         page = context.new_page()

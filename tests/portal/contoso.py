@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from idplane.bootstrap.world import SystemEntropy
 from idplane.jose import Algorithm, Signer, b64url, certificate_thumbprint, make_csr, new_ec_key
+from idplane.ports.world import Entropy
 from idplane.testing.local import Application, HostResource, LocalPlane, MovableClock
 
 __all__ = ["ARM", "GRAPH", "VAULT", "Contoso", "Reply"]
@@ -36,6 +37,8 @@ _CONDITION = (
     "(!(ActionMatches{'Microsoft.Authorization/roleAssignments/write'})) OR "
     f"(@Request[Microsoft.Authorization/roleAssignments:RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {{{_READER}}})"
 )
+_NO_CHECK_TIME = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL; Python has no name for it."""
 _HISTORY = timedelta(days=13)
 _LAST_HOURS = 24
 
@@ -63,15 +66,14 @@ class Contoso:
     """What pages are about, by the words that their addresses are written with."""
     _addresses: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self._entropy = SystemEntropy()
+    _entropy: Entropy = field(default_factory=SystemEntropy)
 
     @classmethod
-    def lived(cls, clock: MovableClock | None = None) -> Contoso:
+    def lived(cls, clock: MovableClock | None = None, entropy: Entropy | None = None) -> Contoso:
         """The installation as it is after two weeks, which end at what the clock shows now."""
-        clock = clock or MovableClock()
+        clock, entropy = clock or MovableClock(), entropy or SystemEntropy()
         clock.advance(-_HISTORY)
-        made = cls(LocalPlane(clock=clock))
+        made = cls(LocalPlane(clock=clock, entropy=entropy), _entropy=entropy)
         made._found()
         made._people()
         made._rules()
@@ -101,8 +103,9 @@ class Contoso:
         if vault is not None:
             sent["host"] = f"{vault}.{self.plane.vault_domain}"
         content = b"" if body is None else (urlencode(body) if form and isinstance(body, dict) else json.dumps(body)).encode()
-        # The authority may have changed since the last request.
+        # The authority may have changed since the last request, and its certificates are of the plane's time, not of this machine's.
         trusted = ssl.create_default_context(cafile=str(self.plane.ca_file))
+        trusted.verify_flags |= _NO_CHECK_TIME
         with closing(http.client.HTTPSConnection(urlsplit(self.plane.url).netloc, context=trusted, timeout=30)) as connection:
             return _exchanged(connection, method, path, content, sent)
 
