@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect
+from tests.needed import postgres
 from tests.portal.browsing import browser_in, check_everywhere, keep_screenshots, trust
-from tests.servers.server_world import Installation, postgres
+from tests.servers.server_world import Installation
 
 _FOLDER = Path(__file__).parent / "provider"
 _SECRET = "a secret: with+signs/that=are&encoded"

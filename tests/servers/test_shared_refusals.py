@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.servers.server_world import Installation, Keeping, postgres
+from tests.needed import postgres
+from tests.servers.server_world import Installation, Keeping
 
 pytestmark = pytest.mark.wide
 

@@ -1,15 +1,16 @@
-"""Command lines that work when they are pasted, and the same changes as requests."""
+"""Command lines that work when they are pasted, the same changes as requests, and the ids that both name."""
 
 from __future__ import annotations
 
 import json
 import shlex
 
-from idplane.explain.model import FixRequest
+from idplane.explain.model import FixRequest, Link, LinkKind
 from idplane.model.ids import ResourceId
+from idplane.model.roles import DenyAssignment, RoleAssignment
 from idplane.model.values import JsonObject
 
-__all__ = ["az", "graph", "idplane", "management", "rest"]
+__all__ = ["assignment_link", "az", "below", "deny_link", "graph", "idplane", "management", "rest"]
 
 
 def az(*words: str) -> str:
@@ -36,3 +37,18 @@ def management(method: str, scope: ResourceId | str, version: str, body: JsonObj
 def graph(method: str, path: str, body: JsonObject | None = None, *, version: str = "v1.0") -> FixRequest:
     """A request to Graph; `path` from behind the version."""
     return FixRequest(api="graph", method=method, path=f"/{version}{path}", body=body)
+
+
+def below(scope: ResourceId | str, extension: str) -> str:
+    """The id of an extension resource, such as `Microsoft.Authorization/locks/keep`, at a scope."""
+    return f"{'' if str(scope) == '/' else scope}/providers/{extension}"
+
+
+def assignment_link(one: RoleAssignment) -> Link:
+    """Where a role assignment is shown."""
+    return Link(kind=LinkKind.ASSIGNMENT, ref=below(one.scope, f"Microsoft.Authorization/roleAssignments/{one.id}"))
+
+
+def deny_link(one: DenyAssignment) -> Link:
+    """Where a deny assignment is shown."""
+    return Link(kind=LinkKind.DENY, ref=below(one.scope, f"Microsoft.Authorization/denyAssignments/{one.id}"))

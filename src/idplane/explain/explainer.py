@@ -153,6 +153,7 @@ class Explainer:
             scope=question.scope,
             data=question.data,
             attributes=question.attributes,
+            stated=True,
         )
         findings = await explain_access(inquiry, sight, self._tools)
         return Explanation(

@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from idplane.explain.commands import assignment_link, deny_link
 from idplane.explain.findings import Findings, Tools
 from idplane.explain.inquiry import Inquiry
-from idplane.explain.model import Clause, Link, LinkKind, Step, StepKind, Verdict
+from idplane.explain.model import Clause, Step, StepKind, Verdict
 from idplane.explain.near import Near, nearest_grant
 from idplane.explain.remedies import remedies
 from idplane.explain.roles import why_not
 from idplane.explain.sight import Sight
 from idplane.model.attributes import AttributeValue
-from idplane.model.roles import DenyAssignment, Reason, RoleAssignment
+from idplane.model.roles import DenyAssignment, Reason, RoleAssignment, RoleDefinition
 from idplane.rbac import EVERYONE, Judgement, Reach, Trace
 from idplane.rbac.conditions import Made, comparisons
 
-__all__ = ["assignment_step", "explain_access"]
+__all__ = ["explain_access"]
 
 _DENIES: Final = {
     Reach.NOT_HERE: "stands above, and does not apply to what lies below",
@@ -30,6 +31,9 @@ _DENIES: Final = {
     Reach.OTHER_ACTIONS: "denies other actions",
 }
 _UNTOLD: Final = "a rule that you may not see"
+_UNSHOWN: Final = "not shown"
+_TARGET: Final = "@resource["
+"""How comparisons name attributes of what exists; what they come to tells of it."""
 
 
 async def explain_access(inquiry: Inquiry, sight: Sight, tools: Tools) -> Findings:
@@ -54,15 +58,16 @@ async def explain_access(inquiry: Inquiry, sight: Sight, tools: Tools) -> Findin
 
 async def _considered(inquiry: Inquiry, trace: Trace, sight: Sight, tools: Tools) -> tuple[Step, ...]:
     steps: list[Step] = []
+    told = inquiry.stated or await sight.reads(inquiry.scope)
     for deny, reach in trace.denies:
         if await sight.of_deny(deny):
             steps.append(_deny_step(inquiry, deny, reach))
-        else:
+        elif reach is not Reach.FOREIGN:  # other tenants' rules are not even counted
             sight.hidden += 1
     for one, judgement in trace.assignments:
         if await sight.of_assignment(one):
-            steps.append(await assignment_step(inquiry, trace, one, judgement, tools))
-        else:
+            steps.append(await _assignment_step(inquiry, trace, one, judgement, tools, told=told))
+        elif judgement is not Judgement.FOREIGN:
             sight.hidden += 1
     return tuple(steps)
 
@@ -70,7 +75,6 @@ async def _considered(inquiry: Inquiry, trace: Trace, sight: Sight, tools: Tools
 def _deny_step(inquiry: Inquiry, deny: DenyAssignment, reach: Reach) -> Step:
     covers = reach is Reach.COVERS
     whom = "everyone" if EVERYONE in deny.principals else inquiry.name
-    scope = "" if deny.scope == "/" else deny.scope
     return Step(
         kind=StepKind.DENY_ASSIGNMENT,
         verdict=Verdict.REFUSES if covers else Verdict.PASSES,
@@ -78,31 +82,19 @@ def _deny_step(inquiry: Inquiry, deny: DenyAssignment, reach: Reach) -> Step:
         why=f"denies {inquiry.action} to {whom}, whatever roles say" if covers else _DENIES[reach],
         id=deny.id,
         scope=deny.scope,
-        link=Link(kind=LinkKind.DENY, ref=f"{scope}/providers/Microsoft.Authorization/denyAssignments/{deny.id}"),
+        link=deny_link(deny),
     )
 
 
-async def assignment_step(
-    inquiry: Inquiry, trace: Trace, one: RoleAssignment, judgement: Judgement, tools: Tools, *, why: str | None = None
+async def _assignment_step(
+    inquiry: Inquiry, trace: Trace, one: RoleAssignment, judgement: Judgement, tools: Tools, *, told: bool
 ) -> Step:
-    """A role assignment and what it says; `why` in place of that."""
+    """A role assignment and what it says; `told` is whether the viewer may know what conditions found in the target."""
     role = await tools.access.definition(one.tenant_id, one.role_id)
     verdict = {Judgement.GRANTS: Verdict.ALLOWS, Judgement.UNMET: Verdict.MISSES}.get(judgement, Verdict.PASSES)
-    clauses = _clauses(trace, one.condition) if judgement is Judgement.UNMET and one.condition is not None else ()
-    if why is None:
-        match judgement:
-            case Judgement.GRANTS:
-                why = "holds the action"
-            case Judgement.UNMET:
-                why = f"holds the action, under a condition that is not met: {_unmet(clauses)}"
-            case Judgement.LACKS:
-                why = "does not hold the action" if role is None else why_not(role, inquiry.action, data=inquiry.data)
-            case Judgement.ROLE_GONE:
-                why = "gives nothing: its role does not exist any more"
-            case Judgement.FOREIGN:
-                why = "is another tenant's"
+    clauses = _clauses(trace, one.condition, told=told) if judgement is Judgement.UNMET and one.condition is not None else ()
+    why = _said(inquiry, role, judgement, clauses)
     through = "" if one.principal_id == inquiry.principal_id else f" (through the group {one.principal_id})"
-    scope = "" if one.scope == "/" else one.scope
     return Step(
         kind=StepKind.ROLE_ASSIGNMENT,
         verdict=verdict,
@@ -111,16 +103,31 @@ async def assignment_step(
         id=one.id,
         scope=one.scope,
         clauses=clauses,
-        link=Link(kind=LinkKind.ASSIGNMENT, ref=f"{scope}/providers/Microsoft.Authorization/roleAssignments/{one.id}"),
+        link=assignment_link(one),
     )
 
 
-def _clauses(trace: Trace, condition: str) -> tuple[Clause, ...]:
-    return tuple(_clause(one) for one in comparisons(trace.call, condition))
+def _said(inquiry: Inquiry, role: RoleDefinition | None, judgement: Judgement, clauses: Sequence[Clause]) -> str:
+    match judgement:
+        case Judgement.GRANTS:
+            return "holds the action"
+        case Judgement.UNMET:
+            return f"holds the action, under a condition that is not met: {_unmet(clauses)}"
+        case Judgement.LACKS:
+            return "does not hold the action" if role is None else why_not(role, inquiry.action, data=inquiry.data)
+        case Judgement.ROLE_GONE:
+            return "gives nothing: its role does not exist any more"
+        case Judgement.FOREIGN:
+            return "is another tenant's"
 
 
-def _clause(made: Made) -> Clause:
-    return Clause(text=made.text, holds=made.holds, left=_values(made.left), right=_values(made.right))
+def _clauses(trace: Trace, condition: str, *, told: bool) -> tuple[Clause, ...]:
+    return tuple(_clause(one, told=told or _TARGET not in one.text.lower()) for one in comparisons(trace.call, condition))
+
+
+def _clause(made: Made, *, told: bool) -> Clause:
+    sides = (_values(made.left), _values(made.right)) if told else (_UNSHOWN, _UNSHOWN)
+    return Clause(text=made.text, holds=made.holds, left=sides[0], right=sides[1])
 
 
 def _values(values: Sequence[AttributeValue] | None) -> str:
@@ -147,11 +154,11 @@ def _decided(inquiry: Inquiry, trace: Trace, considered: Sequence[Step]) -> Step
     steps = [one for one in considered if one.kind is StepKind.ROLE_ASSIGNMENT]
     if decision.reason is Reason.NO_ASSIGNMENT:
         name = "no role assignment"
-        why = f"no role is assigned to {inquiry.name}, or to a group that it is in, at '{inquiry.scope}' or above it"
+        why = f"no role is assigned to {inquiry.name}, or to a group that it is in, there or above"
     else:
         name = "no role that holds the action"
         many = f"none of the {len(steps)} roles" if len(steps) > 1 else "no role"
-        why = f"{many} that {inquiry.name} has at '{inquiry.scope}' or above it holds the action"
+        why = f"{many} that {inquiry.name} has there or above holds it"
     return Step(kind=StepKind.ABSENCE, verdict=Verdict.REFUSES, name=name, why=why, scope=str(inquiry.scope))
 
 

@@ -26,6 +26,8 @@ class Inquiry:
     scope: ResourceId
     data: bool = False
     attributes: Attributes = NO_ATTRIBUTES
+    stated: bool = False
+    """Whether the attributes are what the viewer stated, and nothing that was found in what exists."""
     at: datetime | None = None
     """When it was asked, for conditions; None for now."""
 

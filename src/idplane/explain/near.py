@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from idplane.explain.authority import assignments_at
+from idplane.explain.commands import assignment_link
 from idplane.explain.findings import Tools
 from idplane.explain.inquiry import Inquiry
-from idplane.explain.model import Link, LinkKind, Step, StepKind, Verdict
+from idplane.explain.model import Step, StepKind, Verdict
 from idplane.explain.roles import rules_of
 from idplane.explain.sight import Sight, parsed
 from idplane.model.ids import ResourceId
@@ -101,7 +102,6 @@ def _relation(target: ResourceId, other: ResourceId) -> tuple[int, str]:
 
 
 def _step(one: RoleAssignment, role: RoleDefinition, why: str) -> Step:
-    scope = "" if one.scope == "/" else one.scope
     return Step(
         kind=StepKind.ROLE_ASSIGNMENT,
         verdict=Verdict.MISSES,
@@ -109,5 +109,5 @@ def _step(one: RoleAssignment, role: RoleDefinition, why: str) -> Step:
         why=why,
         id=one.id,
         scope=one.scope,
-        link=Link(kind=LinkKind.ASSIGNMENT, ref=f"{scope}/providers/Microsoft.Authorization/roleAssignments/{one.id}"),
+        link=assignment_link(one),
     )

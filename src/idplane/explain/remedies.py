@@ -6,7 +6,7 @@ import uuid
 from typing import Final
 
 from idplane.explain.authority import ADMINISTRATION, directory_administrators, who_may
-from idplane.explain.commands import az, graph, management, rest
+from idplane.explain.commands import az, below, graph, management, rest
 from idplane.explain.findings import Tools
 from idplane.explain.inquiry import Inquiry
 from idplane.explain.model import Fix
@@ -84,15 +84,9 @@ async def _grant(inquiry: Inquiry, role: RoleDefinition, scope: ResourceId, sigh
     return Fix(
         text=f"Assign the role '{role.name}' to {inquiry.name} at '{scope}'",
         command=az("role", "assignment", "create", *words, "--role", role.name, "--scope", str(scope)),
-        request=management(
-            "PUT", f"{_prefix(scope)}/providers/Microsoft.Authorization/roleAssignments/{name}", _ASSIGNMENTS, body
-        ),
+        request=management("PUT", below(scope, f"Microsoft.Authorization/roleAssignments/{name}"), _ASSIGNMENTS, body),
         who_may=await who_may(sight, tools, ADMINISTRATION, scope),
     )
-
-
-def _prefix(scope: ResourceId | str) -> str:
-    return "" if str(scope) == "/" else str(scope)
 
 
 async def _by_group(inquiry: Inquiry, near: Near, sight: Sight, tools: Tools) -> list[Fix]:
@@ -123,9 +117,7 @@ async def _without_condition(inquiry: Inquiry, trace: Trace, sight: Sight, tools
     scope = await grant_at(inquiry.action, inquiry.scope, sight, tools)
     if role is not None and (scope.key != one.scope_key or one.principal_id != inquiry.principal_id):
         return [await _grant(inquiry, role, scope, sight, tools)]
-    request = management(
-        "PUT", f"{_prefix(one.scope)}/providers/Microsoft.Authorization/roleAssignments/{one.id}", _ASSIGNMENTS, _bare(one)
-    )
+    request = management("PUT", below(one.scope, f"Microsoft.Authorization/roleAssignments/{one.id}"), _ASSIGNMENTS, _bare(one))
     return [
         Fix(
             text=f"Take the condition off the role assignment {one.id}",
@@ -162,7 +154,7 @@ async def _without_denies(inquiry: Inquiry, trace: Trace, sight: Sight, tools: T
 
 async def _without_deny(inquiry: Inquiry, deny: DenyAssignment, sight: Sight, tools: Tools) -> Fix:
     scope = ResourceId.parse(deny.scope)
-    path = f"{_prefix(scope)}/providers/Microsoft.Authorization/denyAssignments/{deny.id}"
+    path = below(scope, f"Microsoft.Authorization/denyAssignments/{deny.id}")
     if EVERYONE not in deny.principals:
         text, request = f"Delete the deny assignment '{deny.name}'", management("DELETE", path, _DENIES)
     else:

@@ -34,7 +34,8 @@ async def secret_disabled(case: Case) -> Findings:
         return as_told(case)
     version = case.fact("version") or None
     found = await _version(case, vault, name, version)
-    enabled = found is not None and found.enabled
+    told = case.sight.is_self(case.refusal.principal_id) or await _lists(case, vault)
+    enabled = told and found is not None and found.enabled
     decided = _step(vault, name, "is disabled, and a disabled secret cannot be read", Verdict.REFUSES)
     words = ("--vault-name", vault.name, "--name", name, "--enabled", "true")
     which = () if version is None else ("--version", version)
@@ -59,7 +60,8 @@ async def secret_deleted(case: Case) -> Findings:
     if vault is None or name is None:
         return as_told(case)
     found = await _current(case, vault, name)
-    gone = found is not None and found.deleted_at is not None
+    told = case.sight.is_self(case.refusal.principal_id) or await _lists(case, vault)
+    gone = not told or (found is not None and found.deleted_at is not None)
     why = "is deleted, and keeps its name until it is recovered or purged"
     decided = _step(vault, name, why, Verdict.REFUSES)
     return Findings(

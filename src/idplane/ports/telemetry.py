@@ -217,7 +217,7 @@ _CLASSES: Final[Mapping[int, str]] = {number: f"{number}xx" for number in range(
 # Values ---------------------------------------------------------------------------------------------------------------
 
 _STATUS = frozenset(_CLASSES.values())
-_SURFACES = _either("authority", "management", "graph", "vault", "agents", "log", "events", "health")
+_SURFACES = _either("authority", "management", "graph", "vault", "agents", "log", "events", "decision", "health")
 _METHODS = _either("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _FAILURES = frozenset(kind.name.lower() for kind in FailureKind)
 _GRANTS = _either("client_secret", "client_assertion", "device_code", "refresh_token")

@@ -9,6 +9,7 @@ from idplane.providers.agents import AGENTS_PROVIDER
 from idplane.providers.authorization import AUTHORIZATION
 from idplane.providers.compute import COMPUTE
 from idplane.providers.containers import APP, CONTAINER_INSTANCE, CONTAINER_SERVICE
+from idplane.providers.decisions import AUTHORIZATION_OWN
 from idplane.providers.diagnostics import DIAGNOSTICS
 from idplane.providers.directory import DIRECTORY
 from idplane.providers.enrollments import workload_enrollments
@@ -69,4 +70,5 @@ PROVIDERS = composed(
     AUTHORITY,
     SECURITY,
     DIAGNOSTICS,
+    AUTHORIZATION_OWN,
 )

@@ -1,9 +1,9 @@
 """How many requests are in work at a time, and whose turn is next.
 
 A server's processor is one: a thousand requests that are begun together end together, late, when their clients have given up and asked again.
-So a bounded number is in work, the rest wait in order of arrival, and whoever can't be served soon is refused while its client still listens.
-Waiting is bounded in time as well as in number: where more is asked than can be done, the head of an unbounded row is always somebody who is
-about to give up, and all work is for nothing.
+So a bounded number is in work, and the rest wait, the newest first: where more is asked than can be done, the oldest is always one whose client
+is about to give up, while the newest, which may be the second of two questions for one thing, gets to its end. Where all can be served soon, the
+order matters to nobody. Waiting is bounded, too, so that whoever can't be served is told while its client still listens.
 """
 
 from __future__ import annotations
@@ -17,17 +17,29 @@ from typing import Final, Self, TypeAlias
 
 from idplane.model.failure import Failure, FailureKind
 
-__all__ = ["Admission", "Gone", "Place"]
+__all__ = ["Admission", "Busy", "Gone", "Place"]
 
 _MOST: Final = 32
 _WAITING: Final = 1024
-_SECONDS: Final = 5.0
-"""Well below the 15 seconds that agents wait for an answer, of which a turn needs some too."""
-_RETRY_SECONDS: Final = 2
+_SECONDS: Final = 10.0
+"""Below the 15 seconds that agents wait for an answer: who is told to come again keeps its connection."""
+_RETRY_SECONDS: Final = 5
 
 Ended: TypeAlias = Callable[[], Awaitable[None]]
 """Returns when the client has gone."""
 _Turn: TypeAlias = "asyncio.Future[None]"
+
+
+class Busy(Failure):
+    """There is too much to do: no fault of whoever asked, so that nobody needs a record of it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            FailureKind.THROTTLED,
+            "this server is asked for more than it can do: please try again in a moment",
+            retry_after=str(_RETRY_SECONDS),
+        )
+        self.on_record = True
 
 
 class Gone(Exception):  # noqa: N818 - a control signal: nobody is left to answer
@@ -37,14 +49,8 @@ class Gone(Exception):  # noqa: N818 - a control signal: nobody is left to answe
 class Admission:
     """The places of one process. What is asked in the course of a request, by the process of itself, is in that request's place."""
 
-    def __init__(
-        self, *, most: int = _MOST, waiting: int = _WAITING, seconds: float = _SECONDS, newest_first: bool = False
-    ) -> None:
-        """`most` in work, and `waiting` more that wait for up to `seconds`.
-
-        `newest_first` is for clients whose patience is not known to be longer than that: the newest has the most of it left.
-        """
-        self._next = deque[_Turn].pop if newest_first else deque[_Turn].popleft
+    def __init__(self, *, most: int = _MOST, waiting: int = _WAITING, seconds: float = _SECONDS) -> None:
+        """`most` in work, and `waiting` more that wait for up to `seconds`."""
         self._most = most
         self._most_waiting = waiting
         self._seconds = seconds
@@ -58,7 +64,7 @@ class Admission:
         return len(self._row)
 
     def place(self, ended: Ended) -> Place:
-        """A place, as a context for one use: entering waits for it, raises `Failure(THROTTLED)` or `Gone`; leaving passes it on."""
+        """A place, as a context for one use: entering waits for it, raises `Busy` or `Gone`; leaving passes it on."""
         return Place(self, ended)
 
     async def take(self, ended: Ended) -> None:
@@ -67,7 +73,7 @@ class Admission:
             self.working += 1
             return
         if len(self._row) >= self._most_waiting:
-            raise self._refusal()
+            raise Busy
         turn: _Turn = asyncio.get_running_loop().create_future()
         self._row.append(turn)
         await self._wait(turn, asyncio.ensure_future(ended()))
@@ -75,7 +81,7 @@ class Admission:
     def give_back(self) -> None:
         """End a turn, and let the next one begin."""
         if self._row:
-            self._next(self._row).set_result(None)
+            self._row.pop().set_result(None)
         else:
             self.working -= 1
 
@@ -86,7 +92,7 @@ class Admission:
                 gone.result()
                 raise Gone
             if not turn.done():
-                raise self._refusal()
+                raise Busy
         except BaseException:
             # Cancelled, too: the turn may have come in the same moment.
             if turn.done():
@@ -96,14 +102,6 @@ class Admission:
             raise
         finally:
             gone.cancel()
-
-    @staticmethod
-    def _refusal() -> Failure:
-        return Failure(
-            FailureKind.THROTTLED,
-            "this server is asked for more than it can do: please try again in a moment",
-            retry_after=str(_RETRY_SECONDS),
-        )
 
 
 class Place:

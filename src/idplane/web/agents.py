@@ -149,7 +149,7 @@ class AgentSurface:
         """Serve one request; raises `Failure`. Who asks is settled before what is asked, but for machines that are no agents yet."""
         join = self._strangers.get(request.path)
         if join is not None:
-            _require_method(request, "POST")
+            request.require_method("POST")
             return await join(request)
         agent = await self._agents.authenticate(_bearer(request), request.call)
         try:
@@ -162,7 +162,7 @@ class AgentSurface:
         method, serve = self._routes.get(request.path, ("", None))
         if serve is None:
             raise Failure(FailureKind.PATH_NOT_FOUND, "there is no such endpoint")
-        _require_method(request, method)
+        request.require_method(method)
         try:
             return await serve(agent, request)
         except Failure as failure:
@@ -339,11 +339,6 @@ def _evidence(agent: Agent) -> Evidence:
     return Evidence(
         proved=True, tenant_id=agent.tenant_id or None, caller_name=name, host=str(agent.host) if agent.host else None
     )
-
-
-def _require_method(request: HttpRequest, method: str) -> None:
-    if request.method != method:
-        raise Failure(FailureKind.METHOD_NOT_ALLOWED, f"the endpoint takes {method} requests only", allowed=method)
 
 
 def _reported(refusal: _Refusal) -> ReportedRefusal:

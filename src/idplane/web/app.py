@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
 from idplane.model.calls import Call
@@ -25,12 +25,13 @@ from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import is_guid
 from idplane.ports.telemetry import NO_TELEMETRY, OTHER, REQUEST, REQUESTS, Telemetry, status_class
 from idplane.ports.world import Clock, Entropy
-from idplane.web.admission import Admission, Gone
-from idplane.web.http import HttpRequest, HttpResponse, Origin, Surface
+from idplane.web.admission import Admission, Busy, Gone
+from idplane.web.decisions import is_about_decisions
+from idplane.web.http import HttpRequest, HttpResponse, Origin, RefusalNotes, Surface
 from idplane.web.origins import Origins
 from idplane.web.security_events import is_about_events, is_poll
 
-__all__ = ["RefusalNotes", "ServerApp", "Surfaces"]
+__all__ = ["ServerApp", "Surfaces"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -84,6 +85,8 @@ class Surfaces:
     """Security events; without it nobody hears of any."""
     portal: Surface | None = None
     """Pages for people; without it there are none."""
+    decision: Surface | None = None
+    """Decisions for whoever guards something else; without it nobody is told any."""
 
     def route(self, path: str, origin: Origin | None) -> Surface:
         """The surface that a path belongs to; vaults are told by their host."""
@@ -93,15 +96,9 @@ class Surfaces:
         named: Surface | None = getattr(self, _SURFACES[first]) if first in _SURFACES else None
         if named is not None:
             return named
+        if self.decision is not None and is_about_decisions(path):
+            return self.decision
         return self.events if self.events is not None and is_about_events(path) else self.authority
-
-
-class RefusalNotes(Protocol):
-    """Where refusals are kept; `directory.RefusalKeeper` is one."""
-
-    def note(self, failure: Failure, call: Call, *, surface: str, status: int) -> None:
-        """A request was refused, and its caller is being told its id. Quick, and never raises."""
-        ...
 
 
 class ServerApp:
@@ -166,10 +163,9 @@ class ServerApp:
             )
             if _is_public_knowledge(request):
                 return await surface.handle(request)
-            if _only_waits(request):
-                return await self._handled(surface, request)
-            async with self._admission.place(body.ended):
-                return await self._handled(surface, request)
+            return await self._in_turn(surface, request, body)
+        except Busy as failure:
+            return surface.refuse(failure, request)
         except Failure as failure:
             if failure.kind is FailureKind.INTERNAL:
                 request_id = request.call.request_id
@@ -199,10 +195,12 @@ class ServerApp:
             self._refusals.note(response.refusal, request.call, surface=_KEPT_AS.get(name, name), status=response.status)
         return response
 
-    async def _handled(self, surface: Surface, request: HttpRequest) -> HttpResponse:
-        if not self._is_current():
-            raise Failure(FailureKind.UNAVAILABLE, _OUT_OF_DATE)
-        return self._noted(surface, await surface.handle(request), request)
+    async def _in_turn(self, surface: Surface, request: HttpRequest, body: _Body) -> HttpResponse:
+        turn = contextlib.nullcontext() if _only_waits(request) else self._admission.place(body.ended)
+        async with turn:
+            if not self._is_current():
+                raise Failure(FailureKind.UNAVAILABLE, _OUT_OF_DATE)
+            return self._noted(surface, await surface.handle(request), request)
 
     def _tell(self, call: Call, surface: str, status: int, seconds: float) -> None:
         self._telemetry.observe(REQUESTS, seconds, surface=surface, status=status_class(status))

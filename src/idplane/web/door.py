@@ -1,4 +1,4 @@
-"""A listening socket: connections are met in order of arrival, a bounded number of handshakes at a time.
+"""A listening socket: connections are met as they come, a bounded number of handshakes at a time.
 
     accept ── from a balancer ── PROXY header ──┐
         └──── from anybody else ────────────────┴── first bytes ── turn ── TLS handshake ── the listener's protocol, told who the client is
@@ -7,7 +7,7 @@ A header of anybody else's is taken for the first bytes of TLS, which it is not.
 follows is there for TLS. asyncio's own server would begin TLS, and read ahead, at once.
 
 Handshakes cost the most of what strangers can ask for. A thousand that are begun together end together, when their clients have given up; so
-they take turns, and who has hung up meanwhile costs nothing. Nobody who has said nothing yet holds a turn, and nobody holds one for long.
+they take turns, the newest first, and who has hung up meanwhile costs nothing. Nobody who has said nothing yet holds a turn, and nobody holds one for long.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Door:
         self._met: set[asyncio.Task[None]] = set()
         self._silent: dict[asyncio.Task[None], None] = {}
         """Of those, the ones that have said nothing yet, the first first."""
-        self._turns = Admission(most=_HANDSHAKES, waiting=behind.most, seconds=behind.handshake_seconds, newest_first=True)
+        self._turns = Admission(most=_HANDSHAKES, waiting=behind.most, seconds=behind.handshake_seconds)
         self._accepting = False
         self._closed = False
         self._told = -_TOLD_SECONDS

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from idplane.model.calls import Call
-from idplane.model.failure import Failure
+from idplane.model.failure import Failure, FailureKind
 
-__all__ = ["HttpRequest", "HttpResponse", "Origin", "Surface"]
+__all__ = ["HttpRequest", "HttpResponse", "Origin", "RefusalNotes", "Surface"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,18 @@ class HttpRequest:
         folded = name.lower()
         return next((value for key, value in self.query if key.lower() == folded), None)
 
+    def bearer(self) -> str:
+        """The bearer token; raises `Failure(TOKEN_MISSING)`."""
+        scheme, _, token = (self.header("authorization") or "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Failure(FailureKind.TOKEN_MISSING, "the request has no bearer token")
+        return token.strip()
+
+    def require_method(self, method: str) -> None:
+        """Raise `Failure(METHOD_NOT_ALLOWED)` for any other."""
+        if self.method != method:
+            raise Failure(FailureKind.METHOD_NOT_ALLOWED, f"the endpoint takes {method} requests only", allowed=method)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpResponse:
@@ -77,4 +89,12 @@ class Surface(Protocol):
 
     def refuse(self, failure: Failure, request: HttpRequest, /) -> HttpResponse:
         """Put a failure into this surface's words. Total over the failure kinds; never raises."""
+        ...
+
+
+class RefusalNotes(Protocol):
+    """Where refusals are kept; `directory.RefusalKeeper` is one."""
+
+    def note(self, failure: Failure, call: Call, *, surface: str, status: int) -> None:
+        """A request was refused, and its caller is being told its id. Quick, and never raises."""
         ...

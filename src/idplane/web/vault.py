@@ -125,7 +125,7 @@ class VaultSurface:
         """The caller; every refusal names the vault's tenant, which the challenge sends the client to."""
         try:
             caller = await self._authenticator.authenticate(
-                _bearer(request), _audiences(request.origin), request.call.client_certificate
+                request.bearer(), _audiences(request.origin), request.call.client_certificate
             )
             if caller.tenant_id != vault.tenant_id:
                 issuer = caller.claims.get("iss")
@@ -231,13 +231,6 @@ def _with(failure: Failure, **facts: str) -> Failure:
     """The same failure with what this surface knows besides; what the failure says itself stays."""
     same = Failure(failure.kind, failure.detail, **{**facts, **failure.data})
     return same if failure.evidence is None else same.with_evidence(failure.evidence)
-
-
-def _bearer(request: HttpRequest) -> str:
-    scheme, _, token = (request.header("authorization") or "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise Failure(FailureKind.TOKEN_MISSING, "the request has no bearer token")
-    return token.strip()
 
 
 def _api_version(request: HttpRequest) -> str:

@@ -34,3 +34,18 @@ def test_a_full_memory_refuses_until_something_is_forgotten() -> None:
     assert not proofs.is_first("a", "1", until=until, now=_NOW)
     later = until + timedelta(seconds=60)
     assert proofs.is_first("a", "3", until=later + timedelta(seconds=90), now=later)
+
+
+def test_one_agent_cannot_fill_the_memory_for_others() -> None:
+    proofs, until = ShownProofs(most=6, most_each=3), _NOW + timedelta(seconds=90)
+    for number in ("1", "2", "3"):
+        assert proofs.is_first("greedy", number, until=until, now=_NOW)
+    for number, moment in (("4", until), ("5", until + timedelta(minutes=1))):  # whenever it says that the proof ends
+        with pytest.raises(Failure, match="this agent") as caught:
+            proofs.is_first("greedy", number, until=moment, now=_NOW)
+        assert caught.value.kind is FailureKind.THROTTLED
+        assert int(caught.value.data["retry_after"]) > 0
+    assert not proofs.is_first("greedy", "1", until=until, now=_NOW), "what it has shown is still known"
+    assert proofs.is_first("other", "1", until=until, now=_NOW)
+    later = until + timedelta(seconds=60)
+    assert proofs.is_first("greedy", "4", until=later + timedelta(seconds=90), now=later)

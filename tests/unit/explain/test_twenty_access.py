@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.unit.explain.explain_world import GRAPH, VAULT, ExplainWorld, Reply
 
+from idplane.explain.documents import explanation_document
 from idplane.explain.model import StepKind, Verdict
 from idplane.testing.local import Application
 
@@ -165,6 +168,38 @@ def test_a_condition_that_is_not_met(world: ExplainWorld) -> None:
     world.apply(told.fixes)
     assert give().ok
     assert "since then the role" in (world.explain(refused.id).now or "")
+
+
+def test_what_a_condition_found_in_the_target_is_for_those_who_may_read_it(world: ExplainWorld) -> None:
+    """Whoever may delete readers only learns of an assignment that it is none, and not what it is."""
+    group = world.plane.resource_group()
+    app, other = world.plane.application("delegate"), world.plane.application("friend")
+    given = world.plane.grant(other, "Contributor", group)
+    reader, contributor = "acdd72a7-3385-48ef-bd42-f606fba81ae7", "b24988ac-6180-42a0-ab88-20f7382dd24c"
+    role = {
+        "roleName": "Remover",
+        "permissions": [{"actions": ["Microsoft.Authorization/roleAssignments/delete"]}],
+        "assignableScopes": [group],
+    }
+    name = "aaaaaaaa-0000-4000-8000-000000000003"
+    path = f"{group}/providers/Microsoft.Authorization"
+    world.plane.call("PUT", f"{path}/roleDefinitions/{name}", {"properties": role})
+    properties = {
+        "roleDefinitionId": f"/providers/Microsoft.Authorization/roleDefinitions/{name}",
+        "principalId": app.principal_id,
+        "principalType": "ServicePrincipal",
+        "condition": (
+            f"@Resource[Microsoft.Authorization/roleAssignments:RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {{{reader}}}"
+        ),
+        "conditionVersion": "2.0",
+    }
+    world.plane.call("PUT", f"{path}/roleAssignments/{name}", {"properties": properties})
+    refused = world.send("DELETE", f"{given}?api-version=2022-04-01", token=world.token(app))
+    assert refused.status == 403
+    assert world.explain(refused.id).decided.clauses[0].left == f"'{contributor}'"
+    own = world.explain(refused.id, world.caller(app.principal_id))
+    assert [(one.left, one.right, one.holds) for one in own.decided.clauses] == [("not shown", "not shown", False)]
+    assert contributor not in json.dumps(explanation_document(own))
 
 
 def test_an_identity_that_may_not_be_assigned(world: ExplainWorld) -> None:

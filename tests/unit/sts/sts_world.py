@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -50,6 +51,7 @@ from idplane.ports.collections import (
     TENANTS,
 )
 from idplane.ports.store import ABSENT, ANY, Batch, Collection, Order, Put, Store
+from idplane.ports.world import Clock
 from idplane.sts import DeviceCodes, TokenAuthenticator, TokenRequest, TokenService
 from idplane.sts.requests import JWT_BEARER, Endpoint
 from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy, memory_store
@@ -116,12 +118,18 @@ class LoneRing(KeyRing):
     async def find(self, kid: str) -> PublicKeyInfo | None:
         return self.public_key(kid)
 
+    def under(self, clock: Clock) -> LoneRing:
+        """The same keys in a world with a clock of its own, by which its tokens are dated."""
+        other = copy(self)
+        other._clock, other._signed_until = clock, {}
+        return other
+
 
 @functools.cache
-def shared_ring() -> KeyRing:
+def shared_ring() -> LoneRing:
     """One ring for all tests: it signs and verifies from memory, whatever store the principals are in."""
 
-    async def opened() -> KeyRing:
+    async def opened() -> LoneRing:
         clock = FakeClock(_START)
         store = await memory_store(clock)
         ring = await LoneRing.open(
@@ -157,6 +165,7 @@ class StsWorld:
     clock: FakeClock
     entropy: SeededEntropy
     store: Store
+    ring: LoneRing
     service: TokenService
     devices: DeviceCodes
     authenticator: TokenAuthenticator
@@ -217,7 +226,7 @@ class StsWorld:
                 Put(collection=CREDENTIALS, value=user_credential, expect=ABSENT),
             )
         )
-        ring = shared_ring()
+        ring = shared_ring().under(clock)
         authenticator = TokenAuthenticator(store=store, ring=ring, clock=clock)
         published = Published()
         service = TokenService(
@@ -234,6 +243,7 @@ class StsWorld:
             clock=clock,
             entropy=entropy,
             store=store,
+            ring=ring,
             service=service,
             devices=DeviceCodes(store=store, clock=clock, entropy=entropy),
             authenticator=authenticator,

@@ -16,7 +16,6 @@ from tests.unit.sts.sts_world import (
     foreign_rsa_pair,
     replacing,
     resource,
-    shared_ring,
 )
 
 from idplane.directory.clients import federated_credential
@@ -44,7 +43,7 @@ async def world() -> AsyncIterator[StsWorld]:
 
 def issuing(world: StsWorld, store: Any = None, profile: Profile = AZURE) -> ProjectedTokens:
     return ProjectedTokens(
-        store=store or world.store, ring=shared_ring(), clock=world.clock, entropy=world.entropy, profile=profile
+        store=store or world.store, ring=world.ring, clock=world.clock, entropy=world.entropy, profile=profile
     )
 
 

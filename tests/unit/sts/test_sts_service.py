@@ -14,7 +14,6 @@ from tests.unit.sts.sts_world import (
     agent_of,
     replacing,
     rsa_pair,
-    shared_ring,
 )
 
 from idplane.directory.audiences import Audiences
@@ -179,7 +178,7 @@ class _BrokenStore:
 def service_over(world: StsWorld, store: Any) -> TokenService:
     return TokenService(
         store=store,
-        ring=shared_ring(),
+        ring=world.ring,
         audiences=Audiences(store=store),
         clock=world.clock,
         entropy=world.entropy,

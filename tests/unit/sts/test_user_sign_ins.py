@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.sts.sts_world import OTHER_TENANT_ID, TENANT_ID, shared_ring
+from tests.unit.sts.sts_world import OTHER_TENANT_ID, TENANT_ID
 from tests.unit.sts.user_world import ARM_SCOPE, People
 
 from idplane.directory.audiences import Audiences
@@ -172,7 +172,7 @@ class TestDeviceCodes:
         await people.decide(started, people.ada)
         other = TokenService(
             store=world.store,
-            ring=shared_ring(),
+            ring=world.ring,
             audiences=Audiences(store=world.store),
             clock=world.clock,
             entropy=SeededEntropy("another replica"),

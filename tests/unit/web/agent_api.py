@@ -47,7 +47,7 @@ class Api:
             agents=world.agents,
             enrollments=EnrollmentApi(attestation=attestation, agents=world.agents, chain=world.authority, clock=clock),
             hosts=world.hosts,
-            projected=ProjectedTokens(store=store, ring=shared_ring(), clock=clock, entropy=entropy, profile=OPEN),
+            projected=ProjectedTokens(store=store, ring=shared_ring().under(clock), clock=clock, entropy=entropy, profile=OPEN),
             refusals=RefusalLog(store=store, clock=clock, entropy=entropy, kept=self.refusals),
             trust=AgentTrust(
                 tls=TlsAuthority(store=store, custody=MemoryCustody(), clock=clock, entropy=entropy, permitted=LOOPBACK),

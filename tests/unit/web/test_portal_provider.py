@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
+import shlex
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -248,6 +250,16 @@ async def test_whom_nobody_here_is_called_is_told_who_it_is_and_what_would_help(
     answer = await stage.refused("mallory@example.com")
     assert "idplane az ad user create --user-principal-name mallory@example.com" in answer.text
     assert (await stage.world.store.read_log(ACTIVITY, limit=1))[0].event.caller == "mallory@example.com"
+
+
+async def test_what_an_operator_is_to_paste_is_one_command_whatever_the_stranger_is_called(stage: Stage) -> None:
+    name = "a'$(reboot);`id`\"<b>@example.com"
+    stage.issuer.claims = {"email": name}
+    answer = await stage.refused("can make one")
+    shown = html.unescape(answer.html.partition('<pre tabindex="0" aria-label="Command"><code>')[2].partition("</code>")[0])
+    assert shlex.split(shown)[:6] == ["idplane", "az", "ad", "user", "create", "--user-principal-name"]
+    assert shlex.split(shown)[6] == name
+    assert "<b>" not in answer.html
 
 
 async def test_a_group_of_that_name_or_a_disabled_user_is_not_signed_in(stage: Stage) -> None:

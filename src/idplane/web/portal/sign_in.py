@@ -9,6 +9,7 @@ GET  /portal/sign-in/return     and back
 from __future__ import annotations
 
 import json
+import shlex
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -129,12 +130,14 @@ class SignIn:
         where = {"tenant_id": tenant.id, "user_principal_name": vouched.name}
         found = next(iter((await self._store.page(PRINCIPALS, where=where, limit=1)).items), None)
         if found is None or found.value.type is not PrincipalType.USER:
-            words = f"you are {vouched.name} at {vouched.issuer}, and no user of this tenant has that name; an administrator makes one with"
-            command = (
-                f"idplane az ad user create --user-principal-name {vouched.name} --display-name '{vouched.name.partition('@')[0]}'"
-                " --password unused"
+            name = vouched.name
+            made = ("--user-principal-name", name, "--display-name", name.partition("@")[0], "--password", "unused")
+            # Whoever chose the name is a stranger, and an operator will paste this.
+            command = shlex.join(("idplane", "az", "ad", "user", "create", *made))
+            words = (
+                f"you are {name} at {vouched.issuer}, and no user of this tenant has that name: an administrator can make one"
             )
-            raise Failure(FailureKind.PORTAL_SIGN_IN, f"{words} the command below", command=command)
+            raise Failure(FailureKind.PORTAL_SIGN_IN, words, command=command)
         return await self._sessions.begin(found, request.call, before=cookie(request, SESSION), issuer=vouched.issuer)
 
     def _kept(self, request: HttpRequest) -> tuple[Pending, str]:

@@ -1,3 +1,4 @@
+-- Oldest program: 0016
 -- Links that sign a person in to the portal, and the sessions that come of them. Both go with their user, so that programs which know
 -- of neither can delete one.
 create table portal_links (
