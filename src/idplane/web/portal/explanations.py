@@ -102,11 +102,12 @@ async def _refusals(visit: Visit, principal_id: str | None, scope: ResourceId | 
 
 
 def _row(one: Document) -> Document:
-    scope = one.get("scope") or one.get("host") or one.get("resource") or one.get("path") or ""
+    scope = one.get("scope") or one.get("host") or one.get("resource") or ""
     caller = one["caller"]
     who = caller["name"] or caller["clientId"] or caller["principalId"] or one.get("clientAddress") or "Unknown"
-    what = one.get("action") or str(one["kind"]).replace("_", " ").capitalize()
-    return {**one, "where": scope, "who": who, "what": what}
+    request = f"{one['method'] or ''} {one['path'] or ''}".strip()
+    what = one.get("action") or (f"Token for {one['resource']}" if one["resource"] else request)
+    return {**one, "where": scope, "who": who, "what": what, "why": str(one["kind"]).replace("_", " ").capitalize()}
 
 
 async def refusal_of(visit: Visit, refusal_id: str) -> Told:

@@ -6,12 +6,12 @@ from typing import Final
 
 from idplane.explain.sight import READ_DENIES
 from idplane.model.directory import PrincipalType
-from idplane.model.ids import ResourceId
 from idplane.model.roles import RoleAssignment
 from idplane.ports.collections import ROLE_ASSIGNMENTS
 from idplane.ports.sorting import Sort
 from idplane.ports.store import ColumnValue
-from idplane.web.portal.iam_frame import VERSION, IamFrame, frame_of, tab_routes
+from idplane.web.portal.grants import remove_grant
+from idplane.web.portal.iam_frame import IamFrame, frame_of, tab_routes
 from idplane.web.portal.iam_rows import Row, RowMaker, by_role, denies_of, held_here
 from idplane.web.portal.lists import Part, Question
 from idplane.web.portal.offers import offer
@@ -19,7 +19,6 @@ from idplane.web.portal.places import iam
 from idplane.web.portal.principals import KINDS, Eyes
 from idplane.web.portal.role_table import role_choices
 from idplane.web.portal.routes import Route
-from idplane.web.portal.sign_in import local_target
 from idplane.web.portal.view import Html, Page, Redirect, Visit
 
 __all__ = ["ROUTES"]
@@ -135,16 +134,6 @@ async def _wanted(visit: Visit, eyes: Eyes, one: RoleAssignment) -> bool:
     return who is None or (who.principal is not None and who.principal.type.value == kind)
 
 
-async def _remove(visit: Visit) -> Page:
-    found = await visit.desk.store.get(ROLE_ASSIGNMENTS, visit.form("assignment").lower())
-    if found is not None and found.value.tenant_id == visit.desk.tenant.id:
-        scope = ResourceId.parse(found.value.scope)
-        prefix = scope if scope.segments else ""
-        path = f"{prefix}/providers/Microsoft.Authorization/roleAssignments/{found.value.id}"
-        await visit.desk.write("DELETE", path, version=VERSION)
-    return Redirect(to=local_target(visit.query("back")), said="The role assignment is removed.")
-
-
 # Deny assignments ----------------------------------------------------------------------------------------------------------
 
 
@@ -170,6 +159,6 @@ ROUTES: Final = (
     *tab_routes("check", _check),
     *tab_routes("assignments", _assignments),
     *tab_routes("denies", _denies),
-    Route(method="POST", pattern="/portal/iam/remove", handler=_remove),
+    Route(method="POST", pattern="/portal/iam/remove", handler=remove_grant),
     Route(method="GET", pattern="/portal/iam/{scope:path}", handler=_scope),
 )
