@@ -109,7 +109,9 @@ class Contoso:
         with closing(http.client.HTTPSConnection(urlsplit(self.plane.url).netloc, context=trusted, timeout=30)) as connection:
             return _exchanged(connection, method, path, content, sent)
 
-    def endpoint(self, machine: HostResource, resource: str = ARM, *, headers: Mapping[str, str] | None = None, **query: str) -> Reply:
+    def endpoint(
+        self, machine: HostResource, resource: str = ARM, *, headers: Mapping[str, str] | None = None, **query: str
+    ) -> Reply:
         """A program's request for a token at its machine's endpoint."""
         opened = self._addresses.setdefault(machine.id, {}) or self.plane.environment(machine)
         self._addresses[machine.id] = opened
@@ -122,9 +124,13 @@ class Contoso:
     def sign_in(self, client: Application, resource: str = ARM, **changes: str) -> Reply:
         """An application's request for a token."""
         fields = {"grant_type": "client_credentials", "client_id": client.client_id, "client_secret": client.secret}
-        return self.send("POST", f"/{self.plane.tenant_id}/oauth2/v2.0/token", {**fields, "scope": f"{resource}/.default", **changes})
+        return self.send(
+            "POST", f"/{self.plane.tenant_id}/oauth2/v2.0/token", {**fields, "scope": f"{resource}/.default", **changes}
+        )
 
-    def arm(self, method: str, path: str, body: object = None, *, version: str = "2024-11-01", token: str | None = None) -> Reply:
+    def arm(
+        self, method: str, path: str, body: object = None, *, version: str = "2024-11-01", token: str | None = None
+    ) -> Reply:
         """A request to Resource Manager, by the owner unless there is a token."""
         token = token or str(self.plane.operator_token(ARM)["access_token"])
         return self.send(method, f"{quote(path, safe='/')}?api-version={version}", body, token=token)
@@ -157,26 +163,37 @@ class Contoso:
         self.stock = plane.resource("Microsoft.Compute/virtualMachines", "stock-vm", group="shop", tags=tags)
         self.orders = plane.resource("Microsoft.Compute/virtualMachines", "orders-vm", group="shop", identities=[orders])
         self.front_ends = [
-            plane.resource("Microsoft.Compute/virtualMachines", f"front-end-{n}", group="shop", system=False, identities=[self.front_end])
+            plane.resource(
+                "Microsoft.Compute/virtualMachines", f"front-end-{n}", group="shop", system=False, identities=[self.front_end]
+            )
             for n in (1, 2, 3)
         ]
         self.site = plane.resource("Microsoft.Web/sites", "contoso-shop", group="shop", identities=[self.front_end])
         self.slot = plane.resource("Microsoft.Web/sites/slots", "contoso-shop/staging", group="shop")
         self.rack = plane.resource("Microsoft.HybridCompute/machines", "rack-07", group="platform")
-        self.batch = plane.resource("Microsoft.Compute/virtualMachineScaleSets", "nightly", group="data", identities=[self.backup])
+        self.batch = plane.resource(
+            "Microsoft.Compute/virtualMachineScaleSets", "nightly", group="data", identities=[self.backup]
+        )
         plane.resource("Microsoft.App/containerApps", "checkout", group="shop")
         plane.resource("Microsoft.Logic/workflows", "invoices", group="data", system=False)
         self.web = plane.application("Contoso web", uris=["api://contoso-web"])
         self.pipeline = plane.application("Release pipeline")
-        plane.federate(self.deploy, "https://token.actions.githubusercontent.com", "repo:contoso/shop:ref:refs/heads/main", name="main")
-        plane.federate(self.deploy, "https://gitlab.contoso.example", "project_path:contoso/shop:ref_type:branch:ref:main", name="gitlab")
+        plane.federate(
+            self.deploy, "https://token.actions.githubusercontent.com", "repo:contoso/shop:ref:refs/heads/main", name="main"
+        )
+        plane.federate(
+            self.deploy, "https://gitlab.contoso.example", "project_path:contoso/shop:ref_type:branch:ref:main", name="gitlab"
+        )
         plane.federate(self.web, "https://kubernetes.contoso.example", "system:serviceaccount:web:front", name="cluster")
 
     def _people(self) -> None:
         people = self.plane.people
         self.ada, self.ben, self.grace = (people.user(name) for name in ("ada", "ben", "grace"))
         team = people.group("Shop team", [self.ada, self.ben])
-        for principal, role, scope in ((team, "Contributor", self.shop), (self.grace, "Reader", f"/subscriptions/{self.plane.subscription_id}")):
+        for principal, role, scope in (
+            (team, "Contributor", self.shop),
+            (self.grace, "Reader", f"/subscriptions/{self.plane.subscription_id}"),
+        ):
             self._assign(principal, role, scope, "Group" if principal == team else "User")
 
     def _assign(self, principal: str, role: str, scope: str, kind: str) -> None:
@@ -184,7 +201,11 @@ class Contoso:
         token = str(self.plane.operator_token(ARM)["access_token"])
         found = self.send("GET", f"{scope}/providers/Microsoft.Authorization/roleDefinitions?{query}", token=token).body
         properties = {"roleDefinitionId": found["value"][0]["id"], "principalId": principal, "principalType": kind}
-        self.plane.call("PUT", f"{scope}/providers/Microsoft.Authorization/roleAssignments/{self._entropy.guid()}", {"properties": properties})
+        self.plane.call(
+            "PUT",
+            f"{scope}/providers/Microsoft.Authorization/roleAssignments/{self._entropy.guid()}",
+            {"properties": properties},
+        )
 
     def _rules(self) -> None:
         plane, subscription = self.plane, f"/subscriptions/{self.plane.subscription_id}"
@@ -198,7 +219,9 @@ class Contoso:
         plane.grant(self.backup, "Reader", self.data)
         plane.grant(self.pipeline, "Contributor", self.platform)
         plane.grant(self.web, "Reader", subscription)
-        self.operators = f"{subscription}/providers/Microsoft.Authorization/roleDefinitions/0aaaaaaa-0000-4000-8000-000000000001"
+        self.operators = (
+            f"{subscription}/providers/Microsoft.Authorization/roleDefinitions/0aaaaaaa-0000-4000-8000-000000000001"
+        )
         custom = {
             "roleName": "Machine operator",
             "description": "Starts and stops machines",
@@ -282,7 +305,9 @@ class Contoso:
 
     def _rotate(self, purpose: str) -> None:
         keys = self.plane.call("GET", "/providers/Idplane.Security/keys", api_version=OWN).body["value"]
-        active = next(one for one in keys if one["properties"].get("purpose") == purpose and one["properties"].get("state") == "active")
+        active = next(
+            one for one in keys if one["properties"].get("purpose") == purpose and one["properties"].get("state") == "active"
+        )
         self.plane.call("POST", f"/providers/Idplane.Security/keys/{active['name']}/rotate", {}, api_version=OWN)
 
     def _refusals(self) -> None:
@@ -301,7 +326,9 @@ class Contoso:
         nowhere = self.endpoint(self.stock)
         selected = self.endpoint(self.front_ends[0], client_id=self.backup.client_id)
         secret = self.sign_in(self.web, client_secret="an old one")
-        assertion = self.sign_in(self.web, client_secret="", client_assertion_type=_BEARER, client_assertion=self._foreign_token())
+        assertion = self.sign_in(
+            self.web, client_secret="", client_assertion_type=_BEARER, client_assertion=self._foreign_token()
+        )
         graph = self.send("GET", "/v1.0/users", token=self.sign_in(self.web, GRAPH).body["access_token"])
         kinds = {
             "refusal": refused,
@@ -320,7 +347,11 @@ class Contoso:
     def _foreign_token(self, **claims: object) -> str:
         """A token of an issuer whom nobody trusts."""
         now = int(self.plane.clock.now().timestamp())
-        said = {"iss": "https://elsewhere.example", "sub": "system:serviceaccount:web:front", "aud": "api://AzureADTokenExchange"}
+        said = {
+            "iss": "https://elsewhere.example",
+            "sub": "system:serviceaccount:web:front",
+            "aud": "api://AzureADTokenExchange",
+        }
         return Signer(new_ec_key(), Algorithm.ES256, {"kid": "1"}).sign({**said, "iat": now, "exp": now + 600, **claims})
 
 
@@ -332,7 +363,9 @@ def _busy(hour: int) -> int:
     return 1 if hour % 24 < 6 else 3 if hour % 4 else 2
 
 
-def _exchanged(connection: http.client.HTTPConnection, method: str, path: str, content: bytes, headers: Mapping[str, str]) -> Reply:
+def _exchanged(
+    connection: http.client.HTTPConnection, method: str, path: str, content: bytes, headers: Mapping[str, str]
+) -> Reply:
     connection.request(method, path, content, dict(headers))
     answer = connection.getresponse()
     text = answer.read()

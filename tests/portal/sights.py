@@ -57,7 +57,9 @@ SIGHTS: Mapping[str, tuple[Sight, ...]] = {
     _RESOURCE + "/activity/{id:path}": (Sight("resource-activity", _RESOURCE + "/activity{machine}"),),
     _RESOURCE + "/identity/{id:path}": (Sight("resource-identity", _RESOURCE + "/identity{machine}"),),
     _RESOURCE + "/user-assigned/{id:path}": (Sight("resource-user-assigned", _RESOURCE + "/user-assigned{site}"),),
-    _RESOURCE + "/user-assigned/add/{id:path}": (Sight("resource-user-assigned-add", _RESOURCE + "/user-assigned/add{machine}"),),
+    _RESOURCE + "/user-assigned/add/{id:path}": (
+        Sight("resource-user-assigned-add", _RESOURCE + "/user-assigned/add{machine}"),
+    ),
     _RESOURCE + "/delete/{id:path}": (Sight("resource-delete", _RESOURCE + "/delete{group}"),),
     _RESOURCE + "/move/{id:path}": (Sight("resource-move", _RESOURCE + "/move{site}"),),
     # Identities
