@@ -8,7 +8,9 @@ from tests.portal.contoso import ARM, BEARER, OWN, VAULT, Contoso
 
 __all__ = ["PAYLOAD", "plant"]
 
-PAYLOAD = "\"'><img src=x onerror=alert(1)><script>alert(2)</script><svg onload=alert(3)>{{ 7191*7 }}{% now %}</textarea></title>"
+PAYLOAD = (
+    "\"'><img src=x onerror=alert(1)><script>alert(2)</script><svg onload=alert(3)>{{ 7191*7 }}{% now %}</textarea></title>"
+)
 _TURNED = "\u202egnp.exe\u202c \u2066x\u2069"
 _LONG = "W" * 10_000
 _SCRIPT = "javascript:alert(1)//"
@@ -39,11 +41,18 @@ def _in_the_directory(world: Contoso, text: str, number: int) -> dict[str, int]:
     def ask(path: str, body: object) -> int:
         return world.send("POST", f"/v1.0{path}", body, token=token).status
 
-    user = {"accountEnabled": True, "mailNickname": f"evil{number}", "userPrincipalName": f"evil{number}@{world.plane.people.domain}"}
+    user = {
+        "accountEnabled": True,
+        "mailNickname": f"evil{number}",
+        "userPrincipalName": f"evil{number}@{world.plane.people.domain}",
+    }
     return {
         "user": ask("/users", {**user, "displayName": text}),
         "user's name": ask("/users", {**user, "displayName": "x", "userPrincipalName": f"{text}@{world.plane.people.domain}"}),
-        "group": ask("/groups", {"displayName": text, "mailNickname": f"evil-group{number}", "mailEnabled": False, "securityEnabled": True}),
+        "group": ask(
+            "/groups",
+            {"displayName": text, "mailNickname": f"evil-group{number}", "mailEnabled": False, "securityEnabled": True},
+        ),
         "application": ask("/applications", {"displayName": text}),
         "application's uri": ask("/applications", {"displayName": "uri", "identifierUris": [text]}),
         "app role": ask(
@@ -62,7 +71,9 @@ def _in_the_directory(world: Contoso, text: str, number: int) -> dict[str, int]:
             },
         ),
         "service principal": ask("/servicePrincipals", {"appId": world.web.client_id, "displayName": text}),
-        "secret's name": ask(f"/servicePrincipals/{world.web.principal_id}/addPassword", {"passwordCredential": {"displayName": text}}),
+        "secret's name": ask(
+            f"/servicePrincipals/{world.web.principal_id}/addPassword", {"passwordCredential": {"displayName": text}}
+        ),
     }
 
 
@@ -73,15 +84,20 @@ def _on_resources(world: Contoso, text: str, number: int) -> dict[str, int]:
     place = {"location": "westeurope"}
     return {
         "tag": put(f"{world.shop}/providers/{_COMPUTE}/tagged{number}", {**place, "properties": {}, "tags": {text: text}}),
-        "tag's value": put(f"{world.shop}/providers/{_COMPUTE}/valued{number}", {**place, "properties": {}, "tags": {"x": text}}),
+        "tag's value": put(
+            f"{world.shop}/providers/{_COMPUTE}/valued{number}", {**place, "properties": {}, "tags": {"x": text}}
+        ),
         "location": put(f"{world.shop}/providers/{_COMPUTE}/placed{number}", {"location": text, "properties": {}}),
         "property": put(
-            f"{world.shop}/providers/{_COMPUTE}/typed{number}", {**place, "properties": {"osProfile": {"computerName": text, text[:50]: text}}}
+            f"{world.shop}/providers/{_COMPUTE}/typed{number}",
+            {**place, "properties": {"osProfile": {"computerName": text, text[:50]: text}}},
         ),
         "machine's name": put(f"{world.shop}/providers/{_COMPUTE}/{text[:60]}", {**place, "properties": {}}),
         "group's name": put(f"/subscriptions/{world.plane.subscription_id}/resourceGroups/{text[:60]}", place),
         "management group": put(
-            f"/providers/Microsoft.Management/managementGroups/evil{number}", {"properties": {"displayName": text}}, "2023-04-01"
+            f"/providers/Microsoft.Management/managementGroups/evil{number}",
+            {"properties": {"displayName": text}},
+            "2023-04-01",
         ),
         "subscription": put(
             f"/providers/Microsoft.Subscription/aliases/evil{number}",
@@ -144,20 +160,32 @@ def _in_rules(world: Contoso, text: str, number: int) -> dict[str, int]:
             "2024-07-01-preview",
         ),
         "trust": put(f"{world.deploy.id}/federatedIdentityCredentials/evil{number}", trust, "2024-11-30"),
-        "trusted issuer": put(f"{world.deploy.id}/federatedIdentityCredentials/issuer{number}", {**trust, "issuer": text}, "2024-11-30"),
+        "trusted issuer": put(
+            f"{world.deploy.id}/federatedIdentityCredentials/issuer{number}", {**trust, "issuer": text}, "2024-11-30"
+        ),
     }
 
 
 def _of_hosts(world: Contoso, text: str, number: int) -> dict[str, int]:
     def put(path: str, properties: object) -> int:
-        return world.arm("PUT", f"{world.rack.id}/providers/Idplane.Workloads/{path}", {"properties": properties}, version=OWN).status
+        return world.arm(
+            "PUT", f"{world.rack.id}/providers/Idplane.Workloads/{path}", {"properties": properties}, version=OWN
+        ).status
 
     return {
         "binding": put(
             f"bindings/evil{number}",
-            {"processes": {"user": text[:60], "executable": {"path": f"/{text}"}, "container": {"engine": "docker", "image": text}}},
+            {
+                "processes": {
+                    "user": text[:60],
+                    "executable": {"path": f"/{text}"},
+                    "container": {"engine": "docker", "image": text},
+                }
+            },
         ),
-        "enrollment": put(f"enrollments/evil{number}", {"method": "oidc", "issuer": "https://issuer.example", "facts": {"repository": text}}),
+        "enrollment": put(
+            f"enrollments/evil{number}", {"method": "oidc", "issuer": "https://issuer.example", "facts": {"repository": text}}
+        ),
     }
 
 
@@ -185,8 +213,14 @@ def _in_requests(world: Contoso, text: str) -> dict[str, int]:
         "scope": signs_in(client_secret=world.web.secret, scope=f"{text[:1000]}/.default"),
         "secret": signs_in(client_secret=text[:1000]),
         "claims": signs_in(client_assertion_type=BEARER, client_assertion=world.foreign_token(**foreign)),
-        "header": world.send("PUT", f"{world.shop}?api-version=2024-11-01", {"location": "x"}, token=owner, headers=said).status,
-        "path": world.arm("DELETE", f"{world.shop}/providers/{_COMPUTE}/{text[:60]}", token=world.sign_in(world.web).body["access_token"]).status,
-        "vault": world.send("GET", "/secrets/database-password?api-version=7.4", token=token, vault="contoso-stock", headers=said).status,
+        "header": world.send(
+            "PUT", f"{world.shop}?api-version=2024-11-01", {"location": "x"}, token=owner, headers=said
+        ).status,
+        "path": world.arm(
+            "DELETE", f"{world.shop}/providers/{_COMPUTE}/{text[:60]}", token=world.sign_in(world.web).body["access_token"]
+        ).status,
+        "vault": world.send(
+            "GET", "/secrets/database-password?api-version=7.4", token=token, vault="contoso-stock", headers=said
+        ).status,
         "endpoint": world.endpoint(world.stock, text[:300], headers={"user-agent": plain[:2000]}, client_id=text[:300]).status,
     }
