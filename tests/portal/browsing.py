@@ -153,6 +153,7 @@ class Portal(Browsing):
         )
         assert status == 201, made
 
+
 def check_accessible(page: Page) -> None:
     """No rule of axe is broken, in the theme and size that the page has just now; one h1, and the landmarks."""
     report = Axe().run(page)

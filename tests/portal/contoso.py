@@ -9,6 +9,7 @@ import base64
 import http.client
 import json
 import ssl
+import subprocess
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,11 +18,12 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from idplane.bootstrap.world import SystemEntropy
-from idplane.jose import Algorithm, Signer, b64url, certificate_thumbprint, make_csr, new_ec_key
+from idplane.jose import Algorithm, Signer, make_csr, new_ec_key
+from idplane.model.profile import OPEN
 from idplane.ports.world import Entropy
 from idplane.testing.local import Application, HostResource, LocalPlane, MovableClock
 
-__all__ = ["ARM", "GRAPH", "VAULT", "Contoso", "Reply"]
+__all__ = ["ARM", "BEARER", "GRAPH", "OWN", "VAULT", "Contoso", "Reply"]
 
 ARM = "https://management.azure.com"
 VAULT = "https://vault.azure.net"
@@ -73,7 +75,7 @@ class Contoso:
         """The installation as it is after two weeks, which end at what the clock shows now."""
         clock, entropy = clock or MovableClock(), entropy or SystemEntropy()
         clock.advance(-_HISTORY)
-        made = cls(LocalPlane(clock=clock, entropy=entropy), _entropy=entropy)
+        made = cls(LocalPlane(profile=OPEN.without_rates(), clock=clock, entropy=entropy), _entropy=entropy)
         made._found()
         made._people()
         made._rules()
@@ -109,22 +111,33 @@ class Contoso:
         with closing(http.client.HTTPSConnection(urlsplit(self.plane.url).netloc, context=trusted, timeout=30)) as connection:
             return _exchanged(connection, method, path, content, sent)
 
-    def endpoint(self, machine: HostResource, resource: str = ARM, *, headers: Mapping[str, str] | None = None, **query: str) -> Reply:
+    def endpoint(
+        self, machine: HostResource, resource: str = ARM, *, headers: Mapping[str, str] | None = None, **query: str
+    ) -> Reply:
         """A program's request for a token at its machine's endpoint."""
-        opened = self._addresses.setdefault(machine.id, {}) or self.plane.environment(machine)
-        self._addresses[machine.id] = opened
-        address = urlsplit(opened["IDENTITY_ENDPOINT"])
-        target = f"{address.path}?{urlencode({'api-version': '2019-08-01', 'resource': resource, **query})}"
-        sent = {"X-IDENTITY-HEADER": opened["IDENTITY_HEADER"], "user-agent": "azsdk-python-identity/1.19.0 Python/3.11.2"}
-        with closing(http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)) as connection:
-            return _exchanged(connection, "GET", target, b"", sent | dict(headers or {}))
+        if machine.id not in self._addresses:
+            self._addresses[machine.id] = self.plane.environment(machine)
+        opened = self._addresses[machine.id]
+        url = f"{opened['IDENTITY_ENDPOINT']}?{urlencode({'api-version': '2019-08-01', 'resource': resource, **query})}"
+        sent = {"X-IDENTITY-HEADER": opened["IDENTITY_HEADER"], **(headers or {})}
+        # A process of its own, since the log says which program asked.
+        given = [part for name, value in sent.items() for part in ("-H", f"{name}: {value}")]
+        done = subprocess.run(["curl", "-s", "-i", *given, url], check=True, capture_output=True, text=True)
+        head, _, text = done.stdout.replace("\r\n", "\n").partition("\n\n")
+        status, *lines = head.splitlines()
+        names = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        return Reply(int(status.split()[1]), json.loads(text), names)
 
     def sign_in(self, client: Application, resource: str = ARM, **changes: str) -> Reply:
         """An application's request for a token."""
         fields = {"grant_type": "client_credentials", "client_id": client.client_id, "client_secret": client.secret}
-        return self.send("POST", f"/{self.plane.tenant_id}/oauth2/v2.0/token", {**fields, "scope": f"{resource}/.default", **changes})
+        return self.send(
+            "POST", f"/{self.plane.tenant_id}/oauth2/v2.0/token", {**fields, "scope": f"{resource}/.default", **changes}
+        )
 
-    def arm(self, method: str, path: str, body: object = None, *, version: str = "2024-11-01", token: str | None = None) -> Reply:
+    def arm(
+        self, method: str, path: str, body: object = None, *, version: str = "2024-11-01", token: str | None = None
+    ) -> Reply:
         """A request to Resource Manager, by the owner unless there is a token."""
         token = token or str(self.plane.operator_token(ARM)["access_token"])
         return self.send(method, f"{quote(path, safe='/')}?api-version={version}", body, token=token)
@@ -157,26 +170,37 @@ class Contoso:
         self.stock = plane.resource("Microsoft.Compute/virtualMachines", "stock-vm", group="shop", tags=tags)
         self.orders = plane.resource("Microsoft.Compute/virtualMachines", "orders-vm", group="shop", identities=[orders])
         self.front_ends = [
-            plane.resource("Microsoft.Compute/virtualMachines", f"front-end-{n}", group="shop", system=False, identities=[self.front_end])
+            plane.resource(
+                "Microsoft.Compute/virtualMachines", f"front-end-{n}", group="shop", system=False, identities=[self.front_end]
+            )
             for n in (1, 2, 3)
         ]
         self.site = plane.resource("Microsoft.Web/sites", "contoso-shop", group="shop", identities=[self.front_end])
         self.slot = plane.resource("Microsoft.Web/sites/slots", "contoso-shop/staging", group="shop")
         self.rack = plane.resource("Microsoft.HybridCompute/machines", "rack-07", group="platform")
-        self.batch = plane.resource("Microsoft.Compute/virtualMachineScaleSets", "nightly", group="data", identities=[self.backup])
+        self.batch = plane.resource(
+            "Microsoft.Compute/virtualMachineScaleSets", "nightly", group="data", identities=[self.backup]
+        )
         plane.resource("Microsoft.App/containerApps", "checkout", group="shop")
         plane.resource("Microsoft.Logic/workflows", "invoices", group="data", system=False)
         self.web = plane.application("Contoso web", uris=["api://contoso-web"])
         self.pipeline = plane.application("Release pipeline")
-        plane.federate(self.deploy, "https://token.actions.githubusercontent.com", "repo:contoso/shop:ref:refs/heads/main", name="main")
-        plane.federate(self.deploy, "https://gitlab.contoso.example", "project_path:contoso/shop:ref_type:branch:ref:main", name="gitlab")
+        plane.federate(
+            self.deploy, "https://token.actions.githubusercontent.com", "repo:contoso/shop:ref:refs/heads/main", name="main"
+        )
+        plane.federate(
+            self.deploy, "https://gitlab.contoso.example", "project_path:contoso/shop:ref_type:branch:ref:main", name="gitlab"
+        )
         plane.federate(self.web, "https://kubernetes.contoso.example", "system:serviceaccount:web:front", name="cluster")
 
     def _people(self) -> None:
         people = self.plane.people
         self.ada, self.ben, self.grace = (people.user(name) for name in ("ada", "ben", "grace"))
         team = people.group("Shop team", [self.ada, self.ben])
-        for principal, role, scope in ((team, "Contributor", self.shop), (self.grace, "Reader", f"/subscriptions/{self.plane.subscription_id}")):
+        for principal, role, scope in (
+            (team, "Contributor", self.shop),
+            (self.grace, "Reader", f"/subscriptions/{self.plane.subscription_id}"),
+        ):
             self._assign(principal, role, scope, "Group" if principal == team else "User")
 
     def _assign(self, principal: str, role: str, scope: str, kind: str) -> None:
@@ -184,7 +208,11 @@ class Contoso:
         token = str(self.plane.operator_token(ARM)["access_token"])
         found = self.send("GET", f"{scope}/providers/Microsoft.Authorization/roleDefinitions?{query}", token=token).body
         properties = {"roleDefinitionId": found["value"][0]["id"], "principalId": principal, "principalType": kind}
-        self.plane.call("PUT", f"{scope}/providers/Microsoft.Authorization/roleAssignments/{self._entropy.guid()}", {"properties": properties})
+        self.plane.call(
+            "PUT",
+            f"{scope}/providers/Microsoft.Authorization/roleAssignments/{self._entropy.guid()}",
+            {"properties": properties},
+        )
 
     def _rules(self) -> None:
         plane, subscription = self.plane, f"/subscriptions/{self.plane.subscription_id}"
@@ -198,7 +226,9 @@ class Contoso:
         plane.grant(self.backup, "Reader", self.data)
         plane.grant(self.pipeline, "Contributor", self.platform)
         plane.grant(self.web, "Reader", subscription)
-        self.operators = f"{subscription}/providers/Microsoft.Authorization/roleDefinitions/0aaaaaaa-0000-4000-8000-000000000001"
+        self.operators = (
+            f"{subscription}/providers/Microsoft.Authorization/roleDefinitions/0aaaaaaa-0000-4000-8000-000000000001"
+        )
         custom = {
             "roleName": "Machine operator",
             "description": "Starts and stops machines",
@@ -238,8 +268,7 @@ class Contoso:
     def _join(self, machine: HostResource, address: str) -> str:
         enrollment = f"{machine.id}/providers/Idplane.Workloads/enrollments/rack"
         self.plane.call("PUT", enrollment, {"properties": {"method": "token"}}, api_version=OWN)
-        token = self.plane.call("POST", f"{enrollment}/issueToken", {}, api_version=OWN).body
-        secret = next(value for value in _strings(token) if len(value) > 40 and "/" not in value)
+        secret = self.plane.call("POST", f"{enrollment}/issueToken", {}, api_version=OWN).body["token"]
         key = new_ec_key()
         csr = base64.b64encode(make_csr(key, "agent")).decode()
         asked = {"method": "token", "evidence": {"token": secret}, "csr": csr, "protocol": 1}
@@ -282,7 +311,9 @@ class Contoso:
 
     def _rotate(self, purpose: str) -> None:
         keys = self.plane.call("GET", "/providers/Idplane.Security/keys", api_version=OWN).body["value"]
-        active = next(one for one in keys if one["properties"].get("purpose") == purpose and one["properties"].get("state") == "active")
+        active = next(
+            one for one in keys if one["properties"].get("purpose") == purpose and one["properties"].get("state") == "active"
+        )
         self.plane.call("POST", f"/providers/Idplane.Security/keys/{active['name']}/rotate", {}, api_version=OWN)
 
     def _refusals(self) -> None:
@@ -301,7 +332,9 @@ class Contoso:
         nowhere = self.endpoint(self.stock)
         selected = self.endpoint(self.front_ends[0], client_id=self.backup.client_id)
         secret = self.sign_in(self.web, client_secret="an old one")
-        assertion = self.sign_in(self.web, client_secret="", client_assertion_type=_BEARER, client_assertion=self._foreign_token())
+        assertion = self.sign_in(
+            self.web, client_secret="", client_assertion_type=BEARER, client_assertion=self.foreign_token()
+        )
         graph = self.send("GET", "/v1.0/users", token=self.sign_in(self.web, GRAPH).body["access_token"])
         kinds = {
             "refusal": refused,
@@ -317,14 +350,18 @@ class Contoso:
             assert reply.status >= 400, (name, reply.body)
             self.places[name] = reply.id
 
-    def _foreign_token(self, **claims: object) -> str:
+    def foreign_token(self, **claims: object) -> str:
         """A token of an issuer whom nobody trusts."""
         now = int(self.plane.clock.now().timestamp())
-        said = {"iss": "https://elsewhere.example", "sub": "system:serviceaccount:web:front", "aud": "api://AzureADTokenExchange"}
+        said = {
+            "iss": "https://elsewhere.example",
+            "sub": "system:serviceaccount:web:front",
+            "aud": "api://AzureADTokenExchange",
+        }
         return Signer(new_ec_key(), Algorithm.ES256, {"kid": "1"}).sign({**said, "iat": now, "exp": now + 600, **claims})
 
 
-_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 def _busy(hour: int) -> int:
@@ -332,15 +369,11 @@ def _busy(hour: int) -> int:
     return 1 if hour % 24 < 6 else 3 if hour % 4 else 2
 
 
-def _exchanged(connection: http.client.HTTPConnection, method: str, path: str, content: bytes, headers: Mapping[str, str]) -> Reply:
+def _exchanged(
+    connection: http.client.HTTPConnection, method: str, path: str, content: bytes, headers: Mapping[str, str]
+) -> Reply:
     connection.request(method, path, content, dict(headers))
     answer = connection.getresponse()
     text = answer.read()
     names = {name.lower(): value for name, value in answer.getheaders()}
     return Reply(answer.status, json.loads(text) if text[:1] in {b"{", b"["} else text.decode(), names)
-
-
-def _strings(value: object) -> list[str]:
-    if isinstance(value, dict):
-        return [one for each in value.values() for one in _strings(each)]
-    return [value] if isinstance(value, str) else []

@@ -188,7 +188,7 @@ async def _ask(visit: Visit) -> Page:
                 "data": visit.query("data"),
             },
             "subject": await _subject(eyes, visit.query("as")),
-            "names": [one.sign_in_name if one.principal and one.principal.user else one.name for one in await eyes.find("")],
+            "names": await _names(eyes),
             "actions": _actions(visit.query("scope")),
             "scopes": await _scopes(visit),
             "fix_at": f"{ASK}/fix",
@@ -205,6 +205,12 @@ async def _choices(eyes: Eyes, text: str) -> tuple[Shown, ...]:
 async def _subject(eyes: Eyes, text: str) -> str:
     """Whom an object id in the field stands for."""
     return (await eyes.shown(text.strip())).name if is_guid(text.strip()) else ""
+
+
+async def _names(eyes: Eyes) -> list[str]:
+    """Who is suggested: to who may know everybody, since for others it would have to be searched for."""
+    found = await eyes.find("") if await eyes.sight.administers() else ()
+    return [one.sign_in_name if one.principal and one.principal.user else one.name for one in found]
 
 
 async def _scopes(visit: Visit) -> list[str]:
