@@ -305,6 +305,7 @@ async def test_roles_are_found_by_name_kind_and_action(world: PortalWorld) -> No
     assert "Custom role" in one.text
     reader = await world.person("ada", "Reader", scope=await world.group())
     assert (await reader.get(f"/portal/iam/role/{CUSTOM}")).status == 404
+    assert (await reader.get(f"/portal/access/role/{CUSTOM}")).status == 404
     assert (await reader.get(f"/portal/iam/role/{READER}")).status == 200
 
 
