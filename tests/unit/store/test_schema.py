@@ -127,7 +127,6 @@ async def test_the_tables_are_what_the_collections_declare(tmp_path: Path) -> No
             (17, "0017_refusals"),
             (18, "0018_portal"),
             (19, "0019_sorted_lists"),
-            (20, "0020_sign_in_outcomes"),
         ]
 
 
