@@ -5,26 +5,45 @@ Whoever adds a page that takes a form adds a line, or `test_portal_forms.py` fai
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.unit.web.portal_world import PortalWorld
+from tests.unit.web.portal_world import HOST, PortalWorld
 
+from idplane.bootstrap.embedded import InProcessUpstream
+from idplane.jose import make_csr, new_ec_key
 from idplane.ports.collections import (
+    AGENTS,
+    ENROLLMENTS,
     FEDERATED_CREDENTIALS,
     IDENTITY_ASSIGNMENTS,
+    JOIN_TOKENS,
     PRINCIPALS,
     RESOURCES,
     ROLE_ASSIGNMENTS,
+    SIGNING_KEYS,
 )
 
 __all__ = ["FORMS", "OF_THE_SESSION", "Form", "Target", "stage", "standing"]
 
+_OWN = "2026-11-01"
 _IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
 _READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 _GRANT = "aaaaaaaa-0000-4000-8000-000000000001"
-_COLLECTIONS: tuple[Any, ...] = (RESOURCES, PRINCIPALS, ROLE_ASSIGNMENTS, IDENTITY_ASSIGNMENTS, FEDERATED_CREDENTIALS)
+_COLLECTIONS: tuple[Any, ...] = (
+    RESOURCES,
+    PRINCIPALS,
+    ROLE_ASSIGNMENTS,
+    IDENTITY_ASSIGNMENTS,
+    FEDERATED_CREDENTIALS,
+    AGENTS,
+    ENROLLMENTS,
+    JOIN_TOKENS,
+    SIGNING_KEYS,
+)
 
 
 @dataclass(frozen=True)
@@ -58,17 +77,34 @@ FORMS: Mapping[str, Form] = {
     "/portal/identities/new": Form("/portal/identities/new", {"name": "mine-too", "group": "{group}", **_PLACE}),
     "/portal/identity/federated/edit/{id:path}": Form(
         "/portal/identity/federated/edit{shared}",
-        {"name": "mine", "scenario": "other", "issuer": "https://evil.example", "subject": "me", "audience": "api://AzureADTokenExchange"},
+        {
+            "name": "mine",
+            "scenario": "other",
+            "issuer": "https://evil.example",
+            "subject": "me",
+            "audience": "api://AzureADTokenExchange",
+        },
     ),
     "/portal/identity/federated/delete/{id:path}": Form("/portal/identity/federated/delete{shared}", {"name": "trusted"}),
     "/portal/identity/grants/{principal}/add": Form(
         "/portal/identity/grants/{principal}/add", {"role": _READER, "scope": "{machine}", "description": "mine"}
     ),
     "/portal/identity/grants/{principal}/remove": Form("/portal/identity/grants/{principal}/remove", {"assignment": _GRANT}),
+    "/portal/hosts/enroll": Form("/portal/hosts/enroll", {"host": "{machine}", "name": "mine", "method": "token"}),
+    "/portal/hosts/enroll/token": Form("/portal/hosts/enroll/token", {"host": "{machine}", "name": "rack", "minutes": "60"}),
+    "/portal/hosts/enroll/delete": Form("/portal/hosts/enroll/delete", {"host": "{machine}", "name": "rack"}),
+    "/portal/hosts/agent/{agent}/ban": Form("/portal/hosts/agent/{agent}/ban", {}),
+    "/portal/hosts/agent/{agent}/unban": Form("/portal/hosts/agent/{agent}/unban", {}),
+    "/portal/hosts/agent/{agent}/remove": Form("/portal/hosts/agent/{agent}/remove", {}),
+    "/portal/keys/act/{action}": Form("/portal/keys/act/rotate", {"key": "{key}"}),
     "/portal/resource/tags/{id:path}": Form("/portal/resource/tags{machine}", {"tags": "mine=1"}),
     "/portal/resource/identity/{id:path}": Form("/portal/resource/identity{machine}", {"status": "off", "confirmed": "yes"}),
-    "/portal/resource/user-assigned/add/{id:path}": Form("/portal/resource/user-assigned/add{machine}", {"identity": "{shared}"}),
-    "/portal/resource/user-assigned/remove/{id:path}": Form("/portal/resource/user-assigned/remove{site}", {"identity": "{shared}"}),
+    "/portal/resource/user-assigned/add/{id:path}": Form(
+        "/portal/resource/user-assigned/add{machine}", {"identity": "{shared}"}
+    ),
+    "/portal/resource/user-assigned/remove/{id:path}": Form(
+        "/portal/resource/user-assigned/remove{site}", {"identity": "{shared}"}
+    ),
     "/portal/resource/delete/{id:path}": Form("/portal/resource/delete{machine}", {"name": "stock-vm"}),
     "/portal/resource/move/{id:path}": Form("/portal/resource/move{machine}", {"target": "{other}"}),
 }
@@ -100,8 +136,34 @@ async def stage(world: PortalWorld) -> Target:
     grant = {"roleDefinitionId": role, "principalId": principal, "principalType": "ServicePrincipal"}
     path = f"{group}/providers/Microsoft.Authorization/roleAssignments/{_GRANT}"
     await world.manage("PUT", path, {"properties": grant}, version="2022-04-01")
-    words = {"group": group, "other": other, "shared": shared, "machine": machine, "site": site, "principal": principal}
+    agent = await _joined(world, machine)
+    keys = (await world.manage("GET", "/providers/Idplane.Security/keys", version=_OWN))["value"]
+    key = next(one["name"] for one in keys if one["properties"]["purpose"] == "token")
+    words = {
+        "agent": agent,
+        "key": key,
+        "group": group,
+        "other": other,
+        "shared": shared,
+        "machine": machine,
+        "site": site,
+        "principal": principal,
+    }
     return Target({**words, "subscription": world.server.installation.subscription.id})
+
+
+async def _joined(world: PortalWorld, machine: str) -> str:
+    """An agent of the machine."""
+    enrollment = f"{machine}/providers/Idplane.Workloads/enrollments/rack"
+    await world.manage("PUT", enrollment, {"properties": {"method": "token"}}, version=_OWN)
+    given = await world.manage("POST", f"{enrollment}/issueToken", {}, version=_OWN)
+    csr = base64.b64encode(make_csr(new_ec_key(), "agent")).decode()
+    asked = {"method": "token", "evidence": {"token": given["token"]}, "csr": csr, "protocol": 1}
+    upstream = InProcessUpstream(world.app, host=HOST)
+    headers = {"content-type": "application/json"}
+    joined = await upstream.send("POST", "/agent/v1/enrollments", headers, json.dumps(asked).encode())
+    assert joined.status == 200, joined.body
+    return str(json.loads(joined.body)["agentId"])
 
 
 async def standing(world: PortalWorld) -> dict[str, object]:

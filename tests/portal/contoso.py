@@ -9,6 +9,7 @@ import base64
 import http.client
 import json
 import ssl
+import subprocess
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,11 +18,12 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from idplane.bootstrap.world import SystemEntropy
-from idplane.jose import Algorithm, Signer, b64url, certificate_thumbprint, make_csr, new_ec_key
+from idplane.jose import Algorithm, Signer, make_csr, new_ec_key
+from idplane.model.profile import OPEN
 from idplane.ports.world import Entropy
 from idplane.testing.local import Application, HostResource, LocalPlane, MovableClock
 
-__all__ = ["ARM", "GRAPH", "VAULT", "Contoso", "Reply"]
+__all__ = ["ARM", "BEARER", "GRAPH", "OWN", "VAULT", "Contoso", "Reply"]
 
 ARM = "https://management.azure.com"
 VAULT = "https://vault.azure.net"
@@ -73,7 +75,7 @@ class Contoso:
         """The installation as it is after two weeks, which end at what the clock shows now."""
         clock, entropy = clock or MovableClock(), entropy or SystemEntropy()
         clock.advance(-_HISTORY)
-        made = cls(LocalPlane(clock=clock, entropy=entropy), _entropy=entropy)
+        made = cls(LocalPlane(profile=OPEN.without_rates(), clock=clock, entropy=entropy), _entropy=entropy)
         made._found()
         made._people()
         made._rules()
@@ -113,13 +115,18 @@ class Contoso:
         self, machine: HostResource, resource: str = ARM, *, headers: Mapping[str, str] | None = None, **query: str
     ) -> Reply:
         """A program's request for a token at its machine's endpoint."""
-        opened = self._addresses.setdefault(machine.id, {}) or self.plane.environment(machine)
-        self._addresses[machine.id] = opened
-        address = urlsplit(opened["IDENTITY_ENDPOINT"])
-        target = f"{address.path}?{urlencode({'api-version': '2019-08-01', 'resource': resource, **query})}"
-        sent = {"X-IDENTITY-HEADER": opened["IDENTITY_HEADER"], "user-agent": "azsdk-python-identity/1.19.0 Python/3.11.2"}
-        with closing(http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)) as connection:
-            return _exchanged(connection, "GET", target, b"", sent | dict(headers or {}))
+        if machine.id not in self._addresses:
+            self._addresses[machine.id] = self.plane.environment(machine)
+        opened = self._addresses[machine.id]
+        url = f"{opened['IDENTITY_ENDPOINT']}?{urlencode({'api-version': '2019-08-01', 'resource': resource, **query})}"
+        sent = {"X-IDENTITY-HEADER": opened["IDENTITY_HEADER"], **(headers or {})}
+        # A process of its own, since the log says which program asked.
+        given = [part for name, value in sent.items() for part in ("-H", f"{name}: {value}")]
+        done = subprocess.run(["curl", "-s", "-i", *given, url], check=True, capture_output=True, text=True)
+        head, _, text = done.stdout.replace("\r\n", "\n").partition("\n\n")
+        status, *lines = head.splitlines()
+        names = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        return Reply(int(status.split()[1]), json.loads(text), names)
 
     def sign_in(self, client: Application, resource: str = ARM, **changes: str) -> Reply:
         """An application's request for a token."""
@@ -261,8 +268,7 @@ class Contoso:
     def _join(self, machine: HostResource, address: str) -> str:
         enrollment = f"{machine.id}/providers/Idplane.Workloads/enrollments/rack"
         self.plane.call("PUT", enrollment, {"properties": {"method": "token"}}, api_version=OWN)
-        token = self.plane.call("POST", f"{enrollment}/issueToken", {}, api_version=OWN).body
-        secret = next(value for value in _strings(token) if len(value) > 40 and "/" not in value)
+        secret = self.plane.call("POST", f"{enrollment}/issueToken", {}, api_version=OWN).body["token"]
         key = new_ec_key()
         csr = base64.b64encode(make_csr(key, "agent")).decode()
         asked = {"method": "token", "evidence": {"token": secret}, "csr": csr, "protocol": 1}
@@ -327,7 +333,7 @@ class Contoso:
         selected = self.endpoint(self.front_ends[0], client_id=self.backup.client_id)
         secret = self.sign_in(self.web, client_secret="an old one")
         assertion = self.sign_in(
-            self.web, client_secret="", client_assertion_type=_BEARER, client_assertion=self._foreign_token()
+            self.web, client_secret="", client_assertion_type=BEARER, client_assertion=self.foreign_token()
         )
         graph = self.send("GET", "/v1.0/users", token=self.sign_in(self.web, GRAPH).body["access_token"])
         kinds = {
@@ -344,7 +350,7 @@ class Contoso:
             assert reply.status >= 400, (name, reply.body)
             self.places[name] = reply.id
 
-    def _foreign_token(self, **claims: object) -> str:
+    def foreign_token(self, **claims: object) -> str:
         """A token of an issuer whom nobody trusts."""
         now = int(self.plane.clock.now().timestamp())
         said = {
@@ -355,7 +361,7 @@ class Contoso:
         return Signer(new_ec_key(), Algorithm.ES256, {"kid": "1"}).sign({**said, "iat": now, "exp": now + 600, **claims})
 
 
-_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 def _busy(hour: int) -> int:
@@ -371,9 +377,3 @@ def _exchanged(
     text = answer.read()
     names = {name.lower(): value for name, value in answer.getheaders()}
     return Reply(answer.status, json.loads(text) if text[:1] in {b"{", b"["} else text.decode(), names)
-
-
-def _strings(value: object) -> list[str]:
-    if isinstance(value, dict):
-        return [one for each in value.values() for one in _strings(each)]
-    return [value] if isinstance(value, str) else []

@@ -26,7 +26,7 @@ _NOW = datetime(2026, 11, 20, 14, 37, tzinfo=UTC)
 _MORE = {"explain-condition", "explain-federation", "resource-group", "explain-answer", "hosts-detail"}
 """Those that are shown beside the first one of each page."""
 _ON_A_PHONE = {"overview", "resources", "resource-identity", "sign-ins", "explain-refusal", "graph", "access"}
-_TALLEST = 1600
+_TALLEST = 1300
 """Pixels; what is below is more of the same."""
 _MOST = 3_000_000
 
@@ -48,6 +48,7 @@ def _photographed(browser: Browser, world: Contoso, theme: str, shown: list[Sigh
     portal = ContosoPortal(browser=browser, world=world, any_certificate=True)
     page = portal.signed_in(size=size, theme=theme)
     for sight in shown:
+        page.set_viewport_size({"width": size["width"], "height": size["height"]})
         sight.open(page, portal, addresses(world))
         name = f"{sight.name}-{theme}{'-phone' if size['width'] == PHONE['width'] else ''}.png"
         (_FOLDER / name).write_bytes(_picture(page, size["width"]))
@@ -55,8 +56,8 @@ def _photographed(browser: Browser, world: Contoso, theme: str, shown: list[Sigh
 
 def _picture(page: Page, width: int) -> bytes:
     height = int(page.evaluate("document.documentElement.scrollHeight"))
-    clip = {"x": 0, "y": 0, "width": width, "height": min(max(height, 600), _TALLEST)}
-    taken = page.screenshot(full_page=True, clip=clip, animations="disabled", caret="hide")
+    page.set_viewport_size({"width": width, "height": min(height, _TALLEST)})
+    taken = page.screenshot(animations="disabled", caret="hide")
     return subprocess.run(
         ["pngquant", "--quality", "60-90", "--speed", "1", "--strip", "128", "-"], input=taken, check=True, capture_output=True
     ).stdout

@@ -94,6 +94,14 @@ SIGHTS: Mapping[str, tuple[Sight, ...]] = {
     "/portal/sign-ins/{place}": (Sight("sign-in-detail", "/portal/sign-ins", follow="/portal/sign-ins/[^/?]+"),),
     "/portal/activity": (Sight("activity", "/portal/activity"),),
     "/portal/activity/{place}": (Sight("activity-detail", "/portal/activity", follow="/portal/activity/[^/?]+"),),
+    # Hosts and keys
+    "/portal/hosts": (
+        Sight("hosts", "/portal/hosts"),
+        Sight("hosts-detail", "/portal/hosts?host={rack}"),
+    ),
+    "/portal/hosts/agent/{agent}": (Sight("agent", "/portal/hosts/agent/{agent}"),),
+    "/portal/hosts/enroll": (Sight("enroll", "/portal/hosts/enroll?host={machine}"),),
+    "/portal/keys": (Sight("keys", "/portal/keys"),),
     # Why
     "/portal/explain": (Sight("explain", "/portal/explain"),),
     "/portal/explain/ask": (
@@ -125,6 +133,7 @@ def addresses(world: Contoso) -> dict[str, str]:
         **world.places,
         "group": world.shop,
         "machine": world.stock.id,
+        "rack": world.rack.id,
         "site": world.site.id,
         "vault": world.stock_vault,
         "identity": world.front_end.id,

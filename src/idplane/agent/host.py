@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+from idplane.agent.answers import REFUSAL_ID
 from idplane.agent.api import Dialect, HostAgentApi, Listening, TokenAnswer
 from idplane.agent.appservice import AppServiceEndpoint
 from idplane.agent.appservice_2017 import AppService2017Endpoint
@@ -28,7 +29,7 @@ from idplane.agent.listening import ServedSocket, host_names
 from idplane.agent.machinelearning import MachineLearningEndpoint
 from idplane.agent.peers import Process
 from idplane.agent.places import Places
-from idplane.agent.plane import REFUSAL_ID, IssuedCertificate, News, Plane, RenewedCertificate, UpstreamToken
+from idplane.agent.plane import IssuedCertificate, News, Plane, RenewedCertificate, UpstreamToken
 from idplane.agent.rates import Gates
 from idplane.agent.refusals import Refusals, is_reported, refusal_of
 from idplane.agent.servicefabric import ServiceFabricEndpoint
