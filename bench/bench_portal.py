@@ -1,4 +1,4 @@
-"""Server time of the portal's pages with 10,000 identities, 10,000 machines and 100,000 role assignments, against a budget of 200 ms a list.
+"""Server time of the portal's pages with 10,000 identities, 10,000 machines, 100,000 role assignments and 1,000,000 log records, against a budget of 200 ms a list.
 
 Each page is asked for through the whole edge in this process (session, roles, store, template), as the tenant's owner and as somebody who
 may read one group of ten. The store is SQLite. A page of somebody else's: add a line to `PAGES`.
@@ -13,19 +13,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from measure import print_environment
+from portal_records import ACTIVITY_RECORDS, SIGN_IN_RECORDS, agents, records
 from tests.unit.web.portal_world import PortalClient, PortalWorld, portal_world
 
 from idplane.model.directory import Credential, CredentialKind, Principal, PrincipalType
 from idplane.model.ids import ResourceId
 from idplane.model.resources import AssignedIdentity, Identity, IdentityAssignment, IdentityType, Resource
 from idplane.model.roles import RoleAssignment
-from idplane.ports.collections import CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, RESOURCES, ROLE_ASSIGNMENTS
+from idplane.ports.collections import CREDENTIALS, IDENTITY_ASSIGNMENTS, PRINCIPALS, RESOURCES, ROLE_ASSIGNMENTS, SIGNING_KEYS
 from idplane.ports.store import ABSENT, Batch, Put
 from idplane.rbac import BUILT_IN_ROLES
 
@@ -56,8 +58,24 @@ PAGES = (
     ("role assignments of an identity", "/portal/identity/roles{identity}"),
     ("a role to give", "/portal/identity/grants/{principal}/add"),
     ("credentials of an identity", "/portal/identity/credentials{identity}"),
+    ("overview", "/portal"),
+    ("activity log", "/portal/activity"),
+    ("activity log, what nothing holds, as far as a page looks", "/portal/activity?range=all&q=nothing"),
+    ("activity of one resource", "/portal/activity?range=all&resource={machine}"),
+    ("hosts", "/portal/hosts"),
+    ("hosts in a state that none is in", "/portal/hosts?state=Locked"),
+    ("enrolling a machine", "/portal/hosts/enroll"),
 )
 OWNER_PAGES = (
+    ("overview of a day", "/portal?span=24h"),
+    ("sign-in log", "/portal/sign-ins"),
+    ("sign-in log, refused ones", "/portal/sign-ins?range=30d&outcome=refused"),
+    ("sign-in log, what nothing holds, as far as a page looks", "/portal/sign-ins?range=all&q=nothing"),
+    ("sign-ins of one identity", "/portal/sign-ins?range=all&principal={principal}"),
+    ("one sign-in, with its token's calls", "/portal/sign-ins/690001"),
+    ("one operation", "/portal/activity/290001"),
+    ("hosts of one resource", "/portal/hosts?host={machine}"),
+    ("keys", "/portal/keys"),
     ("enterprise applications", "/portal/applications?type=all"),
     ("enterprise applications by resource", "/portal/applications?type=all&sort=-resource"),
     ("enterprise applications whose name holds a text", "/portal/applications?q=77"),
@@ -154,7 +172,12 @@ def _put(collection: Any, value: Any) -> Put[Any]:
 
 async def staged(world: PortalWorld) -> Stage:
     stage = Stage(world, tuple([await world.group(f"group{number}") for number in range(GROUPS)]))
-    rows = stage.rows()
+    certificate = (await world.store.all(SIGNING_KEYS))[0].value.certificate
+    watched = (
+        agents(world.tenant_id, world.clock.now(), stage.machine, certificate),
+        records(world.tenant_id, world.clock.now(), stage.machine, partial(guid, 1), IDENTITIES),
+    )
+    rows = itertools.chain(stage.rows(), *watched)
     while batch := Batch.of(*itertools.islice(rows, BATCH)):
         await world.store.commit(batch)
     return stage
@@ -174,7 +197,7 @@ async def measured(client: PortalClient, name: str, url: str) -> None:
     answers = [await asked(client, url) for _ in range(ROUNDS)]
     spent = sorted(milliseconds for milliseconds, _ in answers)
     size = answers[0][1] / 1024
-    print(f"  {name:<50} p50 {spent[len(spent) // 2]:7.1f} ms   p99 {spent[-1]:7.1f} ms   {size:6.0f} KB")
+    print(f"  {name:<56} p50 {spent[len(spent) // 2]:7.1f} ms   p99 {spent[-1]:7.1f} ms   {size:6.0f} KB")
 
 
 async def main() -> None:
@@ -186,7 +209,9 @@ async def main() -> None:
             ("a reader of one group", await world.person("ada", "Reader", scope=stage.groups[3]), PAGES),
         )
         for who, client, pages in people:
-            print(f"{who}, {IDENTITIES:,} identities, {IDENTITIES:,} machines, {ASSIGNMENTS:,} role assignments:")
+            print(
+                f"{who}, {IDENTITIES:,} identities, {IDENTITIES:,} machines, {ASSIGNMENTS:,} role assignments, {SIGN_IN_RECORDS + ACTIVITY_RECORDS:,} log records:"
+            )
             for name, pattern in pages:
                 await measured(client, name, stage.url(pattern))
 

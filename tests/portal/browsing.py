@@ -18,6 +18,7 @@ DESKTOP: Mapping[str, int] = {"width": 1280, "height": 800}
 PHONE: Mapping[str, int] = {"width": 390, "height": 844}
 _CHROMIUM = "/usr/bin/chromium"
 _GRAPH = "https://graph.microsoft.com"
+_WHOLE_CARDS = "[...document.querySelectorAll('.table tbody tr')].every(row => row.scrollHeight <= row.clientHeight + 2)"
 
 
 def trust(home: Path, authority: Path) -> None:
@@ -181,3 +182,4 @@ def check_everywhere(page: Page) -> None:
             page.set_viewport_size({"width": size["width"], "height": size["height"]})
             check_accessible(page)
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{theme} {size['width']}"
+            assert page.evaluate(_WHOLE_CARDS), f"a row is smaller than what is in it: {theme} {size['width']}"

@@ -15,6 +15,8 @@ from urllib.parse import urlencode
 import pytest
 from tests.stories.planes import IDPLANE, Up
 
+pytestmark = pytest.mark.wide
+
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:

@@ -101,6 +101,12 @@ async def test_a_key_that_is_not_there_is_refused(world: PortalWorld, key: str) 
     assert [one.value for one in await world.store.all(SIGNING_KEYS)] == before
 
 
+async def test_there_is_nothing_else_to_do_to_a_key(world: PortalWorld) -> None:
+    admin = await world.administrator()
+    for action in ("read", "delete", "rotate.now"):
+        assert (await admin.post(f"/portal/keys/act/{action}", key=await active(world, KeyPurpose.TOKEN))).status == 404
+
+
 async def test_a_reader_sees_the_keys_and_can_do_nothing(world: PortalWorld) -> None:
     reader = await world.person("rita", "Reader")
     page = await reader.get("/portal/keys")

@@ -100,6 +100,17 @@ async def test_tokens_are_pictured_with_the_same_figures_as_a_table(world: Porta
     assert "of-others" not in page.text
 
 
+async def test_no_more_tokens_are_counted_than_is_said(world: PortalWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    from idplane.web.portal import overview  # noqa: PLC0415 - its bound is made smaller for this test alone
+
+    monkeypatch.setattr(overview, "_COUNTED", 3)
+    admin = await world.administrator()
+    await log_sign_ins(world, *(sign_in(world) for _ in range(5)))
+    page = await admin.get("/portal")
+    assert "3 tokens and 0 refusals" in page.html
+    assert "Only the newest 3 attempts are counted" in page.text
+
+
 async def test_what_needs_attention_leads_to_where_it_is_mended(world: PortalWorld) -> None:
     admin = await world.administrator()
     now = world.clock.now()

@@ -20,10 +20,16 @@ IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
 COMPUTE = "2024-07-01"
 
 
-@pytest.fixture
-async def world() -> AsyncIterator[PortalWorld]:
+@pytest.fixture(scope="module")
+async def shared() -> AsyncIterator[PortalWorld]:
     async with portal_world() as opened:
         yield opened
+
+
+@pytest.fixture
+async def world(shared: PortalWorld) -> AsyncIterator[PortalWorld]:
+    yield shared
+    await shared.clear()
 
 
 async def machine(world: PortalWorld, name: str = "stock-vm", group: str = "stock") -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Final
 
 from idplane.model.directory import Agent
+from idplane.model.enrollments import JoinToken
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ROOT, ResourceId
 from idplane.ports.collections import AGENTS, BINDINGS, CARRIAGES, ENROLLMENTS, IDENTITY_ASSIGNMENTS, JOIN_TOKENS
@@ -144,10 +146,14 @@ async def _enrollments_of(visit: Visit, host: ResourceId) -> list[EnrollmentRow]
     for found in await store.all(ENROLLMENTS, where={"host_key": host.key}):
         where = {"enrollment_id": found.value.id}
         carried = [one.value.resource for one in await store.all(CARRIAGES, where=where)]
-        tokens = [one for one in await store.all(JOIN_TOKENS, where=where) if one.value.expires_at > visit.desk.now]
+        tokens = [one for one in await store.all(JOIN_TOKENS, where=where) if _usable(one.value, visit.desk.now)]
         shown = tuple([one for one in carried if await may_see(visit, one)])
         rows.append(EnrollmentRow(found.value, shown, len(tokens), await store.count(AGENTS, where=where, limit=_MOST)))
     return rows
+
+
+def _usable(token: JoinToken, now: datetime) -> bool:
+    return token.used_at is None and token.expires_at > now
 
 
 async def _bindings_of(visit: Visit, host: ResourceId) -> list[BindingRow]:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from idplane.model.failure import Failure
+from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ROOT
 from idplane.model.keys import KeyPurpose, KeyState, SigningKey
 from idplane.model.values import JsonObject
@@ -241,7 +241,7 @@ async def _show(visit: Visit) -> Page:
 async def _act(visit: Visit) -> Page:
     action, name = visit.params["action"], visit.form("key")
     if action not in _DONE:
-        return Redirect(to=_LIST)
+        raise Failure(FailureKind.PATH_NOT_FOUND, "there is no such page")
     body: JsonObject = {"now": True} if action == "rotate" and visit.form("now") else {}
     try:
         await visit.desk.write("POST", f"/providers/{KEYS_TYPE}/{quote(name, safe='')}/{action}", body, version=_VERSION)

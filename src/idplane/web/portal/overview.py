@@ -47,6 +47,7 @@ async def _overview(visit: Visit) -> Page:
             "title": "Overview",
             "figures": figures,
             "traffic": traffic,
+            "counted": _COUNTED,
             "reading": await offer(visit, _SIGN_INS, ROOT),
             "matters": [*_refusals(traffic), *await matters_of(visit)],
             "steps": _steps(figures) if await subscriptions_of(visit) else None,

@@ -35,7 +35,7 @@ __all__ = ["ROUTES", "activity_of"]
 _ACTIVITY_READ: Final = "Microsoft.Insights/eventtypes/values/read"
 _ROLES_READ: Final = "Microsoft.Authorization/roleAssignments/read"
 _REFERRING: Final[tuple[tuple[str, str, Collection[Any], str, str], ...]] = (
-    (_ROLES_READ, "Role assignments here", ROLE_ASSIGNMENTS, "scope_key", "/portal/access"),
+    (_ROLES_READ, "Role assignments here", ROLE_ASSIGNMENTS, "scope_key", "/portal/iam/assignments"),
     ("Microsoft.Authorization/locks/read", "Locks here", LOCKS, "scope_key", ""),
     (f"{BINDINGS_TYPE}/read", "Workload bindings", BINDINGS, "host_key", "/portal/hosts?host="),
     (f"{ENROLLMENTS_TYPE}/read", "Rules that admit hosts", ENROLLMENTS, "host_key", "/portal/hosts?host="),

@@ -82,21 +82,25 @@ const isBusy = (place) => {
   const selecting = !selection.isCollapsed && place.contains(selection.anchorNode);
   return selecting || place.contains(document.activeElement) || place.querySelector("dialog[open]");
 };
+const tell = (place, words) => {
+  const said = document.querySelector(`[data-live-said="${place.id}"]`);
+  if (said) said.textContent = words;
+};
 const refresh = async (place) => {
   if (document.hidden || "paused" in place.dataset || isBusy(place)) return;
   const answer = await fetch(place.dataset.from || location.href, { headers: { accept: "text/html" }, redirect: "manual" });
-  if (!answer.ok || "paused" in place.dataset) return;
+  if ("paused" in place.dataset) return;
+  if (!answer.ok) throw new Error(String(answer.status));
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(place.id);
   if (!fresh || fresh.innerHTML === place.innerHTML) return;
   const known = keysIn(place);
   const added = [...fresh.querySelectorAll("[data-key]")].filter((row) => !known.has(row.dataset.key));
   for (const row of added) row.classList.add("fresh");
   place.replaceChildren(...fresh.childNodes);
-  const said = document.querySelector(`[data-live-said="${place.id}"]`);
-  if (said && added.length) said.textContent = `${added.length} new`;
+  if (added.length) tell(place, `${added.length} new`);
 };
 for (const place of document.querySelectorAll("[data-live][id]")) {
-  setInterval(() => refresh(place).catch(() => {}), Math.max(2, Number(place.dataset.live) || 10) * 1000);
+  setInterval(() => refresh(place).catch(() => tell(place, "Not up to date: load the page again")), Math.max(2, Number(place.dataset.live) || 10) * 1000);
 }
 for (const button of document.querySelectorAll("button[data-pause]")) {
   const place = document.getElementById(button.dataset.pause);
