@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from idplane.arm.missing import resource_not_found
 from idplane.arm.preconditions import resource_etag
-from idplane.directory.portal_sessions import PORTAL_CLIENT
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
 from idplane.ports.collections import PRINCIPALS, RESOURCES
@@ -101,9 +100,7 @@ async def authors_of(visit: Visit, resource: Resource) -> dict[str, str]:
 
 
 async def _name(visit: Visit, author: str) -> str:
-    """What an author is called. Resources keep the program that wrote them; which person used it is in the activity log."""
-    if author.lower() == PORTAL_CLIENT.lower():
-        return "way of the portal"
+    """What an author is called: programs are kept by their application ids, people by name."""
     where = {"tenant_id": visit.desk.tenant.id, "client_id": author.lower()}
     found = await visit.desk.store.page(PRINCIPALS, where=where, limit=1)
     return found.items[0].value.caller_name if found.items else author
