@@ -91,7 +91,7 @@ SIGHTS: Mapping[str, tuple[Sight, ...]] = {
     # Logs
     "/portal/sign-ins": (
         Sight("sign-ins", "/portal/sign-ins"),
-        Sight("sign-ins-refused", "/portal/sign-ins?status=refused"),
+        Sight("sign-ins-refused", "/portal/sign-ins?outcome=refused"),
     ),
     "/portal/sign-ins/{place}": (Sight("sign-in-detail", "/portal/sign-ins", follow="/portal/sign-ins/[^/?]+"),),
     "/portal/activity": (Sight("activity", "/portal/activity"),),
