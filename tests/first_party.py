@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from idplane.directory.audiences import GRAPH, WELL_KNOWN, ResourceApplication
+from idplane.directory.audiences import GRAPH, WELL_KNOWN
 from idplane.directory.first_party import GRAPH_ROLES
-from idplane.model.directory import GrantedRole
+from idplane.model.directory import GrantedRole, ResourceApplication
 
 __all__ = ["TOKEN_EXCHANGE", "graph_grants"]
 

@@ -48,7 +48,7 @@ _COLLECTIONS: tuple[Any, ...] = (
 
 @dataclass(frozen=True)
 class Form:
-    """Where it is sent, and its fields; both may hold the words of `Target` in braces."""
+    """Where it is sent, and its fields; both may hold the words of `Target` in braces. `request` is as its page has it."""
 
     url: str
     fields: Mapping[str, str]
@@ -97,6 +97,15 @@ FORMS: Mapping[str, Form] = {
     "/portal/hosts/agent/{agent}/unban": Form("/portal/hosts/agent/{agent}/unban", {}),
     "/portal/hosts/agent/{agent}/remove": Form("/portal/hosts/agent/{agent}/remove", {}),
     "/portal/keys/act/{action}": Form("/portal/keys/act/rotate", {"key": "{key}"}),
+    "/portal/access/unused": Form("/portal/access/unused", {"assignment": _GRANT}),
+    "/portal/explain/ask/fix": Form(
+        "/portal/explain/ask/fix?as={principal}&action=Microsoft.Compute/virtualMachines/write&scope={machine}&fix=0",
+        {"request": ""},
+    ),
+    "/portal/explain/{id}/fix": Form("/portal/explain/{refusal}/fix?fix=0", {"request": ""}),
+    "/portal/iam/add": Form(f"/portal/iam/add?role={_READER}&who={{principal}}", {}),
+    "/portal/iam/add/{scope:path}": Form(f"/portal/iam/add{{machine}}?role={_READER}&who={{principal}}", {}),
+    "/portal/iam/remove": Form("/portal/iam/remove", {"assignment": _GRANT}),
     "/portal/resource/tags/{id:path}": Form("/portal/resource/tags{machine}", {"tags": "mine=1"}),
     "/portal/resource/identity/{id:path}": Form("/portal/resource/identity{machine}", {"status": "off", "confirmed": "yes"}),
     "/portal/resource/user-assigned/add/{id:path}": Form(
@@ -139,7 +148,10 @@ async def stage(world: PortalWorld) -> Target:
     agent = await _joined(world, machine)
     keys = (await world.manage("GET", "/providers/Idplane.Security/keys", version=_OWN))["value"]
     key = next(one["name"] for one in keys if one["properties"]["purpose"] == "token")
+    nobody = await world.person("nora")
+    refused = await nobody.post(f"/portal/resource/tags{machine}", {"tags": ""})
     words = {
+        "refusal": refused.refusal_id,
         "agent": agent,
         "key": key,
         "group": group,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -82,6 +83,10 @@ async def test_a_reader_changes_nothing(attacked: Attacked, form: Form) -> None:
     """The page's own form, sent by somebody who may only read: refused by the API, on record, and explained by the id that was shown."""
     world, reader = attacked.world, await attacked.reader()
     url, fields = form.at(attacked.target)
+    if "request" in fields:
+        shown = re.search(r'name="request" value="([0-9a-f]+)"', (await reader.get(url)).html)
+        assert shown is not None
+        fields["request"] = shown[1]
     before = await standing(world)
     answer = await reader.post(url, fields)
     assert answer.status == 403, answer.text[:500]

@@ -42,7 +42,8 @@ _CONDITION = (
 _NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL; Python has no name for it."""
 _HISTORY = timedelta(days=13)
-_LAST_HOURS = 24
+_LAST_HOURS = 23
+_LAST_MINUTES = 60
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,9 @@ class Contoso:
         made._found()
         made._people()
         made._rules()
-        made._machines()
+        made._bound()
         made._days()
+        made._machines()
         made._last_day()
         made._refusals()
         return made
@@ -255,9 +257,11 @@ class Contoso:
         path = f"{self.platform}/providers/Microsoft.Authorization/denyAssignments/{_DENIED}"
         plane.call("PUT", path, {"properties": frozen}, api_version=_DENIES)
 
+    def _bound(self) -> None:
+        self.plane.bind(self.stock, "tracker", user="tracker", executable={"path": "/usr/bin/stock-tracker"})
+
     def _machines(self) -> None:
         """Hosts that joined, one of them banned since; one that is expected and never came."""
-        self.plane.bind(self.stock, "tracker", user="tracker", executable={"path": "/usr/bin/stock-tracker"})
         for number, machine in enumerate((self.orders, self.rack, self.front_ends[0])):
             agent = self._join(machine, f"198.51.100.{10 + number}")
             self.places.setdefault("agent", agent)
@@ -293,7 +297,9 @@ class Contoso:
             if hour % 5 == 3:
                 self._refused_work()
             self.plane.advance(timedelta(hours=1))
-        self._work(0)
+        for number in range(_LAST_MINUTES // 5):
+            self._work(number)
+            self.plane.advance(timedelta(minutes=5))
 
     def _work(self, number: int) -> None:
         """What programs do all day."""

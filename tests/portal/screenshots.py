@@ -23,9 +23,11 @@ from idplane.testing.worlds import SeededEntropy
 
 _FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
 _NOW = datetime(2026, 11, 20, 14, 37, tzinfo=UTC)
-_MORE = {"explain-condition", "explain-federation", "resource-group", "explain-answer", "hosts-detail"}
+_MORE = {"explain-condition", "explain-federation", "explain-answer"}
 """Those that are shown beside the first one of each page."""
-_ON_A_PHONE = {"overview", "resources", "resource-identity", "sign-ins", "explain-refusal", "graph", "access"}
+_LEFT_OUT = {"access-root", "explain-ask-fix"}
+"""At the tenant they look as at any other scope."""
+_ON_A_PHONE = {"overview", "resources", "resource-identity", "sign-ins", "explain-refusal", "access"}
 _TALLEST = 1300
 """Pixels; what is below is more of the same."""
 _MOST = 3_000_000
@@ -65,7 +67,11 @@ def _picture(page: Page, width: int) -> bytes:
 
 def _chosen() -> list[Sight]:
     present = [SIGHTS[pattern] for pattern in SIGHTS if pattern in patterns()]
-    return [one for sights in present for number, one in enumerate(sights) if number == 0 or one.name in _MORE]
+    return [one for sights in present for number, one in enumerate(sights) if _is_shown(one, first=number == 0)]
+
+
+def _is_shown(sight: Sight, *, first: bool) -> bool:
+    return (first or sight.name in _MORE) and sight.name not in _LEFT_OUT and not sight.name.startswith("iam-root")
 
 
 def main() -> None:

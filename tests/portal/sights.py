@@ -36,6 +36,8 @@ class Sight:
 _RESOURCE = "/portal/resource"
 _IDENTITY = "/portal/identity"
 _APPLICATIONS = "/portal/applications"
+_READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
+_ASKED = "as={principal}&action=Microsoft.KeyVault/vaults/delete&scope={vault}"
 
 SIGHTS: Mapping[str, tuple[Sight, ...]] = {
     "/portal": (Sight("overview", "/portal"),),
@@ -89,7 +91,7 @@ SIGHTS: Mapping[str, tuple[Sight, ...]] = {
     # Logs
     "/portal/sign-ins": (
         Sight("sign-ins", "/portal/sign-ins"),
-        Sight("sign-ins-refused", "/portal/sign-ins?status=refused"),
+        Sight("sign-ins-refused", "/portal/sign-ins?outcome=refused"),
     ),
     "/portal/sign-ins/{place}": (Sight("sign-in-detail", "/portal/sign-ins", follow="/portal/sign-ins/[^/?]+"),),
     "/portal/activity": (Sight("activity", "/portal/activity"),),
@@ -102,19 +104,51 @@ SIGHTS: Mapping[str, tuple[Sight, ...]] = {
     "/portal/hosts/agent/{agent}": (Sight("agent", "/portal/hosts/agent/{agent}"),),
     "/portal/hosts/enroll": (Sight("enroll", "/portal/hosts/enroll?host={machine}"),),
     "/portal/keys": (Sight("keys", "/portal/keys"),),
+    # Access
+    "/portal/access": (Sight("access", "/portal/access"),),
+    "/portal/access/identity/{id}": (Sight("access-identity", "/portal/access/identity/{principal}"),),
+    "/portal/access/role/{role}": (Sight("access-role", f"/portal/access/role/{_READER}"),),
+    "/portal/access/source/{id:path}": (Sight("access-source", "/portal/access/source{machine}"),),
+    "/portal/access/target": (Sight("access-root", "/portal/access/target"),),
+    "/portal/access/target/{scope:path}": (Sight("access-target", "/portal/access/target{vault}"),),
+    "/portal/access/unused": (Sight("unused", "/portal/access/unused?show=all"),),
+    "/portal/iam": (Sight("iam", "/portal/iam"),),
+    "/portal/iam/{scope:path}": (Sight("iam-scope", "/portal/iam{vault}"),),
+    "/portal/iam/check": (Sight("iam-root-check", "/portal/iam/check?q=stock"),),
+    "/portal/iam/check/{scope:path}": (Sight("iam-check", "/portal/iam/check{vault}?principal={stock}"),),
+    "/portal/iam/assignments": (Sight("iam-root-assignments", "/portal/iam/assignments"),),
+    "/portal/iam/assignments/{scope:path}": (
+        Sight("iam-assignments", "/portal/iam/assignments{vault}"),
+        Sight("iam-conditions", "/portal/iam/assignments{data}"),
+    ),
+    "/portal/iam/denies": (Sight("iam-root-denies", "/portal/iam/denies"),),
+    "/portal/iam/denies/{scope:path}": (Sight("iam-denies", "/portal/iam/denies{platform}"),),
+    "/portal/iam/roles": (Sight("iam-root-roles", "/portal/iam/roles"),),
+    "/portal/iam/roles/{scope:path}": (Sight("iam-roles", "/portal/iam/roles{vault}"),),
+    "/portal/iam/role/{role}": (Sight("iam-role", f"/portal/iam/role/{_READER}"),),
+    "/portal/iam/add": (Sight("iam-root-add", "/portal/iam/add"),),
+    "/portal/iam/add/{scope:path}": (
+        Sight("iam-add", "/portal/iam/add{vault}"),
+        Sight("iam-add-last", f"/portal/iam/add{{vault}}?role={_READER}&who={{principal}}"),
+    ),
     # Why
     "/portal/explain": (Sight("explain", "/portal/explain"),),
     "/portal/explain/ask": (
         Sight("explain-ask", "/portal/explain/ask"),
-        Sight("explain-answer", "/portal/explain/ask?as={principal}&action=Microsoft.KeyVault/vaults/delete&scope={vault}"),
+        Sight("explain-answer", f"/portal/explain/ask?{_ASKED}"),
     ),
+    "/portal/explain/ask/fix": (Sight("explain-ask-fix", f"/portal/explain/ask/fix?{_ASKED}&fix=0"),),
     "/portal/explain/{id}": (
         Sight("explain-refusal", "/portal/explain/{refusal}"),
         Sight("explain-denied", "/portal/explain/{refusal_denied}"),
         Sight("explain-condition", "/portal/explain/{refusal_condition}"),
         Sight("explain-process", "/portal/explain/{refusal_process}"),
+        Sight("explain-selector", "/portal/explain/{refusal_selector}"),
+        Sight("explain-secret", "/portal/explain/{refusal_secret}"),
         Sight("explain-federation", "/portal/explain/{refusal_federation}"),
+        Sight("explain-graph", "/portal/explain/{refusal_graph}"),
     ),
+    "/portal/explain/{id}/fix": (Sight("explain-fix", "/portal/explain/{refusal}/fix?fix=0"),),
 }
 """By the pattern of the route."""
 
@@ -136,6 +170,9 @@ def addresses(world: Contoso) -> dict[str, str]:
         "rack": world.rack.id,
         "site": world.site.id,
         "vault": world.stock_vault,
+        "data": world.data,
+        "platform": world.platform,
+        "stock": world.stock.identity.principal_id if world.stock.identity else "",
         "identity": world.front_end.id,
         "federated": world.deploy.id,
         "principal": world.front_end.principal_id,

@@ -75,7 +75,7 @@ def test_a_page_shows_it_and_nothing_comes_of_it(page: Page, people: ContosoPort
         "/portal/applications?type=all&q=%3Cimg",
         "/portal/resources?q=tagged",
         "/portal/resources?location=%22%3E%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E",
-        "/portal/sign-ins?status=refused&range=all",
+        "/portal/sign-ins?outcome=refused&range=all",
         "/portal/activity?range=all",
         "/portal/nothing/%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E",
         "/portal/explain/%3Cscript%3Ealert(1)%3C%2Fscript%3E",

@@ -36,7 +36,7 @@ from idplane.agent.servicefabric import ServiceFabricEndpoint
 from idplane.agent.sockets import SocketTables, is_elsewhere
 from idplane.agent.source import TokenAsk, TokenSource
 from idplane.agent.trust import Trust
-from idplane.agent.upstream import AgentIdentity, Upstream, UpstreamResponse
+from idplane.agent.upstream import RETRY_AFTER, AgentIdentity, Upstream, UpstreamResponse
 from idplane.agent.workload_identity import ProjectedToken, Projection, TokenFiles
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
@@ -258,7 +258,8 @@ class HostAgent:
                 self._bar(failure)
                 return self._slowly.pause()
             self._silence(failure)
-            return (self._slowly if self.condition.refused else self._backoff).pause()
+            pause = (self._slowly if self.condition.refused else self._backoff).pause()
+            return max(pause, float(failure.data.get(RETRY_AFTER, "0")))
         self._backoff.reset()
         self._admit(news)
         self._source.apply(news.changes)

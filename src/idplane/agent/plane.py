@@ -353,7 +353,10 @@ class Plane:
     ) -> UpstreamResponse:
         """One request; raises what was refused."""
         ask = partial(self._proved, method, path, body, poll=poll, through=through)
-        response = await (ask() if poll or through else self._patiently(ask, bounded=path == _BOUNDED))
+        if poll:
+            response = await self._noted(ask)
+        else:
+            response = await (ask() if through else self._patiently(ask, bounded=path == _BOUNDED))
         if response.status != _OK:
             raise refusal(response)
         return response
@@ -371,15 +374,29 @@ class Plane:
                 except Failure as failure:
                     if TROUBLE not in failure.data:
                         raise
-                    named = failure.data.get(RETRY_AFTER)
-                    self._patience.told(
-                        failure, named=None if named is None else float(named), waits=failure.data[TROUBLE] == BUSY
-                    )
+                    self._heed(failure)
                     continue
                 if bounded or response.status != THROTTLED or response.retry_after is None:
                     self._patience.well(began)
                     return response
                 self._patience.told(_busy(), named=response.retry_after)
+
+    async def _noted(self, ask: Callable[[], Awaitable[UpstreamResponse]]) -> UpstreamResponse:
+        """A question for changes waits for nobody, but what becomes of it tells how the servers are; a busy one's failure says when to ask again."""
+        began = self._clock.monotonic()
+        try:
+            response = await ask()
+        except Failure as failure:
+            if failure.data.get(TROUBLE) != BUSY:
+                raise
+            self._heed(failure)
+            raise self._patience.refusal() from failure
+        self._patience.well(began)
+        return response
+
+    def _heed(self, failure: Failure) -> None:
+        named = failure.data.get(RETRY_AFTER)
+        self._patience.told(failure, named=None if named is None else float(named), waits=failure.data[TROUBLE] == BUSY)
 
     async def _proved(self, method: str, path: str, body: bytes, *, poll: bool, through: Upstream | None) -> UpstreamResponse:
         """Under a proof of its own; asked again when its connection was lost, or when the clock it was signed by was wrong."""

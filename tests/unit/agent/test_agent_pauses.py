@@ -215,3 +215,14 @@ async def test_one_that_is_given_up_lets_another_go_first() -> None:
     clock.advance(8)
     await second
     assert went == ["second"]
+
+
+async def test_a_question_for_changes_heeds_a_busy_server_too(made: Busy) -> None:
+    made.server.busy = Failure(FailureKind.UNAVAILABLE, "no time", **{TROUBLE: BUSY, RETRY_AFTER: "30"})
+    pause = await made.world.agent.turn()
+    assert 30 <= pause <= 46
+    status, after = await made.ask()
+    assert status == 503
+    assert after is not None
+    assert 30 <= int(after) <= 46
+    assert made.server.asked == 1, "nor does anybody else ask before"
