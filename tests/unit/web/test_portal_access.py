@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from tests.unit.web.portal_world import PageAnswer, PortalWorld, portal_world
-from tests.unit.web.test_portal_iam import deny, give, group_of
+from tests.unit.web.roles_world import deny, give, group_of
 
 from idplane.directory.audiences import KEY_VAULT, RESOURCE_MANAGER
 from idplane.model.events import ActivityEvent, EventStatus, SignIn
