@@ -82,7 +82,6 @@ class Contoso:
         made._rules()
         made._bound()
         made._days()
-        made._machines()
         made._last_day()
         made._refusals()
         return made
@@ -297,6 +296,7 @@ class Contoso:
             if hour % 5 == 3:
                 self._refused_work()
             self.plane.advance(timedelta(hours=1))
+        self._machines()
         for number in range(_LAST_MINUTES // 5):
             self._work(number)
             self.plane.advance(timedelta(minutes=5))
