@@ -65,6 +65,26 @@ PAGES = (
     ("hosts", "/portal/hosts"),
     ("hosts in a state that none is in", "/portal/hosts?state=Locked"),
     ("enrolling a machine", "/portal/hosts/enroll"),
+    ("scopes", "/portal/iam"),
+    ("access of an identity to a group", "/portal/iam/check{group}?principal={principal}"),
+    ("role assignments of a group", "/portal/iam/assignments{group}"),
+    ("role assignments of a group whose name holds a text", "/portal/iam/assignments{group}?q=77"),
+    ("role assignments of a group, of a kind that has none", "/portal/iam/assignments{group}?kind=Group"),
+    ("roles of a group", "/portal/iam/roles{group}"),
+    ("somebody to give a role", "/portal/iam/add{group}?role=acdd72a7-3385-48ef-bd42-f606fba81ae7&q=77"),
+    ("the start of access", "/portal/access"),
+    ("principals and resources whose name holds a text", "/portal/access?q=77"),
+    ("what an identity can reach", "/portal/access/identity/{principal}"),
+    ("who can reach a group", "/portal/access/target{group}"),
+    ("who can reach a machine", "/portal/access/target{machine}"),
+    ("what a machine can reach", "/portal/access/source{machine}"),
+    ("who has a role", "/portal/access/role/{role}"),
+    ("unused grants, and used ones", "/portal/access/unused?show=all"),
+    ("refusals", "/portal/explain"),
+    (
+        "what if, with the answer",
+        "/portal/explain/ask?as={principal}&action=Microsoft.Authorization/locks/write&scope={machine}",
+    ),
 )
 OWNER_PAGES = (
     ("overview of a day", "/portal?span=24h"),
@@ -163,7 +183,9 @@ class Stage:
         return Resource(id=identifier, type=kind, created_at=now, changed_at=now, location=place, **members)
 
     def url(self, pattern: str) -> str:
-        return pattern.format(group=self.groups[3], machine=self.machine(3), identity=self.identity(3), principal=guid(1, 3))
+        return pattern.format(
+            group=self.groups[3], machine=self.machine(3), identity=self.identity(3), principal=guid(1, 3), role=_ROLES[0]
+        )
 
 
 def _put(collection: Any, value: Any) -> Put[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from idplane.testing.postgres_cluster import Cluster, binaries, cluster
 from idplane.testing.softhsm import MODULE, SoftHsm, soft_hsm
 
-__all__ = ["missing", "postgres", "token"]
+__all__ = ["missing", "postgres", "program", "token"]
 
 
 def missing(reason: str) -> NoReturn:
@@ -21,6 +22,12 @@ def missing(reason: str) -> NoReturn:
     if "CI" in os.environ:
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def program(*names: str) -> pytest.MarkDecorator:
+    """The mark of tests that need commands: without them they are skipped, but not in CI, where they fail for want of them."""
+    lacking = [name for name in names if shutil.which(name) is None]
+    return pytest.mark.skipif(bool(lacking) and "CI" not in os.environ, reason=f"not installed: {', '.join(lacking)}")
 
 
 @contextmanager

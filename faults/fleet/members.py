@@ -15,7 +15,7 @@ from idplane.agent.host import HostAgent, Selector, SelectorKind
 from idplane.agent.joining import join
 from idplane.agent.remote import HttpsUpstream, ServerAddress
 from idplane.agent.state import AgentState
-from idplane.agent.upstream import UpstreamResponse
+from idplane.agent.upstream import RETRY_AFTER, UpstreamResponse
 from idplane.bootstrap.world import SystemClock, SystemEntropy
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
@@ -122,7 +122,7 @@ class Member:
             except Failure as failure:
                 if failure.kind not in {FailureKind.UNAVAILABLE, FailureKind.THROTTLED} or time.monotonic() - began > _PATIENCE:
                     raise
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(float(failure.data.get(RETRY_AFTER, "0.5")))
             else:
                 return time.monotonic() - began
 

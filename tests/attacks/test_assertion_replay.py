@@ -12,10 +12,11 @@ import pytest
 from tests.attacks.joining import JoinWorld, join_world
 from tests.attacks.replaying import Client, client_of
 from tests.attacks.table import met, met_each
+from tests.needed import postgres
 
 from idplane.ports.collections import SIGN_INS
 from idplane.store.postgres import PostgresStore
-from idplane.testing.postgres_cluster import Cluster, binaries, cluster
+from idplane.testing.postgres_cluster import Cluster
 from idplane.testing.worlds import FakeClock
 
 
@@ -67,10 +68,7 @@ async def test_of_a_hundred_at_once_on_two_servers_one_wins(world: JoinWorld) ->
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Cluster]:
-    installed = binaries()
-    if installed is None:
-        pytest.skip("PostgreSQL is not installed")
-    with cluster(installed) as found:
+    with postgres() as found:
         yield found
 
 

@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import re
-import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -26,6 +25,7 @@ from tests.attacks.test_enrollment_ssh import attestor as by_ssh
 from tests.attacks.test_enrollment_ssh import fingerprint
 from tests.attacks.test_enrollment_tpm import chip
 from tests.attacks.test_enrollment_x509 import DNS
+from tests.needed import program
 from tests.unit.bootstrap.test_telemetry_traces import receiving
 from tests.unit.bootstrap.test_telemetry_traces import telemetry as telemetry_to
 
@@ -229,7 +229,7 @@ async def private_keys(site: Site) -> list[str]:
 
 
 @pytest.mark.wide
-@pytest.mark.skipif(not (shutil.which("swtpm") and shutil.which("tpm2_quote")), reason="needs swtpm and tpm2-tools")
+@program("swtpm", "tpm2_quote")
 async def test_nor_is_what_a_chip_said(site: Site, tmp_path: Path) -> None:
     """Of a TPM's evidence only facts are kept: the endorsement key's digest, and what its maker certified."""
     with chip(tmp_path / "chip") as one:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 from tests.attacks.joining import join_world
+from tests.needed import postgres
 
 from idplane.model.enrollments import JoinMethod
 from idplane.model.events import EventStatus
 from idplane.ports.collections import ACTIVITY
 from idplane.store.postgres import PostgresStore
-from idplane.testing.postgres_cluster import Cluster, binaries, cluster
+from idplane.testing.postgres_cluster import Cluster
 from idplane.testing.worlds import FakeClock
 
 pytestmark = pytest.mark.wide
@@ -21,10 +22,7 @@ pytestmark = pytest.mark.wide
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Cluster]:
-    installed = binaries()
-    if installed is None:
-        pytest.skip("PostgreSQL is not installed")
-    with cluster(installed) as found:
+    with postgres() as found:
         yield found
 
 

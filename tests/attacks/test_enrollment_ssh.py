@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from tests.attacks.authorities import ssh_keygen
 from tests.attacks.joining import Answer, JoinWorld, challenge_of, join_world
+from tests.needed import program
 from tests.unit.directory.hosts_world import VM
 
 from idplane.agent.attestors import Attestor, attestor_of
@@ -22,7 +23,7 @@ from idplane.model.enrollments import JoinMethod, Trust, join_statement
 
 pytestmark = [
     pytest.mark.wide,
-    pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs OpenSSH's ssh-keygen"),
+    program("ssh-keygen"),
 ]
 PRINCIPAL = ("principal", "stock.example.com")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 from tests.attacks.joining import Answer, JoinWorld, challenge_of, join_world
+from tests.needed import program
 from tests.unit.directory.hosts_world import OTHER_VM
 
 from idplane.agent.attestors import Attestor, attestor_of
@@ -31,7 +31,7 @@ from idplane.model.enrollments import JoinMethod, PcrRule, Trust
 
 pytestmark = [
     pytest.mark.wide,
-    pytest.mark.skipif(not (shutil.which("swtpm") and shutil.which("tpm2_quote")), reason="needs swtpm and tpm2-tools"),
+    program("swtpm", "tpm2_quote"),
 ]
 
 

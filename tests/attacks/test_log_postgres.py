@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import asyncpg
 import pytest
 from tests.attacks.log_attacks import LogAttacks
 from tests.attacks.log_world import TENANT, LogUnderAttack, log_under_attack
+from tests.needed import postgres
 
 from idplane.audit.log_check import check_log
 from idplane.bootstrap.log_keeping import LogKeeping
@@ -22,7 +22,7 @@ from idplane.ports.collections import ACTIVITY, SIGN_INS
 from idplane.ports.store import Append, Batch
 from idplane.store.opening import open_store
 from idplane.testing import store_samples as sample
-from idplane.testing.postgres_cluster import Cluster, binaries, cluster
+from idplane.testing.postgres_cluster import Cluster
 from idplane.testing.worlds import FakeClock, MemoryCustody, SeededEntropy
 
 pytestmark = pytest.mark.wide
@@ -32,13 +32,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Cluster]:
-    installed = binaries()
-    if installed is None:
-        reason = "PostgreSQL's server is not installed (Debian: apt-get install postgresql)"
-        if "CI" in os.environ:
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with cluster(installed) as running:
+    with postgres() as running:
         yield running
 
 

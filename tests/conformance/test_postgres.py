@@ -5,7 +5,9 @@ import itertools
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
@@ -14,8 +16,11 @@ from tests.needed import postgres
 from idplane.model.failure import Failure, FailureKind
 from idplane.ports.collections import ACTIVITY, SETTINGS, SIGN_INS
 from idplane.ports.store import ABSENT, ANY, Append, Batch, Change, CommitRefused, Expect, Order, RefusedBecause, Require
+from idplane.store.listeners import Listeners
 from idplane.store.opening import open_store
 from idplane.store.postgres import PostgresStore
+from idplane.store.postgres_connections import Address, Connections
+from idplane.store.postgres_feed import PostgresFeed
 from idplane.store.sqlite import SqliteStore
 from idplane.testing import store_samples as sample
 from idplane.testing.postgres_cluster import Cluster
@@ -25,6 +30,7 @@ from idplane.testing.worlds import FakeClock
 pytestmark = pytest.mark.wide
 
 _numbers = itertools.count()
+_SOCKET = ".s.PGSQL.5432"
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +126,29 @@ class TestReplicas:
         await heard.until("a")
         await _put(one, "b")
         await heard.until("b")
+
+    async def test_a_connection_that_lives_and_was_never_told_to_listen_is_replaced(self, url: str, tmp_path: Path) -> None:
+        """Its answer did not come in time, while the connection stayed."""
+        clock = FakeClock()
+        store = await PostgresStore.open(url, clock=clock)
+        async with _deaf_once(url, tmp_path) as (deaf, told):
+            address = Address(url=deaf, statement_seconds=0.5)
+            connections = Connections(address, limit=1)
+            feed = PostgresFeed(address, connections, Listeners(), clock=clock, heard=await store.position())
+            await feed.listen()
+            assert len(told) == 1
+            following = asyncio.ensure_future(feed.follow(beat=3600))
+            while len(told) < 2:  # noqa: ASYNC110 - looks from outside, at what went over the wire
+                await asyncio.sleep(0.01)
+            await _put(store, "a")
+            async with asyncio.timeout(20):
+                while feed.heard < await store.position():  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.01)
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            await feed.hang_up()
+            await connections.close()
+        await store.close()
 
     async def test_a_replica_that_holds_the_turn_is_waited_for(
         self, replicas: tuple[PostgresStore, PostgresStore, FakeClock], url: str
@@ -243,6 +272,35 @@ class TestServer:
         only_postgres = {("feed_end", "only_row", True), ("feed_end", "position", True)}
         assert {tuple(row) for row in rows} - only_postgres == {(table, column, bool(set_)) for table, column, set_ in expected}
         assert {tuple(row) for row in indexes} >= set(named)
+
+
+@asynccontextmanager
+async def _deaf_once(url: str, folder: Path) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A way to the server on which the first request to listen is lost, and the requests that were made."""
+    (far_folder,) = parse_qs(urlsplit(url).query)["host"]
+    told = list[bytes]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far = await asyncio.open_unix_connection(f"{far_folder}/{_SOCKET}")
+
+        async def back() -> None:
+            while content := await far_reader.read(1 << 16):
+                writer.write(content)
+            writer.close()
+
+        answering = asyncio.ensure_future(back())
+        while content := await reader.read(1 << 16):
+            if b"LISTEN" in content:
+                told.append(content)
+                if len(told) == 1:
+                    continue
+            far.write(content)
+        far.close()
+        await asyncio.gather(answering, return_exceptions=True)
+
+    relay = await asyncio.start_unix_server(serve, folder / _SOCKET)
+    yield url.replace(far_folder, str(folder)), told
+    relay.close()
 
 
 class _Heard:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import jwt
-import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from tests.needed import missing
 
 EXCHANGE = "api://AzureADTokenExchange"
 _SOURCES = Path(__file__).parent / "oidc-provider"
@@ -100,7 +100,7 @@ def oidc_provider() -> Iterator[OidcProvider]:
 def _installed() -> Path:
     """The issuer with what its lock file pins, installed once for each lock file, outside the source tree."""
     if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("npm is not installed")
+        missing("npm is not installed")
     sources = sorted(_SOURCES.glob("*.*"))
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "idplane-tests"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.needed import missing
 from tests.stories.planes import Up
 from tests.stories.workloads import require_namespaces
 
@@ -29,7 +30,7 @@ public class Get {
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     if JAVA is None:
-        pytest.skip("there is no Java on this machine")
+        missing("there is no Java on this machine")
     require_namespaces()
     plane = Up(tmp_path_factory.mktemp("java") / "data with spaces")
     group = f"/subscriptions/{plane.info['subscription_id']}/resourceGroups/g"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import socket
 import ssl
 import subprocess
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.attacks.joining import Answer, JoinWorld, Machine, join_world
-from tests.needed import postgres
+from tests.needed import postgres, program
 from tests.servers.server_world import Installation, balancer, free_port, haproxy, psql
 from tests.unit.directory.hosts_world import VM
 
@@ -175,7 +174,7 @@ def _assert_not_believed(servers: Installation) -> None:
                 context.wrap_socket(sock, server_hostname="localhost")
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+@program("openssl")
 def test_a_balancer_that_does_not_speak_it_is_told_of(cluster: Cluster, tmp_path: Path) -> None:
     servers = Installation.create(tmp_path, cluster)
     servers.server = f'proxies = ["{BALANCER}"]'

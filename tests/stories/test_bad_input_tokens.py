@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from tests.first_party import graph_grants
 from tests.stories.edge import ARM, GRAPH, PORT, VAULT, Edge, Seen, assert_refused, errors_logged
 
-from idplane.directory.first_party import graph_grants
 from idplane.jose import Algorithm, Signer, b64url, new_rsa_key, parse
 from idplane.keys import SigningPermit
 from idplane.model.directory import Tenant

@@ -11,10 +11,11 @@ import textwrap
 from threading import Thread
 
 import pytest
+from tests.needed import program
 from tests.stories.planes import Up
 
 pytestmark = [
-    pytest.mark.skipif(not (shutil.which("slirp4netns") or shutil.which("pasta")), reason="needs slirp4netns or pasta"),
+    *([] if shutil.which("pasta") else [program("slirp4netns")]),
     pytest.mark.skipif(not os.access("/dev/net/tun", os.R_OK | os.W_OK), reason="needs /dev/net/tun"),
 ]
 

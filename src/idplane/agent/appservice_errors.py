@@ -36,5 +36,5 @@ def worded(
     status = status_of(failure.kind)
     text = texts.get(failure.kind) or failure.detail or texts[FailureKind.INTERNAL]
     body = dict(zip(members, (status, explicable(text, failure, request_id), request_id), strict=True))
-    headers = (*headers_of(status), ("x-ms-request-id", request_id))
+    headers = (*headers_of(failure, status), ("x-ms-request-id", request_id))
     return reply(status, msgspec.json.encode(body), now=now, headers=headers)

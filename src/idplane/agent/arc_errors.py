@@ -47,5 +47,5 @@ def render(failure: Failure, request_id: str, now: datetime) -> Reply:
     words = explicable(text or failure.detail or "The request was refused", failure, request_id)
     body = {"error": error, "error_description": words}
     challenge = (("WWW-Authenticate", f"Basic realm={failure.data['realm']}"),) if "realm" in failure.data else ()
-    headers = (*challenge, *headers_of(status), ("x-ms-request-id", request_id))
+    headers = (*challenge, *headers_of(failure, status), ("x-ms-request-id", request_id))
     return reply(status, msgspec.json.encode(body), now=now, headers=headers)

@@ -44,5 +44,5 @@ def render(failure: Failure, request_id: str, now: datetime) -> Reply:
     code, text = _KINDS.get(failure.kind, (_CODES[failure.kind.category], ""))
     words = explicable(text or failure.detail or "The request was refused", failure, request_id)
     error = {"code": code, "message": words}
-    headers = (*headers_of(status, allow="GET, POST"), ("x-ms-request-id", request_id))
+    headers = (*headers_of(failure, status, allow="GET, POST"), ("x-ms-request-id", request_id))
     return reply(status, msgspec.json.encode({"error": error}), now=now, headers=headers)

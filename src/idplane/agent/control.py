@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias, assert_never
 
+from idplane.agent.answers import REFUSAL_ID
 from idplane.agent.api import HostAgentApi, TokenAnswer
 from idplane.agent.control_wire import (
     HEADER_BYTES,
@@ -36,7 +37,6 @@ from idplane.agent.control_wire import (
 from idplane.agent.identities import Selector, SelectorKind
 from idplane.agent.network import NamespaceHandles
 from idplane.agent.peers import Peer, Process, peer_of
-from idplane.agent.plane import REFUSAL_ID
 from idplane.agent.runs import Hosts, Isolation, NamespaceSockets, Opened, Run, Runs, WorkloadWish
 from idplane.agent.sockets import is_elsewhere, is_tables_socket
 from idplane.model.dialects import INSIDE_ADDRESSES, Dialect, default_dialect, variables_dialect

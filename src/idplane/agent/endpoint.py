@@ -10,8 +10,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+from idplane.agent.answers import REFUSAL_ID
 from idplane.agent.callers import Caller, Callers, Place
-from idplane.agent.plane import REFUSAL_ID
 from idplane.agent.plans import Plans, Service, TokenPlan, Wish
 from idplane.agent.protocol import Peer, Request
 from idplane.agent.query import Target
@@ -19,6 +19,7 @@ from idplane.agent.rates import Gate
 from idplane.agent.refusals import Refusals, is_reported, refusal_of
 from idplane.agent.replies import Reply
 from idplane.agent.source import TokenSource
+from idplane.agent.upstream import RETRY_AFTER
 from idplane.model.dialects import Dialect
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
@@ -29,6 +30,7 @@ __all__ = ["Endpoint", "Listener", "Seen", "World", "examine", "same_secret"]
 
 _FETCH_SECONDS = 18.0
 """The longest that a workload waits, whatever is tried for it: then it is told to try again. What is under way goes on."""
+_LATE_SECONDS = "5"
 _log = logging.getLogger("idplane.agent")
 
 
@@ -200,7 +202,9 @@ class Endpoint(abc.ABC):
                 token = await self._source.token(asked.ask, caller)
         except TimeoutError:
             self._count("unavailable")
-            late = Failure(FailureKind.UNAVAILABLE, "The identity service takes too long to answer")
+            late = Failure(
+                FailureKind.UNAVAILABLE, "The identity service takes too long to answer", **{RETRY_AFTER: _LATE_SECONDS}
+            )
             return self._refused(late, peer, asked.ask.resource)
         except Failure as failure:
             self._count("unavailable" if failure.kind is FailureKind.UNAVAILABLE else "refused")

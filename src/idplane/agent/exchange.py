@@ -14,7 +14,7 @@ from typing import Final, cast
 
 import httptools
 
-from idplane.agent.upstream import AGAIN, UNSETTLED
+from idplane.agent.upstream import AGAIN, BUSY, RETRY_AFTER, TROUBLE, UNSETTLED
 from idplane.model.failure import Failure, FailureKind
 
 __all__ = ["Answer", "Exchange", "unavailable"]
@@ -22,25 +22,31 @@ __all__ = ["Answer", "Exchange", "unavailable"]
 _MOST_HEAD: Final = 32 * 1024
 _MOST_BODY: Final = 8 * 1024 * 1024
 _SMALLEST_STATUS: Final = 200
+_DIGITS: Final = 9
 _KEEP_ALIVE: Final = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 15_000))
 """A link that is cut without a word is noticed within 15 seconds, by the kernel, while nothing is sent and while something is."""
 
 
-def unavailable(detail: str, *, again: bool = False, unsettled: bool = False) -> Failure:
-    """A server that could not be asked."""
+def unavailable(
+    detail: str, *, again: bool = False, unsettled: bool = False, trouble: str | None = None, named: float | None = None
+) -> Failure:
+    """A server that could not be asked; `named` are the seconds that it named."""
     facts = {name: "yes" for name, holds in ((AGAIN, again), (UNSETTLED, unsettled)) if holds}
+    facts |= {} if trouble is None else {TROUBLE: trouble}
+    facts |= {} if named is None else {RETRY_AFTER: f"{named:.0f}"}
     return Failure(FailureKind.UNAVAILABLE, detail, **facts)
 
 
 class Answer:
     """What came back, and whether the connection may carry another request."""
 
-    __slots__ = ("body", "date", "keep", "status")
+    __slots__ = ("body", "date", "keep", "retry_after", "status")
 
     def __init__(self) -> None:
         self.status = 0
         self.body = bytearray()
         self.date: datetime | None = None
+        self.retry_after: float | None = None
         self.keep = True
 
 
@@ -82,7 +88,7 @@ class Exchange(asyncio.Protocol):
             async with asyncio.timeout(seconds):
                 return await self._arrived
         except TimeoutError as error:
-            raise unavailable("the server took too long to answer", unsettled=True) from error
+            raise unavailable("the server took too long to answer", unsettled=True, trouble=BUSY) from error
         finally:
             finished = self._arrived.done() and not self._arrived.cancelled() and self._arrived.exception() is None
             self._arrived = None
@@ -132,12 +138,17 @@ class Exchange(asyncio.Protocol):
         self._answer = Answer()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Of all headers only the date counts here; framing is the parser's."""
+        """Of all headers only the date counts here, and when to come again; framing is the parser's."""
         self._head += len(name) + len(value) + len(b": \r\n")
         if self._head > _MOST_HEAD:
             self._break("the head of the server's answer is too large")
-        if self._answer is not None and name.lower() == b"date":
-            self._answer.date = _instant(value)
+        if self._answer is None:
+            return
+        match name.lower():
+            case b"date":
+                self._answer.date = _instant(value)
+            case b"retry-after" if value.isdigit():
+                self._answer.retry_after = float(value[:_DIGITS])
 
     def on_headers_complete(self) -> None:
         """From here on the body's bound counts."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+from idplane.agent.answers import REFUSAL_ID
 from idplane.agent.api import Dialect, HostAgentApi, Listening, TokenAnswer
 from idplane.agent.appservice import AppServiceEndpoint
 from idplane.agent.appservice_2017 import AppService2017Endpoint
@@ -28,14 +29,14 @@ from idplane.agent.listening import ServedSocket, host_names
 from idplane.agent.machinelearning import MachineLearningEndpoint
 from idplane.agent.peers import Process
 from idplane.agent.places import Places
-from idplane.agent.plane import REFUSAL_ID, IssuedCertificate, News, Plane, RenewedCertificate, UpstreamToken
+from idplane.agent.plane import IssuedCertificate, News, Plane, RenewedCertificate, UpstreamToken
 from idplane.agent.rates import Gates
 from idplane.agent.refusals import Refusals, is_reported, refusal_of
 from idplane.agent.servicefabric import ServiceFabricEndpoint
 from idplane.agent.sockets import SocketTables, is_elsewhere
 from idplane.agent.source import TokenAsk, TokenSource
 from idplane.agent.trust import Trust
-from idplane.agent.upstream import AgentIdentity, Upstream, UpstreamResponse
+from idplane.agent.upstream import RETRY_AFTER, AgentIdentity, Upstream, UpstreamResponse
 from idplane.agent.workload_identity import ProjectedToken, Projection, TokenFiles
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
@@ -257,7 +258,8 @@ class HostAgent:
                 self._bar(failure)
                 return self._slowly.pause()
             self._silence(failure)
-            return (self._slowly if self.condition.refused else self._backoff).pause()
+            pause = (self._slowly if self.condition.refused else self._backoff).pause()
+            return max(pause, float(failure.data.get(RETRY_AFTER, "0")))
         self._backoff.reset()
         self._admit(news)
         self._source.apply(news.changes)

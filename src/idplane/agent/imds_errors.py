@@ -7,9 +7,10 @@ from datetime import datetime
 
 import msgspec
 
-from idplane.agent.plane import ANSWER
+from idplane.agent.answers import ANSWER
 from idplane.agent.refusals import explicable
 from idplane.agent.replies import Reply, reply
+from idplane.agent.statuses import retry_after
 from idplane.model.failure import Category, Failure, FailureKind
 
 __all__ = ["NEWEST_VERSIONS", "SERVER", "render"]
@@ -31,11 +32,13 @@ class _Words:
     error: str
     text: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    passing: bool = False
+    """Whether it may be worth asking again."""
 
 
 _OPAQUE = _Words(500, "server_error", "An internal error occurred")
 # 503 rather than 502 or 504, which .NET and Java take for "there is no metadata service here" (MIE section 1.6).
-_DOWN = _Words(503, "service_unavailable", None, (("Retry-After", "1"),))
+_DOWN = _Words(503, "service_unavailable", passing=True)
 _AGENT = _Words(503, "service_unavailable", "This machine is not known to the identity service", (("Retry-After", "5"),))
 _MISSING_IDENTITY = _Words(400, "invalid_request", _NOT_FOUND)
 
@@ -62,7 +65,7 @@ _CATEGORIES = {
     Category.PRECONDITION: _Words(400, "invalid_request"),
     Category.TOO_LARGE: _Words(413, "invalid_request"),
     Category.MEDIA_TYPE: _Words(400, "invalid_request"),
-    Category.THROTTLED: _Words(429, "invalid_request", None, (("Retry-After", "1"),)),
+    Category.THROTTLED: _Words(429, "invalid_request", passing=True),
     Category.INTERNAL: _OPAQUE,
     Category.UNAVAILABLE: _DOWN,
 }
@@ -77,7 +80,7 @@ def render(failure: Failure, request_id: str, now: datetime) -> Reply:
         _body(failure, words, request_id),
         now=now,
         server=SERVER,
-        headers=(*words.headers, ("x-ms-request-id", request_id)),
+        headers=(*words.headers, *(retry_after(failure) if words.passing else ()), ("x-ms-request-id", request_id)),
     )
 
 

@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from idplane.agent.answers import FROM_SERVER, THROTTLED, refusal, token_refusal
 from idplane.agent.binding_wire import BindingShape, bindings_from
 from idplane.agent.identities import HostDescription, HostedIdentity
 from idplane.agent.lanes import Lanes
+from idplane.agent.patience import Patience
 from idplane.agent.trust import Trust
-from idplane.agent.upstream import AGAIN, AgentIdentity, Upstream, UpstreamResponse
+from idplane.agent.upstream import AGAIN, BUSY, RETRY_AFTER, TROUBLE, AgentIdentity, Upstream, UpstreamResponse
 from idplane.agent.workload_identity import ProjectedToken, Projection, TrustingClient
 from idplane.jose import Algorithm, Signer, b64url, b64url_decode, certificate_thumbprint, numeric_date
 from idplane.model.failure import Failure, FailureKind
-from idplane.model.ids import ResourceId, is_guid
+from idplane.model.ids import ResourceId
 from idplane.model.scale_sets import identity_host
 from idplane.model.values import JsonObject
 from idplane.ports.store import Change
@@ -33,10 +36,7 @@ from idplane.ports.world import Clock, Entropy
 
 __all__ = [
     "AGENT_AUDIENCE",
-    "ANSWER",
     "CLIENT_ASSERTION_TYPE",
-    "FROM_SERVER",
-    "REFUSAL_ID",
     "IssuedCertificate",
     "News",
     "Plane",
@@ -46,39 +46,15 @@ __all__ = [
 
 AGENT_AUDIENCE = "idplane-agent"
 """`aud` of the tokens that an agent signs for the agent API."""
-ANSWER = "answer"
-"""`Failure.data` key under which the token service's own error answer (a JSON object) travels to the dialects that repeat it."""
-FROM_SERVER = "server"
-"""`Failure.data` key of a THROTTLED that the server decided on, not this agent."""
-REFUSAL_ID = "refusal_id"
-"""`Failure.data` key of the id under which the server keeps what it refused."""
 CLIENT_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _PROOF_SECONDS = 60
 _ATTEMPTS = 3
 """Once more for a connection that was lost, and for a clock that was wrong."""
 _CORRECTION_SECONDS = 2.0
+_PATIENCE_SECONDS = 15.0
+"""How long a question may wait for its turn, and be asked again, while servers have too much to do: less than workloads are made to wait."""
+_BOUNDED = "/agent/v1/workload-certificates"
 _OK = 200
-_SERVER_ERROR = 500
-_REPEATED_MEMBERS = (
-    "error",
-    "error_description",
-    "error_codes",
-    "timestamp",
-    "trace_id",
-    "correlation_id",
-    "error_uri",
-    "suberror",
-    "claims",
-)
-_TOKEN_FAILURES = {
-    "invalid_resource": FailureKind.AUDIENCE_UNKNOWN,
-    "invalid_scope": FailureKind.SCOPE_INVALID,
-    "invalid_client": FailureKind.ASSERTION_INVALID,
-    "unauthorized_client": FailureKind.CLIENT_UNKNOWN,
-}
-# Entra's numbers for an identity that is gone, or gone from this host: no credential and no retry will change that.
-_GONE_NUMBERS = (50105, 700016)
-_KINDS = {kind.name: kind for kind in FailureKind}
 
 T = TypeVar("T")
 
@@ -201,16 +177,6 @@ class _Projected(msgspec.Struct, rename="camel"):
     trusted_by: tuple[_Trusting, ...] = ()
 
 
-class _ErrorDetail(msgspec.Struct, rename="camel"):
-    code: str
-    message: str = ""
-    request_id: str = ""
-
-
-class _Error(msgspec.Struct):
-    error: _ErrorDetail
-
-
 class _Token(msgspec.Struct):
     access_token: str
     expires_in: int | str = 0
@@ -233,6 +199,7 @@ class Plane:
         self._clock = clock
         self._entropy = entropy
         self._lanes = Lanes(clock)
+        self._patience = Patience(clock=clock, entropy=entropy)
         self._identify(identity)
         self.answered = asyncio.Event()
         """Set whenever a server answers anything but a question for changes."""
@@ -269,7 +236,7 @@ class Plane:
 
     async def vouch(self, host: ResourceId, principal_id: str, csr: bytes) -> IssuedCertificate:
         """A certificate for a key that a workload holds itself; raises as `certify` does, THROTTLED and CSR_INVALID."""
-        return await self.certify(host, principal_id, csr, path="/agent/v1/workload-certificates")
+        return await self.certify(host, principal_id, csr, path=_BOUNDED)
 
     async def certify(
         self, host: ResourceId, principal_id: str, csr: bytes, *, path: str = "/agent/v1/certificates"
@@ -363,9 +330,10 @@ class Plane:
             claims = {"access_token": {"xms_cc": {"values": capabilities}}}
             form["claims"] = msgspec.json.encode(claims).decode()
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-        response = await self._sent_form(urlsplit(endpoint).path, headers, urlencode(form).encode())
+        send = partial(self._sent_form, urlsplit(endpoint).path, headers, urlencode(form).encode())
+        response = await self._patiently(send)
         if response.status != _OK:
-            raise _token_refusal(response)
+            raise token_refusal(response)
         return self._token(_decoded(response, _Token))
 
     def _token(self, answer: _Token) -> UpstreamToken:
@@ -383,7 +351,55 @@ class Plane:
     async def _ask(
         self, method: str, path: str, body: bytes = b"", *, poll: bool = False, through: Upstream | None = None
     ) -> UpstreamResponse:
-        """One request under a proof of its own; asked again when its connection was lost, or when the clock it was signed by was wrong."""
+        """One request; raises what was refused."""
+        ask = partial(self._proved, method, path, body, poll=poll, through=through)
+        if poll:
+            response = await self._noted(ask)
+        else:
+            response = await (ask() if through else self._patiently(ask, bounded=path == _BOUNDED))
+        if response.status != _OK:
+            raise refusal(response)
+        return response
+
+    async def _patiently(self, ask: Callable[[], Awaitable[UpstreamResponse]], *, bounded: bool = False) -> UpstreamResponse:
+        """Ask when the servers may be asked, and again while they have too much to do and a workload still waits.
+
+        What is `bounded` may be refused for whom it is asked for, which is no reason for others to wait.
+        """
+        deadline = self._clock.monotonic() + _PATIENCE_SECONDS
+        while True:
+            async with self._patience.turn(deadline) as began:
+                try:
+                    response = await ask()
+                except Failure as failure:
+                    if TROUBLE not in failure.data:
+                        raise
+                    self._heed(failure)
+                    continue
+                if bounded or response.status != THROTTLED or response.retry_after is None:
+                    self._patience.well(began)
+                    return response
+                self._patience.told(_busy(), named=response.retry_after)
+
+    async def _noted(self, ask: Callable[[], Awaitable[UpstreamResponse]]) -> UpstreamResponse:
+        """A question for changes waits for nobody, but what becomes of it tells how the servers are; a busy one's failure says when to ask again."""
+        began = self._clock.monotonic()
+        try:
+            response = await ask()
+        except Failure as failure:
+            if failure.data.get(TROUBLE) != BUSY:
+                raise
+            self._heed(failure)
+            raise self._patience.refusal() from failure
+        self._patience.well(began)
+        return response
+
+    def _heed(self, failure: Failure) -> None:
+        named = failure.data.get(RETRY_AFTER)
+        self._patience.told(failure, named=None if named is None else float(named), waits=failure.data[TROUBLE] == BUSY)
+
+    async def _proved(self, method: str, path: str, body: bytes, *, poll: bool, through: Upstream | None) -> UpstreamResponse:
+        """Under a proof of its own; asked again when its connection was lost, or when the clock it was signed by was wrong."""
         for last in range(_ATTEMPTS - 1, -1, -1):
             async with self._lanes.request(poll=poll):
                 started, elapsed = self._clock.now(), self._clock.monotonic()
@@ -393,17 +409,16 @@ class Plane:
                 try:
                     response = await (through or self._upstream).send(method, path, headers, body)
                 except Failure as failure:
-                    if last and AGAIN in failure.data:
+                    if last and _is_lost(failure, first=last == _ATTEMPTS - 1):
                         continue
                     raise
             if not poll:
                 self.answered.set()
-            if response.status == _OK:
+            if response.status == _OK or not last or refusal(response).kind is not FailureKind.AGENT_UNKNOWN:
                 return response
-            refusal = _refusal(response)
             moved = (self._clock.now() - started).total_seconds() - (self._clock.monotonic() - elapsed)
-            if not last or refusal.kind is not FailureKind.AGENT_UNKNOWN or abs(moved) < _CORRECTION_SECONDS:
-                raise refusal
+            if abs(moved) < _CORRECTION_SECONDS:
+                return response
         raise AssertionError("the last attempt returns or raises")
 
     async def _sent_form(self, path: str, headers: Mapping[str, str], body: bytes) -> UpstreamResponse:
@@ -413,7 +428,7 @@ class Plane:
                 async with self._lanes.request(poll=False):
                     response = await self._upstream.send("POST", path, headers, body)
             except Failure as failure:
-                if last or AGAIN not in failure.data:
+                if last or not _is_lost(failure, first=True):
                     raise
             else:
                 self.answered.set()
@@ -439,6 +454,15 @@ class Plane:
         return self._signer.sign(claims)
 
 
+def _is_lost(failure: Failure, *, first: bool) -> bool:
+    """Whether another connection may do: for what was lost, and the first time for a server that has too much to do, too."""
+    return AGAIN in failure.data and (first or TROUBLE not in failure.data)
+
+
+def _busy() -> Failure:
+    return Failure(FailureKind.THROTTLED, "the server asks for fewer requests", **{FROM_SERVER: "yes"})
+
+
 def _trust(told: _Trust) -> Trust:
     return Trust(version=told.version, anchors=told.anchors.encode(), tainted=told.tainted)
 
@@ -456,42 +480,6 @@ def _decoded(response: UpstreamResponse, shape: type[T]) -> T:
         return msgspec.json.decode(response.body, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Failure(FailureKind.UNAVAILABLE, "the server's answer could not be read") from error
-
-
-def _refusal(response: UpstreamResponse) -> Failure:
-    """What the agent API refused, in the kind that it named."""
-    if response.status < _SERVER_ERROR:
-        try:
-            error = msgspec.json.decode(response.body, type=_Error).error
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return Failure(FailureKind.UNAVAILABLE, f"the server answered with status {response.status}")
-        kind = _KINDS.get(error.code, FailureKind.UNAVAILABLE)
-        return Failure(kind, error.message, **{FROM_SERVER: "yes"}, **_kept_as(error.request_id))
-    return Failure(FailureKind.UNAVAILABLE, f"the server answered with status {response.status}")
-
-
-def _token_refusal(response: UpstreamResponse) -> Failure:
-    try:
-        answer = msgspec.json.decode(response.body, type=dict[str, object])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        answer = {}
-    kept = _kept_as(answer.get("trace_id"))
-    if response.status == FailureKind.THROTTLED.category.value:
-        return Failure(FailureKind.THROTTLED, "the token service asks for fewer requests", **{FROM_SERVER: "yes"}, **kept)
-    error = answer.get("error")
-    if response.status >= _SERVER_ERROR or not isinstance(error, str):
-        return Failure(FailureKind.UNAVAILABLE, f"the token service answered with status {response.status}")
-    numbers = answer.get("error_codes")
-    if isinstance(numbers, list) and any(number in numbers for number in _GONE_NUMBERS):
-        return Failure(FailureKind.NOT_ENTITLED, "the identity is not there, or not assigned to the host", **kept)
-    repeated = {name: answer[name] for name in _REPEATED_MEMBERS if name in answer}
-    kind = _TOKEN_FAILURES.get(error, FailureKind.INVALID_PARAMETER)
-    words = str(answer.get("error_description", error))
-    return Failure(kind, words, **{ANSWER: msgspec.json.encode(repeated).decode()}, **kept)
-
-
-def _kept_as(refusal_id: object) -> dict[str, str]:
-    return {REFUSAL_ID: refusal_id} if isinstance(refusal_id, str) and is_guid(refusal_id) else {}
 
 
 def _number(value: int | str) -> int:

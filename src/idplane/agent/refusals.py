@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import TypeAlias
 
-from idplane.agent.plane import FROM_SERVER, REFUSAL_ID
+from idplane.agent.answers import FROM_SERVER, REFUSAL_ID
 from idplane.model.calls import Workload
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.ids import ResourceId

@@ -22,7 +22,7 @@ from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 from idplane.agent.exchange import Answer, Exchange, unavailable
-from idplane.agent.upstream import UpstreamResponse
+from idplane.agent.upstream import ABSENT, BUSY, UpstreamResponse
 from idplane.ports.world import Clock, Entropy
 
 __all__ = ["ClientCertificate", "HttpsUpstream", "ServerAddress", "server_context"]
@@ -36,8 +36,6 @@ _HANDSHAKE_SECONDS: Final = 5.0
 _IDLE_SECONDS: Final = 45.0
 """Servers, and what stands before them, drop what is idle for a minute or more."""
 _MOST_CONNECTIONS: Final = 8
-_REST_SECONDS: Final = 1.0
-"""How long requests are answered at once after no server could be reached, rather than made to wait for the same again."""
 _TRANSIENT: Final = frozenset({502, 503, 504})
 _HTTPS_PORT: Final = 443
 
@@ -94,6 +92,7 @@ class HttpsUpstream:
         clock: Clock,
         entropy: Entropy,
         heard: Callable[[datetime], None] | None = None,
+        handshake_seconds: float = _HANDSHAKE_SECONDS,
     ) -> None:
         """`authority` reads the CA behind the servers' certificates, PEM; `heard` is told each answer's date."""
         if not servers:
@@ -103,13 +102,13 @@ class HttpsUpstream:
         self._clock = clock
         self._entropy = entropy
         self._heard = heard
+        self._handshake_seconds = handshake_seconds
         self._certificate: ClientCertificate | None = None
         self._made: tuple[bytes, ClientCertificate | None, ssl.SSLContext] | None = None
         self._idle: list[Exchange] = []
         self._poll: Exchange | None = None
         self._all: set[Exchange] = set()
         self._room = asyncio.Semaphore(_MOST_CONNECTIONS)
-        self._rests_until = 0.0
         self._problem = ""
         self.connected_to: str | None = None
         """The server, and its address, that the last answer came from; None while none can be reached."""
@@ -129,8 +128,6 @@ class HttpsUpstream:
         if target.path == _CHANGES:
             waits = parse_qs(target.query).get("wait", ["0"])[0]
             return await self._polled(method, path, headers, float(waits) + _POLL_GRACE_SECONDS)
-        if self._clock.monotonic() < self._rests_until:
-            raise unavailable(self._problem)
         async with self._room:
             exchange = self._idle_one() or await self._connected()
             answer = await self._asked(exchange, method, path, headers, body, seconds=_ANSWER_SECONDS)
@@ -177,7 +174,8 @@ class HttpsUpstream:
         if answer.status in _TRANSIENT:
             # This server cannot, another may; behind a balancer only a new connection finds one.
             exchange.abort()
-            raise unavailable(f"the server answered with status {answer.status}", again=True, unsettled=True)
+            detail = f"the server answered with status {answer.status}"
+            raise unavailable(detail, again=True, unsettled=True, trouble=BUSY, named=answer.retry_after)
         return answer
 
     def _idle_one(self) -> Exchange | None:
@@ -195,22 +193,22 @@ class HttpsUpstream:
     async def _connected(self) -> Exchange:
         """A new connection to whichever server answers first in random order; raises `Failure(UNAVAILABLE)`."""
         context = self._generation()
-        problem = ""
+        problem, trouble = "", ABSENT
         for server, address in await self._addresses():
             try:
-                exchange = await _connect(server, address, context)
+                exchange = await _connect(server, address, context, self._handshake_seconds)
             except (OSError, TimeoutError, ssl.SSLError, ssl.CertificateError) as error:
                 problem = f"{server.url} ({address}): {_reason(error)}"
+                if isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError):
+                    trouble = BUSY  # it took the connection, and ended it in the handshake or did not get round to that
                 continue
             exchange.generation = context
             exchange.used_at = self._clock.monotonic()
             self._keep(exchange)
-            self._rests_until = 0.0
             return exchange
         self._problem = f"no server can be reached; the last one tried was {problem}" if problem else self._problem
-        self._rests_until = self._clock.monotonic() + _REST_SECONDS
         self.connected_to = None
-        raise unavailable(self._problem)
+        raise unavailable(self._problem, trouble=trouble)
 
     def _keep(self, exchange: Exchange) -> None:
         self._all = {one for one in self._all if not one.ended} | {exchange}
@@ -245,25 +243,25 @@ class HttpsUpstream:
         return made[2]
 
 
-async def _connect(server: ServerAddress, address: str, context: ssl.SSLContext) -> Exchange:
+async def _connect(server: ServerAddress, address: str, context: ssl.SSLContext, seconds: float) -> Exchange:
     """A new connection. One that ends in its handshake is tried once more: behind a balancer another server gets it then."""
     try:
-        return await _connect_once(server, address, context)
-    except ConnectionRefusedError:
-        raise
+        return await _connect_once(server, address, context, seconds)
+    except (ConnectionRefusedError, ConnectionAbortedError):
+        raise  # nobody is there, or a server that is too busy for handshakes let its time run out: it needs no second one
     except ConnectionError:
-        return await _connect_once(server, address, context)
+        return await _connect_once(server, address, context, seconds)
 
 
-async def _connect_once(server: ServerAddress, address: str, context: ssl.SSLContext) -> Exchange:
-    async with asyncio.timeout(_CONNECT_SECONDS + _HANDSHAKE_SECONDS):
+async def _connect_once(server: ServerAddress, address: str, context: ssl.SSLContext, seconds: float) -> Exchange:
+    async with asyncio.timeout(_CONNECT_SECONDS + seconds):
         _, exchange = await asyncio.get_running_loop().create_connection(
             Exchange,
             address,
             server.port,
             ssl=context,
             server_hostname=server.host,
-            ssl_handshake_timeout=_HANDSHAKE_SECONDS,
+            ssl_handshake_timeout=seconds,
         )
     exchange.netloc = server.netloc
     exchange.name = f"{server.url} ({address})"
@@ -313,7 +311,7 @@ def _as_file(content: bytes) -> Iterator[str]:
 
 
 def _response(answer: Answer) -> UpstreamResponse:
-    return UpstreamResponse(status=answer.status, body=bytes(answer.body))
+    return UpstreamResponse(status=answer.status, body=bytes(answer.body), retry_after=answer.retry_after)
 
 
 def _reason(error: Exception) -> str:

@@ -52,7 +52,7 @@ def render(failure: Failure, request_id: str, now: datetime) -> Reply:
     status, code, text = _words(failure)
     words = explicable(text or failure.detail or "The request was refused.", failure, request_id)
     error = {"correlationId": request_id, "code": code, "message": words}
-    headers = (*headers_of(status), ("x-ms-request-id", request_id))
+    headers = (*headers_of(failure, status), ("x-ms-request-id", request_id))
     return reply(status, msgspec.json.encode({"error": error}), now=now, headers=headers)
 
 

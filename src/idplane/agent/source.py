@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
+from idplane.agent.answers import FROM_SERVER
 from idplane.agent.callers import Caller
 from idplane.agent.credentials import Credentials
 from idplane.agent.eviction import eviction_of
 from idplane.agent.fairness import FairShare
 from idplane.agent.flights import Flights
 from idplane.agent.identities import HostDescription, HostedIdentity, NoSelector, Selector, select
-from idplane.agent.plane import FROM_SERVER, IssuedCertificate, UpstreamToken
+from idplane.agent.plane import IssuedCertificate, UpstreamToken
 from idplane.agent.tokens import CachedToken, Token, TokenCache, TokenKey
 from idplane.model.calls import Workload
 from idplane.model.failure import Failure, FailureKind
@@ -29,6 +31,8 @@ _ATTEMPTS = 4
 _REPLACEMENTS = 2
 _SCALE_SETS = "/virtualmachinescalesets/"
 _MAX_HOSTS = 4096
+_ALIVE_SECONDS = 3.0
+"""How long a use waits for the successor of a token that still lives, if not for long."""
 _GONE = frozenset({FailureKind.RESOURCE_NOT_FOUND, FailureKind.NOT_ENTITLED})
 _OF_OLD = frozenset({FailureKind.IDENTITY_NOT_FOUND, FailureKind.IDENTITY_AMBIGUOUS, FailureKind.CALLER_NOT_BOUND})
 """Refusals that a host's description leads to, and that a newer one may not."""
@@ -260,14 +264,20 @@ class TokenSource:
         self, key: TokenKey, host: HostDescription, identity: HostedIdentity, ask: TokenAsk, caller: Caller
     ) -> None:
         """Fetch; if the server can't be reached or has too much to do, a token that is nearly but not quite expired has to do."""
+        wait = _ALIVE_SECONDS if ask.refresh is None and self._alive(key) else None
         try:
-            await self._flown(key, host, identity, ask, caller)
-        except Failure as failure:
-            entry = self._tokens.get(key)
-            alive = entry is not None and self._clock.now().timestamp() < entry.token.expires_on
-            if not _is_passing(failure) or not alive or entry is None or ask.refresh is not None:
+            async with asyncio.timeout(wait):
+                await self._flown(key, host, identity, ask, caller)
+        except (Failure, TimeoutError) as failure:
+            entry = self._alive(key)
+            passing = isinstance(failure, TimeoutError) or _is_passing(failure)
+            if not passing or entry is None or ask.refresh is not None:
                 raise
             entry.spent_at = entry.token.expires_on
+
+    def _alive(self, key: TokenKey) -> CachedToken | None:
+        entry = self._tokens.get(key)
+        return entry if entry is not None and self._clock.now().timestamp() < entry.token.expires_on else None
 
     async def _flown(
         self, key: TokenKey, host: HostDescription, identity: HostedIdentity, ask: TokenAsk, caller: Caller

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from idplane.model.failure import Category, FailureKind
+from idplane.agent.upstream import RETRY_AFTER
+from idplane.model.failure import Category, Failure, FailureKind
 
-__all__ = ["headers_of", "status_of"]
+__all__ = ["headers_of", "retry_after", "status_of"]
 
 _CATEGORIES = {
     Category.BAD_REQUEST: 400,
@@ -37,12 +38,17 @@ def status_of(kind: FailureKind) -> int:
     return _KINDS.get(kind, _CATEGORIES[kind.category])
 
 
-def headers_of(status: int, *, allow: str = "GET") -> tuple[tuple[str, str], ...]:
+def retry_after(failure: Failure, usual: str = "1") -> tuple[tuple[str, str], ...]:
+    """When it may be worth asking again: as somebody knew it who refused, or as usual (RFC 9110 section 10.2.3)."""
+    return (("Retry-After", failure.data.get(RETRY_AFTER, usual)),)
+
+
+def headers_of(failure: Failure, status: int, *, allow: str = "GET") -> tuple[tuple[str, str], ...]:
     """The headers that a status demands (RFC 9110 section 15.5.6, RFC 6585 section 4)."""
     match status:
         case 405:
             return (("Allow", allow),)
         case 429 | 503:
-            return (("Retry-After", "1"),)
+            return retry_after(failure)
         case _:
             return ()

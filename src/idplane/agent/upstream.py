@@ -8,12 +8,21 @@ from typing import Final, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-__all__ = ["AGAIN", "UNSETTLED", "AgentIdentity", "Upstream", "UpstreamResponse"]
+__all__ = ["ABSENT", "AGAIN", "BUSY", "RETRY_AFTER", "TROUBLE", "UNSETTLED", "AgentIdentity", "Upstream", "UpstreamResponse"]
 
 AGAIN: Final = "again"
 """`Failure.data` key of a request that another connection, hence perhaps another server, may answer at once."""
 UNSETTLED: Final = "unsettled"
 """`Failure.data` key of a request that a server may have taken, or may yet take, although no answer came."""
+
+RETRY_AFTER: Final = "retry_after"
+"""`Failure.data` key of the seconds after which it may be worth asking again."""
+TROUBLE: Final = "trouble"
+"""`Failure.data` key of what asking again at once would only make worse: `BUSY` or `ABSENT`."""
+BUSY: Final = "busy"
+"""A server is there and does not get round to it: waiting for it may help."""
+ABSENT: Final = "absent"
+"""No server can be reached at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +31,8 @@ class UpstreamResponse:
 
     status: int
     body: bytes = field(repr=False)
+    retry_after: float | None = None
+    """The seconds that it names (RFC 9110 section 10.2.3); None for none, and for a date."""
 
 
 class Upstream(Protocol):

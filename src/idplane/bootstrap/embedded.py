@@ -47,4 +47,6 @@ class InProcessUpstream:
             sent.append(message)
 
         await self._app(scope, receive, send)
-        return UpstreamResponse(status=sent[0]["status"], body=sent[1]["body"])
+        named = dict(sent[0]["headers"]).get(b"retry-after", b"")
+        retry_after = float(named) if named.isdigit() else None
+        return UpstreamResponse(status=sent[0]["status"], body=sent[1]["body"], retry_after=retry_after)

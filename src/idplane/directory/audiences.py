@@ -23,7 +23,6 @@ __all__ = [
     "KEY_VAULT",
     "LOCAL_HOSTS",
     "RESOURCE_MANAGER",
-    "TOKEN_EXCHANGE",
     "WELL_KNOWN",
     "Audiences",
     "WellKnown",
@@ -129,7 +128,6 @@ WELL_KNOWN: Final[tuple[WellKnown, ...]] = (
 RESOURCE_MANAGER: Final = _MANAGEMENT.application
 GRAPH: Final = _GRAPH.application
 KEY_VAULT: Final = _VAULT.application
-TOKEN_EXCHANGE: Final = _EXCHANGE.application
 
 
 def audience_key(resource: str) -> str:

@@ -6,17 +6,16 @@ this plane honours, and common others that programs of the outside are granted, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
 from idplane.directory.audiences import AUDIENCE_URIS, GRAPH, WELL_KNOWN
-from idplane.model.directory import AppRole, GrantedRole, Principal, PrincipalType
+from idplane.model.directory import AppRole, Principal, PrincipalType
 from idplane.ports.collections import PRINCIPALS
 from idplane.ports.store import ABSENT, Batch, CommitRefused, Put, Store
 from idplane.ports.world import Entropy
 
-__all__ = ["FIRST_PARTY", "GRAPH_ROLES", "OWNER_TENANT", "ensure_first_party", "first_party_roles", "graph_grants"]
+__all__ = ["FIRST_PARTY", "GRAPH_ROLES", "OWNER_TENANT", "ensure_first_party", "first_party_roles"]
 
 OWNER_TENANT: Final = "f8cdef31-a31e-4b4a-93e4-5f571e91255a"
 """The tenant that Azure's own applications are registered in."""
@@ -62,7 +61,6 @@ def _role(line: str) -> AppRole:
 
 GRAPH_ROLES: Final = tuple(_role(line) for line in _GRAPH_TABLE.strip().splitlines())
 """The application roles of Microsoft Graph that can be granted."""
-_BY_VALUE: Final[Mapping[str, AppRole]] = {one.value: one for one in GRAPH_ROLES}
 
 
 def first_party_roles(client_id: str) -> tuple[AppRole, ...] | None:
@@ -70,11 +68,6 @@ def first_party_roles(client_id: str) -> tuple[AppRole, ...] | None:
     if client_id not in FIRST_PARTY:
         return None
     return GRAPH_ROLES if client_id == GRAPH.client_id else ()
-
-
-def graph_grants(*values: str) -> tuple[GrantedRole, ...]:
-    """Roles of Microsoft Graph by their names, as a principal holds them. Raises `KeyError` for one that is not in the table."""
-    return tuple(GrantedRole(resource=GRAPH.client_id, role=_BY_VALUE[value].id, value=value) for value in values)
 
 
 async def ensure_first_party(store: Store, *, tenant_id: str, entropy: Entropy, now: datetime) -> None:

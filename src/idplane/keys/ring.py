@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Self
 
 from idplane.jose import Algorithm
 from idplane.keys import rotation
@@ -69,7 +69,7 @@ class KeyRing:
         entropy: Entropy,
         profile: Profile,
         algorithm: Algorithm = Algorithm.RS256,
-    ) -> KeyRing:
+    ) -> Self:
         """A ring that is ready to sign, following the store's feed; the very first one makes the first key.
 
         New keys are for `algorithm`; clients of Entra force RS256. Raises `Failure(INTERNAL)` if the stored keys cannot be unsealed.

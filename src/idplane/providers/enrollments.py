@@ -188,7 +188,10 @@ async def _changed(context: Context, old: Enrollment, new: Enrollment, carried: 
     """What a changed enrollment means for its agents and tokens: under another rule they have proved nothing."""
     if not old.same_rule(new):
         return await _dependants(context, old)
-    hosts, operations = hosts_of(new, carried), Batch()
+    hosts = hosts_of(new, carried)
+    # Whoever joins by a token meanwhile changes no more than the token: without it as it was, the new agent would be left out.
+    tokens = await context.store.all(JOIN_TOKENS, where={"enrollment_id": old.id})
+    operations = Batch.of(*(Require(collection=JOIN_TOKENS, key=one.value.id, expect=one.version) for one in tokens))
     for one in await context.store.all(AGENTS, where={"enrollment_id": old.id}):
         if one.value.hosts != hosts:
             operations += Batch.of(Put(collection=AGENTS, value=replace(one.value, hosts=hosts), expect=one.version))

@@ -66,10 +66,19 @@ class PostgresFeed:
         if self._listening is not None and not self._listening.is_closed():
             return
         with contextlib.suppress(*ERRORS):
-            self._listening = await connect(self._address)
-            await self._listening.add_listener(CHANNEL, self._notified)
+            self._listening = await self._connected()
             # What was committed before the first notification could come.
             self._news.set()
+
+    async def _connected(self) -> Any:
+        """A connection that hears notifications: one that lives but was not told to would be taken for one for good."""
+        connection = await connect(self._address)
+        try:
+            await connection.add_listener(CHANNEL, self._notified)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     def _notified(self, *_: object) -> None:
         self._news.set()

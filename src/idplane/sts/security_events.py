@@ -114,10 +114,27 @@ class SecurityEvents:
         while await self._step():
             pass
 
-    async def deliver(self) -> None:
-        """Push what waits to every receiver whose time has come."""
-        for row in await self._streams():
-            await self._push(row.value)
+    async def push(self, stream: EventStream) -> None:
+        """Push what waits for one receiver, if its time has come: in order, until one is not taken. What is not taken is tried again after a pause that grows."""
+        if await self._store.count(QUEUED_EVENTS, where={"stream_id": stream.id}, limit=_QUEUED + 1) > _QUEUED:
+            await self._give_up(stream)
+            return
+        at, pause = self._retry.get(stream.id, (0.0, _RETRY_SECONDS))
+        if self._clock.monotonic() < at:
+            return
+        self._retry.pop(stream.id, None)
+        if stream.delivery is not Delivery.PUSH or stream.status is not StreamStatus.ENABLED:
+            return
+        tenant = await self._store.get(TENANTS, stream.tenant_id)
+        private = tenant is not None and (stream.endpoint or "") in tenant.value.private_issuers
+        while items := (await self._store.page(QUEUED_EVENTS, where={"stream_id": stream.id}, limit=50)).items:
+            for row in items:
+                if not await self._taken(stream, row.value, private=private):
+                    self._retry[stream.id] = (self._clock.monotonic() + pause, min(2 * pause, _RETRY_MOST))
+                    self._telemetry.count(EVENTS_PUSHED, outcome="failed")
+                    return
+                await self._store.commit(Batch.of(Delete(collection=QUEUED_EVENTS, key=row.value.key)))
+                self._telemetry.count(EVENTS_PUSHED, outcome="delivered")
 
     async def _streams(self) -> tuple[Versioned[EventStream], ...]:
         return await self._store.all(EVENT_STREAMS)
@@ -246,31 +263,9 @@ class SecurityEvents:
 
     async def _pushed(self, stream: EventStream) -> None:
         try:
-            await self._push(stream)
+            await self.push(stream)
         except Failure as failure:
             _log.warning("events of stream %s could not be pushed: %s", stream.id, failure)
-
-    async def _push(self, stream: EventStream) -> None:
-        """In order, until one is not taken. What is not taken is tried again after a pause that grows."""
-        if await self._store.count(QUEUED_EVENTS, where={"stream_id": stream.id}, limit=_QUEUED + 1) > _QUEUED:
-            await self._give_up(stream)
-            return
-        at, pause = self._retry.get(stream.id, (0.0, _RETRY_SECONDS))
-        if self._clock.monotonic() < at:
-            return
-        self._retry.pop(stream.id, None)
-        if stream.delivery is not Delivery.PUSH or stream.status is not StreamStatus.ENABLED:
-            return
-        tenant = await self._store.get(TENANTS, stream.tenant_id)
-        private = tenant is not None and (stream.endpoint or "") in tenant.value.private_issuers
-        while items := (await self._store.page(QUEUED_EVENTS, where={"stream_id": stream.id}, limit=50)).items:
-            for row in items:
-                if not await self._taken(stream, row.value, private=private):
-                    self._retry[stream.id] = (self._clock.monotonic() + pause, min(2 * pause, _RETRY_MOST))
-                    self._telemetry.count(EVENTS_PUSHED, outcome="failed")
-                    return
-                await self._store.commit(Batch.of(Delete(collection=QUEUED_EVENTS, key=row.value.key)))
-                self._telemetry.count(EVENTS_PUSHED, outcome="delivered")
 
     async def _taken(self, stream: EventStream, event: QueuedEvent, *, private: bool) -> bool:
         await self._signer.refresh()

@@ -26,7 +26,6 @@ __all__ = [
     "Text",
     "calls",
     "is_expression",
-    "literal",
     "parse",
     "unescaped",
 ]
@@ -105,11 +104,6 @@ def is_expression(text: str) -> bool:
 def unescaped(text: str) -> str:
     """The value of a string that is no expression."""
     return text[1:] if text.startswith("[[") and text.endswith("]") else text
-
-
-def literal(value: str) -> str:
-    """How a template writes a string so that its value is `value`."""
-    return f"[{value}" if value.startswith("[") and value.endswith("]") else value
 
 
 @functools.lru_cache(maxsize=512)

@@ -299,9 +299,11 @@ class AgentWorld:
     clients: list[Client] = field(default_factory=list)
 
     @classmethod
-    def make(cls, clock: FakeClock | None = None, rates: MetadataRates | None = None) -> AgentWorld:
+    def make(
+        cls, clock: FakeClock | None = None, rates: MetadataRates | None = None, server: FakeServer | None = None
+    ) -> AgentWorld:
         clock = clock or FakeClock()
-        server = FakeServer(clock)
+        server = server or FakeServer(clock)
         key = new_ec_key()
         certificate = make_certificate(key.public_key(), clock.now(), clock.now() + timedelta(days=1))
         identity = AgentIdentity(agent_id="agent-1", private_key=key, certificate=certificate)

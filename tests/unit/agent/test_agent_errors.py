@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idplane.agent import appservice_errors, imds_errors
+from idplane.agent.answers import ANSWER
 from idplane.agent.identities import HostDescription, HostedIdentity, NoSelector, Selector, SelectorKind, select
-from idplane.agent.plane import ANSWER
 from idplane.agent.query import parse_selector, parse_target
 from idplane.model.failure import Category, Failure, FailureKind
 from idplane.model.ids import ResourceId

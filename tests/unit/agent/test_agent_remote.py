@@ -14,8 +14,9 @@ from tests.attacks.table import met_by
 from tests.unit.agent.remote_world import ServedWorld, presented, served
 
 from idplane.agent.host import HostAgent
+from idplane.agent.plane import Plane
 from idplane.agent.remote import HttpsUpstream, ServerAddress
-from idplane.agent.upstream import AGAIN, UNSETTLED
+from idplane.agent.upstream import ABSENT, AGAIN, BUSY, RETRY_AFTER, TROUBLE, UNSETTLED
 from idplane.bootstrap.server import context_for
 from idplane.bootstrap.world import SystemEntropy
 from idplane.jose import new_ec_key
@@ -242,6 +243,39 @@ async def test_a_handshake_that_is_cut_short_again_is_a_failure_with_a_reason(wo
         assert not (await refused(upstream)).detail.endswith(": ")
 
 
+async def test_a_handshake_that_a_server_does_not_get_round_to_is_no_reason_for_another_at_once() -> None:
+    connections = 0
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    address = ServerAddress(host="localhost", port=server.sockets[0].getsockname()[1])
+    tls = await authority()
+    upstream = HttpsUpstream(
+        servers=[address], authority=lambda: tls.ca_pem, clock=FakeClock(), entropy=SystemEntropy(), handshake_seconds=0.2
+    )
+    assert (await refused(upstream)).data[TROUBLE] == BUSY
+    assert connections == 1
+    await upstream.close()
+    server.close()
+
+
+@pytest.mark.parametrize(("named", "expected"), [("7", "7"), ("soon", None), ("-1", None), ("9" * 40, "999999999")])
+async def test_the_time_that_a_server_names_is_kept(world: ServedWorld, named: str, expected: str | None) -> None:
+    for status in (429, 503):
+        answer = f"HTTP/1.1 {status} No\r\nRetry-After: {named}\r\ncontent-length: 0\r\n\r\n".encode()
+        async with scripted(world.server.tls, saying(answer)) as upstream:
+            if status == 429:
+                heard = (await upstream.send("GET", "/x", {}, b"")).retry_after
+                assert heard == (None if expected is None else float(expected))
+            else:
+                assert (await refused(upstream)).data.get(RETRY_AFTER) == expected
+
+
 async def test_when_no_server_can_be_reached_requests_are_not_kept_waiting_for_the_same_again(world: ServedWorld) -> None:
     tried = 0
 
@@ -254,13 +288,22 @@ async def test_when_no_server_can_be_reached_requests_are_not_kept_waiting_for_t
     dead = ServerAddress(host="localhost", port=silent.getsockname()[1])
     silent.close()
     upstream = HttpsUpstream(servers=[dead], authority=authority, clock=world.clock, entropy=SystemEntropy())
-    await refused(upstream)
-    once = tried
-    await refused(upstream)
-    assert tried == once
-    world.clock.advance(2)
-    await refused(upstream)
-    assert tried > once
+    identity, _ = await world.enrolled()
+    plane = Plane(upstream=upstream, identity=identity, clock=world.clock, entropy=SystemEntropy())
+    pause = 0
+    for _ in range(3):
+        with pytest.raises(Failure) as first:
+            await plane.trust()
+        once = tried
+        assert first.value.kind is FailureKind.UNAVAILABLE
+        assert first.value.data[TROUBLE] == ABSENT
+        with pytest.raises(Failure, match="no server can be reached") as second:
+            await plane.trust()
+        assert tried == once
+        pause = int(second.value.data[RETRY_AFTER])
+        assert pause >= 1
+        world.clock.advance(pause)
+    assert pause > 1, "pauses grow"
 
 
 async def test_a_new_certificate_and_a_new_authority_mean_a_new_connection(world: ServedWorld) -> None:

@@ -19,7 +19,7 @@ from idplane.agent import (
     machinelearning_errors,
     servicefabric_errors,
 )
-from idplane.agent.plane import FROM_SERVER, REFUSAL_ID
+from idplane.agent.answers import FROM_SERVER, REFUSAL_ID
 from idplane.agent.refusals import UNCHALLENGED, Refusals, explicable, is_reported, refusal_of
 from idplane.model.calls import Workload
 from idplane.model.failure import Failure, FailureKind

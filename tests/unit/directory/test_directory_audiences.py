@@ -3,6 +3,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from tests.first_party import TOKEN_EXCHANGE
 from tests.unit.sts.sts_world import OTHER_TENANT_ID, TENANT_ID, StsWorld
 
 from idplane.directory.audiences import (
@@ -10,7 +11,6 @@ from idplane.directory.audiences import (
     GRAPH,
     KEY_VAULT,
     RESOURCE_MANAGER,
-    TOKEN_EXCHANGE,
     WELL_KNOWN,
     Audiences,
     audience_key,

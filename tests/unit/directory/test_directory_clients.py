@@ -2,11 +2,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.first_party import graph_grants
 from tests.unit.sts.sts_world import TENANT_ID, key_pair, rsa_pair
 
 from idplane.directory.audiences import GRAPH
 from idplane.directory.clients import certificate_credential, new_application_principal, new_secret, secret_hash
-from idplane.directory.first_party import graph_grants
 from idplane.jose import certificate_thumbprint, new_ec_key
 from idplane.model.directory import CredentialKind, PrincipalType
 from idplane.model.failure import Failure, FailureKind

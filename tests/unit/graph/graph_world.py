@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from tests.first_party import graph_grants
+
 from idplane.directory.clients import new_application_principal
-from idplane.directory.first_party import ensure_first_party, graph_grants
+from idplane.directory.first_party import ensure_first_party
 from idplane.directory.identities import new_system_identity, new_user_assigned
 from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.service import DirectoryService

@@ -1,6 +1,5 @@
 """The authorities for listeners, judged by OpenSSL (in `ssl` and on the command line) and by `cryptography`'s own verifier."""
 
-import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Sequence
@@ -14,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+from tests.needed import program
 from tests.unit.keys.keys_world import KeyWorld, a_key_world
 
 from idplane.bootstrap.world import SystemClock
@@ -161,7 +161,7 @@ async def test_the_authorities_do_not_vouch_for_one_another(tmp_path: Path) -> N
         assert not shaken_hands(other.ca_pem, identity, "localhost", tmp_path)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
+@program("openssl")
 async def test_the_openssl_command_agrees_at_its_strictest(tmp_path: Path) -> None:
     clock = SystemClock()
     for authority, good, bad in (

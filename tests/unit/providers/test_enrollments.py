@@ -420,3 +420,24 @@ async def test_a_locked_agent_is_never_unlocked(plane: Plane) -> None:
 
 async def test_methods_have_their_names() -> None:
     assert [one.value for one in JoinMethod] == ["token", "x509", "ssh", "tpm", "oidc"]
+
+
+async def test_a_machine_that_joins_while_its_enrollment_is_given_more_acts_for_it_too(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write(plane, TOKEN)
+    await ask(plane, "POST", f"{at()}/issueToken")
+    commit = plane.store.commit
+
+    async def overtaken(batch: Batch) -> int:
+        monkeypatch.undo()
+        (token,) = await plane.store.all(JOIN_TOKENS)
+        used = replace(token.value, used_at=plane.clock.now())
+        await commit(Batch.of(Put(collection=JOIN_TOKENS, value=used, expect=token.version)))
+        await joined(plane)
+        return await commit(batch)
+
+    monkeypatch.setattr(plane.store, "commit", overtaken)
+    assert (await write(plane, {**TOKEN, "carries": [vm("shop")]})).status == 200
+    (agent,) = await plane.store.all(AGENTS)
+    assert agent.value.hosts == (ResourceId.parse(vm("stock")).key, ResourceId.parse(vm("shop")).key)

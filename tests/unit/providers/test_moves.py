@@ -7,6 +7,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.unit.providers.moving import (
+    FAR,
+    OTHER,
+    SECOND,
+    SYSTEM,
+    WEB,
+    ask_to_move,
+    certificate_row,
+    moved_away,
+    moved_id,
+    open_moves,
+    put_rows,
+    role_assignment,
+)
 from tests.unit.providers.surface_plane import (
     COMPUTE,
     FOREIGN,
@@ -23,11 +37,10 @@ from tests.unit.providers.surface_plane import (
 
 from idplane.directory.hosts import HostDirectory
 from idplane.model.bindings import SYSTEM_ASSIGNED, Binding, ProcessRule
-from idplane.model.directory import Agent, Credential, CredentialKind, Principal, Subscription
+from idplane.model.directory import Agent, Credential, Principal
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.federation import FederatedCredential, Trust
 from idplane.model.ids import ResourceId
-from idplane.model.profile import AZURE, OPEN
 from idplane.model.resources import identity_assignment_key
 from idplane.model.roles import DenyAssignment, Permission, RoleAssignment
 from idplane.model.workload_issuers import issuer_of
@@ -41,74 +54,8 @@ from idplane.ports.collections import (
     PRINCIPALS,
     RESOURCES,
     ROLE_ASSIGNMENTS,
-    SUBSCRIPTIONS,
 )
 from idplane.ports.store import ABSENT, Batch, Put
-
-OTHER = f"{SUB}/resourceGroups/Depot"
-SECOND = "b1000000-0000-4000-8000-000000000003"
-FAR = f"/subscriptions/{SECOND}/resourceGroups/Far"
-WEB = "2024-11-01"
-SYSTEM = {"type": "SystemAssigned"}
-
-
-async def _open(open_plane: OpenPlane, *, azure: bool = False) -> Plane:
-    plane = await open_plane(profile=AZURE if azure else OPEN)
-    second = Subscription(id=SECOND, tenant_id=HOME, display_name="three")
-    await plane.store.commit(Batch.of(Put(collection=SUBSCRIPTIONS, value=second, expect=ABSENT)))
-    for group in (OTHER, FAR):
-        await plane.put(group, {"location": "westeurope"})
-    return plane
-
-
-async def _move(
-    plane: Plane, *ids: str, to: str = OTHER, by: str = "owner", word: str = "moveResources", group: str = GROUP
-) -> Reply:
-    return await plane.call("POST", f"{group}/{word}", {"resources": list(ids), "targetResourceGroup": to}, by=by)
-
-
-async def _moved(plane: Plane, *ids: str, to: str = OTHER, by: str = "owner", group: str = GROUP) -> None:
-    reply = await _move(plane, *ids, to=to, by=by, group=group)
-    assert reply.status == 202, reply.body
-    assert (await plane.call("GET", reply.headers["location"], by=by)).status == 204
-
-
-def _to(identifier: str, group: str = OTHER) -> str:
-    return identifier.replace(GROUP, group)
-
-
-async def _put(plane: Plane, collection: Any, *values: object) -> None:
-    await plane.store.commit(Batch.of(*(Put(collection=collection, value=one, expect=ABSENT) for one in values)))
-
-
-def _assignment(plane: Plane, number: int, principal: str, scope: str) -> RoleAssignment:
-    anchor = scope.lower() if "/providers/" in scope else None
-    return RoleAssignment(
-        id=f"99999999-0000-4000-8000-{number:012x}",
-        tenant_id=HOME,
-        scope=scope,
-        role_id="acdd72a7-3385-48ef-bd42-f606fba81ae7",
-        principal_id=principal,
-        principal_type="ServicePrincipal",
-        created_at=plane.clock.now(),
-        changed_at=plane.clock.now(),
-        anchor=anchor,
-    )
-
-
-def _certificate(plane: Plane, name: str, principal: str, host: str) -> Credential:
-    now = plane.clock.now()
-    return Credential(
-        id=name,
-        principal_id=principal,
-        client_id="c",
-        kind=CredentialKind.IDENTITY_CERTIFICATE,
-        not_before=now,
-        not_after=now,
-        host=host.lower(),
-        agent_id="a",
-    )
-
 
 # What a move does ----------------------------------------------------------------------------------------------------
 
@@ -123,7 +70,9 @@ async def _surrounded(plane: Plane, own: str, shared: str) -> tuple[str, RoleAss
     assert issuer is not None
     now = plane.clock.now()
     trust = Trust(issuer=issuer, audiences=("api://AzureADTokenExchange",), subject=str(stored.value.id))
-    await _put(plane, CREDENTIALS, _certificate(plane, "k1", own, vm("vm")), _certificate(plane, "k2", shared, vm("vm")))
+    await put_rows(
+        plane, CREDENTIALS, certificate_row(plane, "k1", own, vm("vm")), certificate_row(plane, "k2", shared, vm("vm"))
+    )
     binding = Binding(
         host=stored.value.id,
         name="web",
@@ -131,35 +80,35 @@ async def _surrounded(plane: Plane, own: str, shared: str) -> tuple[str, RoleAss
         created_at=now,
         identities=(SYSTEM_ASSIGNED, uai("shared")),
     )
-    await _put(plane, BINDINGS, binding)
-    await _put(
+    await put_rows(plane, BINDINGS, binding)
+    await put_rows(
         plane, FEDERATED_CREDENTIALS, FederatedCredential(id="f", principal_id=shared, name="own", trust=trust, created_at=now)
     )
     agent = Agent(id="a", display_name="a", certificate=b"", thumbprint="t", enrolled_at=now, hosts=("/x", vm("vm").lower()))
-    await _put(plane, AGENTS, agent)
-    at_it, elsewhere = _assignment(plane, 1, plane.people["nobody"], vm("vm")), _assignment(plane, 2, own, SUB)
-    await _put(plane, ROLE_ASSIGNMENTS, at_it, elsewhere)
+    await put_rows(plane, AGENTS, agent)
+    at_it, elsewhere = role_assignment(plane, 1, plane.people["nobody"], vm("vm")), role_assignment(plane, 2, own, SUB)
+    await put_rows(plane, ROLE_ASSIGNMENTS, at_it, elsewhere)
     return nic, at_it, elsewhere
 
 
 @pytest.mark.parametrize("target", [OTHER, FAR])
 async def test_everything_that_names_a_machine_follows_it(open_plane: OpenPlane, target: str) -> None:
-    plane = await _open(open_plane)
+    plane = await open_moves(open_plane)
     shared = (await plane.identity("shared"))["properties"]["principalId"]
     both = {"type": "SystemAssigned, UserAssigned", "userAssignedIdentities": {uai("shared"): {}}}
     machine = await plane.machine("vm", both)
     nic, at_it, elsewhere = await _surrounded(plane, machine["identity"]["principalId"], shared)
     before = {one.value.key: one.value for one in await plane.store.all(IDENTITY_ASSIGNMENTS)}
 
-    await _moved(plane, vm("vm"), nic, to=target)
+    await moved_away(plane, vm("vm"), nic, to=target)
 
-    new = _to(vm("vm"), target)
+    new = moved_id(vm("vm"), target)
     assert (await plane.call("GET", vm("vm"), version=COMPUTE)).status == 404
     shown = await plane.get(new, version=COMPUTE)
     assert (shown["id"], shown["identity"]) == (new, machine["identity"])
     assert shown["systemData"]["createdAt"] == machine["systemData"]["createdAt"]
-    moved_nic = await plane.get(_to(nic, target), version="2024-05-01")
-    assert moved_nic["properties"]["virtualMachine"]["id"] == _to(vm("VM"), target)
+    moved_nic = await plane.get(moved_id(nic, target), version="2024-05-01")
+    assert moved_nic["properties"]["virtualMachine"]["id"] == moved_id(vm("VM"), target)
     own = machine["identity"]["principalId"]
     principal = await plane.store.get(PRINCIPALS, own)
     assert principal is not None
@@ -187,45 +136,45 @@ async def test_everything_that_names_a_machine_follows_it(open_plane: OpenPlane,
         "Microsoft.Authorization/roleAssignments/delete",
         f"{vm('vm')}/providers/Microsoft.Authorization/roleAssignments/{at_it.id}",
     ) in events
-    assert {(move, new), (move, _to(nic, target)), (move, GROUP)} <= set(events)
+    assert {(move, new), (move, moved_id(nic, target)), (move, GROUP)} <= set(events)
     # And back: what stood there once does not come to life again.
-    await _moved(plane, new, to=GROUP, group=target)
+    await moved_away(plane, new, to=GROUP, group=target)
     again = [one.value for one in await plane.store.all(IDENTITY_ASSIGNMENTS)]
     assert {one.key for one in again} == set(before)
     assert not {one.generation for one in again} & {one.generation for one in before.values()}
 
 
 async def test_children_move_with_their_parent_and_never_alone(open_plane: OpenPlane) -> None:
-    plane = await _open(open_plane)
+    plane = await open_moves(open_plane)
     site = f"{GROUP}/providers/Microsoft.Web/sites/shop"
     await plane.put(site, {"location": "westeurope"}, version=WEB)
     slot = await plane.put(f"{site}/slots/blue", {"location": "westeurope", "identity": SYSTEM}, version=WEB)
-    alone = await _move(plane, f"{site}/slots/blue")
+    alone = await ask_to_move(plane, f"{site}/slots/blue")
     assert (alone.status, "moves with its parent only" in alone.message) == (400, True)
-    await _moved(plane, site, to=FAR)
-    shown = await plane.get(f"{_to(site, FAR)}/slots/blue", version=WEB)
+    await moved_away(plane, site, to=FAR)
+    shown = await plane.get(f"{moved_id(site, FAR)}/slots/blue", version=WEB)
     assert shown["identity"] == slot["identity"]
     principal = await plane.store.get(PRINCIPALS, slot["identity"]["principalId"])
     assert principal is not None
-    assert principal.value.resource_id == f"{_to(site, FAR)}/slots/blue"
+    assert principal.value.resource_id == f"{moved_id(site, FAR)}/slots/blue"
     assert (await plane.get(f"{GROUP}/resources"))["value"] == []
     assert len(await plane.store.all(PRINCIPALS)) == len(plane.people) + 1
 
 
 async def test_a_scale_set_s_instances_are_revoked_with_it(open_plane: OpenPlane) -> None:
-    plane = await _open(open_plane)
+    plane = await open_moves(open_plane)
     fleet = f"{GROUP}/providers/Microsoft.Compute/virtualMachineScaleSets/fleet"
     body = {"location": "westeurope", "identity": SYSTEM, "sku": {"name": "Standard_D2s_v3", "capacity": 2}}
     own = (await plane.put(fleet, body, version=COMPUTE))["identity"]["principalId"]
-    await _put(plane, CREDENTIALS, _certificate(plane, "k", own, f"{fleet}/virtualMachines/0"))
-    await _put(plane, CREDENTIALS, _certificate(plane, "other", own, f"{fleet}-2"))
-    await _moved(plane, fleet)
+    await put_rows(plane, CREDENTIALS, certificate_row(plane, "k", own, f"{fleet}/virtualMachines/0"))
+    await put_rows(plane, CREDENTIALS, certificate_row(plane, "other", own, f"{fleet}-2"))
+    await moved_away(plane, fleet)
     assert [one.value.id for one in await plane.store.all(CREDENTIALS)] == ["other"]
-    assert len((await plane.get(f"{_to(fleet)}/virtualMachines", version=COMPUTE))["value"]) == 2
+    assert len((await plane.get(f"{moved_id(fleet)}/virtualMachines", version=COMPUTE))["value"]) == 2
 
 
 async def test_a_denial_moves_along(open_plane: OpenPlane) -> None:
-    plane = await _open(open_plane)
+    plane = await open_moves(open_plane)
     await plane.machine("vm")
     deny = DenyAssignment(
         id="d",
@@ -236,23 +185,23 @@ async def test_a_denial_moves_along(open_plane: OpenPlane) -> None:
         principals=(plane.people["owner"],),
         anchor=vm("vm").lower(),
     )
-    await _put(plane, DENY_ASSIGNMENTS, deny)
-    await _moved(plane, vm("vm"))
+    await put_rows(plane, DENY_ASSIGNMENTS, deny)
+    await moved_away(plane, vm("vm"))
     found = [(one.value.scope, one.value.anchor) for one in await plane.store.all(DENY_ASSIGNMENTS)]
-    assert found == [(_to(vm("vm")), _to(vm("vm")).lower())]
+    assert found == [(moved_id(vm("vm")), moved_id(vm("vm")).lower())]
 
 
 @pytest.mark.parametrize(("azure", "target", "stopped"), [(True, FAR, True), (True, OTHER, False), (False, FAR, False)])
 async def test_a_web_app_s_identity_stops_where_azure_s_does(
     open_plane: OpenPlane, *, azure: bool, target: str, stopped: bool
 ) -> None:
-    plane = await _open(open_plane, azure=azure)
+    plane = await open_moves(open_plane, azure=azure)
     await plane.identity("shared")
     site = f"{GROUP}/providers/Microsoft.Web/sites/shop"
     both = {"type": "SystemAssigned, UserAssigned", "userAssignedIdentities": {uai("shared"): {}}}
     made = await plane.put(site, {"location": "westeurope", "identity": both}, version=WEB)
-    await _moved(plane, site, to=target)
-    new = _to(site, target)
+    await moved_away(plane, site, to=target)
+    new = moved_id(site, target)
     shown = await plane.get(new, version=WEB)
     assert shown["identity"] == made["identity"]
     rows = {one.value.identity is None: one.value.stopped for one in await plane.store.all(IDENTITY_ASSIGNMENTS)}
@@ -282,10 +231,10 @@ class _NoAuthority:
 
 
 async def test_user_assigned_identities_do_not_move(open_plane: OpenPlane) -> None:
-    plane = await _open(open_plane)
+    plane = await open_moves(open_plane)
     await plane.identity("shared")
     await plane.machine("vm")
-    reply = await _move(plane, vm("vm"), uai("shared"))
+    reply = await ask_to_move(plane, vm("vm"), uai("shared"))
     assert (reply.status, reply.code) == (409, "ResourceMoveNotSupported")
     assert reply.message == (
         "Resource move is not supported for resource types 'Microsoft.ManagedIdentity/userAssignedIdentities'."
@@ -295,22 +244,22 @@ async def test_user_assigned_identities_do_not_move(open_plane: OpenPlane) -> No
 
 
 async def test_a_name_that_is_taken_at_the_target(open_plane: OpenPlane) -> None:
-    plane = await _open(open_plane)
+    plane = await open_moves(open_plane)
     await plane.machine("vm")
-    await plane.put(_to(vm("VM")), {"location": "westeurope"}, version=COMPUTE)
-    reply = await _move(plane, vm("vm"))
+    await plane.put(moved_id(vm("VM")), {"location": "westeurope"}, version=COMPUTE)
+    reply = await ask_to_move(plane, vm("vm"))
     assert (reply.status, reply.code) == (409, "ResourceMoveProviderValidationFailed")
     assert reply.body["error"]["target"] == vm("vm")
 
 
 async def test_validation_tells_the_same_and_moves_nothing(open_plane: OpenPlane) -> None:
-    plane = await _open(open_plane)
+    plane = await open_moves(open_plane)
     await plane.machine("vm")
     await plane.identity("shared")
-    fine = await _move(plane, vm("vm"), word="validateMoveResources")
+    fine = await ask_to_move(plane, vm("vm"), word="validateMoveResources")
     assert (fine.status, (await plane.call("GET", fine.headers["location"])).status) == (202, 204)
     assert (await plane.get(vm("vm"), version=COMPUTE))["id"] == vm("vm")
-    refused = await _move(plane, uai("shared"), word="validateMoveResources")
+    refused = await ask_to_move(plane, uai("shared"), word="validateMoveResources")
     ended = await plane.call("GET", refused.headers["location"])
     assert (refused.status, ended.status, ended.code) == (202, 409, "ResourceMoveNotSupported")
 
@@ -326,7 +275,7 @@ async def test_validation_tells_the_same_and_moves_nothing(open_plane: OpenPlane
         ({"resources": [vm("vm")], "targetResourceGroup": SUB}, 400, "InvalidParameter"),
         ({"resources": [vm("vm")], "targetResourceGroup": GROUP.upper().replace("SUBSCRIPTIONS", "subscriptions")}, 400, None),
         ({"resources": [vm("vm")], "targetResourceGroup": vm("vm")}, 400, "InvalidParameter"),
-        ({"resources": [_to(vm("vm"))], "targetResourceGroup": OTHER}, 400, "InvalidParameter"),
+        ({"resources": [moved_id(vm("vm"))], "targetResourceGroup": OTHER}, 400, "InvalidParameter"),
         ({"resources": [GROUP], "targetResourceGroup": OTHER}, 400, "InvalidParameter"),
         ({"resources": [vm("ghost")], "targetResourceGroup": OTHER}, 404, "ResourceNotFound"),
         ({"resources": [vm("vm")], "targetResourceGroup": f"{SUB}/resourceGroups/nowhere"}, 404, "ResourceGroupNotFound"),
@@ -343,7 +292,7 @@ async def test_validation_tells_the_same_and_moves_nothing(open_plane: OpenPlane
     ],
 )
 async def test_what_makes_no_sense(open_plane: OpenPlane, body: object, status: int, code: str | None) -> None:
-    plane = await _open(open_plane)
+    plane = await open_moves(open_plane)
     await plane.machine("vm")
     reply = await plane.call("POST", f"{GROUP}/moveResources", body)
     assert (reply.status, code or reply.code) == (status, reply.code), reply.body
@@ -352,8 +301,8 @@ async def test_what_makes_no_sense(open_plane: OpenPlane, body: object, status: 
 
 async def test_azure_moves_at_most_800(open_plane: OpenPlane) -> None:
     for azure in (False, True):
-        plane = await _open(open_plane, azure=azure)
-        reply = await _move(plane, *(vm(f"v{at}") for at in range(801)))
+        plane = await open_moves(open_plane, azure=azure)
+        reply = await ask_to_move(plane, *(vm(f"v{at}") for at in range(801)))
         assert reply.status == (400 if azure else 404)
 
 
@@ -374,11 +323,11 @@ _OWNS = ("Owner", OTHER)
     ],
 )
 async def test_a_move_gains_nobody_rights(open_plane: OpenPlane, grants: tuple[tuple[str, str], ...], action: str) -> None:
-    plane = await _open(open_plane)
+    plane = await open_moves(open_plane)
     await plane.machine("vm", SYSTEM)
     await plane.person("mover", *grants)
     for word in ("moveResources", "validateMoveResources"):
-        reply = await _move(plane, vm("vm"), by="mover", word=word)
+        reply = await ask_to_move(plane, vm("vm"), by="mover", word=word)
         assert (reply.status, reply.code) == (403, "LinkedAuthorizationFailed")
         assert action in reply.message
         assert (await plane.events())[-1].sub_status == "LinkedAuthorizationFailed"
@@ -387,30 +336,30 @@ async def test_a_move_gains_nobody_rights(open_plane: OpenPlane, grants: tuple[t
 
 @pytest.mark.parametrize("grants", [(_OWNS,), (_OWNS, ("Reader", GROUP)), (_OWNS, ("Virtual Machine Contributor", GROUP))])
 async def test_moving_out_takes_the_action_at_the_source(open_plane: OpenPlane, grants: tuple[tuple[str, str], ...]) -> None:
-    plane = await _open(open_plane)
+    plane = await open_moves(open_plane)
     await plane.machine("vm", SYSTEM)
     await plane.person("mover", *grants)
-    reply = await _move(plane, vm("vm"), by="mover")
+    reply = await ask_to_move(plane, vm("vm"), by="mover")
     assert (reply.status, reply.code) == (403, "AuthorizationFailed")
     assert "resourceGroups/moveResources/action" in reply.message
 
 
 async def test_the_identities_on_it_must_be_the_mover_s_to_assign(open_plane: OpenPlane) -> None:
-    plane = await _open(open_plane)
+    plane = await open_moves(open_plane)
     await plane.put(f"{SUB}/resourceGroups/Ids", {"location": "westeurope"})
     shared = f"{SUB}/resourceGroups/Ids/providers/Microsoft.ManagedIdentity/userAssignedIdentities/shared"
     await plane.put(shared, {"location": "westeurope"}, version=MSI)
     await plane.machine("vm", {"type": "UserAssigned", "userAssignedIdentities": {shared: {}}})
     await plane.person("mover", ("Contributor", GROUP), ("Contributor", OTHER))
-    reply = await _move(plane, vm("vm"), by="mover")
+    reply = await ask_to_move(plane, vm("vm"), by="mover")
     assert (reply.status, reply.code) == (403, "LinkedAuthorizationFailed")
     assert f"userAssignedIdentities/assign/action' on the linked scope(s) '{shared}'" in reply.message
     await plane.person("trusted", ("Contributor", GROUP), ("Contributor", OTHER), ("Managed Identity Operator", shared))
-    await _moved(plane, vm("vm"), by="trusted")
+    await moved_away(plane, vm("vm"), by="trusted")
 
 
 async def test_a_denial_at_the_source_cannot_be_walked_away_from(open_plane: OpenPlane) -> None:
-    plane = await _open(open_plane)
+    plane = await open_moves(open_plane)
     await plane.machine("vm")
     await plane.person("mover", ("Owner", SUB))
     deny = DenyAssignment(
@@ -421,34 +370,36 @@ async def test_a_denial_at_the_source_cannot_be_walked_away_from(open_plane: Ope
         permissions=(Permission(actions=("Microsoft.Compute/virtualMachines/delete",)),),
         principals=(plane.people["mover"],),
     )
-    await _put(plane, DENY_ASSIGNMENTS, deny)
-    reply = await _move(plane, vm("vm"), by="mover")
+    await put_rows(plane, DENY_ASSIGNMENTS, deny)
+    reply = await ask_to_move(plane, vm("vm"), by="mover")
     assert (reply.status, reply.code) == (403, "LinkedAuthorizationFailed")
     assert "virtualMachines/delete" in reply.message
 
 
 async def test_data_that_is_not_the_mover_s_to_read_stays_out_of_his_reach(open_plane: OpenPlane) -> None:
-    plane = await _open(open_plane)
+    plane = await open_moves(open_plane)
     vault = f"{GROUP}/providers/Microsoft.KeyVault/vaults/safe"
     body = {"location": "westeurope", "properties": {"tenantId": HOME, "sku": {"family": "A", "name": "standard"}}}
     await plane.put(vault, body, version="2024-11-01")
     mover = await plane.person("mover", ("Contributor", GROUP), ("Contributor", OTHER))
-    reads = replace(_assignment(plane, 7, mover, OTHER), role_id="4633458b-17de-408a-b874-0445c86b69e6", anchor=OTHER.lower())
-    await _put(plane, ROLE_ASSIGNMENTS, reads)
-    reply = await _move(plane, vault, by="mover")
+    reads = replace(
+        role_assignment(plane, 7, mover, OTHER), role_id="4633458b-17de-408a-b874-0445c86b69e6", anchor=OTHER.lower()
+    )
+    await put_rows(plane, ROLE_ASSIGNMENTS, reads)
+    reply = await ask_to_move(plane, vault, by="mover")
     assert (reply.status, reply.code) == (403, "LinkedAuthorizationFailed")
     assert "Microsoft.KeyVault/vaults/secrets/" in reply.message
-    await _put(plane, ROLE_ASSIGNMENTS, replace(reads, id=f"8{reads.id[1:]}", scope=GROUP, anchor=GROUP.lower()))
-    await _moved(plane, vault, by="mover")
+    await put_rows(plane, ROLE_ASSIGNMENTS, replace(reads, id=f"8{reads.id[1:]}", scope=GROUP, anchor=GROUP.lower()))
+    await moved_away(plane, vault, by="mover")
 
 
 async def test_a_move_meets_other_writers(open_plane: OpenPlane) -> None:
     """A child or a grant that comes in between is not left behind."""
-    plane = await _open(open_plane)
+    plane = await open_moves(open_plane)
     site = f"{GROUP}/providers/Microsoft.Web/sites/shop"
     await plane.put(site, {"location": "westeurope"}, version=WEB)
     replies = await _together(
-        _move(plane, site),
+        ask_to_move(plane, site),
         *(plane.call("PUT", f"{site}/slots/s{at}", {"location": "westeurope"}, version=WEB) for at in range(10, 14)),
     )
     assert replies[0].status == 202
@@ -464,52 +415,9 @@ async def _together(*requests: Any) -> list[Reply]:
 
 
 async def test_an_assignment_of_the_old_id_is_gone(open_plane: OpenPlane) -> None:
-    plane = await _open(open_plane)
+    plane = await open_moves(open_plane)
     own = (await plane.machine("vm", SYSTEM))["identity"]["principalId"]
-    await _moved(plane, vm("vm"))
+    await moved_away(plane, vm("vm"))
     assert await plane.store.get(IDENTITY_ASSIGNMENTS, identity_assignment_key(vm("vm").lower(), own)) is None
     later = (await plane.machine("vm", SYSTEM))["identity"]["principalId"]
     assert later != own
-
-
-# Locks ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("level", ["CanNotDelete", "ReadOnly"])
-@pytest.mark.parametrize("place", [SUB, GROUP, "site", "slot"])
-async def test_what_is_locked_stays(open_plane: OpenPlane, level: str, place: str) -> None:
-    plane = await _open(open_plane)
-    site = f"{GROUP}/providers/Microsoft.Web/sites/shop"
-    for url in (site, f"{site}/slots/blue"):
-        await plane.put(url, {"location": "westeurope"}, version=WEB)
-    scope = {"site": site, "slot": f"{site}/slots/blue"}.get(place, place)
-    lock = f"{scope}/providers/Microsoft.Authorization/locks/l"
-    await plane.put(lock, {"properties": {"level": level}}, version="2016-09-01")
-    reply = await _move(plane, site, to=FAR)
-    assert (reply.status, reply.code) == (409, "ScopeLocked")
-    assert (await plane.call("DELETE", lock, version="2016-09-01")).status in (200, 204)
-    await _moved(plane, site, to=FAR)
-
-
-async def test_a_group_that_may_not_change_takes_nothing_in(open_plane: OpenPlane) -> None:
-    plane = await _open(open_plane)
-    await plane.machine("vm")
-    lock = f"{OTHER}/providers/Microsoft.Authorization/locks/l"
-    await plane.put(lock, {"properties": {"level": "ReadOnly"}}, version="2016-09-01")
-    assert (await _move(plane, vm("vm"))).code == "ScopeLocked"
-    refused = await _move(plane, vm("vm"), word="validateMoveResources")
-    assert (await plane.call("GET", refused.headers["location"])).code == "ScopeLocked"
-    # What may not be deleted there may well come there.
-    await plane.put(lock, {"properties": {"level": "CanNotDelete"}}, version="2016-09-01")
-    await _moved(plane, vm("vm"))
-
-
-async def test_a_disabled_subscription_takes_nothing_in(open_plane: OpenPlane) -> None:
-    plane = await _open(open_plane)
-    await plane.machine("vm")
-    found = await plane.store.get(SUBSCRIPTIONS, SECOND)
-    assert found is not None
-    disabled = replace(found.value, state="Disabled")
-    await plane.store.commit(Batch.of(Put(collection=SUBSCRIPTIONS, value=disabled, expect=found.version)))
-    assert (await _move(plane, vm("vm"), to=FAR)).status == 409
-    assert (await plane.get(vm("vm"), version=COMPUTE))["id"] == vm("vm")

@@ -18,10 +18,10 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
+from tests.first_party import graph_grants
 
 from idplane.directory.audiences import Audiences
 from idplane.directory.clients import certificate_credential, new_application_principal, new_secret
-from idplane.directory.first_party import graph_grants
 from idplane.directory.identities import new_system_identity, new_user_assigned
 from idplane.jose import Algorithm, PrivateKey, Signer, b64url, certificate_thumbprint, new_ec_key, new_rsa_key, parse
 from idplane.keys import KeyRing, PublicKeyInfo

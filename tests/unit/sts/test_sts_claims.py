@@ -4,10 +4,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.first_party import TOKEN_EXCHANGE, graph_grants
 from tests.unit.sts.sts_world import ARM, TENANT_ID, UAMI_ID, VM_ID, assert_golden, resource
 
-from idplane.directory.audiences import GRAPH, LOCAL_HOSTS, RESOURCE_MANAGER, TOKEN_EXCHANGE
-from idplane.directory.first_party import graph_grants
+from idplane.directory.audiences import GRAPH, LOCAL_HOSTS, RESOURCE_MANAGER
 from idplane.directory.identities import new_system_identity, new_user_assigned
 from idplane.model.directory import Principal, PrincipalType, Tenant
 from idplane.model.ids import ResourceId

@@ -21,6 +21,8 @@ from idplane.web.app import ServerApp
 from idplane.web.http import HttpRequest, HttpResponse
 from idplane.web.origins import Origins
 
+SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
+
 
 async def _stays() -> None:
     await asyncio.get_running_loop().create_future()
@@ -84,6 +86,37 @@ class TestTurns:
                 await admission.take(_stays)
             assert (admission.working, admission.waiting) == (1, 0)
         assert admission.working == 0
+
+    async def test_who_is_overtaken_without_end_is_told_in_time(self) -> None:
+        """A person's request, say, among agents that keep coming: it never waits longer than the bound, served or not."""
+        work = _Work(Admission(most=1, seconds=0.05))
+        row, running = "0", [work.begin("0")]
+        await _settled()
+        overtaken = asyncio.ensure_future(work.admission.take(_stays))
+        await _settled()
+        while not overtaken.done():
+            running.append(work.begin(f"{len(running)}"))
+            await _settled()
+            work.ends[row].set()
+            row = f"{len(running) - 1}"
+            await _settled()
+        with pytest.raises(Busy):
+            overtaken.result()
+        assert work.order == [f"{number}" for number in range(len(running))], "all newer ones were served"
+        work.ends[row].set()
+        await asyncio.gather(*running)
+        assert (work.admission.working, work.admission.waiting) == (0, 0)
+
+    async def test_who_was_told_and_comes_again_is_next(self) -> None:
+        work = _Work(Admission(most=1))
+        running = [work.begin(name) for name in ("held", "agent", "agent too", "person")]
+        await _settled()
+        work.ends["held"].set()
+        await _settled()
+        assert work.order == ["held", "person"]
+        for one in work.ends.values():
+            one.set()
+        await asyncio.gather(*running)
 
     async def test_who_has_gone_gets_none(self) -> None:
         work = _Work(Admission(most=1))
@@ -206,12 +239,13 @@ class TestServer:
         [
             ("/common/oauth2/v2.0/token", "POST", "localhost", "error", "temporarily_unavailable"),
             ("/subscriptions", "GET", "localhost", "error.code", "TooManyRequests"),
+            (f"/subscriptions/{SUBSCRIPTION}/resourceGroups/g", "PUT", "localhost", "error.code", "TooManyRequests"),
             ("/v1.0/me", "GET", "localhost", "error.code", "TooManyRequests"),
             ("/secrets/one", "GET", "shop.vault.localhost", "error.code", "Throttled"),
             ("/agent/v1/host", "GET", "localhost", "error.code", "THROTTLED"),
             ("/common/ssf/streams", "GET", "localhost", "err", "invalid_request"),
         ],
-        ids=["authority", "management", "graph", "vault", "agents", "events"],
+        ids=["authority", "management", "writes", "graph", "vault", "agents", "events"],
     )
     async def test_who_cannot_be_served_is_told_in_each_dialect_when_to_come_again(
         self, server: Server, path: str, method: str, host: str, member: str, code: str

@@ -4,11 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.first_party import graph_grants
 from tests.unit.sts.sts_world import AUTHORITY, OTHER_TENANT_ID, TENANT_ID, StsWorld
 from tests.unit.sts.user_world import People
 from tests.unit.web.test_graph_sign_ins import ORIGIN, surface_of
 
-from idplane.directory.first_party import graph_grants
 from idplane.directory.people import new_user
 from idplane.model.directory import UserDetails
 from idplane.model.failure import Failure

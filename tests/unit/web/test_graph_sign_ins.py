@@ -8,9 +8,9 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.first_party import graph_grants
 from tests.unit.sts.sts_world import AUTHORITY, StsWorld, assert_golden, replacing
 
-from idplane.directory.first_party import graph_grants
 from idplane.graph.catalogue import ENTITY_SETS
 from idplane.graph.filters import parse_filter
 from idplane.graph.service import DirectoryService

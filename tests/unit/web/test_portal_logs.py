@@ -84,7 +84,8 @@ async def test_sign_ins_are_listed_newest_first_and_narrowed(world: PortalWorld)
         ("q=INVALID client", [second]),
         ("q=%25", []),
         (f"from={old.at:%Y-%m-%dT%H:%M}&to={good.at:%Y-%m-%dT%H:%M}", [past]),
-        ("token=uti-old", []),
+        ("token=uti-old", [past]),
+        ("token=uti-old&range=24h", []),
         ("range=nonsense", [second, first]),
     ):
         found = await admin.get(f"/portal/sign-ins?{query}")
@@ -362,6 +363,8 @@ async def test_files_are_bounded_and_say_so(world: PortalWorld, monkeypatch: pyt
 def test_a_span_is_what_was_chosen() -> None:
     assert span_of("1h", "", "", NOW).since == NOW - timedelta(hours=1)
     assert span_of("all", "", "", NOW).since is None
+    assert span_of("", "", "", NOW).name == "24h"
+    assert span_of("", "", "", NOW, "all").name == "all"
     own = span_of("1h", "2026-11-20T10:00", "2026-11-20T11:00+01:00", NOW)
     assert (own.name, own.since, own.until) == (
         "own",

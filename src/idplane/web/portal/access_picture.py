@@ -19,12 +19,12 @@ __all__ = ["Edge", "Node", "Picture", "picture_of"]
 _COLUMNS: Final = ("Resources", "Identities", "Groups", "Roles", "Scopes")
 _ROWS: Final = 14
 """Nodes in a column, at most."""
-_WIDTH: Final = 204
+_WIDTH: Final = 194
 _HEIGHT: Final = 40
-_ACROSS: Final = 64
+_ACROSS: Final = 48
 _DOWN: Final = 10
 _TOP: Final = 30
-_LETTERS: Final = 26
+_LETTERS: Final = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,7 @@ _ROLES_READ: Final = "Microsoft.Authorization/roleAssignments/read"
 _OUTCOMES: Final = (("", "All results"), ("succeeded", "Succeeded"), ("failed", "Failed or refused"), ("accepted", "Going on"))
 _STATUS: Final = {"succeeded": EventStatus.SUCCEEDED, "failed": EventStatus.FAILED, "accepted": EventStatus.ACCEPTED}
 _FILTERS: Final = ("q", "from", "to", "outcome", "subscription", "resource", "operation", "caller", "correlation")
+_NAMED: Final = ("resource", "correlation")
 _FURTHER: Final = ("resource", "operation", "caller", "correlation", "from", "to")
 _GROUP_DEPTH: Final = 4
 _SUBSCRIPTION_DEPTH: Final = 2
@@ -72,7 +73,7 @@ async def _rows(visit: Visit) -> Page:
 
 
 async def _shown(visit: Visit) -> Mapping[str, object]:
-    span = span_of(visit.query("range", "24h"), visit.query("from"), visit.query("to"), visit.desk.now)
+    span = _span(visit)
     after = place_of_text(visit.query("after"))
     found = await (await _search(visit, span)).run(after)
     return {
@@ -164,8 +165,14 @@ _TEXTS: Final[Mapping[str, Callable[[ActivityEvent], tuple[object, ...]]]] = {
 }
 
 
+def _span(visit: Visit) -> Span:
+    """The time that is asked for: usually a day, and all of it where something is named of which there is little."""
+    usual = "all" if any(visit.query(name) for name in _NAMED) else "24h"
+    return span_of(visit.query("range"), visit.query("from"), visit.query("to"), visit.desk.now, usual)
+
+
 async def _export(visit: Visit) -> Page:
-    span = span_of(visit.query("range", "24h"), visit.query("from"), visit.query("to"), visit.desk.now)
+    span = _span(visit)
     found = await (await _search(visit, span)).run(None, EXPORT)
     rows = ((_cells(one.event), render_event(one.event)[0]) for one in found.rows)
     return download(visit.query("format"), "activity", visit.desk.now, _HEADINGS, rows, whole=found.after is None)

@@ -100,7 +100,7 @@ async def authors_of(visit: Visit, resource: Resource) -> dict[str, str]:
 
 
 async def _name(visit: Visit, author: str) -> str:
-    """What an author is called: users are recorded by name already, everything else by its client id."""
+    """What an author is called: programs are kept by their application ids, people by name."""
     where = {"tenant_id": visit.desk.tenant.id, "client_id": author.lower()}
     found = await visit.desk.store.page(PRINCIPALS, where=where, limit=1)
     return found.items[0].value.caller_name if found.items else author

@@ -102,11 +102,12 @@ async def _refusals(visit: Visit, principal_id: str | None, scope: ResourceId | 
 
 
 def _row(one: Document) -> Document:
-    scope = one.get("scope") or one.get("host") or one.get("resource") or one.get("path") or ""
+    scope = one.get("scope") or one.get("host") or one.get("resource") or ""
     caller = one["caller"]
     who = caller["name"] or caller["clientId"] or caller["principalId"] or one.get("clientAddress") or "Unknown"
-    what = one.get("action") or str(one["kind"]).replace("_", " ").capitalize()
-    return {**one, "where": scope, "who": who, "what": what}
+    request = f"{one['method'] or ''} {one['path'] or ''}".strip()
+    what = one.get("action") or (f"Token for {one['resource']}" if one["resource"] else request)
+    return {**one, "where": scope, "who": who, "what": what, "why": str(one["kind"]).replace("_", " ").capitalize()}
 
 
 async def refusal_of(visit: Visit, refusal_id: str) -> Told:
@@ -187,7 +188,7 @@ async def _ask(visit: Visit) -> Page:
                 "data": visit.query("data"),
             },
             "subject": await _subject(eyes, visit.query("as")),
-            "names": [one.sign_in_name if one.principal and one.principal.user else one.name for one in await eyes.find("")],
+            "names": await _names(eyes),
             "actions": _actions(visit.query("scope")),
             "scopes": await _scopes(visit),
             "fix_at": f"{ASK}/fix",
@@ -204,6 +205,12 @@ async def _choices(eyes: Eyes, text: str) -> tuple[Shown, ...]:
 async def _subject(eyes: Eyes, text: str) -> str:
     """Whom an object id in the field stands for."""
     return (await eyes.shown(text.strip())).name if is_guid(text.strip()) else ""
+
+
+async def _names(eyes: Eyes) -> list[str]:
+    """Who is suggested: to who may know everybody, since for others it would have to be searched for."""
+    found = await eyes.find("") if await eyes.sight.administers() else ()
+    return [one.sign_in_name if one.principal and one.principal.user else one.name for one in found]
 
 
 async def _scopes(visit: Visit) -> list[str]:

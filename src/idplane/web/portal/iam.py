@@ -6,25 +6,26 @@ from typing import Final
 
 from idplane.explain.sight import READ_DENIES
 from idplane.model.directory import PrincipalType
-from idplane.model.ids import ResourceId
 from idplane.model.roles import RoleAssignment
 from idplane.ports.collections import ROLE_ASSIGNMENTS
-from idplane.ports.sorting import Sort
 from idplane.ports.store import ColumnValue
-from idplane.web.portal.iam_frame import VERSION, IamFrame, frame_of, tab_routes
+from idplane.web.portal.access_paths import assignments_in
+from idplane.web.portal.grants import remove_grant
+from idplane.web.portal.iam_frame import IamFrame, frame_of, tab_routes
 from idplane.web.portal.iam_rows import Row, RowMaker, by_role, denies_of, held_here
-from idplane.web.portal.lists import Part, Question
+from idplane.web.portal.lists import PAGE
 from idplane.web.portal.offers import offer
 from idplane.web.portal.places import iam
 from idplane.web.portal.principals import KINDS, Eyes
 from idplane.web.portal.role_table import role_choices
 from idplane.web.portal.routes import Route
-from idplane.web.portal.sign_in import local_target
 from idplane.web.portal.view import Html, Page, Redirect, Visit
 
 __all__ = ["ROUTES"]
 
 _MATCHES: Final = 25
+_LOOKED_AT: Final = 200
+_ROUNDS: Final = 6
 _MOST_COUNTED: Final = 10_000
 _WHERE: Final = (("", "All scopes"), ("here", "This scope only"), ("inherited", "Inherited"))
 
@@ -96,31 +97,29 @@ def _keys(visit: Visit, frame: IamFrame) -> tuple[str, ...]:
 
 
 async def _listed(visit: Visit, frame: IamFrame, eyes: Eyes) -> tuple[list[Row], str | None]:
+    """A page in the order of the scopes, nearest first. Of a kind, as many are looked at as one page may: it may be shorter, or longer."""
     role: dict[str, ColumnValue] = {"role_id": visit.query("role").lower()} if visit.query("role") else {}
-    question = Question(
-        store=visit.desk.store,
-        parts=[Part(where={"scope_key": key, **role}) for key in _keys(visit, frame)],
-        order=Sort("role_id"),
-    )
-
-    async def keep(one: RoleAssignment) -> bool:
-        return await _wanted(visit, eyes, one)
-
-    page = await question.page(ROLE_ASSIGNMENTS, visit.query("after") or None, keep)
+    selection = [{"scope_key": key, **role} for key in _keys(visit, frame)]
+    after = visit.query("after") or None
+    kept: list[RoleAssignment] = []
+    for _ in range(_ROUNDS):
+        found, after = await assignments_in(visit, selection, after, _LOOKED_AT if visit.query("kind") else PAGE)
+        kept += [one for one in found if await _wanted(visit, eyes, one)]
+        if len(kept) >= PAGE or after is None:
+            break
     maker = RowMaker(visit, frame, eyes)
-    return [await maker.row(one.value) for one in page.items], page.after
+    return [await maker.row(one) for one in kept], after
 
 
 async def _named(visit: Visit, frame: IamFrame, eyes: Eyes) -> tuple[list[Row], str | None]:
     """Of those whose name holds a text: principals are searched, since assignments don't know names."""
-    maker, keys = RowMaker(visit, frame, eyes), _keys(visit, frame)
+    maker, keys, role = RowMaker(visit, frame, eyes), _keys(visit, frame), visit.query("role").lower()
     rows: list[Row] = []
     for who in await eyes.find(visit.query("q"), kind=visit.query("kind"), limit=_MATCHES):
-        for key in keys:
-            found = await visit.desk.store.all(ROLE_ASSIGNMENTS, where={"principal_id": who.id, "scope_key": key})
-            rows += [await maker.row(one.value) for one in found if await _wanted(visit, eyes, one.value)]
-    wanted = visit.query("role").lower()
-    return [one for one in rows if wanted in {"", one.assignment.role_id}], None
+        held = [one.value for one in await visit.desk.store.all(ROLE_ASSIGNMENTS, where={"principal_id": who.id})]
+        here = [one for one in held if one.scope_key in keys and role in {"", one.role_id}]
+        rows += [await maker.row(one) for one in here if await _wanted(visit, eyes, one)]
+    return rows, None
 
 
 async def _wanted(visit: Visit, eyes: Eyes, one: RoleAssignment) -> bool:
@@ -133,16 +132,6 @@ async def _wanted(visit: Visit, eyes: Eyes, one: RoleAssignment) -> bool:
         return False
     who = await eyes.shown(one.principal_id) if PrincipalType(kind).is_client else None
     return who is None or (who.principal is not None and who.principal.type.value == kind)
-
-
-async def _remove(visit: Visit) -> Page:
-    found = await visit.desk.store.get(ROLE_ASSIGNMENTS, visit.form("assignment").lower())
-    if found is not None and found.value.tenant_id == visit.desk.tenant.id:
-        scope = ResourceId.parse(found.value.scope)
-        prefix = scope if scope.segments else ""
-        path = f"{prefix}/providers/Microsoft.Authorization/roleAssignments/{found.value.id}"
-        await visit.desk.write("DELETE", path, version=VERSION)
-    return Redirect(to=local_target(visit.query("back")), said="The role assignment is removed.")
 
 
 # Deny assignments ----------------------------------------------------------------------------------------------------------
@@ -170,6 +159,6 @@ ROUTES: Final = (
     *tab_routes("check", _check),
     *tab_routes("assignments", _assignments),
     *tab_routes("denies", _denies),
-    Route(method="POST", pattern="/portal/iam/remove", handler=_remove),
+    Route(method="POST", pattern="/portal/iam/remove", handler=remove_grant),
     Route(method="GET", pattern="/portal/iam/{scope:path}", handler=_scope),
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ROOT, is_guid
-from idplane.web.portal.iam_frame import VERSION, IamFrame, frame_of, tab_routes
+from idplane.web.portal.grants import assignment_path
+from idplane.web.portal.iam_frame import VERSION, WRITE, IamFrame, frame_of, tab_routes
 from idplane.web.portal.lists import PAGE
 from idplane.web.portal.offers import offer
 from idplane.web.portal.places import iam, parsed_scope, place_of
@@ -28,9 +30,7 @@ async def _roles(visit: Visit) -> Page:
     frame = await frame_of(visit, "roles")
     await visit.desk.require(_READ_ROLES, frame.scope)
     found = await roles_like(visit, frame.scope, text=visit.query("q"), kind=visit.query("kind"), holds=visit.query("holds"))
-    start = (
-        int(visit.query("after")) if visit.query("after").isdecimal() and len(visit.query("after")) < len(str(PAGE)) + 3 else 0
-    )
+    start = int(visit.query("after")) if re.fullmatch("[0-9]{1,5}", visit.query("after")) else 0
     return Html(
         template="iam-roles.html",
         values={
@@ -89,7 +89,7 @@ async def _add_page(visit: Visit, frame: IamFrame, typed: Mapping[str, str], pro
             "people": people,
             "kinds": list(KINDS.items()),
             "typed": {"description": "", "condition": "", **typed},
-            "adding": await offer(visit, "Microsoft.Authorization/roleAssignments/write", frame.scope),
+            "adding": await offer(visit, WRITE, frame.scope),
         },
     )
 
@@ -100,8 +100,7 @@ async def _add(visit: Visit) -> Page:
     try:
         # The request's own id is new and unguessable: what an assignment's name must be.
         name = visit.request.call.request_id
-        prefix = frame.scope if frame.scope.segments else ""
-        path = f"{prefix}/providers/Microsoft.Authorization/roleAssignments/{name}"
+        path = assignment_path(frame.scope, name)
         await visit.desk.write("PUT", path, {"properties": _properties(visit, who)}, version=VERSION)
     except Failure as failure:
         return await _add_page(visit, frame, dict(visit.fields), failure)

@@ -83,11 +83,9 @@ async def held_here(visit: Visit, frame: IamFrame, eyes: Eyes, principal_id: str
     rows: list[Row] = []
     for each in sorted(ids, key=lambda it: (it != principal_id, it)):
         through = None if each == principal_id else await eyes.shown(each)
-        for key in frame.keys:
-            found = await visit.desk.store.all(ROLE_ASSIGNMENTS, where={"principal_id": each, "scope_key": key})
-            rows += [
-                await maker.row(one.value, through=through) for one in found if one.value.tenant_id == visit.desk.tenant.id
-            ]
+        found = await visit.desk.store.all(ROLE_ASSIGNMENTS, where={"principal_id": each})
+        here = [one.value for one in found if one.value.scope_key in frame.keys and one.value.tenant_id == visit.desk.tenant.id]
+        rows += [await maker.row(one, through=through) for one in sorted(here, key=lambda it: frame.keys.index(it.scope_key))]
     return rows
 
 

@@ -15,8 +15,8 @@ from idplane.web.portal.view import Download
 
 __all__ = ["EXPORT", "MOST_EXPORTED", "cell", "download"]
 
-MOST_EXPORTED: Final = 5000
-EXPORT: Final = Sifting(limit=MOST_EXPORTED, looks=20_000)
+MOST_EXPORTED: Final = 10_000
+EXPORT: Final = Sifting(limit=MOST_EXPORTED, looks=50_000)
 """What one file may hold, and look at."""
 _FORMULAS: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What makes a cell a formula, in either width."""

@@ -7,17 +7,16 @@ from typing import Final
 from urllib.parse import quote
 
 from idplane.model.failure import Failure
-from idplane.model.ids import ROOT, ResourceId
+from idplane.model.ids import MANAGEMENT_GROUP, ROOT, ResourceId
 from idplane.ports.collections import MANAGEMENT_GROUPS, SUBSCRIPTIONS
 from idplane.web.portal.types import label_of, symbol_of
 from idplane.web.portal.view import Visit
 
 __all__ = ["Place", "iam", "parsed_scope", "place_of", "places_above", "scope_tail"]
 
-_READS: Final = {
-    "Microsoft.Management/managementGroups": "Microsoft.Management/managementGroups/read",
-    "Microsoft.Resources/subscriptions": "Microsoft.Resources/subscriptions/read",
-}
+_READ_GROUP: Final = f"{MANAGEMENT_GROUP}/read"
+_READ_SUBSCRIPTION: Final = "Microsoft.Resources/subscriptions/read"
+_SUBSCRIPTION: Final = "Microsoft.Resources/subscriptions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +69,8 @@ def parsed_scope(text: str) -> ResourceId | None:
 
 async def place_of(visit: Visit, scope: ResourceId) -> Place:
     """A scope as the person may know it: subscriptions and management groups by the names that people gave them."""
-    action = _READS.get(scope.type)
+    # A management group's id may come from a key, which is in lower case.
+    action = _READ_GROUP if scope.is_management_group else _READ_SUBSCRIPTION if scope.type == _SUBSCRIPTION else None
     if not scope.segments:
         return Place(id=ROOT, name=visit.desk.tenant.display_name)
     if action is not None and await visit.desk.may(action, scope):

@@ -115,7 +115,8 @@ class Eyes:
         where: dict[str, ColumnValue] = {"tenant_id": self._tenant, **({"type": kind} if kind in KINDS else {})}
         found = {one.id: one for one in await self._named(where, "display_name", wanted, limit)}
         if wanted and kind in {"", PrincipalType.USER.value}:
-            found |= {one.id: one for one in await self._named(where, "user_principal_name", wanted, limit)}
+            users: dict[str, ColumnValue] = {**where, "type": PrincipalType.USER.value}
+            found |= {one.id: one for one in await self._named(users, "user_principal_name", wanted, limit)}
         return tuple(sorted(found.values(), key=lambda it: (it.name.lower(), it.id)))[:limit]
 
     async def _by_id(self, wanted: str) -> tuple[Shown, ...]:

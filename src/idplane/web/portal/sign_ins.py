@@ -60,6 +60,7 @@ _FILTERS: Final = (
     "correlation",
     "token",
 )
+_NAMED: Final = ("principal", "correlation", "token")
 _FURTHER: Final = ("principal", "resource", "host", "caller", "code", "correlation", "token", "from", "to")
 _MOST_DIGITS: Final = 9
 _HEADINGS: Final = (
@@ -103,7 +104,7 @@ async def _rows(visit: Visit) -> Page:
 
 async def _shown(visit: Visit) -> Mapping[str, object]:
     readable = await may(visit.person.caller, visit.desk.access, Area.SIGN_INS, writes=False)
-    span = span_of(visit.query("range", "24h"), visit.query("from"), visit.query("to"), visit.desk.now)
+    span = _span(visit)
     after = place_of_text(visit.query("after"))
     found = await (await _search(visit, span)).run(after) if readable else None
     return {
@@ -197,9 +198,15 @@ _TEXTS: Final[Mapping[str, Callable[[SignIn], tuple[object, ...]]]] = {
 }
 
 
+def _span(visit: Visit) -> Span:
+    """The time that is asked for: usually a day, and all of it where something is named of which there is little."""
+    usual = "all" if any(visit.query(name) for name in _NAMED) else "24h"
+    return span_of(visit.query("range"), visit.query("from"), visit.query("to"), visit.desk.now, usual)
+
+
 async def _export(visit: Visit) -> Page:
     await _require(visit)
-    span = span_of(visit.query("range", "24h"), visit.query("from"), visit.query("to"), visit.desk.now)
+    span = _span(visit)
     found = await (await _search(visit, span)).run(None, EXPORT)
     rows = ((_cells(one.event), sign_in_document(one.event)) for one in found.rows)
     return download(visit.query("format"), "sign-ins", visit.desk.now, _HEADINGS, rows, whole=found.after is None)

@@ -51,16 +51,16 @@ class Span:
         return self.until is None
 
 
-def span_of(name: str, start: str, end: str, now: datetime) -> Span:
-    """The stretch that an address names; raises `Failure(INVALID_PARAMETER)`. With a start or an end it is one's own, whatever its name."""
+def span_of(name: str, start: str, end: str, now: datetime, usual: str = "24h") -> Span:
+    """The stretch that an address names; raises `Failure(INVALID_PARAMETER)`. With a start or an end it is one's own, whatever its name.
+
+    Without any of them it is the usual one.
+    """
     if start or end:
         return Span(name="own", since=_instant(start, "from"), until=_instant(end, "to"), start=start, end=end)
-    if name in ("all", "own"):
-        return Span(name=name, since=None, until=None)
-    length = _LENGTHS.get(name)
-    return (
-        Span(name=name, since=now - length, until=None) if length else Span(name="24h", since=now - _LENGTHS["24h"], until=None)
-    )
+    chosen = name if name in _LENGTHS or name in ("all", "own") else usual
+    length = _LENGTHS.get(chosen)
+    return Span(name=chosen, since=None if length is None else now - length, until=None)
 
 
 def _instant(text: str, parameter: str) -> datetime | None:

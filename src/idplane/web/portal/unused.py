@@ -17,6 +17,7 @@ from idplane.ports.collections import ACTIVITY, ROLE_ASSIGNMENTS
 from idplane.ports.store import Order
 from idplane.web.portal.access_paths import PathFinder
 from idplane.web.portal.grant_use import Trail, Use, Verdict, judged, trail_of
+from idplane.web.portal.grants import assignment_path
 from idplane.web.portal.iam_frame import DELETE, VERSION, WRITE
 from idplane.web.portal.lists import PAGE
 from idplane.web.portal.offers import Offer, offer
@@ -72,7 +73,7 @@ class Finding:
     @property
     def commands(self) -> str:
         """What takes it back, or makes less of it."""
-        path = _path(self.place.id, self.assignment.id)
+        path = assignment_path(self.place.id, self.assignment.id)
         removal = az("role", "assignment", "delete", "--ids", path)
         if self.use.lesser is None:
             return removal
@@ -203,10 +204,6 @@ class _Looker:
         return self._offers[key]
 
 
-def _path(scope: ResourceId, name: str) -> str:
-    return f"{scope if scope.segments else ''}/providers/Microsoft.Authorization/roleAssignments/{name}"
-
-
 async def _apply(visit: Visit) -> Page:
     """Give the lesser role, if one is named, and then take the assignment away: in that order, so that nothing is ever without either."""
     found = await visit.desk.store.get(ROLE_ASSIGNMENTS, visit.form("assignment").lower())
@@ -221,8 +218,8 @@ async def _apply(visit: Visit) -> Page:
                 "principalType": one.principal_type,
             }
         }
-        await visit.desk.write("PUT", _path(scope, visit.request.call.request_id), body, version=VERSION)
-    await visit.desk.write("DELETE", _path(scope, one.id), version=VERSION)
+        await visit.desk.write("PUT", assignment_path(scope, visit.request.call.request_id), body, version=VERSION)
+    await visit.desk.write("DELETE", assignment_path(scope, one.id), version=VERSION)
     said = "The lesser role is given, and the broader one removed." if visit.form("role") else "The role assignment is removed."
     return Redirect(to=local_target(visit.query("back")), said=said)
 
