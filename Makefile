@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Hundreds of short processes are started below. Where images forbid Python to keep what it compiles, each of them would compile all anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test wide check lint types layers format fuzz clients portal bench conformance faults lock clean
+.PHONY: demo test wide check lint types layers format fuzz clients portal screenshots bench conformance faults lock clean
 
 demo: $(VENV)/.demo ## the main job, live on this terminal
 	@$(BIN)/idplane demo
@@ -46,6 +46,9 @@ clients: $(VENV)-clients/.ready $(VENV)-azure-cli/.ready clients/oav/node_module
 
 portal: $(VENV)-clients/.ready tests/portal/provider/node_modules/.ready ## the portal in a real browser (needs Chromium, certutil and node)
 	$(VENV)-clients/bin/pytest -q -m wide tests/portal
+
+screenshots: $(VENV)-clients/.ready ## every page of the portal as a picture, into docs/screenshots (needs Chromium, curl and pngquant)
+	PYTHONPATH=$(CURDIR) $(VENV)-clients/bin/python -m tests.portal.screenshots
 
 bench: $(VENV)-clients/.ready ## ratios against limits and peers, side by side
 	@for script in bench/bench_*.py; do $(VENV)-clients/bin/python $$script || exit 1; done

@@ -277,27 +277,44 @@ def test_a_resource_is_registered(up: Up, refused: Callable[..., Refused]) -> No
     assert ask(up, one, wanted)[0] == 200
 
 
-def test_a_federated_credential_is_changed(up: Up, group: str, refused: Callable[..., Refused]) -> None:
+_TRUST = {"issuer": "https://issuer.example/", "subject": "somebody", "audiences": ["api://AzureADTokenExchange"]}
+
+
+def test_a_federated_credential_of_an_identity_is_changed(up: Up, group: str, refused: Callable[..., Refused]) -> None:
     """Issuer and subject are not those that are trusted."""
     builder = new_identity(up, group, "builder")
-    trust = {"issuer": "https://issuer.example/", "subject": "somebody", "audiences": ["api://AzureADTokenExchange"]}
-    put(up, f"{builder['id']}/federatedIdentityCredentials/main", "2024-11-30", {"properties": trust})
-    header = "eyJhbGciOiJSUzI1NiIsImtpZCI6Im9uZSJ9"
+    put(up, f"{builder['id']}/federatedIdentityCredentials/main", "2024-11-30", {"properties": _TRUST})
+    refused(_exchange(up, builder["clientId"])).mend()
+    assert _matches(up, builder["clientId"])
+
+
+def test_federated_credentials_of_an_application_are_made_and_changed(up: Up, refused: Callable[..., Refused]) -> None:
+    one = program(up, "federated")
+    refused(_exchange(up, one.client_id)).mend()
+    assert _matches(up, one.client_id)
+    other = program(up, "federated-elsewhere")
+    graph(up, "POST", f"/applications/{other.application_id}/federatedIdentityCredentials", {"name": "main", **_TRUST})
+    refused(_exchange(up, other.client_id)).mend()
+    assert _matches(up, other.client_id)
+
+
+def _exchange(up: Up, client_id: str) -> tuple[int, Any, str]:
+    """A token that nobody signed: which credential matches is looked at first."""
     claims = {"iss": "https://issuer.example", "sub": "me", "aud": "api://AzureADTokenExchange"}
-    # Matching comes before the signature.
-    shown = f"{header}.{_b64(json.dumps(claims))}.{_b64('signature')}"
     form = {
         "grant_type": "client_credentials",
-        "client_id": builder["clientId"],
-        "client_assertion": shown,
+        "client_id": client_id,
+        "client_assertion": f"{_b64(json.dumps({'alg': 'RS256', 'kid': 'one'}))}.{_b64(json.dumps(claims))}.{_b64('signature')}",
         "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
         "resource": ARM,
     }
-    path = f"/{up.info['tenant_id']}/oauth2/token"
-    refused(send(up, "POST", path, urlencode(form))).mend()
-    status, body, _ = send(up, "POST", path, urlencode(form))
-    # The credential matches now; that nobody publishes the issuer's keys is another matter.
-    assert (status, body["error_codes"]) == (400, [50166])
+    return send(up, "POST", f"/{up.info['tenant_id']}/oauth2/token", urlencode(form))
+
+
+def _matches(up: Up, client_id: str) -> bool:
+    """A credential matches; that nobody publishes the issuer's keys is another matter."""
+    status, body, _ = _exchange(up, client_id)
+    return (status, body["error_codes"]) == (400, [50166])
 
 
 def test_a_secret_of_the_vault_is_enabled_and_recovered(up: Up, vault: str, az: Az, refused: Callable[..., Refused]) -> None:
@@ -313,10 +330,16 @@ def test_a_secret_of_the_vault_is_enabled_and_recovered(up: Up, vault: str, az: 
 
 
 @pytest.mark.parametrize("identity", ["system", "user"])
-def test_an_identity_is_assigned(up: Up, group: str, refused: Callable[..., Refused], identity: str) -> None:
-    host = f"{group}/providers/Microsoft.Compute/virtualMachines/vm-{identity}"
-    put(up, host, "2024-11-01", {"location": "westeurope", "properties": {}})
-    asked = ("--client-id", new_identity(up, group, "for-vm")["clientId"]) if identity == "user" else ()
+@pytest.mark.parametrize(
+    ("kind", "version"),
+    [("Compute/virtualMachines", "2024-11-01"), ("Web/sites", "2023-12-01"), ("Logic/workflows", "2019-05-01")],
+)
+def test_an_identity_is_assigned(
+    up: Up, group: str, refused: Callable[..., Refused], identity: str, kind: str, version: str
+) -> None:
+    host = f"{group}/providers/Microsoft.{kind}/{kind.partition('/')[0].lower()}-{identity}"
+    put(up, host, version, {"location": "westeurope", "properties": {}})
+    asked = ("--client-id", new_identity(up, group, f"for-{kind.replace('/', '-')}")["clientId"]) if identity == "user" else ()
     before = _as_host(up, host, *asked)
     assert before[0] != 0
     refused((400, None, before[1])).mend()

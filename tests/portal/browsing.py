@@ -18,6 +18,7 @@ DESKTOP: Mapping[str, int] = {"width": 1280, "height": 800}
 PHONE: Mapping[str, int] = {"width": 390, "height": 844}
 _CHROMIUM = "/usr/bin/chromium"
 _GRAPH = "https://graph.microsoft.com"
+_WHOLE_CARDS = "[...document.querySelectorAll('.table tbody tr')].every(row => row.scrollHeight <= row.clientHeight + 2)"
 
 
 def trust(home: Path, authority: Path) -> None:
@@ -44,18 +45,27 @@ def browser_in(playwright: Playwright, home: Path) -> Iterator[Browser]:
 
 
 @dataclass
-class Portal:
-    """One plane's portal."""
+class Browsing:
+    """Browsers of one installation's people. Subclasses say where its portal is, and get links to it."""
 
-    up: Up
     browser: Browser
     contexts: list[BrowserContext] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
     """Parts of complaints that a test means to cause."""
+    any_certificate: bool = False
+    """For an installation of another time than this machine's."""
+
+    @property
+    def address(self) -> str:
+        raise NotImplementedError
+
+    def link(self, user: str | None = None) -> str:
+        """What `idplane portal` prints."""
+        raise NotImplementedError
 
     def url(self, path: str) -> str:
-        return f"{self.up.info['arm']}{path}"
+        return f"{self.address}{path}"
 
     def page(self, *, scripts: bool = True, size: Mapping[str, int] = DESKTOP, theme: str = "light") -> Page:
         """A browser's first page; nobody is signed in."""
@@ -65,6 +75,7 @@ class Portal:
             color_scheme="dark" if theme == "dark" else "light",
             locale="en-GB",
             reduced_motion="reduce",
+            ignore_https_errors=self.any_certificate,
         )
         self.contexts.append(context)
         page = context.new_page()
@@ -76,18 +87,36 @@ class Portal:
         if message.type == "error":
             self.complaints.append(message.text)
 
-    def link(self, user: str | None = None) -> str:
-        """What `idplane portal` prints."""
-        done = self.up.cli("portal", *(("--as", user) if user else ()))
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
     def signed_in(self, user: str | None = None, *, page: Page | None = None, **how: Any) -> Page:
         """A page of a browser that somebody is signed in with: the tenant's first user, or `user` by name."""
         page = page or self.page(**how)
         page.goto(self.link(user))
         page.wait_for_url(lambda url: "/sign-in" not in url)
         return page
+
+    def close(self) -> None:
+        """End all browsers; whatever their pages complained about fails the test."""
+        for context in self.contexts:
+            context.close()
+        unexpected = [one for one in self.complaints if not any(part in one for part in self.expected)]
+        assert not unexpected, unexpected
+
+
+@dataclass
+class Portal(Browsing):
+    """The portal of one `idplane up`."""
+
+    up: Up = field(kw_only=True)
+
+    @property
+    def address(self) -> str:
+        return str(self.up.info["arm"])
+
+    def link(self, user: str | None = None) -> str:
+        """What `idplane portal` prints."""
+        done = self.up.cli("portal", *(("--as", user) if user else ()))
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
 
     def person(self, name: str, *roles: str, scope: str = "/") -> str:
         """A new user with these built-in roles; its sign-in name."""
@@ -124,13 +153,6 @@ class Portal:
         )
         assert status == 201, made
 
-    def close(self) -> None:
-        """End all browsers; whatever their pages complained about fails the test."""
-        for context in self.contexts:
-            context.close()
-        unexpected = [one for one in self.complaints if not any(part in one for part in self.expected)]
-        assert not unexpected, unexpected
-
 
 def check_accessible(page: Page) -> None:
     """No rule of axe is broken, in the theme and size that the page has just now; one h1, and the landmarks."""
@@ -160,3 +182,4 @@ def check_everywhere(page: Page) -> None:
             page.set_viewport_size({"width": size["width"], "height": size["height"]})
             check_accessible(page)
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{theme} {size['width']}"
+            assert page.evaluate(_WHOLE_CARDS), f"a row is smaller than what is in it: {theme} {size['width']}"

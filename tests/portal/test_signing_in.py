@@ -14,7 +14,7 @@ def test_a_link_signs_in_once_and_leaves_no_code_behind(portal: Portal) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(f"{request.url} {request.headers.get('referer', '')}"))
     page.goto(link)
-    page.wait_for_url("**/portal/account")
+    page.wait_for_url("**/portal")
     code = link.rpartition("#")[2]
     assert len(code) > 40
     assert not any(code in line for line in asked)
@@ -78,7 +78,7 @@ def test_without_scripts_the_theme_is_chosen_as_well(portal: Portal) -> None:
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("button", name="Use the dark theme").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
-    expect(page).to_have_url(re.compile(r"/portal/account$"))
+    expect(page).to_have_url(re.compile(r"/portal$"))
 
 
 def test_on_a_phone_the_menu_opens_and_closes(portal: Portal) -> None:

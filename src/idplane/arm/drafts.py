@@ -38,7 +38,9 @@ class Author:
 
 
 def author_of(caller: Caller, now: datetime) -> Author:
-    """The caller as `systemData` names it: its application id (control-plane.md section 11)."""
+    """The caller as `systemData` names it: a user by its principal name, anything else by its application id (control-plane.md section 11)."""
+    if caller.sign_in_name is not None:
+        return Author(caller.sign_in_name, "User", now)
     return Author(caller.client_id, "ManagedIdentity" if caller.host is not None else "Application", now)
 
 

@@ -30,6 +30,7 @@ from idplane.ports.store import (
     Reads,
     RefusedBecause,
     Require,
+    Tally,
     Trim,
     TrimChanges,
     Versioned,
@@ -156,6 +157,21 @@ class ScratchStore:
         return await self._base.read_log(
             log, where=where, since=since, until=until, position=position, order=order, limit=limit
         )
+
+    async def tally(  # noqa: PLR0913 - the store's interface
+        self,
+        log: Log[T],
+        by: str,
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        since: int,
+        until: int,
+        step: int,
+        limit: int,
+    ) -> tuple[Tally, ...]:
+        """Of the real log."""
+        return await self._base.tally(log, by, where=where, since=since, until=until, step=step, limit=limit)
 
     async def commit(self, batch: Batch, /) -> int:
         """Apply all or nothing, here only; raises `CommitRefused` for versions that have passed."""

@@ -36,10 +36,6 @@ _SHOWN_CLAIMS = (
     "xms_az_rid",
 )
 """Claims that say who and when. A list of what is shown, so that a claim added to tokens later is not logged by accident."""
-_USER_NAMES = ("upn", "preferred_username", "unique_name")
-"""Claims with a user's principal name, in the versions of tokens that have one."""
-_APPLICATION = "app"
-"""`idtyp` of tokens that stand for no user."""
 
 
 def activity_event(  # noqa: PLR0913 - an event has this many sides
@@ -74,7 +70,7 @@ def activity_event(  # noqa: PLR0913 - an event has this many sides
         status=success if failure_code is None else EventStatus.FAILED,
         sub_status=failure_code or word,
         http_status=http_status,
-        caller=_shown_name(caller),
+        caller=caller.sign_in_name or caller.principal_id,
         caller_name=caller.display_name,
         caller_id=caller.principal_id,
         correlation_id=call.correlation_id,
@@ -90,14 +86,6 @@ def activity_event(  # noqa: PLR0913 - an event has this many sides
 def shown_claims(caller: Caller) -> JsonObject:
     """The part of a token's claims that logs may hold: who the caller was and which token it used, never the token."""
     return {name: str(caller.claims[name]) for name in _SHOWN_CLAIMS if name in caller.claims}
-
-
-def _shown_name(caller: Caller) -> str:
-    """A user's principal name; for everything else its object id, since names of applications are not unique."""
-    if caller.claims.get("idtyp") != _APPLICATION:
-        names = (caller.claims.get(claim) for claim in _USER_NAMES)
-        return next((name for name in names if isinstance(name, str) and name), caller.principal_id)
-    return caller.principal_id
 
 
 def _status_word(status: int) -> str:

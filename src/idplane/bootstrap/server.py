@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from idplane.arm.kernel import ResourceManager
 from idplane.arm.registry import Registry
@@ -31,7 +32,6 @@ from idplane.directory.audiences import Audiences, hosts_of
 from idplane.directory.feed_tail import FeedTail
 from idplane.directory.first_party import ensure_first_party
 from idplane.directory.hosts import HostDirectory
-from idplane.directory.portal_sessions import PortalSessions
 from idplane.directory.refusals import RefusalKeeper
 from idplane.directory.sightings import Sightings
 from idplane.explain.diagnosis import Diagnosis
@@ -50,7 +50,6 @@ from idplane.sts.event_streams import EventStreams
 from idplane.sts.inspectors import Inspectors
 from idplane.sts.introspection import Introspection
 from idplane.sts.security_events import SecurityEvents
-from idplane.sts.sign_in_provider import SignInProvider
 from idplane.vault import SecretVault
 from idplane.web.admission import Admission
 from idplane.web.agent_trust import AgentTrust
@@ -71,6 +70,9 @@ from idplane.web.security_events import SecurityEventSurface
 from idplane.web.serving import Listener
 from idplane.web.vault import VaultSurface
 from idplane.web.watched import watched
+
+if TYPE_CHECKING:
+    from idplane.sts.sign_in_provider import SignInProvider
 
 __all__ = ["ReplicaLimits", "Server", "context_for"]
 
@@ -278,7 +280,6 @@ class Server:
             access=access,
             home_tenant=installation.tenant.id,
             provider=provider,
-            sessions=PortalSessions(store=store, access=access, clock=clock, entropy=entropy),
         )
         decision = DecisionSurface(
             access=access,

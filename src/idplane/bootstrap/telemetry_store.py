@@ -35,6 +35,7 @@ class ObservedStore:
         self.all = inner.all
         self.count = inner.count
         self.read_log = inner.read_log
+        self.tally = inner.tally
         self.freshness = inner.freshness
 
     def seal_logs(self, sealer: LogSealer, /) -> None:

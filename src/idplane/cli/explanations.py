@@ -18,7 +18,7 @@ from rich.text import Text
 from idplane.cli.tables import printable, say_table
 from idplane.model.values import JsonObject
 
-__all__ = ["show_answer", "show_list", "show_refusal"]
+__all__ = ["sentence", "show_answer", "show_list", "show_refusal"]
 
 _PIPED: Final = 100
 """Columns of sentences where nothing is a terminal."""
@@ -101,7 +101,7 @@ class _Page:
     def show(self, head: Text, explanation: JsonObject) -> None:
         self._line(head)
         self._blank()
-        self._line(_sentence(explanation.get("summary")), _INDENT)
+        self._line(sentence(explanation.get("summary")), _INDENT)
         if explanation.get("now"):
             self._line(_text(explanation.get("now"), "green"), _INDENT)
         self._facts("Who", explanation.get("who"))
@@ -143,7 +143,7 @@ class _Page:
             line.append(f" {_words(one.get('name'))}", "bold")
             line.append(f"  {_VERDICTS.get(_words(one.get('verdict')), '')}", "dim")
             self._line(line, _INDENT)
-            self._line(_sentence(one.get("why")), 2 * _INDENT)
+            self._line(sentence(one.get("why")), 2 * _INDENT)
             scope = _words(one.get("scope"))
             if scope and scope.lower() not in self._asked:
                 self._copied(f"at {scope}", 2 * _INDENT, "dim")
@@ -168,7 +168,7 @@ class _Page:
             if number > 1:
                 self._blank()
             row = Table.grid(padding=(0, 1, 0, 0))
-            row.add_row(_text(f"{number}."), _sentence(one.get("text")))
+            row.add_row(_text(f"{number}."), sentence(one.get("text")))
             self._indented(row, _INDENT)
             if one.get("command"):
                 self._copied(_words(one.get("command")), _INDENT + 5, "cyan")
@@ -214,7 +214,7 @@ def _who_may(who: JsonObject) -> str:
     return words
 
 
-def _sentence(value: object) -> Text:
+def sentence(value: object) -> Text:
     """A text with resource ids as people say them: the whole ones stand among the facts."""
     return Text(_SCOPE.sub(_said, _words(value)))
 

@@ -43,7 +43,6 @@ _SEEN: Final = timedelta(minutes=1)
 _SECRET_BYTES: Final = 32
 _LONGEST: Final = 200
 _PAGE: Final = 200
-_PURGED_EVERY: Final = timedelta(minutes=10)
 _REFUSALS: Final = Rate(20, 1 / 30)
 """How many refused attempts under one user's name are logged at once, and how many more in a second."""
 _TYPE: Final = "Idplane.Directory/portalSessions"
@@ -77,7 +76,6 @@ class PortalSessions:
         self._clock = clock
         self._entropy = entropy
         self._refusals = Buckets()
-        self._purged_at: datetime | None = None
 
     async def redeem(self, code: str, call: Call, *, before: str | None) -> SignedIn:
         """Use a link up. `before` is the secret of the session that the browser had, which ends.
@@ -214,13 +212,10 @@ class PortalSessions:
         return bool(named)
 
     async def purge(self) -> None:
-        """Delete links and sessions that are over, every now and then: it is a walk through all of them."""
+        """Delete links and sessions that are over: a walk through all of them."""
         now = self._clock.now()
-        if self._purged_at is not None and now < self._purged_at + _PURGED_EVERY:
-            return
         await self._delete(PORTAL_LINKS, lambda it: now >= it.expires_at + LINK_LIFETIME)
         await self._delete(PORTAL_SESSIONS, lambda it: _over(it, now))
-        self._purged_at = now
 
     async def _delete(self, collection: Collection[T], is_over: Callable[[T], bool]) -> None:
         after = None

@@ -21,19 +21,29 @@ _LOOKED_AT: Final = 200
 """Assignments at one scope that are gone through: there may be thousands."""
 
 
-async def who_may(sight: Sight, tools: Tools, action: str, scope: ResourceId, *, data: bool = False) -> WhoMay:
-    """Who can do something at a scope. Whom the viewer may not know of is not counted either."""
+async def who_may(
+    sight: Sight, tools: Tools, action: str, scope: ResourceId, *, data: bool = False, gives_access: bool = False
+) -> WhoMay:
+    """Who can do something at a scope. Whom the viewer may not know of is not counted either.
+
+    `gives_access` says that the change lets somebody in, which takes the right to assign roles there as well.
+    """
     known: list[str] = []
     for key in await tools.access.lineage(scope):
         for one in await assignments_at(tools, key):
             if one.principal_id not in known and await _gives(sight, tools, one, action, data=data):
                 known.append(one.principal_id)
     able = [one for one in known if await _can(tools, one, action, scope, data=data)]
+    roles, you = holders(action, data=data), await sight.may(action, scope, data=data)
+    if gives_access:
+        able = [one for one in able if await _can(tools, one, ADMINISTRATION, scope, data=False)]
+        roles = tuple(one for one in roles if one in holders(ADMINISTRATION, data=False))
+        you = you and await sight.may(ADMINISTRATION, scope)
     return WhoMay(
         action=action,
         scope=str(scope),
-        you=await sight.may(action, scope, data=data),
-        roles=tuple(one.name for one in holders(action, data=data)[:_ROLES]),
+        you=you,
+        roles=tuple(one.name for one in roles[:_ROLES]),
         principals=tuple([await _fact(sight, one) for one in able[:_PRINCIPALS]]),
         more=len(able[_PRINCIPALS:]),
     )

@@ -20,7 +20,6 @@ __all__ = [
     "claimed",
     "credential_missing",
     "disabled",
-    "enabling",
     "nearest_text",
     "secret_expired",
     "secret_invalid",
@@ -125,7 +124,7 @@ async def _now_known(case: Case, named: str) -> str | None:
 
 
 async def disabled(case: Case) -> Findings:
-    """The client, or the user, is switched off."""
+    """The client or the user, whose request or whose token it is, is switched off."""
     one = await claimed(case)
     if one is None:
         return as_told(case)
@@ -139,15 +138,15 @@ async def disabled(case: Case) -> Findings:
         link=Link(kind=LinkKind.PRINCIPAL, ref=one.id),
     )
     return Findings(
-        summary=f"{name} is disabled, so the token service gives it nothing.",
+        summary=f"{name} is disabled: it gets no tokens, and those that it has count for nothing.",
         decided=decided,
         considered=(decided,),
-        fixes=() if one.enabled else (await enabling(case, one, name),),
+        fixes=() if one.enabled else (await _enabling(case, one, name),),
         now="It is enabled now: the same request would not be refused for that." if one.enabled else None,
     )
 
 
-async def enabling(case: Case, one: Principal, name: str) -> Fix:
+async def _enabling(case: Case, one: Principal, name: str) -> Fix:
     """Switch a principal on again."""
     if one.type is PrincipalType.USER:
         command, path = az("ad", "user", "update", "--id", one.id, "--account-enabled", "true"), f"/users/{one.id}"
@@ -171,10 +170,8 @@ async def secret_expired(case: Case) -> Findings:
         return as_told(case)
     name = await case.sight.name(one.id)
     seen = await case.sight.administers() or case.sight.is_self(one.id)
-    ended = case.fact("not_after")
-    words = "outside the time in which it is valid" + (
-        f": it ended on {when(datetime.fromisoformat(ended))}" if ended and seen else ""
-    )
+    ended = _instant(case.fact("not_after")) if seen else None
+    words = f"outside the time in which it is valid{'' if ended is None else f': it ended on {when(ended)}'}"
     decided = Step(
         kind=StepKind.CREDENTIAL,
         verdict=Verdict.REFUSES,
@@ -188,6 +185,13 @@ async def secret_expired(case: Case) -> Findings:
         considered=(decided, *await _other_secrets(case, one, decided.id, seen=seen)),
         fixes=(await _new_secret(case, one, name),),
     )
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:  # the record has none
+        return None
 
 
 async def secret_invalid(case: Case) -> Findings:

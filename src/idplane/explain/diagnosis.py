@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from idplane.directory.refusals import RefusalKeeper
@@ -11,6 +12,7 @@ from idplane.model.ids import ResourceId
 from idplane.model.profile import Profile
 from idplane.model.refusals import Refusal
 from idplane.model.values import JsonObject
+from idplane.ports.collections import SIGN_INS
 from idplane.ports.store import Reads
 from idplane.ports.world import Clock
 from idplane.rbac import AccessControl
@@ -42,8 +44,15 @@ class Diagnosis:
         self.home_tenant = home_tenant
 
     async def find(self, refusal_id: str, /) -> Refusal | None:
-        """The refusal whose caller was shown this id, as far as this process and the database know."""
-        return await self._refusals.find(refusal_id)
+        """The refusal whose caller was shown this id, as far as this process and the database know.
+
+        Where the request itself proved no process, it is the one that the shown token was issued for.
+        """
+        found = await self._refusals.find(refusal_id)
+        if found is None or found.workload is not None or not (found.proved and found.token_id):
+            return found
+        issued = await self._store.read_log(SIGN_INS, where={"token_id": found.token_id}, limit=1)
+        return replace(found, workload=issued[0].event.workload) if issued else found
 
     async def settled(self) -> None:
         """Wait until what any server has just refused is in the database."""

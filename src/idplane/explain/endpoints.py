@@ -113,7 +113,7 @@ async def not_bound(case: Case) -> Findings:
         kind=StepKind.ABSENCE,
         verdict=Verdict.REFUSES,
         name="no binding that admits it",
-        why=f"{_process(case.refusal.workload)} is admitted by none of the {len(bindings)} bindings of '{host.name}'"
+        why=f"{_process(case.refusal.workload)} is admitted by no binding of '{host.name}'"
         if bindings
         else f"'{host.name}' has no bindings any more",
         scope=str(host),
@@ -142,7 +142,7 @@ def _unmet(case: Case) -> dict[str, list[tuple[str, str, str]]]:
 
 
 def _step(one: Binding, host: ResourceId, unmet: Sequence[tuple[str, str, str]]) -> Step:
-    told = [f"its {_WORDS.get(selector, selector)} is '{wanted}', the process's '{shown}'" for selector, wanted, shown in unmet]
+    told = [_difference(*each) for each in unmet]
     return Step(
         kind=StepKind.BINDING,
         verdict=Verdict.MISSES,
@@ -151,6 +151,12 @@ def _step(one: Binding, host: ResourceId, unmet: Sequence[tuple[str, str, str]])
         id=binding_key(host.key, one.name),
         scope=str(host),
     )
+
+
+def _difference(selector: str, wanted: str, shown: str) -> str:
+    what = _WORDS.get(selector, selector)
+    own = f"the process's is '{shown}'" if shown else "the process has none"
+    return f"its {what} is '{wanted}', {own}"
 
 
 def _nearest(steps: Sequence[Step], unmet: dict[str, list[tuple[str, str, str]]]) -> Step | None:
@@ -184,7 +190,7 @@ async def _admitting(case: Case, host: ResourceId) -> tuple[Fix, ...]:
             text=f"Admit processes like this one to the identities of {host.name}",
             command=idplane("binding", "add", str(host), name, *words),
             request=_put(host, name, processes),
-            who_may=await who_may(case.sight, case.tools, _WRITE, host),
+            who_may=await who_may(case.sight, case.tools, _WRITE, host, gives_access=True),
         ),
     )
 

@@ -6,7 +6,6 @@ Asked of the token service's own matching again (`sts.federation`, `sts.matching
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Final
 
 from idplane.explain.authority import directory_administrators, who_may
@@ -21,7 +20,7 @@ from idplane.model.expressions import parse_expression
 from idplane.model.federation import FederatedCredential, Trust
 from idplane.model.values import JsonObject
 from idplane.ports.collections import APPLICATIONS, TENANTS
-from idplane.sts.federation import audiences_of, trusts
+from idplane.sts.federation import audiences_of, nearest, trusts
 from idplane.sts.matching import differences
 
 __all__ = ["federation"]
@@ -46,8 +45,8 @@ async def federation(case: Case) -> Findings:
         case.sight.hidden += len(found)
     steps = tuple(_step(each, claims, audiences, own=own) for each in found) if seen else ()
     matching = [each for each in found if not differences(each, claims, audiences)]
-    nearest = _nearest(found, claims, audiences) if seen and not matching else None
-    near = None if nearest is None else _step(nearest, claims, audiences, own=own)
+    missed = nearest(found, claims, audiences) if seen and not matching else None
+    near = None if missed is None else _step(missed[0], claims, audiences, own=own)
     decided = Step(
         kind=StepKind.ABSENCE,
         verdict=Verdict.REFUSES,
@@ -59,7 +58,7 @@ async def federation(case: Case) -> Findings:
         decided=decided,
         considered=(*steps, decided),
         nearest=near,
-        fixes=() if matching or not seen else await _fixes(case, one, name, nearest),
+        fixes=() if matching or not seen else await _fixes(case, one, name, None if missed is None else missed[0]),
         now="One of its credentials matches such a token now." if matching else None,
     )
 
@@ -70,7 +69,12 @@ def _claims(case: Case) -> JsonObject:
         named = json.loads(case.fact("claims") or "{}")
     except ValueError:  # longer than a record holds
         named = {}
-    return {**named, "iss": case.fact("issuer"), "sub": case.fact("subject"), "aud": case.fact("audience")}
+    return {
+        **(named if isinstance(named, dict) else {}),
+        "iss": case.fact("issuer"),
+        "sub": case.fact("subject"),
+        "aud": case.fact("audience"),
+    }
 
 
 async def _is_own(case: Case) -> bool:
@@ -81,12 +85,6 @@ async def _is_own(case: Case) -> bool:
 async def _sees(case: Case, one: Principal) -> bool:
     resource = parsed(one.resource_id)
     return await case.sight.administers() or (resource is not None and await case.sight.may(_READ, resource))
-
-
-def _nearest(found: Sequence[FederatedCredential], claims: JsonObject, audiences: frozenset[str]) -> FederatedCredential | None:
-    """As the token service ranks them."""
-    ranked = [(differences(one, claims, audiences), one) for one in found]
-    return min(ranked, key=lambda it: ("issuer" in it[0], len(it[0]), it[1].name))[1] if ranked else None
 
 
 def _step(one: FederatedCredential, claims: JsonObject, audiences: frozenset[str], *, own: bool) -> Step:
@@ -156,18 +154,18 @@ def _differs(near: Step | None) -> str:
 # Fixes --------------------------------------------------------------------------------------------------------------------
 
 
-async def _fixes(case: Case, one: Principal, name: str, nearest: FederatedCredential | None) -> tuple[Fix, ...]:
+async def _fixes(case: Case, one: Principal, name: str, near: FederatedCredential | None) -> tuple[Fix, ...]:
     claims = _claims(case)
     audience = "api://AzureADTokenExchange" if await _is_own(case) else _shown_audience(claims)
     trust = Trust(issuer=_text(claims, "iss"), subject=_text(claims, "sub"), audiences=(audience,))
-    if nearest is not None:
+    if near is not None:
         return (
             await _written(
                 case,
                 one,
-                nearest.name,
+                near.name,
                 trust,
-                f"Change the federated credential '{nearest.name}' of {name} to what the token says",
+                f"Change the federated credential '{near.name}' of {name} to what the token says",
             ),
         )
     return (

@@ -154,11 +154,11 @@ def _decided(inquiry: Inquiry, trace: Trace, considered: Sequence[Step]) -> Step
     steps = [one for one in considered if one.kind is StepKind.ROLE_ASSIGNMENT]
     if decision.reason is Reason.NO_ASSIGNMENT:
         name = "no role assignment"
-        why = f"no role is assigned to {inquiry.name}, or to a group that it is in, at '{inquiry.scope}' or above it"
+        why = f"no role is assigned to {inquiry.name}, or to a group that it is in, there or above"
     else:
         name = "no role that holds the action"
         many = f"none of the {len(steps)} roles" if len(steps) > 1 else "no role"
-        why = f"{many} that {inquiry.name} has at '{inquiry.scope}' or above it holds the action"
+        why = f"{many} that {inquiry.name} has there or above holds it"
     return Step(kind=StepKind.ABSENCE, verdict=Verdict.REFUSES, name=name, why=why, scope=str(inquiry.scope))
 
 

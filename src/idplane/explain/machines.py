@@ -49,7 +49,7 @@ async def _let_in(case: Case, one: Agent) -> Fix:
     assert one.host is not None  # of the embedded agent nothing is banned
     path = f"{one.host}/providers/Idplane.Workloads/agents/{one.id}"
     if one.state is AgentState.BANNED:
-        who = await who_may(case.sight, case.tools, "Idplane.Workloads/agents/unban/action", one.host)
+        who = await who_may(case.sight, case.tools, "Idplane.Workloads/agents/unban/action", one.host, gives_access=True)
         return Fix(
             text="Serve the machine again",
             command=idplane("agents", "unban", one.id),
@@ -60,7 +60,7 @@ async def _let_in(case: Case, one: Agent) -> Fix:
         text="Remove the host, and let its machine join anew",
         command=idplane("agents", "remove", one.id),
         request=management("DELETE", path, _VERSION),
-        who_may=await who_may(case.sight, case.tools, "Idplane.Workloads/agents/delete", one.host),
+        who_may=await who_may(case.sight, case.tools, "Idplane.Workloads/agents/delete", one.host, gives_access=True),
     )
 
 

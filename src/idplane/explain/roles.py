@@ -12,6 +12,9 @@ from idplane.rbac.rules import Rules
 __all__ = ["breadth", "holders", "rules_of", "why_not"]
 
 _KEPT: Final = 1024
+_READ: Final = "/read"
+_HARMLESS: Final = ("microsoft.insights/alertrules/", "microsoft.support/", "microsoft.resources/deployments/")
+"""What nearly every built-in role may do beside what it is for."""
 _EVERYTHING: Final = 1_000_000
 """Actions that `*` stands for, about; each word ahead of the first star leaves a tenth of them."""
 
@@ -24,9 +27,19 @@ def rules_of(permissions: tuple[Permission, ...]) -> Rules:
 
 @functools.lru_cache(maxsize=_KEPT)
 def holders(action: str, *, data: bool) -> tuple[RoleDefinition, ...]:
-    """The built-in roles that hold an action, those first that hold the least beside it."""
+    """The built-in roles that hold an action, those first that hold the least beside it.
+
+    For what only reads, roles that only read are less than any other, however many things they read: nobody who must look at a resource
+    group means 'Monitoring Metrics Publisher', which may look at groups on its way to write elsewhere.
+    """
     found = [one for one in BUILT_IN_ROLES.values() if rules_of(one.permissions).hold(action, data=data)]
-    return tuple(sorted(found, key=lambda it: (breadth(it), it.name)))
+    reads = action.lower().endswith(_READ)
+    return tuple(sorted(found, key=lambda it: (reads and not _only_reads(it), breadth(it), it.name)))
+
+
+def _only_reads(role: RoleDefinition) -> bool:
+    patterns = (one for block in role.permissions for one in (*block.actions, *block.data_actions))
+    return all(one.lower().endswith(_READ) or one.lower().startswith(_HARMLESS) for one in patterns)
 
 
 def breadth(role: RoleDefinition) -> int:

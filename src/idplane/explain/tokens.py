@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from idplane.explain.clients import enabling, when
+from idplane.explain.clients import disabled, when
 from idplane.explain.findings import Case, Findings
 from idplane.explain.hosts import assigning
-from idplane.explain.model import Fix, Link, LinkKind, Step, StepKind, Verdict
+from idplane.explain.model import Fix, Step, StepKind, Verdict
 from idplane.explain.sight import parsed
 from idplane.explain.unread import told
 from idplane.model.directory import Principal
@@ -89,32 +89,13 @@ async def revoked(case: Case) -> Findings:
         return told(case, StepKind.TOKEN, "the token", gone, Fix(text="Run as another identity: this one has been deleted"))
     match case.fact("check"):
         case "enabled":
-            return await _of_disabled(case, one)
+            return await disabled(case)
         case "host":
             return await _of_host(case, one)
         case "principal-tokens" | "tenant-tokens":
             return await _of_marks(case, one)
         case _:
             return told(case, StepKind.TOKEN, "the token", case.refusal.detail.rstrip("."), _ANEW)
-
-
-async def _of_disabled(case: Case, one: Principal) -> Findings:
-    name = await case.sight.name(one.id)
-    decided = Step(
-        kind=StepKind.CLIENT,
-        verdict=Verdict.REFUSES,
-        name=name,
-        why="is disabled, so its tokens count for nothing",
-        id=one.id,
-        link=Link(kind=LinkKind.PRINCIPAL, ref=one.id),
-    )
-    return Findings(
-        summary=f"The token is good, but {name} is disabled.",
-        decided=decided,
-        considered=(decided,),
-        fixes=() if one.enabled else (await enabling(case, one, name),),
-        now="It is enabled now, and the token counts while its time lasts." if one.enabled else None,
-    )
 
 
 async def _of_host(case: Case, one: Principal) -> Findings:

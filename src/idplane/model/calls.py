@@ -5,12 +5,18 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from idplane.model.values import JsonObject
 
 __all__ = ["Call", "Caller", "Workload", "network_of"]
 
 _NETWORK_BITS = 64
+
+_USER_NAMES: Final = ("upn", "preferred_username", "unique_name")
+"""Claims with a user's principal name, in the versions of tokens that have one."""
+_APPLICATION: Final = "app"
+"""`idtyp` of tokens that stand for no user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,3 +101,11 @@ class Caller:
     def principal_ids(self) -> frozenset[str]:
         """Everything that role assignments may name to mean this caller."""
         return frozenset((self.principal_id, *self.groups))
+
+    @property
+    def sign_in_name(self) -> str | None:
+        """A user's principal name; None for everything else, whose names are not unique."""
+        if self.claims.get("idtyp") == _APPLICATION:
+            return None
+        names = (self.claims.get(claim) for claim in _USER_NAMES)
+        return next((name for name in names if isinstance(name, str) and name), None)

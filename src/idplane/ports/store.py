@@ -41,6 +41,7 @@ __all__ = [
     "Require",
     "Store",
     "StoredCheckpoint",
+    "Tally",
     "Trim",
     "TrimChanges",
     "Versioned",
@@ -285,6 +286,16 @@ class Logged(Generic[T]):
     event: T
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How many events of a log had one value in one step of time."""
+
+    step: int
+    """From 0, which begins where the counting does."""
+    value: ColumnValue
+    count: int
+
+
 class Order(enum.Enum):
     """Direction in which a log is read."""
 
@@ -357,6 +368,24 @@ class Reads(Protocol):
         limit: int = 100,
     ) -> tuple[Logged[T], ...]:
         """Events with `since <= at < until` beyond `position` in the given direction."""
+        ...
+
+    async def tally(  # noqa: PLR0913 - one query, spelled out
+        self,
+        log: Log[T],
+        by: str,
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        since: int,
+        until: int,
+        step: int,
+        limit: int,
+    ) -> tuple[Tally, ...]:
+        """How many events there were of each value of a column in each `step` (microseconds) from `since` to `until`, by step and value.
+
+        The newest `limit` of them are counted: where the counts add up to it, what is older may be missing.
+        """
         ...
 
 

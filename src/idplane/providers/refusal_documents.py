@@ -16,7 +16,7 @@ _REQUEST: Final = "request"
 
 
 def refusal_document(one: Refusal, *, to_reader: bool) -> JsonObject:
-    """All of it for readers of refusals. The refused caller itself is not told what conditions found in what exists."""
+    """All of it for readers of refusals. The refused caller itself is told neither what conditions found in what exists, nor what came near."""
     attributes = one.attributes if to_reader else {name: it for name, it in one.attributes.items() if name == _REQUEST}
     return {
         "refusalId": one.id,
@@ -24,7 +24,7 @@ def refusal_document(one: Refusal, *, to_reader: bool) -> JsonObject:
         "surface": one.surface,
         "kind": one.kind,
         "detail": one.detail,
-        "facts": dict(one.facts),
+        "facts": dict(one.facts) if to_reader else {},
         "status": one.status or None,
         "method": one.method or None,
         "path": one.url or None,

@@ -28,6 +28,7 @@ from idplane.ports.store import (
     Order,
     Page,
     RefusedBecause,
+    Tally,
     Versioned,
 )
 from idplane.ports.telemetry import Telemetry
@@ -228,6 +229,25 @@ class PostgresStore:
         else:
             rows = await self._rows(text, parameters)
         return tuple(Logged(at, table.decode(doc)) for at, doc in rows)
+
+    async def tally(  # noqa: PLR0913 - the port's query, spelled out
+        self,
+        log: Log[T],
+        by: str,
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        since: int,
+        until: int,
+        step: int,
+        limit: int,
+    ) -> tuple[Tally, ...]:
+        """How many of the newest events there were, by step and value; see the port."""
+        table = cast("LogTable[T]", self._tables.log(cast("Log[object]", log)))
+        text, parameters = table.tally(by=by, where=where, since=since, until=until, step=step, limit=limit)
+        if not all(findable(value) for value in parameters):
+            return ()
+        return tuple(Tally(step=slot, value=value, count=count) for slot, value, count in await self._rows(text, parameters))
 
     async def changes(self, after: int, /, *, limit: int = 1000) -> tuple[Change, ...]:
         """The feed after a position, oldest first."""

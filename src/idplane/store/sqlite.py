@@ -26,6 +26,7 @@ from idplane.ports.store import (
     Logged,
     Order,
     Page,
+    Tally,
     Versioned,
 )
 from idplane.ports.tree import LogSealer
@@ -187,6 +188,23 @@ class SqliteStore:
         table = cast("LogTable[T]", self._tables.log(cast("Log[object]", log)))
         text, parameters = table.select(where=where, since=since, until=until, position=position, order=order, limit=limit)
         return tuple(Logged(at, table.decode(doc)) for at, doc in self._rows(text, parameters))
+
+    async def tally(  # noqa: PLR0913 - the port's query, spelled out
+        self,
+        log: Log[T],
+        by: str,
+        /,
+        *,
+        where: Mapping[str, ColumnValue] | None = None,
+        since: int,
+        until: int,
+        step: int,
+        limit: int,
+    ) -> tuple[Tally, ...]:
+        """How many of the newest events there were, by step and value; see the port."""
+        table = cast("LogTable[T]", self._tables.log(cast("Log[object]", log)))
+        text, parameters = table.tally(by=by, where=where, since=since, until=until, step=step, limit=limit)
+        return tuple(Tally(step=slot, value=value, count=count) for slot, value, count in self._rows(text, parameters))
 
     async def changes(self, after: int, /, *, limit: int = 1000) -> tuple[Change, ...]:
         """The feed after a position, oldest first."""

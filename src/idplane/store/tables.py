@@ -254,9 +254,7 @@ class LogTable(Generic[T]):
         """
         clauses = _Clauses(self._dialect)
         for column, value in (where or {}).items():
-            if column not in self._names:
-                raise KeyError(column)
-            clauses.equal(column, value)
+            clauses.equal(self._known(column), value)
         if since is not None:
             clauses.compare("at", ">=", since)
         if until is not None:
@@ -272,3 +270,24 @@ class LogTable(Generic[T]):
             f"select position, doc from {self.name}{clauses.where} order by {by} limit {clauses.mark(limit)}",  # noqa: S608 - as above
             tuple(clauses.parameters),
         )
+
+    def tally(
+        self, *, by: str, where: Mapping[str, ColumnValue] | None, since: int, until: int, step: int, limit: int
+    ) -> Query:
+        """Rows (step, value, count) of the newest events in a window, by step and value; see `ports.store.Reads.tally`."""
+        clauses = _Clauses(self._dialect)
+        for column, value in (where or {}).items():
+            clauses.equal(self._known(column), value)
+        clauses.compare("at", ">=", since)
+        clauses.compare("at", "<", until)
+        newest = f"select at, {self._known(by)} from {self.name}{clauses.where} order by at desc, position desc limit {clauses.mark(limit)}"  # noqa: S608 - declared names and marks
+        slot = f"(at - {clauses.mark(since)}) / {clauses.mark(step)}"
+        return (
+            f"select {slot} as slot, {by}, count(*) from ({newest}) as newest group by slot, {by} order by slot, {by}",  # noqa: S608 - as above
+            tuple(clauses.parameters),
+        )
+
+    def _known(self, column: str) -> str:
+        if column not in self._names:
+            raise KeyError(column)
+        return column

@@ -45,7 +45,7 @@ __all__ = [
     "OwnTokens",
     "audiences_of",
     "is_foreign",
-    "nearest_miss",
+    "nearest",
     "trusts",
 ]
 
@@ -185,7 +185,7 @@ async def _matching(records: Records, principal: Principal, claims: JsonObject, 
     others = same_issuer or [
         row for one in owners for row in (await records.page(FEDERATED_CREDENTIALS, where=one, limit=_NEAR)).items
     ]
-    raise nearest_miss([row.value for row in others], claims, audiences)
+    raise _nearest_miss([row.value for row in others], claims, audiences)
 
 
 async def _owners(records: Records, principal: Principal) -> tuple[Mapping[str, str], ...]:
@@ -197,23 +197,29 @@ async def _owners(records: Records, principal: Principal) -> tuple[Mapping[str, 
     return (*({"application_id": row.value.id} for row in applications.items), mine)
 
 
-def nearest_miss(credentials: Sequence[FederatedCredential], claims: JsonObject, audiences: frozenset[str]) -> Failure:
-    """The refusal in terms of the credential with the fewest differences; of equals, the one whose issuer is right."""
-    shown = _shown(claims)
+def nearest(
+    credentials: Sequence[FederatedCredential], claims: JsonObject, audiences: frozenset[str]
+) -> tuple[FederatedCredential, tuple[str, ...]] | None:
+    """The credential with the fewest differences from a token, and these; of equals, the one whose issuer is right."""
+    ranked = [(one, differences(one, claims, audiences)) for one in credentials]
+    return min(ranked, key=lambda it: ("issuer" in it[1], len(it[1]), it[0].name), default=None)
+
+
+def _nearest_miss(credentials: Sequence[FederatedCredential], claims: JsonObject, audiences: frozenset[str]) -> Failure:
+    """The refusal in terms of the nearest credential."""
     named = _first_audience(claims)
-    if not credentials:
+    found = nearest(credentials, claims, audiences)
+    if found is None:
         return Failure(FailureKind.FEDERATION_NONE, "the client has no federated credential", audience=named)
-    ranked = [(differences(one, claims, audiences), one) for one in credentials]
-    differing, nearest = min(ranked, key=lambda it: ("issuer" in it[0], len(it[0]), it[1].name))
-    kind = _kind(nearest, shown, differing)
+    one, differing = found
     return Failure(
-        kind,
-        f"the token differs from the federated credential '{nearest.name}' in its {differing[0]}",
+        _kind(one, _shown(claims), differing),
+        f"the token differs from the federated credential '{one.name}' in its {differing[0]}",
         audience=named,
-        nearest=nearest.id,
-        nearest_name=nearest.name,
+        nearest=one.id,
+        nearest_name=one.name,
         differs=differing[0],
-        claims=_told(nearest, claims),
+        claims=_told(one, claims),
     )
 
 

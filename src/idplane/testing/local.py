@@ -39,6 +39,7 @@ from idplane.model.ids import ResourceId
 from idplane.model.profile import AZURE_UNHURRIED, Profile
 from idplane.ports.collections import ACTIVITY, APPLICATIONS, CREDENTIALS, FEDERATED_CREDENTIALS, PRINCIPALS, SIGN_INS
 from idplane.ports.store import ABSENT, Batch, Log, Logged, Order, Put, Store
+from idplane.ports.world import Entropy
 from idplane.rbac import BUILT_IN_ROLES
 from idplane.testing.people import People
 from idplane.testing.reset import reset
@@ -75,9 +76,11 @@ class OperatorCredential:
 class LocalPlane:
     """A running plane and the things that tests do with one."""
 
-    def __init__(self, *, profile: Profile = AZURE_UNHURRIED) -> None:
-        self.clock = MovableClock()
-        entropy = SystemEntropy()
+    def __init__(
+        self, *, profile: Profile = AZURE_UNHURRIED, clock: MovableClock | None = None, entropy: Entropy | None = None
+    ) -> None:
+        self.clock = clock or MovableClock()
+        entropy = entropy or SystemEntropy()
         self._entropy = entropy
         self._tokens: dict[str, Mapping[str, Any]] = {}
         with ThreadPoolExecutor(1) as beside:  # the plane makes an RSA key too, and each takes 45 ms, at times 200

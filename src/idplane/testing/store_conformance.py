@@ -29,6 +29,8 @@ from idplane.ports.collections import (
     ACTIVITY,
     AGENTS,
     IDENTITY_ASSIGNMENTS,
+    PORTAL_LINKS,
+    PORTAL_SESSIONS,
     PRINCIPALS,
     RESOURCES,
     ROLE_ASSIGNMENTS,
@@ -56,6 +58,7 @@ from idplane.testing.store_constraints import REFUSALS
 from idplane.testing.store_feed import FeedConformance
 from idplane.testing.store_logs import LogConformance
 from idplane.testing.store_pages import OrderedPageConformance
+from idplane.testing.store_people import IN_THE_PORTAL
 from idplane.testing.store_refusals import Refusal
 from idplane.testing.store_sharing import Opener, SharedStoreConformance, acknowledge, committer, verify_acknowledged
 
@@ -188,6 +191,13 @@ class StoreConformance(LogConformance, FeedConformance, OrderedPageConformance):
         )
         (active,) = await store.all(SIGNING_KEYS, where={"purpose": "token", "state": "active"})
         assert active.value.id == "b"
+
+    async def test_a_user_takes_what_it_is_signed_in_with_along(self, store: Store) -> None:
+        # Programs that know of no portal delete users, too.
+        await store.commit(IN_THE_PORTAL)
+        await store.commit(Batch.of(Delete(collection=PRINCIPALS, key="ada", expect=1)))
+        assert await store.all(PORTAL_LINKS) == ()
+        assert await store.all(PORTAL_SESSIONS) == ()
 
     async def test_children_go_before_their_parents(self, store: Store) -> None:
         await store.commit(sample.everything())

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -72,6 +73,22 @@ class LogConformance:
         assert len(await store.read_log(ACTIVITY, where={"subscription_id": None})) == 3
         assert [one.event.id for one in await store.read_log(SIGN_INS, where={"error_code": 7000215})] == ["4"]
         assert await store.read_log(SIGN_INS, where={"error_code": 0}) == ()
+
+    async def test_a_log_is_counted_by_time_and_value(self, store: Store) -> None:
+        codes = (0, 0, 7000215, 0, 50034, 0)
+        for number, code in enumerate(codes):
+            at = sample.NOW + timedelta(seconds=number)
+            event = replace(sample.sign_in(str(number), error_code=code), at=at)
+            await store.commit(Batch.of(Append(log=SIGN_INS, event=event)))
+        since = microseconds(sample.NOW)
+        where = {"tenant_id": sample.TENANT}
+        told = {"since": since, "until": since + 5_000_000, "step": 2_000_000}
+        found = await store.tally(SIGN_INS, "error_code", where=where, limit=100, **told)
+        assert [(one.step, one.value, one.count) for one in found] == [(0, 0, 2), (1, 0, 1), (1, 7000215, 1), (2, 50034, 1)]
+        newest = await store.tally(SIGN_INS, "error_code", where=where, limit=2, **told)
+        assert [(one.step, one.value, one.count) for one in newest] == [(1, 0, 1), (2, 50034, 1)]
+        assert await store.tally(SIGN_INS, "error_code", where={"tenant_id": "other"}, limit=9, **told) == ()
+        assert await store.tally(SIGN_INS, "error_code", where={"tenant_id": "\0"}, limit=9, **told) == ()
 
     @pytest.mark.parametrize("count", [1, 7, 8, 9, 63, 64, 65, 200])
     async def test_any_number_of_events_keeps_its_order(self, store: Store, count: int) -> None:

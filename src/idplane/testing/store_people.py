@@ -5,12 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from idplane.model.directory import Membership, Principal, PrincipalType, UserDetails
+from idplane.model.portal import PortalLink, PortalSession
 from idplane.model.user_sessions import DeviceCode, RefreshToken, Session
-from idplane.ports.collections import DEVICE_CODES, MEMBERSHIPS, PRINCIPALS, REFRESH_TOKENS, SESSIONS
+from idplane.ports.collections import (
+    DEVICE_CODES,
+    MEMBERSHIPS,
+    PORTAL_LINKS,
+    PORTAL_SESSIONS,
+    PRINCIPALS,
+    REFRESH_TOKENS,
+    SESSIONS,
+)
 from idplane.ports.store import Batch
 from idplane.testing.store_refusals import Refusal, create, missing, needed, unique
 
-__all__ = ["PEOPLE", "PEOPLE_REFUSALS"]
+__all__ = ["IN_THE_PORTAL", "PEOPLE", "PEOPLE_REFUSALS"]
 
 _NOW = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 _TENANT = "00000000-0000-0000-0000-00000000000a"
@@ -56,9 +65,24 @@ _SESSION = Session(
 _TOKEN = RefreshToken(
     id="refresh", session_id="session", principal_id="ada", scope="openid", issued_at=_NOW, expires_at=_NOW, used_at=_NOW
 )
+_LINK = PortalLink(id="link", tenant_id=_TENANT, principal_id="ada", created_at=_NOW, expires_at=_NOW, made_by="operator")
+_BROWSER = PortalSession(
+    id="browser",
+    sid="sid",
+    tenant_id=_TENANT,
+    principal_id="ada",
+    principal_mark="",
+    tenant_mark="",
+    created_at=_NOW,
+    seen_at=_NOW,
+    expires_at=_NOW,
+    made_by="operator",
+)
 _MEMBERSHIP = Membership(group_id="staff", member_id="ada")
 _ADA = Batch.of(create(PRINCIPALS, _user("ada")))
 _STAFF = Batch.of(create(PRINCIPALS, _user("staff", "staff@home.example")))
+IN_THE_PORTAL = _ADA + Batch.of(create(PORTAL_LINKS, _LINK), create(PORTAL_SESSIONS, _BROWSER))
+"""A user, `ada`, with a link and a session."""
 _SIGNED_IN = _ADA + Batch.of(create(SESSIONS, _SESSION))
 
 PEOPLE = (
@@ -68,6 +92,8 @@ PEOPLE = (
         create(MEMBERSHIPS, _MEMBERSHIP),
         create(DEVICE_CODES, _device_code(principal_id="ada")),
         create(REFRESH_TOKENS, _TOKEN),
+        create(PORTAL_LINKS, _LINK),
+        create(PORTAL_SESSIONS, _BROWSER),
     )
 )
 """One record in each collection, each after what it refers to."""
@@ -79,6 +105,8 @@ PEOPLE_REFUSALS: tuple[Refusal, ...] = (
     missing("member of a membership", MEMBERSHIPS, _MEMBERSHIP, _STAFF),
     missing("user of an approved code", DEVICE_CODES, _device_code(principal_id="ada")),
     missing("user of a session", SESSIONS, _SESSION),
+    missing("user of a portal link", PORTAL_LINKS, _LINK),
+    missing("user of a portal session", PORTAL_SESSIONS, _BROWSER),
     missing("session of a refresh token", REFRESH_TOKENS, _TOKEN, _ADA),
     needed("session with a refresh token", SESSIONS, "session", _SIGNED_IN + Batch.of(create(REFRESH_TOKENS, _TOKEN))),
     needed("user with a session", PRINCIPALS, "ada", _SIGNED_IN),

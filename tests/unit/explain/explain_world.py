@@ -6,6 +6,7 @@ import http.client
 import json
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -46,6 +47,7 @@ class ExplainWorld:
         self._server = plane._plane.server
         self._tls = ssl.create_default_context(cafile=str(plane.ca_file))
         world = self._server.world
+        self.keeper = self._server.refusals
         self.access = plane.run(self._access())
         self.explainer = Explainer(store=world.store, access=self.access, clock=world.clock, profile=world.profile)
 
@@ -93,15 +95,8 @@ class ExplainWorld:
         content = b"" if body is None else (urlencode(body) if form else json.dumps(body)).encode()
         port = int(self.plane.url.rpartition(":")[2])
         connection = http.client.HTTPSConnection("localhost", port, context=self._tls, timeout=30)
-        try:
-            host = f"localhost:{port}" if vault is None else f"{vault}.{self.plane.vault_domain}"
-            connection.request(method, path, content, {**headers, "host": host})
-            answer = connection.getresponse()
-            text = answer.read()
-        finally:
-            connection.close()
-        names = {name.lower(): value for name, value in answer.getheaders()}
-        return Reply(answer.status, json.loads(text) if text else None, names)
+        host = f"localhost:{port}" if vault is None else f"{vault}.{self.plane.vault_domain}"
+        return _reply(connection, method, path, content, {**headers, "host": host})
 
     def token_request(self, client: Application, resource: str = ARM, **form: str) -> Reply:
         """At the version 1 endpoint, with the client's secret unless a form says otherwise."""
@@ -136,27 +131,23 @@ class ExplainWorld:
             given = {"api-version": "2019-08-01", **query}
         parts = urlsplit(f"{address}?{urlencode(given)}")
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
-        try:
-            connection.request("GET", f"{parts.path}?{parts.query}", headers=sent if headers is None else headers)
-            answer = connection.getresponse()
-            text = answer.read()
-        finally:
-            connection.close()
-        names = {name.lower(): value for name, value in answer.getheaders()}
-        return Reply(answer.status, json.loads(text) if text else None, names)
+        return _reply(connection, "GET", f"{parts.path}?{parts.query}", b"", sent if headers is None else headers)
 
     # Explanations --------------------------------------------------------------------------------------------------------
 
     def record(self, refusal_id: str) -> Refusal:
         for _ in range(20):  # a host's agent tells of its refusals when it has answered, and each look waits for a moment
-            found: Refusal | None = self.plane.run(self._server.refusals.find(refusal_id))
+            found: Refusal | None = self.plane.run(self.keeper.find(refusal_id))
             if found is not None:
                 return found
-            self.plane.run(self._server.refusals.settled())
+            self.plane.run(self.keeper.settled())
         raise AssertionError("the refusal was not kept")
 
     def explain(self, refusal_id: str, viewer: Caller | None = None) -> Explanation:
-        told: Explanation = self.plane.run(self.explainer.explain(self.record(refusal_id), viewer or self.owner))
+        return self.explained(self.record(refusal_id), viewer or self.owner)
+
+    def explained(self, refusal: Refusal, viewer: Caller) -> Explanation:
+        told: Explanation = self.plane.run(self.explainer.explain(refusal, viewer))
         return told
 
     def ask(
@@ -187,3 +178,12 @@ class ExplainWorld:
         told = self.explain(refusal_id)
         self.apply(told.fixes, together=told.together)
         return told
+
+
+def _reply(connection: http.client.HTTPConnection, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    with closing(connection):
+        connection.request(method, path, body or None, dict(headers))
+        answer = connection.getresponse()
+        text = answer.read()
+    names = {name.lower(): value for name, value in answer.getheaders()}
+    return Reply(answer.status, json.loads(text) if text else None, names)

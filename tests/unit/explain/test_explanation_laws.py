@@ -183,7 +183,7 @@ async def _caller(access: AccessControl, name: str) -> Caller:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(_worlds())
 def test_an_explanation_says_what_is_decided(drawn: Drawn) -> None:
     call = drawn.call(drawn.asker, drawn.action, _TARGET, data=drawn.data)
@@ -201,7 +201,7 @@ def test_an_explanation_says_what_is_decided(drawn: Drawn) -> None:
         assert bool(told.fixes) <= (not told.allowed)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(_worlds())
 def test_nobody_is_told_of_rules_that_he_could_not_read(drawn: Drawn) -> None:
     viewers = {"asker": drawn.asker, "viewer": frozenset({_WHO["viewer"]})}

@@ -54,7 +54,13 @@ def test_a_process_that_no_binding_admits(world: ExplainWorld) -> None:
     ]
     assert told.nearest is not None
     assert told.nearest.name == "import"
-    assert told.nearest.why.startswith("its user is 'nobody', the process's '")
+    assert told.nearest.why.startswith("its user is 'nobody', the process's is '")
+    assert [one.why.endswith("its systemd unit is 'tracker.service', the process has none") for one in told.considered[:2]] == [
+        False,
+        True,
+    ]
+    assert told.fixes[0].who_may is not None
+    assert told.fixes[0].who_may.roles == ("Owner",)
     assert told.fixes[0].command is not None
     assert told.fixes[0].command.startswith(f"idplane binding add {machine.id} from-refusal --")
     assert world.endpoint(machine, Dialect.IMDS, _FOR_ARM).ok

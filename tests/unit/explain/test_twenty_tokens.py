@@ -27,7 +27,7 @@ def test_a_client_that_is_disabled(world: ExplainWorld) -> None:
     refused = world.token_request(app)
     assert refused.status == 401
     told = world.mend(refused.id)
-    assert told.summary == "stock is disabled, so the token service gives it nothing."
+    assert told.summary == "stock is disabled: it gets no tokens, and those that it has count for nothing."
     assert world.token_request(app).ok
     assert world.explain(refused.id).now is not None
 
@@ -141,7 +141,7 @@ def test_a_token_of_a_principal_that_was_disabled_since(world: ExplainWorld) -> 
     refused = world.send("GET", f"{group}?api-version=2024-11-01", token=token)
     assert refused.status == 401
     told = world.mend(refused.id)
-    assert told.decided.why == "is disabled, so its tokens count for nothing"
+    assert told.decided.name == "stock"
     assert world.send("GET", f"{group}?api-version=2024-11-01", token=token).ok
 
 

@@ -66,7 +66,7 @@ def test_a_migration_says_which_programs_can_go_on(version: int, sql: str, oldes
     assert Migration(version=version, name="x", sql=sql).oldest_program == oldest
 
 
-_SMALL = ("agents",)
+_SMALL = ("agents", "resources")
 """Tables that an index is made on in a moment, in any installation."""
 
 
@@ -126,6 +126,7 @@ async def test_the_tables_are_what_the_collections_declare(tmp_path: Path) -> No
             (16, "0016_log_tree"),
             (17, "0017_refusals"),
             (18, "0018_portal"),
+            (19, "0019_sorted_lists"),
         ]
 
 

@@ -30,7 +30,7 @@ from idplane.model.portal import CODE_BYTES, new_link
 from idplane.model.profile import AZURE_UNHURRIED
 from idplane.model.roles import RoleAssignment
 from idplane.model.values import JsonObject
-from idplane.ports.collections import PORTAL_LINKS, PRINCIPALS, ROLE_ASSIGNMENTS
+from idplane.ports.collections import LOCKS, PORTAL_LINKS, PRINCIPALS, RESOURCES, ROLE_ASSIGNMENTS
 from idplane.ports.store import ABSENT, Batch, Delete, Put, Store
 from idplane.ports.world import Clock, Entropy
 from idplane.rbac import BUILT_IN_ROLES
@@ -200,6 +200,14 @@ class PortalWorld:
         """Delete all who were made, for tests that share a world."""
         await self.store.commit(Batch.of(*self.made))
         self.made.clear()
+
+    async def clear(self) -> None:
+        """Delete all resources and locks, too."""
+        for lock in await self.store.all(LOCKS):
+            await self.manage("DELETE", str(lock.value.id), version="2020-05-01")
+        for group in await self.store.all(RESOURCES, where={"type": "microsoft.resources/resourcegroups"}):
+            await self.manage("DELETE", str(group.value.id), version="2022-12-01")
+        await self.forget_people()
 
     async def manage(self, method: str, path: str, body: JsonObject | None = None, *, version: str) -> Any:
         """A request to Resource Manager as the tenant's first user: what a test's stage is set with."""

@@ -23,10 +23,16 @@ COMPUTE = "2024-07-01"
 READER = next(one.id for one in BUILT_IN_ROLES.values() if one.name == "Reader")
 
 
-@pytest.fixture
-async def world() -> AsyncIterator[PortalWorld]:
+@pytest.fixture(scope="module")
+async def shared() -> AsyncIterator[PortalWorld]:
     async with portal_world() as opened:
         yield opened
+
+
+@pytest.fixture
+async def world(shared: PortalWorld) -> AsyncIterator[PortalWorld]:
+    yield shared
+    await shared.clear()
 
 
 async def made(world: PortalWorld, kind: str, name: str, version: str, **members: object) -> str:

@@ -20,10 +20,16 @@ IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
 COMPUTE = "2024-07-01"
 
 
-@pytest.fixture
-async def world() -> AsyncIterator[PortalWorld]:
+@pytest.fixture(scope="module")
+async def shared() -> AsyncIterator[PortalWorld]:
     async with portal_world() as opened:
         yield opened
+
+
+@pytest.fixture
+async def world(shared: PortalWorld) -> AsyncIterator[PortalWorld]:
+    yield shared
+    await shared.clear()
 
 
 async def machine(world: PortalWorld, name: str = "stock-vm", group: str = "stock") -> str:
@@ -256,7 +262,7 @@ async def test_a_deletion_says_what_goes_and_waits_for_the_name(world: PortalWor
     await world.user("carl", "Reader", scope=ResourceId.parse(target).key)
     page = await admin.get(f"/portal/resource/delete{target}")
     assert "1 identity with its service principal" in page.text
-    assert "1 role assignments at it or below" in page.text
+    assert "1 role assignment at it or below" in page.text
     wrong = await admin.post(f"/portal/resource/delete{target}", name="other")
     assert wrong.status == 400
     assert await world.store.get(RESOURCES, target.lower()) is not None

@@ -249,6 +249,7 @@ async def test_what_is_over_is_purged(world: PortalWorld) -> None:
     mine = {"principal_id": ada.principal.id}
     await world.link(ada.principal)
     duty = next(one for one in world.server.duty_list() if "portal" in one.name)
+    world.clock.advance(timedelta(minutes=10))
     await duty.turn()
     assert len(await world.store.all(PORTAL_SESSIONS, where=mine)) == len(await world.store.all(PORTAL_LINKS, where=mine)) == 1
     world.clock.advance(LIFETIME)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.unit.web.refusals_world import ARM, GRAPH, REFUSALS, UNKNOWN, VAULT, VERSION, Edge, identity
 
+from idplane.ports.collections import REFUSALS as REFUSALS_KEPT
+from idplane.ports.store import ABSENT, Batch, Put
 from idplane.testing.local import LocalPlane
+
+FOREIGN = "00000000-0000-4000-8000-00000000beef"
 
 
 @pytest.fixture
@@ -29,6 +37,7 @@ def test_resource_manager(edge: Edge) -> None:
     assert (known["reason"], known["isDataAction"]) == ("no-assignment", False)
     assert known["explanation"]["refusalId"] == refused.id
     assert known["explanation"]["allowed"] is False
+    assert known["caller"]["process"]["pid"] == os.getpid()  # which got the token
     assert known["explanation"]["summary"]
 
 
@@ -164,6 +173,42 @@ def test_nobody_hears_anything_without_a_token(edge: Edge) -> None:
 @pytest.mark.parametrize("refusal_id", ["x", "0", "%00", "a" * 200, UNKNOWN.replace("-", "")])
 def test_what_is_no_id(edge: Edge, refusal_id: str) -> None:
     assert edge.explained(refusal_id).status in {400, 404}
+
+
+def test_another_tenants_refusals_are_not_there(edge: Edge) -> None:
+    """Not for the owner of this one, whatever they name: what is another tenant's is nobody's here."""
+    machine = edge.plane.virtual_machine("stock-vm")
+    refusal_id = refused_read(edge, edge.workload(machine))
+    edge.properties(refusal_id)
+    (row,) = edge.plane.run(edge.plane.store.all(REFUSALS_KEPT, where={"refusal_id": refusal_id}))
+    foreign = replace(row.value, id=FOREIGN, tenant_id=UNKNOWN)
+    edge.plane.run(edge.plane.store.commit(Batch.of(Put(collection=REFUSALS_KEPT, value=foreign, expect=ABSENT))))
+    for token in (edge.operator(), edge.workload(machine)):
+        assert_unknown(edge, FOREIGN, token)
+        assert FOREIGN not in {one["refusalId"] for one in listed(edge, token)}
+        assert FOREIGN not in {one["refusalId"] for one in listed(edge, token, edge.plane.resource_group())}
+
+
+def test_the_refused_hear_nothing_of_what_exists(edge: Edge) -> None:
+    """What they asked for that is there is told as what is not, and nobody else's name is said."""
+    machine, other = edge.plane.virtual_machine("stock-vm"), edge.plane.virtual_machine("other-vm")
+    there = edge.plane.resource_group("Secret-Project")
+    edge.plane.grant(identity(other), "Owner", there)
+    token = edge.workload(machine)
+    told = []
+    for group in (there, there.replace("Secret-Project", "Nothing-At-All")):
+        for path in (group, f"{group}/providers/Microsoft.KeyVault/vaults/prices"):
+            refused = edge.arm("GET", path, token, version="2024-11-01" if path == group else "2023-07-01")
+            assert refused.status == 403, refused.body
+            explanation = edge.properties(refused.id, token)["explanation"]
+            del explanation["at"], explanation["refusalId"]
+            # The name that a role assignment would get is made of its scope.
+            told.append(re.sub(r"roleAssignments/[0-9a-f-]{36}", "", json.dumps(explanation).replace(group, "GROUP")))
+    assert told[:2] == told[2:]
+    for text in told:
+        assert "other-vm" not in text
+        assert identity(other).principal_id not in text
+        assert "operator" not in text
 
 
 # Lists ---------------------------------------------------------------------------------------------------------------

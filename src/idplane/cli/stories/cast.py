@@ -26,6 +26,7 @@ _VERSIONS = {
     "Microsoft.ManagedIdentity": "2024-11-30",
     "Microsoft.KeyVault": "2023-07-01",
     "Microsoft.Authorization": "2022-04-01",
+    "Idplane.Diagnostics": "2026-11-01",
 }
 _IDPLANE = (sys.executable, "-c", "from idplane.cli.main import main; main()")
 _NAMESPACES = (sys.executable, "-c", "from idplane.cli import isolation; isolation.enter()")
@@ -152,6 +153,10 @@ class Cast:
         )
         found = answer["value"]
         return found if isinstance(found, list) else []
+
+    def explained(self, refusal: str) -> Any:
+        """Why a request was refused, as `idplane explain` has it."""
+        return self.call("GET", f"/providers/Idplane.Diagnostics/refusals/{refusal}")["properties"]["explanation"]
 
     def program(self, machine: str, file: str, *arguments: str) -> Program:
         """Start one of the story's programs as a machine."""

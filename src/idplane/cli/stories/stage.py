@@ -12,6 +12,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from idplane.cli.explanations import sentence
 from idplane.cli.output import say_json
 
 __all__ = ["JsonStage", "Stage", "TerminalStage"]
@@ -42,6 +43,10 @@ class Stage(Protocol):
 
     def change(self, what: str, detail: str = "") -> None:
         """The owner changed something."""
+        ...
+
+    def answer(self, command: str, said: str, remedy: str) -> None:
+        """A command, what it says, and what it advises."""
         ...
 
     def code(self, source: str) -> None:
@@ -97,6 +102,12 @@ class TerminalStage:
     def change(self, what: str, detail: str = "") -> None:
         """A yellow arrow."""
         self._line("→", "yellow", what, detail)
+
+    def answer(self, command: str, said: str, remedy: str) -> None:
+        """As it would stand in a terminal."""
+        asked = Text.assemble(("$ ", "dim"), (command, "bold"))
+        for line in (asked, sentence(said), Text.assemble(("what helps  ", "dim"), sentence(remedy))):
+            self._console.print(Padding(line, (0, 2, 0, _INDENT + 2)))
 
     def code(self, source: str) -> None:
         """Highlighted Python."""
@@ -176,6 +187,10 @@ class JsonStage:
     def change(self, what: str, detail: str = "") -> None:
         """One line."""
         say_json({"change": what, "detail": detail})
+
+    def answer(self, command: str, said: str, remedy: str) -> None:
+        """One line."""
+        say_json({"command": command, "said": said, "remedy": remedy})
 
     def code(self, source: str) -> None:
         """One line."""

@@ -19,4 +19,5 @@ for _ in sys.stdin:
         password = vault.get_secret("database-password").value or ""
         print("ok", f"{password[:2]}{'•' * (len(password) - 2)}", flush=True)
     except HttpResponseError as error:
-        print("refused", error.status_code or "token", " ".join((error.message or "").split()), flush=True)
+        told = error.response.headers.get("x-ms-request-id") if error.response else None
+        print("refused", error.status_code or "token", told, " ".join((error.message or "").split()), flush=True)

@@ -44,7 +44,7 @@ def perform(cast: Cast, stage: Stage) -> None:
     start = _CLOCK.monotonic()
     stage.curtain(cast.plane.arm, namespaces=cast.namespaces)
     machine = _a_machine_gets_an_identity(cast, stage)
-    _refused(stage, machine)
+    _refused(cast, stage, machine)
     _granted(cast, stage, machine)
     _ten_share_one(cast, stage)
     _what_the_log_says(cast, stage)
@@ -71,9 +71,15 @@ def _a_machine_gets_an_identity(cast: Cast, stage: Stage) -> _StockMachine:
     return _StockMachine(principal=principal, tracker=tracker, probe=probe)
 
 
-def _refused(stage: Stage, machine: _StockMachine) -> None:
+def _refused(cast: Cast, stage: Stage, machine: _StockMachine) -> None:
     stage.scene("It has a token, and no permission")
-    stage.bad("403 Forbidden", f"missing: {_missing(_expect(machine.tracker.poke(), 'refused 403'))}")
+    said = _expect(machine.tracker.poke(), "refused 403")
+    stage.bad("403 Forbidden", f"missing: {_missing(said)}")
+    refusal = said.split()[2]
+    told = cast.explained(refusal)
+    if not told["fixes"]:
+        raise CommandError(f"the refusal {refusal} has no remedy: {told}")
+    stage.answer(f"idplane explain {refusal}", str(told["summary"]), str(told["fixes"][0]["text"]))
 
 
 def _granted(cast: Cast, stage: Stage, machine: _StockMachine) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from idplane.ports.collections import PORTAL_SESSIONS, PRINCIPALS
 from idplane.web.portal.routes import Route
-from idplane.web.portal.view import Html, Page, Redirect, Visit
+from idplane.web.portal.view import Html, Page, Visit
 
 __all__ = ["ROUTES"]
 
@@ -28,12 +28,4 @@ async def _account(visit: Visit) -> Page:
     )
 
 
-async def _start(visit: Visit) -> Page:
-    del visit
-    return Redirect(to=_ACCOUNT)
-
-
-ROUTES: Final = (
-    Route(method="GET", pattern="/portal", handler=_start),
-    Route(method="GET", pattern=_ACCOUNT, handler=_account),
-)
+ROUTES: Final = (Route(method="GET", pattern=_ACCOUNT, handler=_account),)

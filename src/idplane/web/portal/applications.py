@@ -19,7 +19,7 @@ from idplane.web.portal.offers import offer
 from idplane.web.portal.routes import Route
 from idplane.web.portal.sight import may_see_principal
 from idplane.web.portal.sign_in_rows import sign_in_rows
-from idplane.web.portal.types import label_of, symbol_of
+from idplane.web.portal.types import label_of
 from idplane.web.portal.view import Html, Page, Visit
 
 __all__ = ["ROUTES"]
@@ -80,7 +80,6 @@ async def _applications(visit: Visit) -> Page:
             "readable": readable,
             "reading": await offer(visit, _ADMINISTRATION, ROOT),
             "resource_label": label_of,
-            "resource_symbol": symbol_of,
         },
     )
 

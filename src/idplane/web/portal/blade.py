@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from idplane.arm.missing import resource_not_found
+from idplane.arm.preconditions import resource_etag
 from idplane.model.ids import ResourceId
 from idplane.model.resources import Resource
-from idplane.ports.collections import RESOURCES
+from idplane.ports.collections import PRINCIPALS, RESOURCES
 from idplane.web.portal.resources import Line
 from idplane.web.portal.types import IDENTITY, declared, label_of, read_action, symbol_of
 from idplane.web.portal.view import Visit
 
-__all__ = ["Blade", "blade_of", "identity_blade"]
+__all__ = ["Blade", "authors_of", "blade_of", "identity_blade"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,8 @@ class Blade:
     """One resource, and which of its pages is shown."""
 
     resource: Resource
+    etag: str
+    """Of the resource as it was read: a change that is worked out from it holds for no other."""
     tab: str
 
     @property
@@ -88,7 +91,19 @@ async def blade_of(visit: Visit, tab: str) -> Blade:
     found = await visit.desk.store.get(RESOURCES, identifier.key)
     if found is None:
         raise resource_not_found(identifier)
-    return Blade(resource=found.value, tab=tab)
+    return Blade(resource=found.value, etag=resource_etag(found), tab=tab)
+
+
+async def authors_of(visit: Visit, resource: Resource) -> dict[str, str]:
+    """Who made a resource, and who changed it last, by name where there is one."""
+    return {"created": await _name(visit, resource.created_by), "changed": await _name(visit, resource.changed_by)}
+
+
+async def _name(visit: Visit, author: str) -> str:
+    """What an author is called: programs are kept by their application ids, people by name."""
+    where = {"tenant_id": visit.desk.tenant.id, "client_id": author.lower()}
+    found = await visit.desk.store.page(PRINCIPALS, where=where, limit=1)
+    return found.items[0].value.caller_name if found.items else author
 
 
 async def identity_blade(visit: Visit, tab: str) -> Blade:

@@ -27,7 +27,7 @@ from idplane.web.portal.sign_in import local_target
 from idplane.web.portal.types import GROUP, label_of
 from idplane.web.portal.view import Html, Page, Redirect, Visit
 
-__all__ = ["ROUTES", "Grant", "grants_of"]
+__all__ = ["ROUTES", "Grant", "assignment_path", "grants_of", "remove_grant"]
 
 _READ: Final = "Microsoft.Authorization/roleAssignments/read"
 _WRITE: Final = "Microsoft.Authorization/roleAssignments/write"
@@ -148,7 +148,7 @@ async def _add(visit: Visit) -> Page:
         # The request's own id is new and unguessable: what an assignment's name must be.
         name = visit.request.call.request_id
         await visit.desk.write(
-            "PUT", _assignment(scope, name), {"properties": _properties(visit, scope, role)}, version=_VERSION
+            "PUT", assignment_path(scope, name), {"properties": _properties(visit, scope, role)}, version=_VERSION
         )
     except Failure as failure:
         return await _page(visit, dict(visit.fields), failure)
@@ -168,20 +168,22 @@ def _properties(visit: Visit, scope: ResourceId, role: str) -> dict[str, object]
     }
 
 
-def _assignment(scope: ResourceId, name: str) -> str:
+def assignment_path(scope: ResourceId, name: str) -> str:
+    """The resource id of a role assignment at a scope."""
     return f"{'' if scope == ROOT else scope}/providers/Microsoft.Authorization/roleAssignments/{name}"
 
 
-async def _remove(visit: Visit) -> Page:
+async def remove_grant(visit: Visit) -> Page:
+    """Take a role assignment away, and go back to where it was shown."""
     found = await visit.desk.store.get(ROLE_ASSIGNMENTS, visit.form("assignment").lower())
     if found is not None and found.value.tenant_id == visit.desk.tenant.id:
         scope = ResourceId.parse(found.value.scope)
-        await visit.desk.write("DELETE", _assignment(scope, found.value.id), version=_VERSION)
+        await visit.desk.write("DELETE", assignment_path(scope, found.value.id), version=_VERSION)
     return Redirect(to=local_target(visit.query("back")), said="The role assignment is removed.")
 
 
 ROUTES: Final = (
     Route(method="GET", pattern="/portal/identity/grants/{principal}/add", handler=_form),
     Route(method="POST", pattern="/portal/identity/grants/{principal}/add", handler=_add),
-    Route(method="POST", pattern="/portal/identity/grants/{principal}/remove", handler=_remove),
+    Route(method="POST", pattern="/portal/identity/grants/{principal}/remove", handler=remove_grant),
 )

@@ -8,7 +8,7 @@ from typing import Final
 from idplane.model.failure import Failure
 from idplane.model.ids import ROOT, ResourceId
 from idplane.ports.collections import CREDENTIALS, IDENTITY_ASSIGNMENTS, RESOURCES
-from idplane.web.portal.blade import Blade, identity_blade
+from idplane.web.portal.blade import Blade, authors_of, identity_blade
 from idplane.web.portal.creation import created
 from idplane.web.portal.credential_rows import credential_rows
 from idplane.web.portal.grants import grants_of
@@ -25,7 +25,7 @@ from idplane.web.portal.view import Html, Page, Visit
 __all__ = ["ROUTES"]
 
 _LIST: Final = "/portal/identities"
-_COLUMNS: Final = {"name": "name", "group": "group_key", "location": "location"}
+_COLUMNS: Final = {"name": "name", "group": "path", "location": "location"}
 _ASSOCIATED: Final = f"{IDENTITY}/listAssociatedResources/action"
 _SIGN_INS: Final = "Microsoft.Authorization/roleAssignments/write"
 """What whoever has it at the tenant may read the sign-in log by; see `graph.permissions`."""
@@ -111,6 +111,7 @@ async def _overview(visit: Visit) -> Page:
             "blade": blade,
             "properties": properties if isinstance(properties, Mapping) else {},
             "tags": blade.resource.tags,
+            "authors": await authors_of(visit, blade.resource),
             "write": await offer(visit, f"{IDENTITY}/write", blade.id),
             "delete": await offer(visit, f"{IDENTITY}/delete", blade.id),
         },

@@ -31,7 +31,7 @@ class Offer:
     @property
     def reason(self) -> str:
         """Why it can't."""
-        return self.why or f"It takes {self.action} at {self.scope}."
+        return self.why or f"It takes {self.action} on {self.scope.name or 'the tenant'}."
 
 
 async def offer(visit: Visit, action: str, scope: ResourceId, *, why: str = "") -> Offer:

@@ -21,7 +21,7 @@ from idplane.ports.collections import (
 from idplane.ports.store import Collection
 from idplane.providers.enrollments import ENROLLMENTS_TYPE
 from idplane.providers.workload_bindings import BINDINGS_TYPE
-from idplane.web.portal.blade import Blade, blade_of
+from idplane.web.portal.blade import Blade, authors_of, blade_of
 from idplane.web.portal.offers import offer
 from idplane.web.portal.resources import Line
 from idplane.web.portal.routes import Route
@@ -35,7 +35,7 @@ __all__ = ["ROUTES", "activity_of"]
 _ACTIVITY_READ: Final = "Microsoft.Insights/eventtypes/values/read"
 _ROLES_READ: Final = "Microsoft.Authorization/roleAssignments/read"
 _REFERRING: Final[tuple[tuple[str, str, Collection[Any], str, str], ...]] = (
-    (_ROLES_READ, "Role assignments here", ROLE_ASSIGNMENTS, "scope_key", "/portal/access"),
+    (_ROLES_READ, "Role assignments here", ROLE_ASSIGNMENTS, "scope_key", "/portal/iam/assignments"),
     ("Microsoft.Authorization/locks/read", "Locks here", LOCKS, "scope_key", ""),
     (f"{BINDINGS_TYPE}/read", "Workload bindings", BINDINGS, "host_key", "/portal/hosts?host="),
     (f"{ENROLLMENTS_TYPE}/read", "Rules that admit hosts", ENROLLMENTS, "host_key", "/portal/hosts?host="),
@@ -84,6 +84,7 @@ async def _overview_page(visit: Visit, blade: Blade, problem: Failure | None = N
             "tags": resource.tags,
             "tag_lines": visit.form("tags") if problem else tag_lines(resource.tags),
             "children": listed,
+            "authors": await authors_of(visit, resource),
             "references": await _references(visit, blade.id),
             "write": await offer(visit, f"{_permission(blade)}/write", blade.id),
             "delete": await offer(visit, f"{_permission(blade)}/delete", blade.id),

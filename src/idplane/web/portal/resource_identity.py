@@ -12,6 +12,7 @@ from typing import Final
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.resources import AssignedIdentity, Identity, IdentityType
+from idplane.model.values import JsonObject
 from idplane.ports.collections import BINDINGS, CREDENTIALS, RESOURCES, ROLE_ASSIGNMENTS
 from idplane.providers.hosts import ASSIGN
 from idplane.web.portal.blade import Blade, blade_of
@@ -26,7 +27,7 @@ from idplane.web.portal.view import Html, Page, Redirect, Visit
 
 __all__ = ["ROUTES"]
 
-_COLUMNS: Final = {"name": "name", "group": "group_key", "location": "location"}
+_COLUMNS: Final = {"name": "name", "group": "path", "location": "location"}
 _MOST: Final = 500
 
 
@@ -135,9 +136,7 @@ async def _save_system(visit: Visit) -> Page:
         return Redirect(to=back, said=f"Nothing to save: the status is {'On' if state.system else 'Off'} already.")
     kind = _type(system=wanted == "on", users=bool(state.users))
     try:
-        await visit.desk.write(
-            "PATCH", str(blade.id), {"identity": {"type": kind.value}}, version=version_of(blade.resource.type)
-        )
+        await _save(visit, blade, {"type": kind.value})
     except Failure as failure:
         return await _system_page(visit, blade, failure)
     done = (
@@ -190,7 +189,7 @@ async def _remove_user(visit: Visit) -> Page:
         body: dict[str, object] = {"type": kind.value}
         if kind.has_user:
             body["userAssignedIdentities"] = {str(gone): None}
-        await visit.desk.write("PATCH", str(blade.id), {"identity": body}, version=version_of(blade.resource.type))
+        await _save(visit, blade, body)
     except Failure as failure:
         return await _users_page(visit, blade, failure)
     return Redirect(to=f"/portal/resource/user-assigned{blade.id}", said=f"{gone.name} is removed from {blade.id.name}.")
@@ -254,12 +253,18 @@ async def _add_users(visit: Visit) -> Page:
             "type": _type(system=state.system, users=True).value,
             "userAssignedIdentities": {one: {} for one in picked},
         }
-        await visit.desk.write("PATCH", str(blade.id), {"identity": body}, version=version_of(blade.resource.type))
+        await _save(visit, blade, body)
     except Failure as failure:
         return await _picker_page(visit, blade, failure)
     count = len(picked)
     said = f"{count} user-assigned {'identity is' if count == 1 else 'identities are'} added to {blade.id.name}."
     return Redirect(to=f"/portal/resource/user-assigned{blade.id}", said=said)
+
+
+async def _save(visit: Visit, blade: Blade, identity: JsonObject) -> None:
+    """Change the identity, unless somebody else has changed the resource since it was read: what is asked for rests on what it bears."""
+    version = version_of(blade.resource.type)
+    await visit.desk.write("PATCH", str(blade.id), {"identity": identity}, version=version, if_match=blade.etag)
 
 
 def _parts(blade: Blade, shown: str, users: int) -> list[tuple[str, str, bool]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from idplane.arm.locks import locks_along, locks_below
 from idplane.model.failure import Failure, FailureKind
@@ -38,6 +38,7 @@ _GROUP_WRITE: Final = "Microsoft.Resources/subscriptions/resourceGroups/write"
 _MOVE_ACTION: Final = "Microsoft.Resources/subscriptions/resourceGroups/moveResources/action"
 _MOST: Final = 1000
 _NAMED: Final = 50
+_Words: TypeAlias = tuple[str, str]
 
 
 # What goes along ----------------------------------------------------------------------------------------------------
@@ -52,13 +53,18 @@ class _Tree:
     """Those that the person may see, without the resource itself."""
     unseen: int
     identities: int
-    counts: Mapping[str, int]
+    counts: Mapping[_Words, int]
+    """How many of what: one of it, and several."""
     locks: tuple[str, ...]
 
     @property
     def said(self) -> list[str]:
         """What goes, in words."""
-        return [f"{count}{' or more' if count >= _MOST else ''} {words}" for words, count in self.counts.items() if count]
+        return [
+            f"{count}{' or more' if count >= _MOST else ''} {one if count == 1 else many}"
+            for (one, many), count in self.counts.items()
+            if count
+        ]
 
 
 async def _tree(visit: Visit, blade: Blade) -> _Tree:
@@ -69,15 +75,17 @@ async def _tree(visit: Visit, blade: Blade) -> _Tree:
     seen = [one for one in below[:_NAMED] if await may_see(visit, one.id)]
     principals = [one for one in map(_own_principal, found) if one is not None]
     counts = {
-        "role assignments at it or below": await store.count(
+        ("role assignment at it or below", "role assignments at it or below"): await store.count(
             ROLE_ASSIGNMENTS, where=None, under=("scope_key", key), limit=_MOST
         ),
-        "deny assignments": await store.count(DENY_ASSIGNMENTS, under=("scope_key", key), limit=_MOST),
-        "workload bindings": await store.count(BINDINGS, under=("host_key", key), limit=_MOST),
-        "agents on hosts": await store.count(AGENTS, under=("host_key", key), limit=_MOST),
-        "secrets of vaults": await store.count(SECRETS, under=("vault_key", key), limit=_MOST),
+        ("deny assignment", "deny assignments"): await store.count(DENY_ASSIGNMENTS, under=("scope_key", key), limit=_MOST),
+        ("workload binding", "workload bindings"): await store.count(BINDINGS, under=("host_key", key), limit=_MOST),
+        ("agent on a host", "agents on hosts"): await store.count(AGENTS, under=("host_key", key), limit=_MOST),
+        ("secret of a vault", "secrets of vaults"): await store.count(SECRETS, under=("vault_key", key), limit=_MOST),
     }
     counts |= await _of_principals(visit, principals[:_NAMED])
+    used = await store.count(IDENTITY_ASSIGNMENTS, where={"identity_key": key}, limit=_MOST)
+    counts["resource that loses this identity", "resources that lose this identity"] = used
     locks = [*await locks_along(store, blade.id), *await locks_below(store, blade.id)]
     return _Tree(
         resources=found,
@@ -96,7 +104,7 @@ def _own_principal(resource: Resource) -> str | None:
     return resource.identity.principal_id if resource.identity is not None and resource.identity.type.has_system else None
 
 
-async def _of_principals(visit: Visit, principals: list[str]) -> dict[str, int]:
+async def _of_principals(visit: Visit, principals: list[str]) -> dict[_Words, int]:
     counts = dict.fromkeys(_HELD, 0)
     for principal in principals:
         for words, collection in _HELD.items():
@@ -104,11 +112,10 @@ async def _of_principals(visit: Visit, principals: list[str]) -> dict[str, int]:
     return counts
 
 
-_HELD: Final[Mapping[str, Collection[Any]]] = {
-    "roles that the identities hold": ROLE_ASSIGNMENTS,
-    "certificates and other credentials": CREDENTIALS,
-    "federated credentials": FEDERATED_CREDENTIALS,
-    "resources that use the identities": IDENTITY_ASSIGNMENTS,
+_HELD: Final[Mapping[_Words, Collection[Any]]] = {
+    ("role that the identities hold", "roles that the identities hold"): ROLE_ASSIGNMENTS,
+    ("certificate or other credential", "certificates and other credentials"): CREDENTIALS,
+    ("federated credential", "federated credentials"): FEDERATED_CREDENTIALS,
 }
 
 
@@ -177,10 +184,18 @@ async def _moving_page(visit: Visit, blade: Blade, problem: Failure | None = Non
             "targets": targets,
             "target": visit.form("target"),
             "move": await offer(visit, _MOVE_ACTION, group, why=_against(blade, tree)),
-            "stops": visit.desk.profile.stopped_by_moves & {one.type.lower() for one in tree.resources},
+            "stops": _stops(visit, tree),
         },
         status=problem.kind.category.value if problem else 200,
         problem=problem,
+    )
+
+
+def _stops(visit: Visit, tree: _Tree) -> bool:
+    """Whether a system-assigned identity would stop working in another subscription."""
+    types = visit.desk.profile.stopped_by_moves
+    return any(
+        one.type.lower() in types and one.identity is not None and one.identity.type.has_system for one in tree.resources
     )
 
 

@@ -22,7 +22,8 @@ __all__ = ["LOCATIONS", "ROUTES", "Line", "narrowed", "scope_filters"]
 LOCATIONS: Final = tuple((normalize_location(name), name) for name in LOCATION_NAMES)
 """Names and display names."""
 _DISPLAYED: Final = dict(LOCATIONS)
-_COLUMNS: Final = {"name": "name", "type": "type", "group": "group_key", "location": "location"}
+_COLUMNS: Final = {"name": "name", "type": "type", "group": "path", "location": "location"}
+"""By what each heading sorts. A path begins with its group, and goes on with type and name."""
 
 
 @dataclass(frozen=True, slots=True)

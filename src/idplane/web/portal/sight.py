@@ -52,8 +52,15 @@ async def parts_of(visit: Visit, where: Mapping[str, ColumnValue]) -> tuple[Part
     parts: list[Part] = []
     for one in found:
         if wanted in (None, one.value.id):
-            parts += await _parts_in(visit, one.value, {**where, "subscription_id": one.value.id})
+            parts += await _parts_in(visit, one.value, _narrowest(where, one.value))
     return tuple(parts)
+
+
+def _narrowest(where: Mapping[str, ColumnValue], subscription: Subscription) -> Mapping[str, ColumnValue]:
+    """With the subscription, unless a group is asked for: that says it too, and is fewer records to look at."""
+    if "group_key" in where:
+        return {name: value for name, value in where.items() if name != "subscription_id"}
+    return {**where, "subscription_id": subscription.id}
 
 
 async def _parts_in(visit: Visit, subscription: Subscription, where: Mapping[str, ColumnValue]) -> list[Part]:

@@ -74,17 +74,44 @@ if (typed?.value && new URLSearchParams(location.search).has(typed.name)) {
 }
 
 // `data-live="10"` on an element with an id: every so many seconds its content is asked for again (the same address, or `data-from`),
-// while the page is looked at and nobody works inside of it.
+// while the page is looked at and nobody works inside of it. Rows with a `data-key` that were not there before are marked. A button with
+// `data-pause` and the element's id holds it, and `data-live-said` tells of new rows.
+const keysIn = (place) => new Set([...place.querySelectorAll("[data-key]")].map((row) => row.dataset.key));
+const isBusy = (place) => {
+  const selection = getSelection();
+  const selecting = !selection.isCollapsed && place.contains(selection.anchorNode);
+  return selecting || place.contains(document.activeElement) || place.querySelector("dialog[open]");
+};
+const tell = (place, words) => {
+  const said = document.querySelector(`[data-live-said="${place.id}"]`);
+  if (said) said.textContent = words;
+};
 const refresh = async (place) => {
-  if (document.hidden || place.contains(document.activeElement) || place.querySelector("dialog[open]")) return;
+  if (document.hidden || "paused" in place.dataset || isBusy(place)) return;
   const answer = await fetch(place.dataset.from || location.href, { headers: { accept: "text/html" }, redirect: "manual" });
-  if (!answer.ok) return;
+  if ("paused" in place.dataset) return;
+  if (!answer.ok) throw new Error(String(answer.status));
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(place.id);
   if (!fresh || fresh.innerHTML === place.innerHTML) return;
+  const known = keysIn(place);
+  const added = [...fresh.querySelectorAll("[data-key]")].filter((row) => !known.has(row.dataset.key));
+  for (const row of added) row.classList.add("fresh");
   place.replaceChildren(...fresh.childNodes);
+  if (added.length) tell(place, `${added.length} new`);
 };
 for (const place of document.querySelectorAll("[data-live][id]")) {
-  setInterval(() => refresh(place).catch(() => {}), Math.max(2, Number(place.dataset.live) || 10) * 1000);
+  setInterval(() => refresh(place).catch(() => tell(place, "Not up to date: load the page again")), Math.max(2, Number(place.dataset.live) || 10) * 1000);
+}
+for (const button of document.querySelectorAll("button[data-pause]")) {
+  const place = document.getElementById(button.dataset.pause);
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    const paused = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(paused));
+    button.querySelector("span").textContent = paused ? "Paused" : "Live";
+    if (paused) place.dataset.paused = "";
+    else delete place.dataset.paused;
+  });
 }
 
 // "/" leads to the search.
