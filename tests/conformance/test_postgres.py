@@ -138,10 +138,10 @@ class TestReplicas:
             await feed.listen()
             assert len(told) == 1
             following = asyncio.ensure_future(feed.follow(beat=3600))
-            while len(told) < 2:  # noqa: ASYNC110 - looks from outside, at what went over the wire
-                await asyncio.sleep(0.01)
-            await _put(store, "a")
             async with asyncio.timeout(20):
+                while len(told) < 2:  # noqa: ASYNC110 - looks from outside, at what went over the wire
+                    await asyncio.sleep(0.01)
+                await _put(store, "a")
                 while feed.heard < await store.position():  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.01)
             following.cancel()

@@ -54,28 +54,28 @@ def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
         raise Failure(FailureKind.UNAVAILABLE, f"SQLite {sqlite3.sqlite_version} is too old: idplane needs 3.37")
     try:
         _create_private(path)
-        connection = _connect(path, _BUSY_SECONDS)
-        (mode,) = connection.execute("pragma journal_mode = wal").fetchone()
-        connection.execute(f"pragma synchronous = {'full' if durable else 'off'}")
-        connection.execute("pragma foreign_keys = on")
-        # A statement that adds many log rows keeps what it would have to undo; more than 64 KiB of it would go to a temporary file.
-        connection.execute("pragma temp_store = memory")
+        with _connected(path, _BUSY_SECONDS) as connection:
+            (mode,) = connection.execute("pragma journal_mode = wal").fetchone()
+            if mode != "wal":
+                words = f"the file system of {path} does not support SQLite's write-ahead log"
+                raise Failure(FailureKind.UNAVAILABLE, words)
+            connection.execute(f"pragma synchronous = {'full' if durable else 'off'}")
+            connection.execute("pragma foreign_keys = on")
+            # A statement that adds many log rows keeps what it would have to undo; more than 64 KiB of it would go to a temporary file.
+            connection.execute("pragma temp_store = memory")
+            return connection
     except (sqlite3.Error, OSError) as error:
         raise failure_of(error) from error
-    if mode != "wal":
-        connection.close()
-        raise Failure(FailureKind.UNAVAILABLE, f"the file system of {path} does not support SQLite's write-ahead log")
-    return connection
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
     """A connection that only reads."""
     try:
-        connection = _connect(path, _READ_BUSY_SECONDS)
-        connection.execute("pragma query_only = on")
+        with _connected(path, _READ_BUSY_SECONDS) as connection:
+            connection.execute("pragma query_only = on")
+            return connection
     except sqlite3.Error as error:
         raise failure_of(error) from error
-    return connection
 
 
 @contextmanager
@@ -92,9 +92,16 @@ def _create_private(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
 
-def _connect(path: Path, busy: float) -> sqlite3.Connection:
+@contextmanager
+def _connected(path: Path, busy: float) -> Iterator[sqlite3.Connection]:
+    """A connection that outlives the block if that succeeds, and is closed if it fails."""
     # Opened on the event loop's thread, used by one thread at a time.
-    return sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False, cached_statements=512)
+    connection = sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False, cached_statements=512)
+    try:
+        yield connection
+    except BaseException:
+        connection.close()
+        raise
 
 
 def migrate(connection: sqlite3.Connection, now: datetime, known: Sequence[Migration] | None = None) -> None:

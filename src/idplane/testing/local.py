@@ -182,7 +182,7 @@ class LocalPlane:
         """A user-assigned identity."""
         identifier = f"{self.resource_group(group)}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
         body = self.call("PUT", identifier, {"location": _LOCATION}).body
-        return _identity(body)
+        return ManagedIdentity.read(body)
 
     def application(self, name: str, *, certificate: bytes | None = None, uris: Sequence[str] = ()) -> Application:
         """An application that can sign in with a secret, and with the key of `certificate` (PEM) if there is one.
@@ -480,7 +480,7 @@ class LocalPlane:
 
     def _system_identity(self, identifier: str) -> ManagedIdentity:
         default = f"{identifier}/providers/Microsoft.ManagedIdentity/identities/default"
-        return _identity(self.call("GET", default, api_version="2024-11-30").body)
+        return ManagedIdentity.read(self.call("GET", default, api_version="2024-11-30").body)
 
     def _send(self, method: str, path: str, headers: Mapping[str, str], body: Any, *, host: str | None = None) -> Answer:
         content = b"" if body is None else json.dumps(body).encode()
@@ -490,11 +490,6 @@ class LocalPlane:
         if answer.status >= 400:  # noqa: PLR2004 - HTTP errors start here
             raise AssertionError(f"{method} {path} was refused with {answer.status}: {answer.body}")
         return answer
-
-
-def _identity(body: Mapping[str, Any]) -> ManagedIdentity:
-    properties = body["properties"]
-    return ManagedIdentity(id=body["id"], principal_id=properties["principalId"], client_id=properties["clientId"])
 
 
 def _identity_name(identity: ManagedIdentity) -> str:

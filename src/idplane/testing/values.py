@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -33,6 +34,12 @@ class ManagedIdentity:
     id: str
     principal_id: str
     client_id: str
+
+    @classmethod
+    def read(cls, body: Mapping[str, Any]) -> ManagedIdentity:
+        """As Resource Manager shows it."""
+        properties = body["properties"]
+        return cls(id=body["id"], principal_id=properties["principalId"], client_id=properties["clientId"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

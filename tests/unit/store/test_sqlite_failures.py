@@ -1,7 +1,8 @@
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,16 @@ async def test_a_database_that_another_process_locks_is_unavailable_until_it_let
     assert await _put(store, "a") == 1
 
 
+def _holds(path: Path) -> bool:
+    """Whether this process has a file open."""
+    wanted = path.stat()
+    for one in Path("/dev/fd").iterdir():
+        with suppress(OSError):  # what was open to list them
+            if os.path.samestat(os.fstat(int(one.name)), wanted):
+                return True
+    return False
+
+
 @pytest.fixture
 def foreign(path: Path) -> Iterator[Path]:
     path.write_bytes(b"no database" * 1000)
@@ -93,6 +104,7 @@ async def test_a_file_that_is_no_database_is_unavailable_and_left_alone(foreign:
     with pytest.raises(Failure) as caught:
         await SqliteStore.open(foreign, clock=FakeClock())
     assert caught.value.kind is FailureKind.UNAVAILABLE
+    assert not _holds(foreign), "nothing of it stays open"
 
 
 async def test_a_folder_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
