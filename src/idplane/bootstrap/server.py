@@ -385,6 +385,7 @@ class Server:
     async def turn(self) -> datetime:
         """One pass of all duties, for whoever moves the clock by hand; when the next thing is due."""
         await self.refused.turn()
+        await self.refusals.turn()
         await self.log.turn()
         await self._trim_logs()
         await self.log.turn()
@@ -394,7 +395,6 @@ class Server:
             await self.certificates.turn(),
             await self.vault.purge_due(self.world.clock.now()),
             await self.sign_ins.purge_due(self.world.clock.now()),
-            await self.refusals.turn(),
         )
         return min(due for due in dues if due is not None)
 
