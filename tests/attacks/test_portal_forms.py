@@ -60,7 +60,7 @@ async def test_a_form_that_no_page_of_the_session_sent_does_nothing(attacked: At
     url, fields = form.at(attacked.target)
     before = await standing(world)
     strange = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
-    attempts = (
+    attempts: tuple[tuple[dict[str, str], dict[str, str]], ...] = (
         (fields, {}),
         ({**fields, "csrf": reader.csrf}, {}),
         ({**fields, "csrf": owner.csrf}, strange),

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Playwright, sync_playwright
 from tests.portal.browsing import Portal, browser_in, trust
+from tests.portal.contoso import Contoso
+from tests.portal.contoso_portal import ContosoPortal
 from tests.stories.planes import Up
 
 
@@ -55,3 +57,22 @@ def portal(up: Up, browser: Browser) -> Iterator[Portal]:
     opened = Portal(up=up, browser=browser)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def contoso() -> Iterator[Contoso]:
+    """A company's installation after two weeks, for one module."""
+    made = Contoso.lived()
+    yield made
+    made.plane.close()
+
+
+@pytest.fixture(scope="module")
+def people(playwright: Playwright, contoso: Contoso, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContosoPortal]:
+    """Browsers of the company's people."""
+    home = tmp_path_factory.mktemp("home")
+    trust(home, contoso.plane.ca_file)
+    with browser_in(playwright, home) as browser:
+        opened = ContosoPortal(browser=browser, world=contoso)
+        yield opened
+        opened.close()

@@ -17,6 +17,8 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from tests.unit.web.refusals_world import identity
+
 from idplane.bootstrap.world import SystemEntropy
 from idplane.jose import Algorithm, Signer, make_csr, new_ec_key
 from idplane.model.profile import OPEN
@@ -82,7 +84,6 @@ class Contoso:
         made._rules()
         made._bound()
         made._days()
-        made._machines()
         made._last_day()
         made._refusals()
         return made
@@ -218,10 +219,9 @@ class Contoso:
 
     def _rules(self) -> None:
         plane, subscription = self.plane, f"/subscriptions/{self.plane.subscription_id}"
-        assert self.stock.identity and self.orders.identity and self.site.identity and self.rack.identity
-        plane.grant(self.stock.identity, "Key Vault Secrets User", self.stock_vault)
-        plane.grant(self.stock.identity, "Reader", self.shop)
-        plane.grant(self.orders.identity, "Contributor", self.shop)
+        plane.grant(identity(self.stock), "Key Vault Secrets User", self.stock_vault)
+        plane.grant(identity(self.stock), "Reader", self.shop)
+        plane.grant(identity(self.orders), "Contributor", self.shop)
         plane.grant(self.front_end, "Key Vault Secrets User", self.price_vault)
         plane.grant(self.front_end, "Reader", self.shop)
         plane.grant(self.deploy, "Contributor", subscription)
@@ -262,14 +262,14 @@ class Contoso:
 
     def _machines(self) -> None:
         """Hosts that joined, one of them banned since; one that is expected and never came."""
-        for number, machine in enumerate((self.orders, self.rack, self.front_ends[0])):
-            agent = self._join(machine, f"198.51.100.{10 + number}")
-            self.places.setdefault("agent", agent)
+        self.places["agent"] = self._join(self.orders)
+        self._join(self.rack)
+        agent = self._join(self.front_ends[0])
         self.plane.call("POST", f"{self.front_ends[0].id}/providers/Idplane.Workloads/agents/{agent}/ban", {}, api_version=OWN)
         expected = f"{self.batch.id}/providers/Idplane.Workloads/enrollments/rack"
         self.plane.call("PUT", expected, {"properties": {"method": "token"}}, api_version=OWN)
 
-    def _join(self, machine: HostResource, address: str) -> str:
+    def _join(self, machine: HostResource) -> str:
         enrollment = f"{machine.id}/providers/Idplane.Workloads/enrollments/rack"
         self.plane.call("PUT", enrollment, {"properties": {"method": "token"}}, api_version=OWN)
         secret = self.plane.call("POST", f"{enrollment}/issueToken", {}, api_version=OWN).body["token"]
@@ -277,7 +277,7 @@ class Contoso:
         csr = base64.b64encode(make_csr(key, "agent")).decode()
         asked = {"method": "token", "evidence": {"token": secret}, "csr": csr, "protocol": 1}
         joined = self.send("POST", "/agent/v1/enrollments", asked)
-        assert joined.status == 200, (joined.body, address)
+        assert joined.status == 200, joined.body
         return str(joined.body["agentId"])
 
     # What happened ------------------------------------------------------------------------------------------------------
@@ -297,6 +297,7 @@ class Contoso:
             if hour % 5 == 3:
                 self._refused_work()
             self.plane.advance(timedelta(hours=1))
+        self._machines()
         for number in range(_LAST_MINUTES // 5):
             self._work(number)
             self.plane.advance(timedelta(minutes=5))
@@ -305,9 +306,10 @@ class Contoso:
         """What programs do all day."""
         resource = (ARM, VAULT, GRAPH)[number % 3]
         for machine in (self.orders, self.site, self.slot, *self.front_ends):
-            query = {"client_id": self.front_end.client_id} if machine in self.front_ends else {}
-            if machine is not self.orders or number % 2 == 0:
-                self.endpoint(machine, resource, **query)
+            if machine in self.front_ends:
+                self.endpoint(machine, resource, client_id=self.front_end.client_id)
+            elif machine is not self.orders or number % 2 == 0:
+                self.endpoint(machine, resource)
         self.sign_in(self.web, resource)
 
     def _refused_work(self) -> None:

@@ -19,7 +19,7 @@ _COMPUTE = "Microsoft.Compute/virtualMachines"
 
 def plant(world: Contoso) -> Mapping[str, int]:
     """The status that each place answered with: what was taken is shown by pages, and what was refused by the logs."""
-    planted = {}
+    planted: dict[str, int] = {}
     for number, text in enumerate((PAYLOAD, _TURNED, _SCRIPT, _LONG)):
         planted |= {f"{name} {number}": status for name, status in _everywhere(world, text, number).items()}
     return planted
@@ -129,13 +129,14 @@ def _in_rules(world: Contoso, text: str, number: int) -> dict[str, int]:
 
     quoted = text.replace("'", "\\'")
     grant = {
-        "roleDefinitionId": f"/{authorization}/roleDefinitions/acdd72a7-3385-48ef-bd42-f606fba81ae7",
+        "roleDefinitionId": f"/{authorization}/roleDefinitions/2a2b9908-6ea1-4ae2-8e65-a410df84e7d1",
         "principalId": world.front_end.principal_id,
         "principalType": "ServicePrincipal",
         "description": text,
-        "conditionVersion": "2.0",
-        "condition": f"(@Resource[Microsoft.Storage/storageAccounts/blobServices/containers:name] StringEquals '{quoted}')",
     }
+    condition = f"(@Resource[Microsoft.Storage/storageAccounts/blobServices/containers:name] StringEquals '{quoted}')"
+    conditional = {**grant, "principalId": world.deploy.principal_id, "conditionVersion": "2.0", "condition": condition}
+    scope = (world.shop, world.data, world.platform, world.stock_vault)[number]
     trust = {"issuer": "https://issuer.example", "subject": text, "audiences": ["api://AzureADTokenExchange"]}
     return {
         "role": put(
@@ -148,7 +149,8 @@ def _in_rules(world: Contoso, text: str, number: int) -> dict[str, int]:
                 "assignableScopes": [subscription],
             },
         ),
-        "assignment": put(f"{world.data}/{authorization}/roleAssignments/0bbbbbbb-0000-4000-8000-0000000001{number:02}", grant),
+        "assignment": put(f"{scope}/{authorization}/roleAssignments/0bbbbbbb-0000-4000-8000-0000000001{number:02}", grant),
+        "condition": put(f"{scope}/{authorization}/roleAssignments/0bbbbbbb-0000-4000-8000-0000000002{number:02}", conditional),
         "deny assignment": put(
             f"{world.data}/{authorization}/denyAssignments/0ccccccc-0000-4000-8000-0000000001{number:02}",
             {
@@ -173,16 +175,7 @@ def _of_hosts(world: Contoso, text: str, number: int) -> dict[str, int]:
         ).status
 
     return {
-        "binding": put(
-            f"bindings/evil{number}",
-            {
-                "processes": {
-                    "user": text[:60],
-                    "executable": {"path": f"/{text}"},
-                    "container": {"engine": "docker", "image": text},
-                }
-            },
-        ),
+        "binding": put(f"bindings/evil{number}", {"processes": {"executable": {"path": f"/opt/{text}"}}}),
         "enrollment": put(
             f"enrollments/evil{number}", {"method": "oidc", "issuer": "https://issuer.example", "facts": {"repository": text}}
         ),
@@ -203,7 +196,7 @@ def _in_requests(world: Contoso, text: str) -> dict[str, int]:
     application = {"grant_type": "client_credentials", "client_id": world.web.client_id, "scope": f"{ARM}/.default"}
     owner = str(world.plane.operator_token(ARM)["access_token"])
     token = world.sign_in(world.web, VAULT).body["access_token"]
-    foreign = {claim: text[:3000] for claim in ("iss", "sub", "aud", "oid", "name")}
+    foreign = dict.fromkeys(("iss", "sub", "aud", "oid", "name"), text[:3000])
 
     def signs_in(**changes: str) -> int:
         return world.send("POST", f"/{tenant}/oauth2/v2.0/token", {**application, **changes}, headers=said).status

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from playwright.sync_api import Page
 from tests.portal.browsing import Browsing
 from tests.portal.contoso import Contoso
+from tests.unit.web.refusals_world import identity
 
 from idplane.web.portal.catalogue import ROUTES
 
@@ -172,7 +173,7 @@ def addresses(world: Contoso) -> dict[str, str]:
         "vault": world.stock_vault,
         "data": world.data,
         "platform": world.platform,
-        "stock": world.stock.identity.principal_id if world.stock.identity else "",
+        "stock": identity(world.stock).principal_id,
         "identity": world.front_end.id,
         "federated": world.deploy.id,
         "principal": world.front_end.principal_id,

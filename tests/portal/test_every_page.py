@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, Request
-from tests.portal.browsing import DESKTOP, PHONE, browser_in, check_everywhere, trust
+from playwright.sync_api import Page, Request
+from tests.portal.browsing import DESKTOP, check_everywhere
 from tests.portal.contoso import Contoso
 from tests.portal.contoso_portal import ContosoPortal
 from tests.portal.sights import SIGHTS, Sight, addresses, patterns
@@ -17,28 +17,6 @@ _FIRST_PAGE = 150_000
 """Bytes over the wire, all files of a page that nobody has seen before included."""
 _PRESENT = [(pattern, sight) for pattern, sights in SIGHTS.items() if pattern in patterns() for sight in sights]
 _EVERY = pytest.mark.parametrize(("pattern", "sight"), _PRESENT, ids=[sight.name for _, sight in _PRESENT])
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[Contoso]:
-    made = Contoso.lived()
-    yield made
-    made.plane.close()
-
-
-@pytest.fixture(scope="module")
-def contoso_browser(playwright: Playwright, world: Contoso, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    home = tmp_path_factory.mktemp("home")
-    trust(home, world.plane.ca_file)
-    with browser_in(playwright, home) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def people(world: Contoso, contoso_browser: Browser) -> Iterator[ContosoPortal]:
-    opened = ContosoPortal(browser=contoso_browser, world=world)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -73,25 +51,25 @@ def test_every_page_is_looked_at() -> None:
 
 
 @_EVERY
-def test_a_page_is_for_everybody(page: Page, people: ContosoPortal, world: Contoso, pattern: str, sight: Sight) -> None:
+def test_a_page_is_for_everybody(page: Page, people: ContosoPortal, contoso: Contoso, pattern: str, sight: Sight) -> None:
     del pattern
-    _set_up(page, DESKTOP)
-    sight.open(page, people, addresses(world))
+    _at_a_desk(page)
+    sight.open(page, people, addresses(contoso))
     heading = page.get_by_role("heading", level=1).inner_text().strip()
     assert heading
     assert re.fullmatch(r".+ · .+ · idplane", page.title()), page.title()
     check_everywhere(page)
-    _set_up(page, DESKTOP)
+    _at_a_desk(page)
     _check_keyboard(page)
 
 
 @_EVERY
 def test_a_page_is_the_same_without_scripts(
-    page: Page, without_scripts: Page, people: ContosoPortal, world: Contoso, pattern: str, sight: Sight
+    page: Page, without_scripts: Page, people: ContosoPortal, contoso: Contoso, pattern: str, sight: Sight
 ) -> None:
     del pattern
-    sight.open(page, people, addresses(world))
-    sight.open(without_scripts, people, addresses(world))
+    sight.open(page, people, addresses(contoso))
+    sight.open(without_scripts, people, addresses(contoso))
     assert _content(without_scripts) == _content(page)
 
 
@@ -100,7 +78,9 @@ def test_the_first_page_is_small(people: ContosoPortal) -> None:
     page.goto(people.link())
     page.wait_for_url(lambda url: "/sign-in" not in url)
     fresh = people.page()
-    fresh.context.add_cookies([{**one, "url": people.address} for one in _kept(page)])
+    fresh.context.add_cookies(
+        [{"name": one["name"], "value": one["value"], "url": people.address} for one in page.context.cookies()]
+    )
     devtools = fresh.context.new_cdp_session(fresh)
     devtools.send("Network.enable")
     received: list[float] = []
@@ -111,14 +91,9 @@ def test_the_first_page_is_small(people: ContosoPortal) -> None:
     assert sum(received) < _FIRST_PAGE
 
 
-def _kept(page: Page) -> list[dict[str, str]]:
-    return [{"name": one["name"], "value": one["value"]} for one in page.context.cookies()]
-
-
-def _set_up(page: Page, size: object) -> None:
-    assert size in (DESKTOP, PHONE)
+def _at_a_desk(page: Page) -> None:
     page.emulate_media(color_scheme="light")
-    page.set_viewport_size({"width": size["width"], "height": size["height"]})  # type: ignore[index] - it is one of the two
+    page.set_viewport_size({"width": DESKTOP["width"], "height": DESKTOP["height"]})
 
 
 def _check_keyboard(page: Page) -> None:
@@ -126,7 +101,9 @@ def _check_keyboard(page: Page) -> None:
     # A list that was filtered begins in its filter, so the first stop is gone to rather than come to.
     assert page.evaluate("document.querySelector('a[href], button, input').className") == "skip"
     page.locator(".skip").focus()
-    assert page.locator(".skip").bounding_box()["y"] >= 0  # type: ignore[index] - it is shown
+    shown = page.locator(".skip").bounding_box()
+    assert shown is not None
+    assert shown["y"] >= 0
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "content"
     page.keyboard.press("Tab")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, Playwright
-from tests.portal.browsing import DESKTOP, PHONE, browser_in, trust
+from playwright.sync_api import Dialog, Page
+from tests.portal.browsing import DESKTOP, PHONE
 from tests.portal.contoso import Contoso
 from tests.portal.contoso_portal import ContosoPortal
 from tests.portal.hostile import PAYLOAD, plant
@@ -31,25 +31,8 @@ _INJECTED = """() => {
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[Contoso]:
-    made = Contoso.lived()
-    yield made
-    made.plane.close()
-
-
-@pytest.fixture(scope="module")
-def planted(world: Contoso) -> Mapping[str, int]:
-    return plant(world)
-
-
-@pytest.fixture(scope="module")
-def people(playwright: Playwright, world: Contoso, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContosoPortal]:
-    home = tmp_path_factory.mktemp("home")
-    trust(home, world.plane.ca_file)
-    with browser_in(playwright, home) as browser:
-        opened = ContosoPortal(browser=browser, world=world)
-        yield opened
-        opened.close()
+def planted(contoso: Contoso) -> Mapping[str, int]:
+    return plant(contoso)
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +44,14 @@ def page(people: ContosoPortal, planted: Mapping[str, int]) -> Page:
 def test_much_of_it_is_taken_and_the_rest_refused(planted: Mapping[str, int]) -> None:
     assert not [(name, status) for name, status in planted.items() if status >= 500]
     taken = {name.rpartition(" ")[0] for name, status in planted.items() if status < 300}
-    assert taken >= {"user", "group", "application", "tag's value", "role", "assignment", "deny assignment", "trust", "binding"}
+    assert taken >= {"user", "group", "application", "app role", "secret's name", "management group", "subscription"}
+    assert taken >= {"tag", "tag's value", "property", "container", "role", "assignment", "condition", "deny assignment"}
+    assert taken >= {"trust", "enrollment", "binding"}
 
 
 @pytest.mark.parametrize("sight", _EVERY, ids=lambda sight: sight.name)
-def test_a_page_shows_it_and_nothing_comes_of_it(page: Page, people: ContosoPortal, world: Contoso, sight: Sight) -> None:
-    _check_inert(page, people, lambda: sight.open(page, people, addresses(world)))
+def test_a_page_shows_it_and_nothing_comes_of_it(page: Page, people: ContosoPortal, contoso: Contoso, sight: Sight) -> None:
+    _check_inert(page, people, lambda: sight.open(page, people, addresses(contoso)))
 
 
 @pytest.mark.parametrize(
@@ -90,15 +75,15 @@ def test_what_an_address_says_is_text_as_well(page: Page, people: ContosoPortal,
 
 @pytest.mark.parametrize("number", range(4))
 @pytest.mark.parametrize("name", ["tagged", "valued", "typed"])
-def test_a_resource_that_is_made_of_it(page: Page, people: ContosoPortal, world: Contoso, name: str, number: int) -> None:
+def test_a_resource_that_is_made_of_it(page: Page, people: ContosoPortal, contoso: Contoso, name: str, number: int) -> None:
     people.expected = ["status of 404"]
-    path = f"/portal/resource{world.shop}/providers/{_COMPUTE}/{name}{number}"
+    path = f"/portal/resource{contoso.shop}/providers/{_COMPUTE}/{name}{number}"
     _check_inert(page, people, lambda: page.goto(people.url(path)))
     people.expected = []
 
 
-def test_it_is_shown_as_it_was_written(page: Page, people: ContosoPortal, world: Contoso) -> None:
-    page.goto(people.url(f"/portal/resource{world.shop}/providers/{_COMPUTE}/valued0"))
+def test_it_is_shown_as_it_was_written(page: Page, people: ContosoPortal, contoso: Contoso) -> None:
+    page.goto(people.url(f"/portal/resource{contoso.shop}/providers/{_COMPUTE}/valued0"))
     assert f"x={PAYLOAD}" in page.get_by_label("One on a line").input_value()
 
 

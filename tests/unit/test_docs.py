@@ -37,6 +37,16 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
     assert [target for target in targets if not (document.parent / target).exists()] == []
 
 
+def test_every_picture_is_shown_and_every_picture_that_is_shown_is_there() -> None:
+    folder = ROOT / "docs" / "screenshots"
+    shown = {
+        (document.parent / target).resolve()
+        for document in DOCUMENTS
+        for target in re.findall(r'(?:src|srcset)="([^":]+\.png)"', document.read_text())
+    }
+    assert shown == set(folder.glob("*.png"))
+
+
 def test_every_command_is_documented() -> None:
     text = "\n".join(document.read_text() for document in (ROOT / "README.md", ROOT / "CHANGELOG.md"))
     assert [name for name in COMMANDS if f"{name}`" not in text and f"idplane {name}" not in text] == ["version"]

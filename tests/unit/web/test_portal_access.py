@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from tests.unit.web.portal_world import PageAnswer, PortalWorld, portal_world
-from tests.unit.web.test_portal_iam import deny, give, group_of
+from tests.unit.web.roles_world import deny, give, group_of
 
 from idplane.directory.audiences import KEY_VAULT, RESOURCE_MANAGER
 from idplane.model.events import ActivityEvent, EventStatus, SignIn
@@ -241,7 +241,8 @@ async def test_a_groups_grant_is_used_by_its_members(world: PortalWorld) -> None
 
 async def test_a_broad_role_is_replaced_by_the_least_that_does(world: PortalWorld) -> None:
     ada = await world.user("ada")
-    broad = await give(world, ada.id, "Owner", world.subscription)
+    condition = "@Request[Microsoft.Authorization/roleAssignments:PrincipalType] StringEquals 'User'"
+    broad = await give(world, ada.id, "Owner", world.subscription, condition=condition)
     world.clock.advance(timedelta(days=40))
     await used(world, ada.id, broad, _RESTART)
     admin = await world.administrator()
@@ -253,7 +254,7 @@ async def test_a_broad_role_is_replaced_by_the_least_that_does(world: PortalWorl
     done = await admin.post("/portal/access/unused?back=/portal/access/unused", assignment=broad, role=lesser.id)
     assert done.status == 303
     held = await world.store.all(ROLE_ASSIGNMENTS, where={"principal_id": ada.id})
-    assert [one.value.role_id for one in held] == [lesser.id]
+    assert [(one.value.role_id, one.value.condition) for one in held] == [(lesser.id, condition)]
 
 
 async def test_whoever_may_not_change_roles_removes_nothing(world: PortalWorld) -> None:

@@ -11,10 +11,10 @@ from urllib.parse import quote, urlencode
 import pytest
 from tests.unit.web.portal_world import PageAnswer, PortalClient, PortalWorld, portal_world
 
-from idplane.model.roles import DenyAssignment, Permission
+from idplane.model.roles import DenyAssignment, Permission, RoleAssignment
 from idplane.ports.collections import ACTIVITY, DENY_ASSIGNMENTS, REFUSALS, ROLE_ASSIGNMENTS
 from idplane.ports.store import ABSENT, Batch, Put
-from idplane.rbac import EVERYONE
+from idplane.rbac import BUILT_IN_ROLES, EVERYONE
 
 _LOCKS = "Microsoft.Authorization/locks/write"
 _WRITE = "Microsoft.Compute/virtualMachines/write"
@@ -167,6 +167,9 @@ async def test_anybody_may_ask_about_himself(world: PortalWorld) -> None:
     page = await ada.get(question(action=_LOCKS, scope=world.subscription))
     assert "Refused" in page.text
     assert "What came nearest" in page.text
+    logged = await world.store.read_log(ACTIVITY, where={"caller_id": ada.principal.id if ada.principal else ""})
+    # Questions are on record, as they are when they are asked through the API.
+    assert [one.event.operation for one in logged].count("Idplane.Diagnostics/explain/action") == 2
 
 
 async def test_others_are_asked_about_by_name_id_or_resource(world: PortalWorld) -> None:
@@ -305,3 +308,29 @@ async def test_a_denial_is_shown_with_its_fix(world: PortalWorld) -> None:
     assert "<b>locks" not in page.html
     assert f"/portal/iam/denies{world.subscription}#{deny.id}" in page.html
     assert await world.store.count(REFUSALS, limit=10) == 0
+
+
+async def test_an_unmet_condition_is_shown_with_both_of_its_sides(world: PortalWorld) -> None:
+    ada = await world.user("ada")
+    held = RoleAssignment(
+        id="11111111-2222-4333-8444-666666666666",
+        tenant_id=world.tenant_id,
+        scope=world.subscription,
+        role_id=next(one.id for one in BUILT_IN_ROLES.values() if one.name == "Storage Blob Data Reader"),
+        principal_id=ada.id,
+        principal_type="User",
+        created_at=world.clock.now(),
+        changed_at=world.clock.now(),
+        condition="@Resource[Microsoft.Storage/storageAccounts/blobServices/containers:name] StringEquals 'logs'",
+        condition_version="2.0",
+    )
+    await world.store.commit(Batch.of(Put(collection=ROLE_ASSIGNMENTS, value=held, expect=ABSENT)))
+    action = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"
+    page = await (await world.administrator()).get(
+        question(**{"as": ada.id}, action=action, scope=world.subscription, data="on")
+    )
+    assert "under a condition that the request does not meet" in page.text
+    assert "Can't be told" in page.text
+    assert "Left absent · right 'logs'" in page.text
+    assert f"/portal/iam/assignments{world.subscription}#{held.id}" in page.html
+    assert "Nearest" in page.text

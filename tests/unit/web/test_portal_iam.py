@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tests.unit.web.portal_world import PortalWorld, portal_world
+from tests.unit.web.roles_world import deny, give, group_of
 
-from idplane.model.directory import GroupDetails, Membership, Principal, PrincipalType
-from idplane.model.roles import DenyAssignment, Permission, RoleAssignment, RoleDefinition
-from idplane.ports.collections import DENY_ASSIGNMENTS, MEMBERSHIPS, PRINCIPALS, ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
+from idplane.model.roles import Permission, RoleDefinition
+from idplane.ports.collections import ROLE_ASSIGNMENTS, ROLE_DEFINITIONS
 from idplane.ports.store import ABSENT, Batch, Put
-from idplane.rbac import BUILT_IN_ROLES, EVERYONE
+from idplane.rbac import BUILT_IN_ROLES
 
 READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 CUSTOM = "77777777-2222-4333-8444-555555555555"
@@ -22,62 +22,6 @@ CUSTOM = "77777777-2222-4333-8444-555555555555"
 async def world() -> AsyncIterator[PortalWorld]:
     async with portal_world() as opened:
         yield opened
-
-
-async def give(
-    world: PortalWorld, principal: str, role: str, scope: str, *, kind: str = "User", condition: str | None = None
-) -> str:
-    ids = {one.name: one.id for one in BUILT_IN_ROLES.values()}
-    now = world.clock.now()
-    one = RoleAssignment(
-        id=world.server.world.entropy.guid(),
-        tenant_id=world.tenant_id,
-        scope=scope,
-        role_id=ids.get(role, role),
-        principal_id=principal,
-        principal_type=kind,
-        created_at=now,
-        changed_at=now,
-        condition=condition,
-    )
-    await world.store.commit(Batch.of(Put(collection=ROLE_ASSIGNMENTS, value=one, expect=ABSENT)))
-    return one.id
-
-
-async def group_of(world: PortalWorld, *members: str) -> str:
-    identifier = world.server.world.entropy.guid()
-    group = Principal(
-        id=identifier,
-        tenant_id=world.tenant_id,
-        client_id=identifier,
-        display_name="Operators",
-        type=PrincipalType.GROUP,
-        created_at=world.clock.now(),
-        group=GroupDetails(),
-    )
-    await world.store.commit(
-        Batch.of(
-            Put(collection=PRINCIPALS, value=group, expect=ABSENT),
-            *(
-                Put(collection=MEMBERSHIPS, value=Membership(group_id=identifier, member_id=one), expect=ABSENT)
-                for one in members
-            ),
-        )
-    )
-    return identifier
-
-
-async def deny(world: PortalWorld, scope: str, *principals: str, only_here: bool = False) -> None:
-    one = DenyAssignment(
-        id=world.server.world.entropy.guid(),
-        tenant_id=world.tenant_id,
-        name="No <i>deletes</i>",
-        scope=scope,
-        permissions=(Permission(actions=("*/delete",)),),
-        principals=principals or (EVERYONE,),
-        do_not_apply_to_child_scopes=only_here,
-    )
-    await world.store.commit(Batch.of(Put(collection=DENY_ASSIGNMENTS, value=one, expect=ABSENT)))
 
 
 # Where ------------------------------------------------------------------------------------------------------------------
@@ -305,6 +249,7 @@ async def test_roles_are_found_by_name_kind_and_action(world: PortalWorld) -> No
     assert "Custom role" in one.text
     reader = await world.person("ada", "Reader", scope=await world.group())
     assert (await reader.get(f"/portal/iam/role/{CUSTOM}")).status == 404
+    assert (await reader.get(f"/portal/access/role/{CUSTOM}")).status == 404
     assert (await reader.get(f"/portal/iam/role/{READER}")).status == 200
 
 

@@ -7,6 +7,7 @@ import logging
 import sys
 
 from azure.core.exceptions import HttpResponseError
+from azure.core.rest import HttpResponse
 from azure.identity import ManagedIdentityCredential
 from azure.keyvault.secrets import SecretClient
 
@@ -19,5 +20,5 @@ for _ in sys.stdin:
         password = vault.get_secret("database-password").value or ""
         print("ok", f"{password[:2]}{'•' * (len(password) - 2)}", flush=True)
     except HttpResponseError as error:
-        told = error.response.headers.get("x-ms-request-id") if error.response else None
+        told = error.response.headers.get("x-ms-request-id") if isinstance(error.response, HttpResponse) else None
         print("refused", error.status_code or "token", told, " ".join((error.message or "").split()), flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from idplane.explain.sight import READ_DENIES
 from idplane.model.directory import PrincipalType
 from idplane.model.failure import Failure, FailureKind
 from idplane.ports.collections import BINDINGS, IDENTITY_ASSIGNMENTS, PRINCIPALS, RESOURCES, ROLE_ASSIGNMENTS
@@ -17,6 +18,7 @@ from idplane.web.portal.iam_rows import denies_of
 from idplane.web.portal.lists import PAGE, Question
 from idplane.web.portal.places import Place, iam
 from idplane.web.portal.principals import Eyes, Shown
+from idplane.web.portal.role_table import role_named
 from idplane.web.portal.routes import Route
 from idplane.web.portal.sight import may_see, parts_of, visible
 from idplane.web.portal.types import read_action
@@ -144,7 +146,8 @@ async def _hosts(visit: Visit, principal_id: str) -> list[tuple[Place, int | Non
 async def _target(visit: Visit) -> Page:
     frame = await frame_of(visit, "")
     eyes = Eyes(visit)
-    denies = [one for one in await denies_of(visit, frame, eyes) if one.counts]
+    told = await visit.desk.may(READ_DENIES, frame.scope)
+    denies = [one for one in await denies_of(visit, frame, eyes) if one.counts] if told else []
     return await _around(
         visit,
         PathFinder(visit, eyes),
@@ -166,9 +169,7 @@ async def _target(visit: Visit) -> Page:
 
 async def _role(visit: Visit) -> Page:
     wanted = visit.params["role"].lower()
-    role = await visit.desk.access.definition(visit.desk.tenant.id, wanted)
-    if role is None:
-        raise Failure(FailureKind.RESOURCE_NOT_FOUND, "there is no such role", name=wanted[:100])
+    role = await role_named(visit, wanted)
     return await _around(
         visit,
         PathFinder(visit, Eyes(visit)),

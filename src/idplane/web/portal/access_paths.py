@@ -145,7 +145,8 @@ class PathFinder:
             page = await self._visit.desk.store.page(IDENTITY_ASSIGNMENTS, where=where, limit=_MOST_SOURCES + 1)
             hosts = [one.value.host for one in page.items if await may_see(self._visit, one.value.host)]
             more = 0
-            if page.after is not None:
+            # Only who may see everything is told how much more there is than was looked at.
+            if page.after is not None and await self._eyes.sight.administers():
                 more = await self._visit.desk.store.count(IDENTITY_ASSIGNMENTS, where=where, limit=_MOST_COUNTED) - len(
                     page.items
                 )

@@ -81,7 +81,7 @@ async def _assignments(visit: Visit) -> Page:
             ),
             "kinds": list(KINDS.items()),
             "wheres": list(_WHERE),
-            "role_choices": await role_choices(visit),
+            "role_choices": await role_choices(visit, frame.scope),
         },
     )
 

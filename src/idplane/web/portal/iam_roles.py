@@ -6,29 +6,28 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from idplane.model.failure import Failure, FailureKind
+from idplane.model.failure import Failure
 from idplane.model.ids import ROOT, is_guid
+from idplane.rbac.conditions import CONDITION_VERSION
 from idplane.web.portal.grants import assignment_path
 from idplane.web.portal.iam_frame import VERSION, WRITE, IamFrame, frame_of, tab_routes
 from idplane.web.portal.lists import PAGE
 from idplane.web.portal.offers import offer
 from idplane.web.portal.places import iam, parsed_scope, place_of
 from idplane.web.portal.principals import KINDS, Eyes, Shown
-from idplane.web.portal.role_table import RoleRow, roles_like
+from idplane.web.portal.role_table import READ_ROLES, RoleRow, role_named, roles_like
 from idplane.web.portal.routes import Route
 from idplane.web.portal.view import Html, Page, Redirect, Visit
 
 __all__ = ["ROUTES"]
 
-_CONDITION_VERSION: Final = "2.0"
-_READ_ROLES: Final = "Microsoft.Authorization/roleDefinitions/read"
 _KINDS: Final = (("", "All roles"), ("built-in", "Built-in roles"), ("custom", "Custom roles"))
 _SHOWN: Final = 30
 
 
 async def _roles(visit: Visit) -> Page:
     frame = await frame_of(visit, "roles")
-    await visit.desk.require(_READ_ROLES, frame.scope)
+    await visit.desk.require(READ_ROLES, frame.scope)
     found = await roles_like(visit, frame.scope, text=visit.query("q"), kind=visit.query("kind"), holds=visit.query("holds"))
     start = int(visit.query("after")) if re.fullmatch("[0-9]{1,5}", visit.query("after")) else 0
     return Html(
@@ -47,13 +46,7 @@ async def _roles(visit: Visit) -> Page:
 async def _role(visit: Visit) -> Page:
     wanted = visit.params["role"].lower()
     scope = parsed_scope(visit.query("at")) or ROOT
-    definition = await visit.desk.access.definition(visit.desk.tenant.id, wanted)
-    if definition is None:
-        raise Failure(FailureKind.RESOURCE_NOT_FOUND, "there is no such role", name=wanted[:100])
-    if not definition.built_in:
-        where = [parsed_scope(one) for one in definition.assignable_scopes]
-        if not any([await visit.desk.may(_READ_ROLES, one) for one in where if one is not None]):
-            raise Failure(FailureKind.RESOURCE_NOT_FOUND, "there is no such role", name=wanted[:100])
+    definition = await role_named(visit, wanted)
     return Html(
         template="iam-role.html",
         values={"title": definition.name, "row": RoleRow(definition), "place": await place_of(visit, scope)},
@@ -116,7 +109,7 @@ def _properties(visit: Visit, who: Shown) -> dict[str, object]:
         "principalId": who.id,
         **({"principalType": who.principal.type.rbac_type} if who.principal is not None else {}),
         **({"description": description} if description else {}),
-        **({"condition": condition, "conditionVersion": _CONDITION_VERSION} if condition else {}),
+        **({"condition": condition, "conditionVersion": CONDITION_VERSION} if condition else {}),
     }
 
 

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from idplane.explain.roles import rules_of
+from idplane.model.failure import Failure, FailureKind
 from idplane.model.ids import ResourceId
 from idplane.model.roles import RoleDefinition
 from idplane.ports.collections import ROLE_DEFINITIONS
 from idplane.providers.role_definitions import assignable_at
 from idplane.rbac import BUILT_IN_ROLES
+from idplane.web.portal.places import parsed_scope
 from idplane.web.portal.view import Visit
 
-__all__ = ["RoleRow", "role_choices", "roles_like"]
+__all__ = ["READ_ROLES", "RoleRow", "role_choices", "role_named", "roles_like"]
+
+READ_ROLES: Final = "Microsoft.Authorization/roleDefinitions/read"
 
 _WORDS: Final = 4
 
@@ -63,15 +67,25 @@ class RoleRow:
         )
 
 
-async def role_choices(visit: Visit) -> list[tuple[str, str]]:
-    """Every role's id and name, custom ones marked, in the names' order."""
+async def role_named(visit: Visit, role_id: str) -> RoleDefinition:
+    """A role by its id; raises `Failure(RESOURCE_NOT_FOUND)`, for custom ones also where the person may read none of their scopes' roles."""
+    found = await visit.desk.access.definition(visit.desk.tenant.id, role_id)
+    scopes = () if found is None or found.built_in else [parsed_scope(one) for one in found.assignable_scopes]
+    seen = any([await visit.desk.may(READ_ROLES, one) for one in scopes if one is not None])
+    if found is None or not (found.built_in or seen):
+        raise Failure(FailureKind.RESOURCE_NOT_FOUND, "there is no such role", name=role_id[:100])
+    return found
+
+
+async def role_choices(visit: Visit, scope: ResourceId) -> list[tuple[str, str]]:
+    """The ids and names of the roles that can be assigned at a scope, custom ones marked, in the names' order."""
     return [
         (one.id, one.name if one.built_in else f"{one.name} (custom)")
-        for one in sorted(await _all(visit, None), key=lambda it: it.name.lower())
+        for one in sorted(await _all(visit, scope), key=lambda it: it.name.lower())
     ]
 
 
-async def roles_like(visit: Visit, scope: ResourceId | None, *, text: str, kind: str = "", holds: str = "") -> list[RoleRow]:
+async def roles_like(visit: Visit, scope: ResourceId, *, text: str, kind: str = "", holds: str = "") -> list[RoleRow]:
     """Roles that can be assigned at a scope, by name: those that hold a text in their name or description, and an action."""
     wanted, action = text.strip().lower(), holds.strip()
     found = [
@@ -88,10 +102,10 @@ async def roles_like(visit: Visit, scope: ResourceId | None, *, text: str, kind:
     )
 
 
-async def _all(visit: Visit, scope: ResourceId | None) -> list[RoleDefinition]:
+async def _all(visit: Visit, scope: ResourceId) -> list[RoleDefinition]:
     custom = await visit.desk.store.all(ROLE_DEFINITIONS, where={"tenant_id": visit.desk.tenant.id})
-    keys = None if scope is None else await visit.desk.access.lineage(scope)
+    keys = await visit.desk.access.lineage(scope)
     return [
         *BUILT_IN_ROLES.values(),
-        *(one.value for one in custom if keys is None or assignable_at(one.value, keys)),
+        *(one.value for one in custom if assignable_at(one.value, keys)),
     ]

@@ -15,6 +15,7 @@ from idplane.model.roles import RoleAssignment, RoleDefinition
 from idplane.model.values import JsonObject
 from idplane.ports.collections import ACTIVITY, ROLE_ASSIGNMENTS
 from idplane.ports.store import Order
+from idplane.rbac.conditions import CONDITION_VERSION
 from idplane.web.portal.access_paths import PathFinder
 from idplane.web.portal.grant_use import Trail, Use, Verdict, judged, trail_of
 from idplane.web.portal.grants import assignment_path
@@ -78,7 +79,9 @@ class Finding:
         if self.use.lesser is None:
             return removal
         kind = self.assignment.principal_type
-        words = ("--assignee-object-id", self.assignment.principal_id, "--assignee-principal-type", kind)
+        words = ["--assignee-object-id", self.assignment.principal_id, "--assignee-principal-type", kind]
+        if self.assignment.condition is not None:
+            words += ["--condition", self.assignment.condition, "--condition-version", CONDITION_VERSION]
         return f"{az('role', 'assignment', 'create', *words, '--role', self.use.lesser.name, '--scope', str(self.place.id))}\n{removal}"
 
 
@@ -216,6 +219,8 @@ async def _apply(visit: Visit) -> Page:
                 "roleDefinitionId": f"/providers/Microsoft.Authorization/roleDefinitions/{visit.form('role')}",
                 "principalId": one.principal_id,
                 "principalType": one.principal_type,
+                **({"description": one.description} if one.description else {}),
+                **({"condition": one.condition, "conditionVersion": CONDITION_VERSION} if one.condition else {}),
             }
         }
         await visit.desk.write("PUT", assignment_path(scope, visit.request.call.request_id), body, version=VERSION)
