@@ -28,7 +28,7 @@ _MORE = {"explain-condition", "explain-federation", "explain-answer"}
 _LEFT_OUT = {"access-root", "explain-ask-fix"}
 """At the tenant they look as at any other scope."""
 _ON_A_PHONE = {"overview", "resources", "resource-identity", "sign-ins", "explain-refusal", "access"}
-_TALLEST = 900
+_TALLEST = 720
 """Pixels; what is below is more of the same."""
 _MOST = 3_000_000
 
