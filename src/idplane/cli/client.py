@@ -21,7 +21,8 @@ __all__ = ["PlaneAnswer", "PlaneClient"]
 _SECONDS = 20.0
 _LARGEST = 32 * 1024 * 1024
 _OK = range(200, 300)
-_REFUSED = range(400, 500)
+_EXPLAINED = frozenset({401, 403, 404, 409, 412, 429})
+"""Statuses of refusals of which more can be said than the answer does. What is wrong in a request, the answer itself says."""
 _TOO_MANY = 429
 _PATIENCE = 5
 """How often a request is made again, when the plane says that it comes too often."""
@@ -137,7 +138,7 @@ def _parsed(content: bytes) -> JsonObject:
 
 def _accepted(answer: PlaneAnswer) -> JsonObject:
     if answer.status not in _OK:
-        raise CommandError(_words(answer), refusal=answer.request_id if answer.status in _REFUSED else None)
+        raise CommandError(_words(answer), refusal=answer.request_id if answer.status in _EXPLAINED else None)
     return answer.body
 
 
