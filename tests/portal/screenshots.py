@@ -59,7 +59,7 @@ def _photographed(browser: Browser, world: Contoso, theme: str, shown: list[Sigh
 def _picture(page: Page, width: int) -> bytes:
     height = int(page.evaluate("document.documentElement.scrollHeight"))
     page.set_viewport_size({"width": width, "height": min(height, _TALLEST)})
-    taken = page.screenshot(animations="disabled", caret="hide")
+    taken = bytes(page.screenshot(animations="disabled", caret="hide"))
     return subprocess.run(
         ["pngquant", "--nofs", "--speed", "1", "--strip", "24", "-"], input=taken, check=True, capture_output=True
     ).stdout

@@ -55,7 +55,7 @@ def refused(portal: Portal, page: Page, stage: Stage) -> str:
     page.get_by_role("link", name="Explain this").click()
     expect(page).to_have_url(re.compile(r"/portal/explain/[0-9a-f-]{36}$"))
     assert stage.group
-    return page.url.rpartition("/")[2]
+    return str(page.url).rpartition("/")[2]
 
 
 def test_a_refusal_is_followed_to_its_fix(portal: Portal, stage: Stage) -> None:

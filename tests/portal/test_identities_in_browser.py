@@ -37,7 +37,7 @@ def shared(portal: Portal, group: str) -> str:
 
 
 def title(page: Page) -> str:
-    return page.get_by_role("heading", level=1).inner_text()
+    return str(page.get_by_role("heading", level=1).inner_text())
 
 
 def test_the_walk_of_the_tutorial(portal: Portal, group: str, machine: str) -> None:
