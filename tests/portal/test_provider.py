@@ -47,7 +47,9 @@ class World:
     portal: str
 
     def page(self) -> Page:
-        return self.browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB").new_page()
+        return self.browser.new_context(
+            viewport={"width": 1280, "height": 800}, locale="en-GB", reduced_motion="reduce"
+        ).new_page()
 
     def ask(self, method: str, path: str, document: object = None) -> object:
         client = self.servers.client(self.servers.ports["one"])
