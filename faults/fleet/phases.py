@@ -173,11 +173,7 @@ class Fleet:
                 name = one.id.rpartition("/")[2]
                 identities = f"{self.operator.group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
                 await self.operator.call("DELETE", f"{identities}/{name}-0")
-                while not await _is_refused(one, one.shared[0]) and time.monotonic() < began + _PATIENCE:  # noqa: ASYNC110 - as above
-                    await asyncio.sleep(0.002)
-                took.append(time.monotonic() - began)
-                if took[-1] > _PATIENCE:
-                    self.wrong.append(f"{one.id} still gives tokens of an identity that is gone")
+                took.append(await self._until_refused(one, one.shared[0], began))
 
         await asyncio.gather(*map(end, self.members))
         self._say(f"{len(took)} identities deleted: asked → refused by the machine's agent", _spread(took))
@@ -196,10 +192,7 @@ class Fleet:
             firsts.append(time.monotonic() - began)
             began = time.monotonic()
             await self.operator.call("DELETE", identity)
-            client_id = made["properties"]["clientId"]
-            while not await _is_refused(one, client_id) and time.monotonic() < began + _PATIENCE:  # noqa: ASYNC110 - as above
-                await asyncio.sleep(0.001)
-            ends.append(time.monotonic() - began)
+            ends.append(await self._until_refused(one, made["properties"]["clientId"], began))
         self._say(f"{count} identities assigned one after the other: asked → first token through the agent", _spread(firsts))
         self._say("  deleted: asked → refused by the server and through the agent", _spread(ends))
 
@@ -226,6 +219,15 @@ class Fleet:
         """End all agents."""
         await asyncio.gather(*(one.close() for one in self.members))
         await self.operator.close()
+
+    async def _until_refused(self, one: Member, client_id: str, began: float) -> float:
+        """Seconds from `began` until the machine gives no token of an identity any more; that it still does is wrong."""
+        while not await _is_refused(one, client_id):
+            if time.monotonic() > began + _PATIENCE:
+                self.wrong.append(f"{one.id} still gives tokens of an identity that is gone")
+                break
+            await asyncio.sleep(0.001)
+        return time.monotonic() - began
 
     async def _meanwhile(self, work: Awaitable[object]) -> tuple[Usage, Usage]:
         before = self.plant.usage()

@@ -3,40 +3,22 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.providers.management_world import CONTRIBUTOR, OTHER_TENANT, OWNER, READER, TENANT, World, guid, open_world
+from tests.unit.providers.management_world import CONTRIBUTOR, OTHER_TENANT, OWNER, READER, TENANT, World, guid
+from tests.unit.providers.people_world import ADA, EVE, OFF, open_directory
 
-from idplane.model.directory import HOME_USER, Principal, PrincipalType, Setting, UserDetails
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.user_sessions import DeviceCode, DeviceCodeState, fingerprint, user_code_key
-from idplane.ports.collections import ACTIVITY, DEVICE_CODES, PRINCIPALS, SETTINGS
+from idplane.ports.collections import ACTIVITY, DEVICE_CODES
 from idplane.providers.device_codes import DEVICE_CODES_TYPE
-from idplane.providers.directory import DIRECTORY
 
 CODE = "BCDFGHJKL"
-ADA, EVE, OFF = guid(0x11), guid(0x12), guid(0x13)
 OTHER_OWNER = guid(9)
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    opened = await open_world(DIRECTORY)
-    for number, role, principal in ((0x21, "Owner", OWNER), (0x22, "Contributor", CONTRIBUTOR), (0x23, "Reader", READER)):
-        await opened.grant(number, role, "/", principal)
+    opened = await open_directory()
     await opened.grant(0x24, "Owner", "/", OTHER_OWNER, tenant=OTHER_TENANT)
-    people = ((ADA, "ada", TENANT, True), (EVE, "eve", OTHER_TENANT, True), (OFF, "off", TENANT, False))
-    for identifier, name, tenant, enabled in people:
-        made = Principal(
-            id=identifier,
-            tenant_id=tenant,
-            client_id=identifier,
-            display_name=name,
-            type=PrincipalType.USER,
-            created_at=opened.clock.now(),
-            enabled=enabled,
-            user=UserDetails(user_principal_name=f"{name}@home.example"),
-        )
-        await opened.add(PRINCIPALS, made)
-    await opened.add(SETTINGS, Setting(name=HOME_USER, value=ADA))
     yield opened
     await opened.store.close()
 

@@ -313,11 +313,8 @@ async def test_agents_and_tokens_go_with_their_enrollment_and_with_their_host(pl
         assert not await plane.store.all(ENROLLMENTS)
 
 
-async def test_a_machine_that_joins_while_its_enrollment_ends_ends_with_it(
-    plane: Plane, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await write(plane, TOKEN)
-    await ask(plane, "POST", f"{at()}/issueToken")
+def join_ahead_of_the_next_commit(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a machine use the join token between what the next request reads and what it writes."""
     commit = plane.store.commit
 
     async def overtaken(batch: Batch) -> int:
@@ -329,6 +326,14 @@ async def test_a_machine_that_joins_while_its_enrollment_ends_ends_with_it(
         return await commit(batch)
 
     monkeypatch.setattr(plane.store, "commit", overtaken)
+
+
+async def test_a_machine_that_joins_while_its_enrollment_ends_ends_with_it(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write(plane, TOKEN)
+    await ask(plane, "POST", f"{at()}/issueToken")
+    join_ahead_of_the_next_commit(plane, monkeypatch)
     assert (await ask(plane, "DELETE", at())).status in (200, 204)
     assert not await plane.store.all(AGENTS)
 
@@ -427,17 +432,7 @@ async def test_a_machine_that_joins_while_its_enrollment_is_given_more_acts_for_
 ) -> None:
     await write(plane, TOKEN)
     await ask(plane, "POST", f"{at()}/issueToken")
-    commit = plane.store.commit
-
-    async def overtaken(batch: Batch) -> int:
-        monkeypatch.undo()
-        (token,) = await plane.store.all(JOIN_TOKENS)
-        used = replace(token.value, used_at=plane.clock.now())
-        await commit(Batch.of(Put(collection=JOIN_TOKENS, value=used, expect=token.version)))
-        await joined(plane)
-        return await commit(batch)
-
-    monkeypatch.setattr(plane.store, "commit", overtaken)
+    join_ahead_of_the_next_commit(plane, monkeypatch)
     assert (await write(plane, {**TOKEN, "carries": [vm("shop")]})).status == 200
     (agent,) = await plane.store.all(AGENTS)
     assert agent.value.hosts == (ResourceId.parse(vm("stock")).key, ResourceId.parse(vm("shop")).key)

@@ -4,37 +4,18 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.unit.providers.management_world import CONTRIBUTOR, OTHER_TENANT, OWNER, READER, TENANT, World, guid, open_world
+from tests.unit.providers.management_world import CONTRIBUTOR, OWNER, READER, World, guid
+from tests.unit.providers.people_world import ADA, EVE, OFF, open_directory
 
-from idplane.model.directory import HOME_USER, Principal, PrincipalType, Setting, UserDetails
 from idplane.model.failure import Failure, FailureKind
 from idplane.model.portal import LINK_LIFETIME
 from idplane.model.user_sessions import fingerprint
-from idplane.ports.collections import ACTIVITY, PORTAL_LINKS, PRINCIPALS, SETTINGS
-from idplane.providers.directory import DIRECTORY
-
-ADA, EVE, OFF = guid(0x11), guid(0x12), guid(0x13)
+from idplane.ports.collections import ACTIVITY, PORTAL_LINKS
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    opened = await open_world(DIRECTORY)
-    for number, role, principal in ((0x21, "Owner", OWNER), (0x22, "Contributor", CONTRIBUTOR), (0x23, "Reader", READER)):
-        await opened.grant(number, role, "/", principal)
-    people = ((ADA, "ada", TENANT, True), (EVE, "eve", OTHER_TENANT, True), (OFF, "off", TENANT, False))
-    for identifier, name, tenant, enabled in people:
-        made = Principal(
-            id=identifier,
-            tenant_id=tenant,
-            client_id=identifier,
-            display_name=name,
-            type=PrincipalType.USER,
-            created_at=opened.clock.now(),
-            enabled=enabled,
-            user=UserDetails(user_principal_name=f"{name}@home.example"),
-        )
-        await opened.add(PRINCIPALS, made)
-    await opened.add(SETTINGS, Setting(name=HOME_USER, value=ADA))
+    opened = await open_directory()
     yield opened
     await opened.store.close()
 

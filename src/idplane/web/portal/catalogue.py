@@ -59,7 +59,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *unused.ROUTES,
 )
 
-_MENU: Final = (
+NAVIGATION: Final = (
     NavigationEntry(label="Overview", to="/portal", icon="overview"),
     NavigationEntry(label="Resources", to="/portal/resources", icon="resources", group="Manage", also=("/portal/resource",)),
     NavigationEntry(
@@ -74,6 +74,3 @@ _MENU: Final = (
     NavigationEntry(label="Activity log", to="/portal/activity", icon="activity", group="Monitor"),
     NavigationEntry(label="Keys", to="/portal/keys", icon="key", group="Monitor"),
 )
-_ADDRESSES: Final = frozenset(route.pattern for route in ROUTES if route.method == "GET")
-NAVIGATION: Final = tuple(entry for entry in _MENU if entry.to in _ADDRESSES)
-"""In this order; what has no page yet is not shown."""

@@ -31,7 +31,6 @@ from idplane.web.portal.view import Elsewhere, Html, Page, Redirect
 __all__ = ["SIGN_IN", "SignIn", "local_target"]
 
 SIGN_IN: Final = "/portal/sign-in"
-_PROVIDER: Final = f"{SIGN_IN}/provider"
 _RETURN: Final = f"{SIGN_IN}/return"
 _HOME: Final = "/portal"
 _LONGEST: Final = 2000
